@@ -1,0 +1,41 @@
+"""Errors that a user can cause and can mend.
+
+Each derives from `OtoscopeError`; the command line prints its message in one line and exits with
+code 2. A message names the file or the option, says what is wrong, and what to do about it.
+"""
+
+
+class OtoscopeError(Exception):
+    """Base class: something that the user can mend."""
+
+
+class AudioError(OtoscopeError):
+    """A sound file cannot be read, or holds no usable sound."""
+
+
+class CheckpointError(OtoscopeError):
+    """A model folder is missing, incomplete, newer than this version, or does not fit."""
+
+
+class ConfigurationError(OtoscopeError):
+    """Options that are wrong by themselves or that contradict one another."""
+
+
+class DataError(OtoscopeError):
+    """A data set is missing or malformed."""
+
+
+class DownloadError(OtoscopeError):
+    """Something could not be fetched."""
+
+
+class MissingExtraError(OtoscopeError):
+    """An optional dependency is not installed."""
+
+
+class ShapeError(OtoscopeError, ValueError):
+    """Tensors whose shapes do not fit together."""
+
+
+class TrainingError(OtoscopeError):
+    """Training cannot go on, for instance because the loss is no longer finite."""

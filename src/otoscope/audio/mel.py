@@ -1,0 +1,58 @@
+"""Mel bank as the published classifiers were trained with."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def mel_filters(n_mels: int = 80, bins: int = 513, sample_rate_hz: int = 16_000) -> Tensor:
+    r"""Triangular filters, evenly spaced on the HTK mel scale :math:`2595 \log_{10}(1 + f / 700)`.
+
+    Each filter is symmetric in Hz: its half-width on both sides is the distance to the previous
+    centre. That is not the usual bank, whose filters reach up to the next centre, but published
+    weights need it.
+
+    Args:
+        n_mels: Filters.
+        bins: Frequency bins of the spectrogram, from 0 Hz to half the sample rate.
+        sample_rate_hz: Sample rate.
+
+    Returns:
+        Weights in [0, 1]. Shape (n_mels, bins).
+
+    Reference:
+        METHODS, "Front-end".
+
+    Example:
+        >>> mel_filters(n_mels=2, bins=5).shape
+        torch.Size([2, 5])
+    """
+    highest_hz = sample_rate_hz / 2
+    top = 2595 * torch.log10(torch.tensor(1 + highest_hz / 700))
+    mels = torch.linspace(0, float(top), n_mels + 2)
+    corners_hz = 700 * (10 ** (mels / 2595) - 1)
+    center_hz = corners_hz[1:-1, None]
+    half_width_hz = corners_hz.diff()[:-1, None]
+    frequency_hz = torch.linspace(0, highest_hz, bins)
+    return (1 - (frequency_hz - center_hz).abs() / half_width_hz).clamp(min=0)
+
+
+class MelBank(nn.Module):
+    """Magnitude spectrogram (batch, frequency, time) to mel spectrogram (batch, n_mels, time).
+
+    Args:
+        n_mels: Filters.
+        bins: Frequency bins of the input.
+        sample_rate_hz: Sample rate.
+    """
+
+    filters: Tensor
+
+    def __init__(self, n_mels: int = 80, bins: int = 513, sample_rate_hz: int = 16_000) -> None:
+        super().__init__()
+        self.register_buffer("filters", mel_filters(n_mels, bins, sample_rate_hz), persistent=False)
+
+    def forward(self, magnitude: Tensor) -> Tensor:
+        """Applies the bank; see the class for shapes."""
+        return self.filters @ magnitude

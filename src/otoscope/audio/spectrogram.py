@@ -1,0 +1,71 @@
+"""The spectrogram that every classifier sees and every mask multiplies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from otoscope.errors import ShapeError
+
+
+@dataclass
+class Spectrogram:
+    """A batch of log-magnitude short-time spectra with the phase that turns them back into sound.
+
+    Attributes:
+        log_magnitude: ``log1p(|X|)``, not negative. Shape (batch, frequency, time).
+        phase: In radians. Same shape.
+        length: Samples of the waveform it came from (that of the longest clip in a padded batch).
+        frames: Frames that belong to each clip, where clips were padded. Shape (batch,), int64.
+            None: every frame belongs.
+    """
+
+    log_magnitude: Tensor
+    phase: Tensor
+    length: int | None = None
+    frames: Tensor | None = None
+
+    def masked(self, mask: Tensor) -> Spectrogram:
+        """Multiplies the log magnitude by a mask and keeps the phase (METHODS, "Front-end").
+
+        Args:
+            mask: In [0, 1]. Shape (batch, frequency, time).
+
+        Raises:
+            ShapeError: The mask has another shape.
+        """
+        if mask.shape != self.log_magnitude.shape:
+            raise ShapeError(
+                f"a mask of shape {tuple(mask.shape)} does not fit a spectrogram of shape "
+                f"{tuple(self.log_magnitude.shape)}"
+            )
+        return replace(self, log_magnitude=self.log_magnitude * mask)
+
+    @property
+    def magnitude(self) -> Tensor:
+        """``|X|``, shape (batch, frequency, time)."""
+        return torch.expm1(self.log_magnitude)
+
+
+def valid_frames(frames: Tensor | None, like: Tensor) -> Tensor | None:
+    """Which frames belong to a clip, as a mask that broadcasts over (batch, ..., time).
+
+    Args:
+        frames: Frames of each clip. Shape (batch,). None gives None.
+        like: Any tensor (batch, ..., time) to be masked.
+
+    Returns:
+        1.0 where the frame belongs, else 0.0. Shape (batch, 1, ..., 1, time).
+
+    Example:
+        >>> valid_frames(torch.tensor([1, 3]), torch.zeros(2, 5, 3)).squeeze()
+        tensor([[1., 0., 0.],
+                [1., 1., 1.]])
+    """
+    if frames is None:
+        return None
+    time = torch.arange(like.shape[-1], device=like.device)
+    valid = (time < frames.to(like.device)[:, None]).to(like.dtype)
+    return valid.reshape(len(valid), *([1] * (like.ndim - 2)), -1)

@@ -1,0 +1,113 @@
+"""What every classifier is to the rest of the house, and what it returns."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from otoscope.audio import Frontend
+from otoscope.errors import ConfigurationError
+
+
+@dataclass
+class Prediction:
+    """What a classifier says of a batch, and what it saw on the way.
+
+    Attributes:
+        logits: Shape (batch, classes).
+        representations: Inner maps for interpreters, the deepest last. Shape each (batch, channels,
+            frequency', time').
+        target: Class to explain instead of the predicted one. Shape (batch,), int64.
+    """
+
+    logits: Tensor
+    representations: tuple[Tensor, ...]
+    target: Tensor | None = None
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Softmax of the logits, shape (batch, classes)."""
+        return self.logits.softmax(-1)
+
+    @property
+    def predicted(self) -> Tensor:
+        """Most probable class, shape (batch,)."""
+        return self.logits.argmax(-1)
+
+    @property
+    def explained(self) -> Tensor:
+        """The class that an interpretation is about: the target where given, else the predicted one."""
+        return self.predicted if self.target is None else self.target
+
+    def towards(self, target: Tensor) -> Prediction:
+        """The same prediction, to be explained for another class."""
+        return replace(self, target=target)
+
+
+class Classifier(nn.Module, ABC):
+    """Sound classifier: log-magnitude spectrogram in, `Prediction` out.
+
+    Write your own by deriving from it: say how many channels each representation has, and turn the
+    log-magnitude STFT into logits. Whatever network input you need (mel bank, resize, a waveform) is
+    made inside ``forward``, so that masks and metrics never depend on it.
+
+    Args:
+        labels: Names of the classes in the order of the logits. At least one, all different.
+        frontend: Makes the spectrograms; its parameters travel with the checkpoint.
+
+    Raises:
+        ConfigurationError: No label, or one twice.
+    """
+
+    def __init__(self, labels: Sequence[str], frontend: Frontend | None = None) -> None:
+        super().__init__()
+        labels = list(labels)
+        if not labels or len(set(labels)) < len(labels):
+            raise ConfigurationError(f"labels: expected one or more different names, got {labels}")
+        self.labels = labels
+        self.frontend = frontend or Frontend()
+
+    @property
+    @abstractmethod
+    def representation_channels(self) -> tuple[int, ...]:
+        """Channels of each representation, the deepest last."""
+
+    @property
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Arguments, except labels and front-end, that make this classifier again (JSON values)."""
+
+    @abstractmethod
+    def forward(self, log_magnitude: Tensor, frames: Tensor | None = None) -> Prediction:
+        """Classifies.
+
+        Args:
+            log_magnitude: Shape (batch, frequency, time).
+            frames: Frames that belong to each clip, where clips were padded. Shape (batch,). A padded
+                clip gets the logits that it would get alone.
+        """
+
+    def probabilities(self, log_magnitude: Tensor, frames: Tensor | None = None) -> Tensor:
+        """Class probabilities alone, shape (batch, classes)."""
+        prediction: Prediction = self(log_magnitude, frames)
+        return prediction.probabilities
+
+    def freeze(self) -> Self:
+        """Evaluation mode, no gradient to the weights: how interpreters use a classifier."""
+        return self.eval().requires_grad_(False)
+
+    def index_of(self, label: str) -> int:
+        """Position of a label among the logits.
+
+        Raises:
+            ConfigurationError: The classifier does not know the label; the message lists what it knows.
+        """
+        if label not in self.labels:
+            raise ConfigurationError(
+                f"target: this classifier does not know {label!r}; it knows {', '.join(self.labels)}"
+            )
+        return self.labels.index(label)

@@ -1,0 +1,43 @@
+"""Heads that turn an embedding into logits."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class CosineHead(nn.Module):
+    """Batch norm, a linear layer, then the cosine to one vector per class, times a scale.
+
+    Args:
+        dim: Dimension of the embedding.
+        classes: Classes.
+        hidden: Dimension in which the cosine is taken.
+        scale: Factor on the cosines. 1 is the published head, whose probabilities are almost flat.
+        train_scale: Learn the factor (its logarithm), starting from ``scale``.
+
+    Reference:
+        METHODS, "Classifiers". Parameters match the one-block ``Classifier`` of SpeechBrain's ECAPA-TDNN.
+    """
+
+    log_scale: Tensor
+
+    def __init__(
+        self, dim: int, classes: int, hidden: int = 192, scale: float = 30.0, train_scale: bool = False
+    ) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(dim)
+        self.linear = nn.Linear(dim, hidden)
+        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(classes, hidden)))
+        log_scale = torch.tensor(math.log(scale))
+        if train_scale:
+            self.log_scale = nn.Parameter(log_scale)
+        else:
+            self.register_buffer("log_scale", log_scale)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Embedding (batch, dim) to logits (batch, classes), in [-scale, scale]."""
+        direction = nn.functional.normalize(self.linear(self.norm(embedding)))
+        return self.log_scale.exp() * direction @ nn.functional.normalize(self.weight).t()

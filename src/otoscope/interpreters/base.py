@@ -1,0 +1,136 @@
+"""What every interpreter is to the rest of the house, and the model folders they are kept in."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from otoscope.classifiers import Classifier, Prediction, load_classifier
+from otoscope.classifiers.checkpoint import (
+    class_path,
+    find_class,
+    load_weights,
+    read_config,
+    write_classifier,
+    write_folder,
+    write_model,
+)
+from otoscope.errors import CheckpointError
+
+Decoded = TypeVar("Decoded")
+
+
+class Interpreter(nn.Module, ABC, Generic[Decoded]):
+    """Makes a mask over the spectrogram that says what a prediction rests on.
+
+    Write your own by deriving from it: ``decode`` runs the network once, ``mask`` and ``loss`` are read
+    off what it returns, so that training never computes anything twice. Its constructor takes the
+    classifier first, for the sizes of its representations, and does not keep it.
+    """
+
+    class_specific: bool = True
+    """Whether explaining another class gives another mask."""
+
+    @property
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Arguments, except the classifier, that make this interpreter again (JSON values)."""
+
+    @abstractmethod
+    def decode(self, log_magnitude: Tensor, prediction: Prediction, frames: Tensor | None = None) -> Decoded:
+        """Runs the network.
+
+        Args:
+            log_magnitude: Shape (batch, frequency, time).
+            prediction: The classifier's, for the same batch.
+            frames: Frames that belong to each clip, where clips were padded. Shape (batch,).
+        """
+
+    @abstractmethod
+    def mask(self, decoded: Decoded, frames: Tensor | None = None) -> Tensor:
+        """The mask, in [0, 1], 0 on padding. Shape (batch, frequency, time)."""
+
+    @abstractmethod
+    def loss(
+        self,
+        decoded: Decoded,
+        log_magnitude: Tensor,
+        prediction: Prediction,
+        frames: Tensor | None = None,
+    ) -> Mapping[str, Tensor]:
+        """The terms of the training loss by name, to be summed. Shape () each."""
+
+    def output(self, decoded: Decoded) -> Tensor:
+        """The network's output before it becomes the mask, where a method has one of its own."""
+        return self.mask(decoded)
+
+    def forward(self, log_magnitude: Tensor, prediction: Prediction, frames: Tensor | None = None) -> Tensor:
+        """The mask in one call; see `decode` and `mask`."""
+        return self.mask(self.decode(log_magnitude, prediction, frames), frames)
+
+
+def save_interpreter(
+    interpreter: Interpreter[Any], classifier: Classifier, folder: str | os.PathLike[str], **extra: Any
+) -> Path:
+    """Saves an interpreter together with the classifier that it explains.
+
+    Args:
+        interpreter: What to save.
+        classifier: What it explains.
+        folder: Replaced as a whole if it exists.
+        **extra: JSON values to keep beside it, such as ``metrics``.
+    """
+
+    def write(temporary: Path) -> None:
+        config = {"kind": "interpreter", "class": class_path(interpreter), "init": interpreter.config, **extra}
+        write_model(temporary, config, interpreter)
+        (temporary / "classifier").mkdir()
+        write_classifier(classifier, temporary / "classifier")
+
+    return write_folder(folder, write)
+
+
+def load_interpreter(folder: str | os.PathLike[str]) -> tuple[Interpreter[Any], Classifier]:
+    """Loads an interpreter and its classifier, both in evaluation mode.
+
+    Args:
+        folder: What `save_interpreter` or the training wrote.
+
+    Raises:
+        CheckpointError: The folder is missing, incomplete, holds only a classifier, or does not fit.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    if config.get("kind") != "interpreter":
+        raise CheckpointError(
+            f"{folder}: holds a classifier without an interpreter; train one on it, for instance "
+            f"`otoscope train recipes/ESC50/interpret/hparams/piq.yaml --model.classifier {folder}`"
+        )
+    classifier = load_classifier(folder)
+    kind = find_class(config, folder, Interpreter)
+    try:
+        interpreter: Interpreter[Any] = kind(classifier, **config["init"])
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder}: does not describe an interpreter ({error})") from error
+    load_weights(interpreter, folder)
+    return interpreter.eval().requires_grad_(False), classifier
+
+
+def masked_mean(values: Tensor, frames: Tensor | None) -> Tensor:
+    """Mean over all bins of all clips, without padding.
+
+    Args:
+        values: Shape (batch, ..., time).
+        frames: Frames that belong to each clip. Shape (batch,).
+    """
+    if frames is None:
+        return values.mean()
+    keep = torch.arange(values.shape[-1], device=values.device) < frames.to(values.device)[:, None]
+    keep = keep.reshape(len(values), *([1] * (values.ndim - 2)), -1)
+    return torch.where(keep, values, 0).sum() / (keep.sum() * values[0, ..., 0].numel())

@@ -1,0 +1,185 @@
+"""PIQ: posthoc interpretation via quantisation (Paissan et al. 2023, arXiv 2303.12659)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from otoscope.audio import valid_frames
+from otoscope.classifiers import Classifier, Prediction
+from otoscope.errors import ConfigurationError
+from otoscope.interpreters.base import Interpreter, masked_mean
+from otoscope.nn import ClassQuantizer, DecoderName, Quantized, ResidualBlock, make_decoder
+from otoscope.nn.decoder import initialize_convolutions
+
+
+@dataclass
+class PIQDecoded:
+    """What PIQ's network returns.
+
+    Attributes:
+        logits: Decoder output. Shape (batch, frequency, time).
+        adapted: Representation before quantisation; None without quantisation.
+        quantized: The quantiser's result; None without quantisation.
+        columns: Columns of both that belong to each clip, where clips were padded.
+    """
+
+    logits: Tensor
+    adapted: Tensor | None = None
+    quantized: Quantized | None = None
+    columns: Tensor | None = None
+
+
+class PIQInterpreter(Interpreter[PIQDecoded]):
+    """Decodes the classifier's last representation, through class-specific codes, to a mask.
+
+    Args:
+        classifier: What it will explain; gives the sizes, is not kept.
+        use_vq: Quantise before decoding. Without, the mask depends on the representation alone, not on
+            the class.
+        use_mask_output: True: the mask is the sigmoid of the decoder's output. False: the output's
+            softplus models the spectrogram, and the mask is 1 where it exceeds ``mask_threshold`` of its
+            maximum in the clip.
+        decoder: ``light``, or ``published`` for published weights.
+        codes: Size of the codebook.
+        shared_codes: Codes of it that every class may use.
+        mask_threshold: Share of a clip's maximum above which a bin counts as present.
+
+    Raises:
+        ConfigurationError: Some class would have no code, or the threshold is not in (0, 1).
+
+    Reference:
+        arXiv 2303.12659. Departures: maxima are taken per clip, not over the batch; every frame gets a
+        mask.
+
+    Example:
+        >>> from otoscope.classifiers import Conv2dClassifier
+        >>> classifier = Conv2dClassifier(["dog", "rain"], width=8).freeze()
+        >>> spectrogram = torch.rand(2, 513, 100)
+        >>> PIQInterpreter(classifier, codes=16).eval()(spectrogram, classifier(spectrogram)).shape
+        torch.Size([2, 513, 100])
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        use_vq: bool = True,
+        use_mask_output: bool = True,
+        decoder: DecoderName = "light",
+        codes: int = 1024,
+        shared_codes: int = 0,
+        mask_threshold: float = 0.35,
+    ) -> None:
+        super().__init__()
+        if not 0 < mask_threshold < 1:
+            raise ConfigurationError(f"mask_threshold: {mask_threshold} must lie between 0 and 1")
+        self._config = {"use_vq": use_vq, "use_mask_output": use_mask_output, "decoder": decoder}
+        self._config |= {"codes": codes, "shared_codes": shared_codes, "mask_threshold": mask_threshold}
+        self.use_vq = self.class_specific = use_vq
+        self.use_mask_output = use_mask_output
+        self.mask_threshold = mask_threshold
+        channels = classifier.representation_channels[-1]
+        if use_vq:
+            self.adapter = ResidualBlock(channels)
+            self.down = nn.Conv2d(channels, channels, 4, stride=2, padding=1)
+            self.quantizer = ClassQuantizer(codes, channels, len(classifier.labels), shared_codes)
+            self.up = nn.ConvTranspose2d(channels, channels, 4, stride=2, padding=1)
+            for part in (self.adapter, self.down, self.up):
+                part.apply(initialize_convolutions)
+        self.decoder = make_decoder(decoder, channels)
+        self.to(memory_format=torch.channels_last)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """See `Interpreter.config`."""
+        return dict(self._config)
+
+    def decode(self, log_magnitude: Tensor, prediction: Prediction, frames: Tensor | None = None) -> PIQDecoded:
+        """See `Interpreter.decode`."""
+        bins, time = log_magnitude.shape[-2:]
+        hidden = prediction.representations[-1]
+        if not self.use_vq:
+            return PIQDecoded(self.decoder(hidden, bins, time, frames))
+        # The network is published with time before frequency; that is also how its input lies in memory.
+        hidden = hidden.transpose(-1, -2)
+        columns = _columns(hidden.shape[-2], time, frames)
+        adapted = _cut(self.adapter(hidden), columns)
+        size = list(adapted.shape[-2:])
+        half = None if columns is None else (columns // 2).clamp(min=1)
+        adapted = _cut(self.down(_at_least_two(adapted)), half)
+        quantized = self.quantizer(adapted, prediction.explained)
+        raised = self.up(_cut(quantized.straight_through, half))
+        raised = _cut(_grown_to(raised, size), None if columns is None else columns)
+        logits = self.decoder(raised.transpose(-1, -2), bins, time, frames)
+        return PIQDecoded(logits, adapted, quantized, half)
+
+    def mask(self, decoded: PIQDecoded, frames: Tensor | None = None) -> Tensor:
+        """See `Interpreter.mask`."""
+        output = self.output(decoded)
+        if not self.use_mask_output:
+            keep = valid_frames(frames, output)
+            output = output if keep is None else output * keep
+            output = (output > self.mask_threshold * output.amax((-1, -2), keepdim=True)).to(output.dtype)
+        return _cut_time(output, frames)
+
+    def output(self, decoded: PIQDecoded) -> Tensor:
+        """Sigmoid of the decoder's output, or its softplus; see the class."""
+        return decoded.logits.sigmoid() if self.use_mask_output else F.softplus(decoded.logits)
+
+    def loss(
+        self,
+        decoded: PIQDecoded,
+        log_magnitude: Tensor,
+        prediction: Prediction,
+        frames: Tensor | None = None,
+    ) -> Mapping[str, Tensor]:
+        """Reconstruction (binary cross-entropy or squared error), codebook and commitment terms."""
+        if self.use_mask_output:
+            # padding holds no more than silence, so it never sets a clip's maximum
+            present = log_magnitude > self.mask_threshold * log_magnitude.amax((-1, -2), keepdim=True)
+            each = F.binary_cross_entropy_with_logits(
+                decoded.logits, present.to(decoded.logits.dtype), reduction="none"
+            )
+        else:
+            each = (F.softplus(decoded.logits) - log_magnitude).square()
+        terms = {"reconstruction": masked_mean(each, frames)}
+        if decoded.quantized is not None and decoded.adapted is not None:
+            codes, adapted = decoded.quantized.codes.transpose(-1, -2), decoded.adapted.transpose(-1, -2)
+            terms["codebook"] = masked_mean((adapted.detach() - codes).square(), decoded.columns)
+            terms["commitment"] = masked_mean((adapted - codes.detach()).square(), decoded.columns)
+        return terms
+
+
+def _columns(width: int, time: int, frames: Tensor | None) -> Tensor | None:
+    """Columns of a representation that belong to each clip: the same share as of its frames."""
+    if frames is None:
+        return None
+    reduction = max(time // width, 1)
+    return (frames // reduction).clamp(1, width)
+
+
+def _cut(hidden: Tensor, columns: Tensor | None) -> Tensor:
+    """Zero behind each clip's end, on (batch, channels, time, frequency)."""
+    return hidden if columns is None else _cut_time(hidden.transpose(-1, -2), columns).transpose(-1, -2)
+
+
+def _cut_time(values: Tensor, frames: Tensor | None) -> Tensor:
+    keep = valid_frames(frames, values)
+    return values if keep is None else values * keep
+
+
+def _at_least_two(hidden: Tensor) -> Tensor:
+    rows, columns = hidden.shape[-2:]
+    return F.pad(hidden, (0, max(2 - columns, 0), 0, max(2 - rows, 0)))
+
+
+def _grown_to(hidden: Tensor, size: list[int]) -> Tensor:
+    """An odd size loses a row on the way down and up; silence takes its place."""
+    rows, columns = hidden.shape[-2:]
+    hidden = F.pad(hidden, (0, max(size[1] - columns, 0), 0, max(size[0] - rows, 0)))
+    return hidden[..., : size[0], : size[1]]

@@ -1,0 +1,67 @@
+"""Numbers that say whether to trust an explanation: pure functions, and torchmetrics classes over them.
+
+Masks and spectrograms have shape (batch, frequency, time); `frames` gives the valid frames of each clip, and
+padding never counts. Functions return one value a clip, classes the mean over clips.
+"""
+
+from otoscope.metrics.controls import all_pass, ideal_mask, loudest_of_equal_area, random_of_equal_area
+from otoscope.metrics.faithfulness import (
+    average_drop,
+    average_gain,
+    average_increase,
+    faithfulness,
+    input_fidelity,
+)
+from otoscope.metrics.localisation import intersection_over_union, mask_auroc, si_sdr_improvement
+from otoscope.metrics.modules import (
+    AverageDrop,
+    AverageGain,
+    AverageIncrease,
+    ClipMean,
+    Complexity,
+    Faithfulness,
+    InputFidelity,
+    IntersectionOverUnion,
+    MaskAUROC,
+    MeanMask,
+    MeanScores,
+    SISDRImprovement,
+    Sparseness,
+)
+from otoscope.metrics.scores import SCORES, Score, score_mask
+from otoscope.metrics.sparsity import complexity, is_empty, mean_mask, sparseness
+
+__all__ = [
+    "SCORES",
+    "AverageDrop",
+    "AverageGain",
+    "AverageIncrease",
+    "ClipMean",
+    "Complexity",
+    "Faithfulness",
+    "InputFidelity",
+    "IntersectionOverUnion",
+    "MaskAUROC",
+    "MeanMask",
+    "MeanScores",
+    "SISDRImprovement",
+    "Score",
+    "Sparseness",
+    "all_pass",
+    "average_drop",
+    "average_gain",
+    "average_increase",
+    "complexity",
+    "faithfulness",
+    "ideal_mask",
+    "input_fidelity",
+    "intersection_over_union",
+    "is_empty",
+    "loudest_of_equal_area",
+    "mask_auroc",
+    "mean_mask",
+    "random_of_equal_area",
+    "score_mask",
+    "si_sdr_improvement",
+    "sparseness",
+]

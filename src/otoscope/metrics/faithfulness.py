@@ -1,0 +1,204 @@
+"""Whether the decision rests on what the mask keeps: probabilities before and after masking.
+
+Below, p, o and u are the probabilities of the explained class c from the whole input, from the evidence
+(mask-in) and from the remainder (mask-out). Every function takes either these, shape (batch,), or full
+distributions, shape (batch, classes); then c is `target` or by default the most probable class of the whole
+input. A NaN probability gives NaN, never a score.
+"""
+
+import torch
+from torch import Tensor
+
+from otoscope.errors import ShapeError
+from otoscope.metrics.bins import require_same_shape, result_dtype
+
+
+def average_increase(
+    probability: Tensor, evidence_probability: Tensor, target: Tensor | None = None
+) -> Tensor:
+    r"""Whether the evidence alone makes the classifier more confident.
+
+    .. math:: \mathrm{AI} = 100 \cdot \mathbb{1}[o > p]
+
+    Args:
+        probability: From the whole input, in [0, 1]. Shape (batch,) or (batch, classes).
+        evidence_probability: The same from the masked input.
+        target: The explained class; only with full distributions. Shape (batch,), int64.
+
+    Returns:
+        100 or 0, in percent once averaged. Shape (batch,).
+
+    Raises:
+        ShapeError: The shapes do not fit together.
+
+    Reference:
+        Chattopadhyay et al. 2018, Grad-CAM++. Departures: none.
+
+    Example:
+        >>> average_increase(torch.tensor([0.5, 0.5]), torch.tensor([0.6, 0.5]))
+        tensor([100.,   0.])
+    """
+    p, o = _of_explained_class(probability, evidence_probability, target)
+    return (100.0 * (o > p).to(p.dtype)).masked_fill(torch.isnan(o - p), torch.nan)
+
+
+def average_drop(
+    probability: Tensor,
+    evidence_probability: Tensor,
+    target: Tensor | None = None,
+    *,
+    published: bool = False,
+) -> Tensor:
+    r"""Drop in class probability once only the evidence is kept.
+
+    .. math:: \mathrm{AD} = 100\,\max(0, p - o) / p
+
+    A probability that is 0 already cannot drop: AD is 0 there.
+
+    Args:
+        probability: From the whole input, in [0, 1]. Shape (batch,) or (batch, classes).
+        evidence_probability: The same from the masked input.
+        target: The explained class; only with full distributions. Shape (batch,), int64.
+        published: Apply a second softmax to the probabilities, as the published code does. Faulty: the
+            values are too small; only for comparison with papers that used it.
+
+    Returns:
+        Drop in percent, in [0, 100]. Shape (batch,).
+
+    Raises:
+        ShapeError: The shapes do not fit together, or `published` without full distributions.
+
+    Reference:
+        Chattopadhyay et al. 2018, Grad-CAM++. Departures: none, unless `published`.
+
+    Example:
+        >>> average_drop(torch.tensor([0.9]), torch.tensor([0.3]))
+        tensor([66.6667])
+    """
+    if published:
+        require_same_shape(probability=probability, evidence_probability=evidence_probability)
+        _require_distributions(probability, "the published average drop applies a softmax, so it")
+        if target is None:
+            target = probability.argmax(dim=1)
+        probability, evidence_probability = probability.softmax(dim=1), evidence_probability.softmax(dim=1)
+    p, o = _of_explained_class(probability, evidence_probability, target)
+    drop = 100.0 * ((p - o).clamp(min=0.0) / p)
+    return torch.where(p == 0, _zero_unless_nan(o), drop)
+
+
+def average_gain(probability: Tensor, evidence_probability: Tensor, target: Tensor | None = None) -> Tensor:
+    r"""Gain in class probability, as a share of the room there was for one.
+
+    .. math:: \mathrm{AG} = 100\,\max(0, o - p) / (1 - p)
+
+    A probability that is 1 already cannot gain: AG is 0 there, and so for a classifier of one class.
+
+    Args:
+        probability: From the whole input, in [0, 1]. Shape (batch,) or (batch, classes).
+        evidence_probability: The same from the masked input.
+        target: The explained class; only with full distributions. Shape (batch,), int64.
+
+    Returns:
+        Gain in percent, in [0, 100]. Shape (batch,).
+
+    Raises:
+        ShapeError: The shapes do not fit together.
+
+    Reference:
+        Zhang et al. 2023, Opti-CAM. Departures: none.
+
+    Example:
+        >>> average_gain(torch.tensor([0.5]), torch.tensor([0.75]))
+        tensor([50.])
+    """
+    p, o = _of_explained_class(probability, evidence_probability, target)
+    gain = 100.0 * ((o - p).clamp(min=0.0) / (1.0 - p))
+    # Rounding can carry a softmax past 1, where the sign of the room left would turn.
+    return torch.where(p >= 1, _zero_unless_nan(o), gain)
+
+
+def faithfulness(probability: Tensor, remainder_probability: Tensor, target: Tensor | None = None) -> Tensor:
+    r"""Probability that is lost once the evidence is taken away.
+
+    .. math:: \mathrm{FF} = p - u
+
+    Gameable: an all-pass mask leaves nothing and scores high. Read it beside the controls and the mean mask.
+
+    Args:
+        probability: From the whole input, in [0, 1]. Shape (batch,) or (batch, classes).
+        remainder_probability: The same from the masked-out input.
+        target: The explained class; only with full distributions. Shape (batch,), int64.
+
+    Returns:
+        Difference of probabilities, in [-1, 1]. Shape (batch,).
+
+    Raises:
+        ShapeError: The shapes do not fit together.
+
+    Reference:
+        Parekh et al. 2022, Listen to Interpret. Departures: none.
+
+    Example:
+        >>> faithfulness(torch.tensor([0.75]), torch.tensor([0.25]))
+        tensor([0.5000])
+    """
+    p, u = _of_explained_class(probability, remainder_probability, target)
+    return p - u
+
+
+def input_fidelity(probability: Tensor, evidence_probability: Tensor, target: Tensor | None = None) -> Tensor:
+    r"""Whether the evidence alone leads to the explained class.
+
+    .. math:: \mathrm{Fid\text{-}In} = \mathbb{1}[\arg\max o = c]
+
+    Args:
+        probability: Distribution from the whole input. Shape (batch, classes).
+        evidence_probability: Distribution from the masked input. Shape (batch, classes).
+        target: The explained class c. Shape (batch,), int64.
+
+    Returns:
+        1 or 0; always 1 for a classifier of one class. Shape (batch,).
+
+    Raises:
+        ShapeError: The shapes do not fit together, or they are not full distributions.
+
+    Reference:
+        Paissan et al. 2023, Posthoc Interpretation via Quantization. Departures: none.
+
+    Example:
+        >>> input_fidelity(torch.tensor([[0.1, 0.9]]), torch.tensor([[0.4, 0.6]]))
+        tensor([1.])
+    """
+    _require_distributions(probability, "input fidelity compares classes, so it")
+    p, _ = _of_explained_class(probability, evidence_probability, target)
+    explained = probability.argmax(dim=1) if target is None else target.to(p.device)
+    agree = (evidence_probability.argmax(dim=1) == explained).to(p.dtype)
+    undefined = torch.isnan(evidence_probability).any(dim=1) | torch.isnan(p)
+    return agree.masked_fill(undefined, torch.nan)
+
+
+def _of_explained_class(whole: Tensor, masked: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor]:
+    require_same_shape(probability=whole, masked_probability=masked)
+    whole, masked = whole.to(result_dtype(whole)), masked.to(result_dtype(masked))
+    if whole.ndim == 1 and target is None:
+        return whole, masked
+    _require_distributions(whole, "`target`" if target is not None else "this metric")
+    if target is None:
+        target = whole.argmax(dim=1)
+    elif target.shape != whole.shape[:1]:
+        raise ShapeError(
+            f"`target` must name a class for each of the {len(whole)} clips, got shape {tuple(target.shape)}"
+        )
+    index = target.to(whole.device)[:, None]
+    return whole.gather(1, index).squeeze(1), masked.gather(1, index).squeeze(1)
+
+
+def _require_distributions(probability: Tensor, reason: str) -> None:
+    if probability.ndim != 2:
+        raise ShapeError(
+            f"{reason} needs distributions of shape (batch, classes), got shape {tuple(probability.shape)}"
+        )
+
+
+def _zero_unless_nan(probability: Tensor) -> Tensor:
+    return torch.zeros_like(probability).masked_fill(torch.isnan(probability), torch.nan)

@@ -1,0 +1,127 @@
+"""All scores of a mask at once, and what their names mean."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal
+
+import torch
+from torch import Tensor
+
+from otoscope.metrics.bins import require_same_shape, valid_bins
+from otoscope.metrics.faithfulness import (
+    average_drop,
+    average_gain,
+    average_increase,
+    faithfulness,
+    input_fidelity,
+)
+from otoscope.metrics.localisation import intersection_over_union, mask_auroc
+from otoscope.metrics.sparsity import complexity, is_empty, mean_mask, sparseness
+
+Classify = Callable[[Tensor, Tensor | None], Tensor]
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a column of a table means.
+
+    Attributes:
+        title: The name in words.
+        unit: The unit of the mean over clips; empty for a plain number.
+        better: Whether a higher or a lower mean speaks for a method, or neither by itself.
+    """
+
+    title: str
+    unit: str
+    better: Literal["higher", "lower", "neither"]
+
+
+SCORES: Final[Mapping[str, Score]] = MappingProxyType(
+    {
+        "AI": Score("average increase", "%", "higher"),
+        "AD": Score("average drop", "%", "lower"),
+        "AD_published": Score("average drop, faulty as published", "%", "lower"),
+        "AG": Score("average gain", "%", "higher"),
+        "FF": Score("faithfulness", "", "higher"),
+        "Fid-In": Score("input fidelity", "", "higher"),
+        "MM": Score("mean mask", "", "neither"),
+        "SPS": Score("sparseness", "", "higher"),
+        "COMP": Score("complexity", "nats", "lower"),
+        "empty": Score("share of empty masks", "", "lower"),
+        "IoU": Score("intersection over union", "", "higher"),
+        "AUROC": Score("area under the ROC curve", "", "higher"),
+        "SI-SDRi": Score("SI-SDR improvement", "dB", "higher"),
+    }
+)
+
+
+def score_mask(
+    classify: Classify,
+    log_magnitude: Tensor,
+    mask: Tensor,
+    probabilities: Tensor,
+    frames: Tensor | None = None,
+    target: Tensor | None = None,
+    ideal: Tensor | None = None,
+) -> dict[str, Tensor]:
+    r"""Scores a mask with two more runs of the classifier: on the evidence and on the remainder.
+
+    .. math:: o = f(M \odot X), \quad u = f((1 - M) \odot X)
+
+    Args:
+        classify: Maps (log_magnitude, frames) to class probabilities (batch, classes).
+        log_magnitude: log1p of the magnitude, X. Shape (batch, frequency, time).
+        mask: Mask M in [0, 1]. Shape (batch, frequency, time).
+        probabilities: What `classify` gave for the whole input. Shape (batch, classes).
+        frames: Valid frames of each clip; None: all. Shape (batch,).
+        target: The explained class; None: the most probable one of the whole input. Shape (batch,), int64.
+        ideal: The true mask, where it is known. Shape (batch, frequency, time).
+
+    Returns:
+        One value a clip, shape (batch,), under names of `SCORES`: all but SI-SDRi, which needs waveforms;
+        IoU and AUROC only with `ideal`. "empty" is 1 or 0.
+
+    Raises:
+        ShapeError: The shapes do not fit together.
+
+    Example:
+        >>> def classify(log_magnitude, frames):
+        ...     return log_magnitude.mean(dim=2).softmax(dim=1)
+        >>> spectrogram = torch.tensor([[[2.0, 2.0], [0.0, 1.0]]])
+        >>> mask = torch.tensor([[[1.0, 1.0], [0.0, 0.0]]])
+        >>> scores = score_mask(classify, spectrogram, mask, classify(spectrogram, None))
+        >>> scores["AI"], scores["MM"]
+        (tensor([100.]), tensor([0.5000]))
+    """
+    require_same_shape(log_magnitude=log_magnitude, mask=mask)
+    with torch.no_grad():
+        padding = ~valid_bins(mask, frames)
+        evidence = (mask * log_magnitude).masked_fill(padding, 0.0)
+        remainder = ((1 - mask.to(log_magnitude.dtype)) * log_magnitude).masked_fill(padding, 0.0)
+        kept, left = classify(evidence, frames), classify(remainder, frames)
+        scores = _score_decision(probabilities, kept, left, target) | _score_area(mask, frames)
+        if ideal is not None:
+            scores["IoU"] = intersection_over_union(mask, ideal, frames)
+            scores["AUROC"] = mask_auroc(mask, ideal, frames)
+    return scores
+
+
+def _score_decision(whole: Tensor, kept: Tensor, left: Tensor, target: Tensor | None) -> dict[str, Tensor]:
+    return {
+        "AI": average_increase(whole, kept, target),
+        "AD": average_drop(whole, kept, target),
+        "AD_published": average_drop(whole, kept, target, published=True),
+        "AG": average_gain(whole, kept, target),
+        "FF": faithfulness(whole, left, target),
+        "Fid-In": input_fidelity(whole, kept, target),
+    }
+
+
+def _score_area(mask: Tensor, frames: Tensor | None) -> dict[str, Tensor]:
+    return {
+        "MM": mean_mask(mask, frames),
+        "SPS": sparseness(mask, frames),
+        "COMP": complexity(mask, frames),
+        "empty": is_empty(mask, frames).to(torch.float32),
+    }

@@ -1,0 +1,198 @@
+"""From a classifier's representation back to the resolution of the spectrogram.
+
+Both decoders take a representation (batch, channels, frequency', time') of any size and return one
+value a bin, (batch, frequency, time), for every frame. Inside they run with time before frequency,
+as the published network does.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from otoscope.audio.spectrogram import valid_frames
+from otoscope.errors import ConfigurationError
+
+DecoderName = Literal["light", "published"]
+_REDUCTION = 16  # both decoders double the resolution four times
+
+
+def make_decoder(name: DecoderName, channels: int) -> Decoder:
+    """Makes a decoder by name.
+
+    Args:
+        name: ``light`` (channels shrink as resolution grows) or ``published``.
+        channels: Channels of the representation.
+
+    Raises:
+        ConfigurationError: No decoder has that name.
+    """
+    kinds: dict[str, type[Decoder]] = {"light": LightDecoder, "published": PublishedDecoder}
+    if name not in kinds:
+        raise ConfigurationError(f"decoder: {name!r} is unknown; choose one of {', '.join(kinds)}")
+    return kinds[name](channels)
+
+
+def initialize_convolutions(module: nn.Module) -> None:
+    """Xavier-uniform weights and zero biases, the published initialisation; for `nn.Module.apply`."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+class Decoder(nn.Module):
+    """Common ground: brings the representation to 1/16 of the spectrogram, decodes, fits the result."""
+
+    layers: nn.Sequential
+
+    def forward(self, hidden: Tensor, bins: int, frames: int, valid: Tensor | None = None) -> Tensor:
+        """Decodes.
+
+        Args:
+            hidden: Shape (batch, channels, frequency', time').
+            bins: Frequency bins of the result.
+            frames: Frames of the result.
+            valid: Frames of the result that belong to each clip, where clips were padded. Shape (batch,).
+
+        Returns:
+            Shape (batch, bins, frames). Not yet squashed into [0, 1].
+        """
+        size = [max(frames // _REDUCTION, 1), max(bins // _REDUCTION, 1)]
+        hidden = hidden.transpose(-1, -2)
+        if list(hidden.shape[-2:]) != size:
+            hidden = nn.functional.interpolate(hidden, size, mode="bilinear", align_corners=False)
+        if valid is not None:
+            valid = valid.to(hidden.device)
+        decoded, valid = self.decode(hidden, bins, frames, valid)
+        return _fit(decoded.squeeze(1), bins, frames, valid).transpose(-1, -2)
+
+    def decode(
+        self, hidden: Tensor, bins: int, frames: int, valid: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Returns (batch, 1, about frames, about bins), and the rows of it that belong to each clip."""
+        raise NotImplementedError
+
+
+class PublishedDecoder(Decoder):
+    """The published decoder: four transposed convolutions at full width, then a 12x12 one.
+
+    Its layers are parameter-compatible with the ``decoder`` of SpeechBrain's ``VectorQuantizedPSI_Audio``.
+    From 26 columns it makes 417 of the 431 frames; the published code drops the rest, here the last
+    frame is held.
+
+    Args:
+        channels: Channels of the representation, kept until the last layer.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        stages: list[nn.Module] = []
+        for kernel in (3, 4, 4, 4):
+            stages += [
+                nn.ConvTranspose2d(channels, channels, kernel, stride=2, padding=1),
+                nn.ReLU(inplace=True),
+                nn.BatchNorm2d(channels),
+            ]
+        self.layers = nn.Sequential(*stages, SingleOutputTransposed(channels, 12, padding=1))
+        self.apply(initialize_convolutions)
+
+    def decode(
+        self, hidden: Tensor, bins: int, frames: int, valid: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """See `Decoder.decode`."""
+        if valid is not None:
+            valid = (valid // _REDUCTION).clamp(min=1)
+        for layer in self.layers:
+            hidden = layer(hidden)
+            if valid is None:
+                continue
+            if isinstance(layer, nn.ConvTranspose2d):
+                kernel, stride, padding = layer.kernel_size[0], layer.stride[0], int(layer.padding[0])
+                valid = (valid - 1) * stride - 2 * padding + kernel
+            hidden = _zero_padding_rows(hidden, valid)
+        return hidden, valid
+
+
+class LightDecoder(Decoder):
+    """Four transposed convolutions whose channels halve as the resolution doubles, then a 3x3 one.
+
+    About 1/40 of the multiply-adds of `PublishedDecoder` at 256 channels, and it lands on every frame.
+
+    Args:
+        channels: Channels of the representation.
+        narrowest: Channels never fall below this.
+    """
+
+    def __init__(self, channels: int, narrowest: int = 8) -> None:
+        super().__init__()
+        stages: list[nn.Module] = []
+        for _ in range(4):
+            narrower = max(channels // 2, narrowest)
+            stages.append(_UpStage(channels, narrower))
+            channels = narrower
+        self.layers = nn.Sequential(*stages, nn.Conv2d(channels, 1, 3, padding=1))
+        self.apply(initialize_convolutions)
+
+    def decode(
+        self, hidden: Tensor, bins: int, frames: int, valid: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """See `Decoder.decode`."""
+        rows, columns = max(frames, _REDUCTION), max(bins, _REDUCTION)
+        for shift, stage in zip((3, 2, 1, 0), self.layers, strict=False):
+            hidden = stage(hidden, [rows >> shift, columns >> shift])
+            if valid is not None:
+                hidden = _zero_padding_rows(hidden, valid.clamp(min=_REDUCTION) >> shift)
+        return self.layers[-1](hidden), valid
+
+
+class _UpStage(nn.Module):
+    def __init__(self, channels: int, narrower: int) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose2d(channels, narrower, 4, stride=2, padding=1)
+        self.norm = nn.BatchNorm2d(narrower)
+
+    def forward(self, hidden: Tensor, size: list[int]) -> Tensor:
+        return nn.functional.relu(self.norm(self.up(hidden, output_size=size)), inplace=True)
+
+
+class SingleOutputTransposed(nn.ConvTranspose2d):
+    """A transposed convolution of stride 1 to one channel, as one matrix product and a fold.
+
+    Same parameters and result as `nn.ConvTranspose2d` (channels, 1, kernel); the general routine
+    spends most of its time on the single output channel.
+    """
+
+    def __init__(self, channels: int, kernel: int, padding: int) -> None:
+        super().__init__(channels, 1, kernel, stride=1, padding=padding)
+
+    def forward(self, hidden: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Shape (batch, channels, height, width) in, (batch, 1, height', width') out."""
+        batch, channels, height, width = hidden.shape
+        kernel, padding = self.kernel_size[0], int(self.padding[0])
+        taps = hidden.permute(0, 2, 3, 1).reshape(batch, height * width, channels) @ self.weight.flatten(1)
+        grown = (height + kernel - 1 - 2 * padding, width + kernel - 1 - 2 * padding)
+        image = nn.functional.fold(taps.transpose(1, 2), grown, kernel, padding=padding)
+        return image if self.bias is None else image + self.bias
+
+
+def _zero_padding_rows(hidden: Tensor, valid: Tensor) -> Tensor:
+    keep = valid_frames(valid, hidden.transpose(-1, -2))
+    assert keep is not None
+    return hidden * keep.transpose(-1, -2)
+
+
+def _fit(decoded: Tensor, bins: int, frames: int, valid: Tensor | None) -> Tensor:
+    """Cuts (batch, rows, columns) to (batch, frames, bins), holding the last row or column where short."""
+    rows, columns = decoded.shape[-2:]
+    decoded = decoded[..., :frames, :bins]
+    if columns < bins:
+        decoded = torch.cat([decoded, decoded[..., -1:].expand(-1, -1, bins - columns)], -1)
+    if valid is None:
+        if rows < frames:
+            decoded = torch.cat([decoded, decoded[:, -1:].expand(-1, frames - rows, -1)], 1)
+        return decoded
+    index = torch.arange(frames, device=decoded.device).minimum(valid[:, None].to(decoded.device) - 1)
+    return decoded.gather(1, index[..., None].expand(-1, -1, bins))

@@ -1,0 +1,67 @@
+"""Otoscope explains audio classifiers in sound.
+
+Names are imported when first used, so that ``import otoscope`` costs nothing.
+
+Example:
+    >>> import otoscope
+    >>> explanation = otoscope.load("results/piq/1234/model").explain("clip.wav")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from otoscope.audio import Frontend, Spectrogram, load_audio, save_audio
+    from otoscope.classifiers import (
+        Classifier,
+        Conv2dClassifier,
+        Prediction,
+        load_classifier,
+        save_classifier,
+    )
+    from otoscope.errors import OtoscopeError
+    from otoscope.explain import Explainer, Explanation, load
+    from otoscope.interpreters import Interpreter, PIQInterpreter, load_interpreter, save_interpreter
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "audio": ("Frontend", "Spectrogram", "load_audio", "save_audio"),
+    "classifiers": ("Classifier", "Conv2dClassifier", "Prediction", "load_classifier", "save_classifier"),
+    "errors": ("OtoscopeError",),
+    "explain": ("Explainer", "Explanation", "load"),
+    "interpreters": ("Interpreter", "PIQInterpreter", "load_interpreter", "save_interpreter"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Classifier",
+    "Conv2dClassifier",
+    "Explainer",
+    "Explanation",
+    "Frontend",
+    "Interpreter",
+    "OtoscopeError",
+    "PIQInterpreter",
+    "Prediction",
+    "Spectrogram",
+    "load",
+    "load_audio",
+    "load_classifier",
+    "load_interpreter",
+    "save_audio",
+    "save_classifier",
+    "save_interpreter",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'otoscope' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"otoscope.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

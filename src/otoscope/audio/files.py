@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,13 +115,18 @@ def save_audio(path: str | os.PathLike[str], waveform: Tensor, sample_rate_hz: i
 
 def _existing_file(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
-    if path.is_dir():
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a NUL in the name
+        raise AudioError(f"{path}: no such file; check the name and the current folder") from error
+    except OSError as error:
+        cause = error.strerror or type(error).__name__
+        raise AudioError(f"{path}: cannot be reached ({cause}); check its name and permissions") from error
+    if stat.S_ISDIR(status.st_mode):
         raise AudioError(f"{path}: is a folder, not a sound file; name a file in it")
-    if not path.exists():
-        raise AudioError(f"{path}: no such file; check the name and the current folder")
     if not os.access(path, os.R_OK):
         raise AudioError(f"{path}: may not be read; check its permissions")
-    if path.stat().st_size == 0:
+    if status.st_size == 0:
         raise AudioError(f"{path}: is empty (0 bytes); copy or record it again")
     return path
 

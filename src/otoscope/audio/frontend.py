@@ -26,7 +26,7 @@ class Frontend(nn.Module):
         hop_ms: Distance between frames.
 
     Raises:
-        ConfigurationError: The window is longer than the transform or shorter than the hop.
+        ConfigurationError: The window is longer than the transform or shorter than two hops.
 
     Reference:
         METHODS, "Front-end"; the parameters of the ESC-50 interpretation recipes of SpeechBrain.
@@ -56,9 +56,10 @@ class Frontend(nn.Module):
         self.hop_ms = hop_ms
         self.window_length = round(sample_rate_hz * window_ms / 1000)
         self.hop_length = round(sample_rate_hz * hop_ms / 1000)
-        if not 0 < self.hop_length <= self.window_length <= n_fft:
+        # Beyond half a window (rounded), the end of some clips would lie in no frame and be lost.
+        if not 0 < self.hop_length <= self.window_length // 2 + 1 or self.window_length > n_fft:
             raise ConfigurationError(
-                f"frontend: hop ({self.hop_length} samples) <= window ({self.window_length}) <= n_fft "
+                f"frontend: hop ({self.hop_length} samples) <= window / 2, window ({self.window_length}) <= n_fft "
                 f"({n_fft}) must hold; change hop_ms, window_ms or n_fft"
             )
         window = torch.hamming_window(self.window_length)
@@ -178,4 +179,5 @@ def peak_normalize(waveform: Tensor) -> Tensor:
 
 def _log_magnitude(transform: Tensor) -> Tensor:
     parts = torch.view_as_real(transform)
-    return parts.square().sum(-1).add_(MAGNITUDE_FLOOR).sqrt_().log1p_()
+    # The gradient of the root needs the root, so the logarithm may not overwrite it.
+    return parts.square().sum(-1).add_(MAGNITUDE_FLOOR).sqrt_().log1p()

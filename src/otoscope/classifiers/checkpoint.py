@@ -90,6 +90,8 @@ def write_folder(folder: str | os.PathLike[str], write: Callable[[Path], None]) 
     folder = Path(folder)
     temporary = None
     try:
+        if folder.exists() and not folder.is_dir():
+            raise FileExistsError("a file is in the way")
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
         temporary.chmod(0o755)
@@ -97,7 +99,11 @@ def write_folder(folder: str | os.PathLike[str], write: Callable[[Path], None]) 
         if folder.exists():
             former = temporary.with_name(temporary.name + "-former")
             folder.rename(former)
-            temporary.rename(folder)
+            try:
+                temporary.rename(folder)
+            except OSError:
+                former.rename(folder)
+                raise
             shutil.rmtree(former)
         else:
             temporary.rename(folder)

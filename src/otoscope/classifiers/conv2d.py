@@ -102,10 +102,10 @@ class Conv2dClassifier(Classifier):
         missing = reach - log_magnitude.shape[-1]
         if missing > 0:
             log_magnitude = nn.functional.pad(log_magnitude, (0, missing))
-        if frames is not None:
-            frames = frames.to(log_magnitude.device).clamp(min=reach)
-            log_magnitude = log_magnitude * valid_frames(frames, log_magnitude)
-        return log_magnitude, frames
+        if frames is None:
+            return log_magnitude, None
+        log_magnitude = log_magnitude * valid_frames(frames, log_magnitude)
+        return log_magnitude, frames.to(log_magnitude.device).clamp(min=reach)
 
 
 def _zero_padding(hidden: Tensor, frames: Tensor | None) -> Tensor:

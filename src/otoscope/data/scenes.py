@@ -87,9 +87,7 @@ class SyntheticScenes(Dataset[Scene]):
     ) -> None:
         self.classes = list(EVENTS) if classes is None else _checked_classes(classes)
         _require(clips_per_class >= 1, f"clips_per_class is {clips_per_class}: ask for at least 1 clip.")
-        _require(
-            SHORTEST_S <= duration_s < np.inf, f"duration_s is {duration_s}: give {SHORTEST_S} s or more."
-        )
+        _require(SHORTEST_S <= duration_s < np.inf, f"duration_s is {duration_s}: give {SHORTEST_S} s or more.")
         _require(
             sample_rate_hz >= LOWEST_RATE_HZ,
             f"sample_rate_hz is {sample_rate_hz}: the events need {LOWEST_RATE_HZ} Hz or more.",

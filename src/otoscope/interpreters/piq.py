@@ -109,12 +109,12 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
         hidden = hidden.transpose(-1, -2)
         columns = _columns(hidden.shape[-2], time, frames)
         adapted = _cut(self.adapter(hidden), columns)
-        size = list(adapted.shape[-2:])
+        rows, width = adapted.shape[-2:]
         half = None if columns is None else (columns // 2).clamp(min=1)
         adapted = _cut(self.down(_at_least_two(adapted)), half)
         quantized = self.quantizer(adapted, prediction.explained)
-        raised = self.up(_cut(quantized.straight_through, half))
-        raised = _cut(_grown_to(raised, size), None if columns is None else columns)
+        raised = self.up(_cut(quantized.straight_through, half), output_size=[max(rows, 2), max(width, 2)])
+        raised = _cut(raised[..., :rows, :width], columns)
         logits = self.decoder(raised.transpose(-1, -2), bins, time, frames)
         return PIQDecoded(logits, adapted, quantized, half)
 
@@ -140,8 +140,9 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
     ) -> Mapping[str, Tensor]:
         """Reconstruction (binary cross-entropy or squared error), codebook and commitment terms."""
         if self.use_mask_output:
-            # padding holds no more than silence, so it never sets a clip's maximum
-            present = log_magnitude > self.mask_threshold * log_magnitude.amax((-1, -2), keepdim=True)
+            # the frames after a clip's end still hear its last samples, and may be louder than any of its own
+            loudest = _cut_time(log_magnitude, frames).amax((-1, -2), keepdim=True)
+            present = log_magnitude > self.mask_threshold * loudest
             each = F.binary_cross_entropy_with_logits(
                 decoded.logits, present.to(decoded.logits.dtype), reduction="none"
             )
@@ -156,11 +157,18 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
 
 
 def _columns(width: int, time: int, frames: Tensor | None) -> Tensor | None:
-    """Columns of a representation that belong to each clip: the same share as of its frames."""
+    """Columns of a representation that belong to each clip.
+
+    Strides and pools halve the frames and round down each time; a resized map has the clip's share.
+    """
     if frames is None:
         return None
-    reduction = max(time // width, 1)
-    return (frames // reduction).clamp(1, width)
+    halvings = max(time // width, 1).bit_length() - 1
+    if width == time >> halvings:
+        columns = frames >> halvings
+    else:
+        columns = torch.div(frames * width + time - 1, time, rounding_mode="floor")
+    return columns.clamp(1, width)
 
 
 def _cut(hidden: Tensor, columns: Tensor | None) -> Tensor:
@@ -176,10 +184,3 @@ def _cut_time(values: Tensor, frames: Tensor | None) -> Tensor:
 def _at_least_two(hidden: Tensor) -> Tensor:
     rows, columns = hidden.shape[-2:]
     return F.pad(hidden, (0, max(2 - columns, 0), 0, max(2 - rows, 0)))
-
-
-def _grown_to(hidden: Tensor, size: list[int]) -> Tensor:
-    """An odd size loses a row on the way down and up; silence takes its place."""
-    rows, columns = hidden.shape[-2:]
-    hidden = F.pad(hidden, (0, max(size[1] - columns, 0), 0, max(size[0] - rows, 0)))
-    return hidden[..., : size[0], : size[1]]

@@ -111,9 +111,7 @@ def ideal_mask(
         >>> ideal_mask(event, background)
         tensor([[[0., 1., 0.]]])
     """
-    require_same_shape(
-        event_log_magnitude=event_log_magnitude, background_log_magnitude=background_log_magnitude
-    )
+    require_same_shape(event_log_magnitude=event_log_magnitude, background_log_magnitude=background_log_magnitude)
     event = lay_flat(event_log_magnitude, frames).values.expm1()
     background = precise(background_log_magnitude).flatten(1).expm1()
     floor = event.amax(dim=1, keepdim=True) * 10 ** (floor_db / 20)

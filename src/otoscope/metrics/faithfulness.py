@@ -13,9 +13,7 @@ from otoscope.errors import ShapeError
 from otoscope.metrics.bins import require_same_shape, result_dtype
 
 
-def average_increase(
-    probability: Tensor, evidence_probability: Tensor, target: Tensor | None = None
-) -> Tensor:
+def average_increase(probability: Tensor, evidence_probability: Tensor, target: Tensor | None = None) -> Tensor:
     r"""Whether the evidence alone makes the classifier more confident.
 
     .. math:: \mathrm{AI} = 100 \cdot \mathbb{1}[o > p]

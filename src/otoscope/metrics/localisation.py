@@ -87,9 +87,7 @@ def mask_auroc(mask: Tensor, ideal: Tensor, frames: Tensor | None = None) -> Ten
     return (won / pairs).masked_fill(undefined, torch.nan).to(result_dtype(mask))
 
 
-def si_sdr_improvement(
-    evidence: Tensor, mixture: Tensor, event: Tensor, lengths: Tensor | None = None
-) -> Tensor:
+def si_sdr_improvement(evidence: Tensor, mixture: Tensor, event: Tensor, lengths: Tensor | None = None) -> Tensor:
     r"""How much nearer the evidence is to the sound of the event than the mixture is.
 
     .. math:: \mathrm{SI\text{-}SDRi} = \mathrm{SI\text{-}SDR}(\text{evidence}, \text{event})

@@ -156,9 +156,7 @@ class Faithfulness(ClipMean):
 
     higher_is_better = True
 
-    def update(
-        self, probability: Tensor, remainder_probability: Tensor, target: Tensor | None = None
-    ) -> None:
+    def update(self, probability: Tensor, remainder_probability: Tensor, target: Tensor | None = None) -> None:
         """Takes in some clips; see `faithfulness`."""
         self.accumulate(faithfulness(probability, remainder_probability, target))
 

@@ -49,6 +49,8 @@ SCORES: Final[Mapping[str, Score]] = MappingProxyType(
         "SPS": Score("sparseness", "", "higher"),
         "COMP": Score("complexity", "nats", "lower"),
         "empty": Score("share of empty masks", "", "lower"),
+        "p_evidence": Score("probability from the evidence alone", "", "neither"),
+        "p_remainder": Score("probability without the evidence", "", "neither"),
         "IoU": Score("intersection over union", "", "higher"),
         "AUROC": Score("area under the ROC curve", "", "higher"),
         "SI-SDRi": Score("SI-SDR improvement", "dB", "higher"),
@@ -115,7 +117,14 @@ def _score_decision(whole: Tensor, kept: Tensor, left: Tensor, target: Tensor | 
         "AG": average_gain(whole, kept, target),
         "FF": faithfulness(whole, left, target),
         "Fid-In": input_fidelity(whole, kept, target),
+        "p_evidence": _of_class(kept, whole, target),
+        "p_remainder": _of_class(left, whole, target),
     }
+
+
+def _of_class(probabilities: Tensor, whole: Tensor, target: Tensor | None) -> Tensor:
+    label = whole.argmax(-1) if target is None else target
+    return probabilities.gather(-1, label[:, None])[:, 0]
 
 
 def _score_area(mask: Tensor, frames: Tensor | None) -> dict[str, Tensor]:

@@ -69,9 +69,7 @@ class Decoder(nn.Module):
         decoded, valid = self.decode(hidden, bins, frames, valid)
         return _fit(decoded.squeeze(1), bins, frames, valid).transpose(-1, -2)
 
-    def decode(
-        self, hidden: Tensor, bins: int, frames: int, valid: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
+    def decode(self, hidden: Tensor, bins: int, frames: int, valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Returns (batch, 1, about frames, about bins), and the rows of it that belong to each clip."""
         raise NotImplementedError
 
@@ -99,9 +97,7 @@ class PublishedDecoder(Decoder):
         self.layers = nn.Sequential(*stages, SingleOutputTransposed(channels, 12, padding=1))
         self.apply(initialize_convolutions)
 
-    def decode(
-        self, hidden: Tensor, bins: int, frames: int, valid: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
+    def decode(self, hidden: Tensor, bins: int, frames: int, valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """See `Decoder.decode`."""
         if valid is not None:
             valid = (valid // _REDUCTION).clamp(min=1)
@@ -136,9 +132,7 @@ class LightDecoder(Decoder):
         self.layers = nn.Sequential(*stages, nn.Conv2d(channels, 1, 3, padding=1))
         self.apply(initialize_convolutions)
 
-    def decode(
-        self, hidden: Tensor, bins: int, frames: int, valid: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
+    def decode(self, hidden: Tensor, bins: int, frames: int, valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """See `Decoder.decode`."""
         rows, columns = max(frames, _REDUCTION), max(bins, _REDUCTION)
         for shift, stage in zip((3, 2, 1, 0), self.layers, strict=False):

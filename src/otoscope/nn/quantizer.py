@@ -43,7 +43,7 @@ def class_of_codes(codes: int, classes: int) -> Tensor:
 
     Example:
         >>> class_of_codes(7, 3)
-        tensor([0, 0, 1, 1, 1, 2, 2])
+        tensor([0, 0, 0, 1, 1, 2, 2])
     """
     if codes < classes or classes < 1:
         raise ConfigurationError(
@@ -75,9 +75,7 @@ class ClassQuantizer(nn.Module):
 
     owner: Tensor
 
-    def __init__(
-        self, codes: int, dim: int, classes: int, shared_codes: int = 0, partitioned: bool = True
-    ) -> None:
+    def __init__(self, codes: int, dim: int, classes: int, shared_codes: int = 0, partitioned: bool = True) -> None:
         super().__init__()
         if not 0 <= shared_codes < codes:
             raise ConfigurationError(f"shared_codes: {shared_codes} must lie in 0 .. codes - 1 = {codes - 1}")

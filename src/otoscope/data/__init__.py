@@ -1,0 +1,21 @@
+"""Data sets: ESC-50, the user's own folder, and synthetic scenes with known ground truth."""
+
+from otoscope.data.cache import ArrayCache
+from otoscope.data.esc50 import ESC50
+from otoscope.data.folder import AudioFolder
+from otoscope.data.module import Batch, Clip, SoundData, collate
+from otoscope.data.scenes import Scene, SyntheticScenes
+from otoscope.data.synthetic import Synthetic
+
+__all__ = [
+    "ESC50",
+    "ArrayCache",
+    "AudioFolder",
+    "Batch",
+    "Clip",
+    "Scene",
+    "SoundData",
+    "Synthetic",
+    "SyntheticScenes",
+    "collate",
+]

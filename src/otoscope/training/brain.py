@@ -1,0 +1,279 @@
+"""Training and evaluation of interpreters: one loop for all methods."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from otoscope.classifiers import Classifier, Prediction, load_classifier
+from otoscope.data import ArrayCache, Batch
+from otoscope.data.cache import default_cache_folder
+from otoscope.errors import ConfigurationError
+from otoscope.explain import Explainer
+from otoscope.interpreters import Interpreter, save_interpreter
+from otoscope.metrics import SCORES, MeanScores
+from otoscope.scoring import CONTROLS, score_against_controls
+from otoscope.training.task import OptimizerName, Schedule, TrainingTask
+
+Stage = Literal["train", "valid", "test"]
+_DECISION_SCORES = [name for name in SCORES if name not in ("IoU", "AUROC", "SI-SDRi")]
+_TRUTH_SCORES = ["IoU", "AUROC", "SI-SDRi"]
+
+
+@dataclass
+class Interpretation:
+    """What `InterpreterBrain.compute_forward` returns.
+
+    Attributes:
+        log_magnitude: Shape (batch, frequency, time).
+        prediction: The frozen classifier's.
+        decoded: The interpreter's.
+        frames: Frames that belong to each clip, where clips were padded. Shape (batch,).
+    """
+
+    log_magnitude: Tensor
+    prediction: Prediction
+    decoded: Any
+    frames: Tensor | None
+
+
+class InterpretationSteps(NamedTuple):
+    """What `InterpreterBrain.interpret_computation_steps` returns, under the reference's names.
+
+    Attributes:
+        X_int: Masked log magnitude. Shape (batch, frequency, time).
+        xhat: The interpreter's output: the mask, or the activation it is cut from. Same shape.
+        X_stft_phase: Phase in radians. Same shape.
+        class_pred: The classifier's decision. Shape (batch,).
+    """
+
+    X_int: Tensor
+    xhat: Tensor
+    X_stft_phase: Tensor
+    class_pred: Tensor
+
+
+class InterpreterBrain(TrainingTask):
+    """Trains an interpreter of a frozen classifier; the best checkpoint has the lowest validation loss.
+
+    Args:
+        classifier: A classifier's model folder, or the classifier itself.
+        interpreter: Makes the interpreter from the classifier.
+        cache_representations: Compute what the classifier says of a clip once and keep it on disk. Takes
+            about 1 MB a clip for the published classifier; of use from the second epoch on.
+        cache_folder: Where representations are kept; by default the user's cache folder.
+        learning_rate: Of the optimiser.
+        weight_decay: Of the optimiser.
+        optimizer: ``adam`` or ``adamw``.
+        schedule: Of the learning rate.
+        plateau_patience: Epochs without improvement before halving.
+        plateau_from_epoch: No halving before.
+        seed: Of everything random while training.
+    """
+
+    def __init__(
+        self,
+        classifier: str | os.PathLike[str] | Classifier,
+        interpreter: Callable[[Classifier], Interpreter[Any]],
+        cache_representations: bool = False,
+        cache_folder: str | os.PathLike[str] | None = None,
+        learning_rate: float = 2e-4,
+        weight_decay: float = 2e-6,
+        optimizer: OptimizerName = "adam",
+        schedule: Schedule = "plateau",
+        plateau_patience: int = 3,
+        plateau_from_epoch: int = 100,
+        seed: int = 1234,
+    ) -> None:
+        super().__init__(
+            learning_rate, weight_decay, optimizer, schedule, plateau_patience, plateau_from_epoch, seed
+        )
+        if not isinstance(classifier, Classifier):
+            classifier = load_classifier(classifier)
+        self._frozen = [classifier.freeze()]  # in a list: neither a submodule nor in the state_dict
+        self.interpreter = interpreter(classifier)
+        self.labels = classifier.labels
+        self._representations: _RepresentationCache | None = None
+        if cache_representations:
+            folder = Path(cache_folder) if cache_folder else default_cache_folder()
+            self._representations = _RepresentationCache(classifier, folder / "representations")
+        self._valid_scores = MeanScores(_DECISION_SCORES)
+        self._test_scores: dict[str, MeanScores] = {}
+
+    @property
+    def classifier(self) -> Classifier:
+        """The frozen classifier; no part of the ``state_dict``."""
+        return self._frozen[0]
+
+    @property
+    def explainer(self) -> Explainer:
+        """Classifier and interpreter as they are now, in evaluation mode."""
+        return Explainer(self.classifier, self.interpreter)
+
+    def adapt_to(self, labels: Sequence[str]) -> None:
+        """Checks that the classifier knows the labels of the data set.
+
+        Raises:
+            ConfigurationError: It does not know some of them.
+        """
+        if unknown := [label for label in labels if label not in self.labels]:
+            raise ConfigurationError(
+                f"classifier: it does not know {', '.join(unknown)}, which the data set has; train it on this "
+                "data set, or choose classes that it knows"
+            )
+
+    def compute_forward(self, batch: Batch, stage: Stage) -> Interpretation:
+        """Runs front-end, frozen classifier and interpreter, each once."""
+        frontend = self.classifier.frontend
+        log_magnitude = frontend.log_magnitude(batch.waveform)
+        frames = frontend.frames(batch.lengths) if batch.padded else None
+        prediction = self._predict(batch, log_magnitude, frames)
+        decoded = self.interpreter.decode(log_magnitude, prediction, frames)
+        return Interpretation(log_magnitude, prediction, decoded, frames)
+
+    def compute_objectives(self, predictions: Interpretation, batch: Batch, stage: Stage) -> Tensor:
+        """The loss of the batch, logged term by term."""
+        terms = self.interpreter.loss(
+            predictions.decoded, predictions.log_magnitude, predictions.prediction, predictions.frames
+        )
+        return self.total(terms, stage, len(batch))
+
+    @torch.no_grad()
+    def interpret_computation_steps(self, wavs: Tensor, print_probability: bool = False) -> InterpretationSteps:
+        """Interprets waveforms without computing a loss.
+
+        Args:
+            wavs: Shape (batch, samples).
+            print_probability: Print the probability of the first clip's predicted class.
+        """
+        spectrogram = self.classifier.frontend(wavs)
+        prediction = self.classifier(spectrogram.log_magnitude)
+        if print_probability:
+            print(f"classifier probability: {prediction.probabilities[0].max().item():.4f}")
+        decoded = self.interpreter.decode(spectrogram.log_magnitude, prediction)
+        masked = spectrogram.masked(self.interpreter.mask(decoded))
+        output = self.interpreter.output(decoded)
+        return InterpretationSteps(masked.log_magnitude, output, spectrogram.phase, prediction.predicted)
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """One step of the loss."""
+        return self.compute_objectives(self.compute_forward(batch, "train"), batch, "train")
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        """Loss and scores, without controls."""
+        forward = self.compute_forward(batch, "valid")
+        self.compute_objectives(forward, batch, "valid")
+        mask = self.interpreter.mask(forward.decoded, forward.frames)
+        self._valid_scores.update(self._score_decision(forward, mask))
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the mean scores of the epoch."""
+        means = self._valid_scores.compute()
+        shown = {f"valid_{name}": value for name, value in means.items() if not torch.isnan(value)}
+        self.log_dict(shown, sync_dist=False)
+        self._valid_scores.reset()
+
+    def on_test_epoch_start(self) -> None:
+        """Forgets an earlier test run."""
+        self._test_scores = {}
+
+    def test_step(self, batch: Batch, index: int) -> None:
+        """Scores of the method and of every control."""
+        frontend = self.classifier.frontend
+        spectrogram = frontend(batch.waveform, batch.lengths if batch.padded else None)
+        prediction = self._predict(batch, spectrogram.log_magnitude, spectrogram.frames)
+        decoded = self.interpreter.decode(spectrogram.log_magnitude, prediction, spectrogram.frames)
+        terms = self.interpreter.loss(decoded, spectrogram.log_magnitude, prediction, spectrogram.frames)
+        self.total(terms, "test", len(batch))
+        scores = score_against_controls(
+            self.classifier,
+            spectrogram,
+            prediction,
+            {self.explainer.method: self.interpreter.mask(decoded, spectrogram.frames)},
+            batch.waveform,
+            batch.event,
+            batch.lengths,
+            generator=torch.Generator().manual_seed(self.seed + index),
+        )
+        for name, values in scores.items():
+            names = _DECISION_SCORES + (_TRUTH_SCORES if batch.event is not None else [])
+            board = self._test_scores.setdefault(name, MeanScores(names).to(self.device))
+            board.update(values)
+
+    def report(self, folder: Path) -> dict[str, Any]:
+        """The table of scores: the method, then its controls."""
+        order = [name for name in self._test_scores if name not in CONTROLS]
+        order += [name for name in CONTROLS if name in self._test_scores]
+        means = {name: self._test_scores[name].compute() for name in order}
+        return {"scores": {name: {key: float(v) for key, v in row.items()} for name, row in means.items()}}
+
+    def export(self, folder: Path, **extra: Any) -> Path:
+        """See `TrainingTask.export`."""
+        return save_interpreter(self.interpreter, self.classifier, folder, **extra)
+
+    def _predict(self, batch: Batch, log_magnitude: Tensor, frames: Tensor | None) -> Prediction:
+        if self._representations is not None and frames is None:
+            return self._representations.predict(batch.key, log_magnitude)
+        with torch.no_grad():
+            prediction: Prediction = self.classifier(log_magnitude, frames)
+        return prediction
+
+    @torch.no_grad()
+    def _score_decision(self, forward: Interpretation, mask: Tensor) -> dict[str, Tensor]:
+        from otoscope.metrics import score_mask
+
+        probabilities = forward.prediction.probabilities
+        classify = self.classifier.probabilities
+        return score_mask(classify, forward.log_magnitude, mask, probabilities, forward.frames)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """Takes the frozen classifier along to another device."""
+        self.classifier._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+    def train(self, mode: bool = True) -> Any:
+        """Never leaves the classifier in training mode."""
+        self.classifier.eval()
+        return super().train(mode)
+
+
+class _RepresentationCache:
+    """What the frozen classifier says of each clip, kept on disk and read memory-mapped."""
+
+    def __init__(self, classifier: Classifier, folder: Path) -> None:
+        self.classifier = classifier
+        self.cache = ArrayCache(folder)
+        digest = hashlib.sha256(repr((classifier.config, classifier.frontend.config)).encode())
+        for name, value in classifier.state_dict().items():
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        self.fingerprint = digest.hexdigest()
+
+    def predict(self, keys: Sequence[str], log_magnitude: Tensor) -> Prediction:
+        stored = [self._clip(key, log_magnitude[i : i + 1]) for i, key in enumerate(keys)]
+        parts = [torch.stack(part).to(log_magnitude.device) for part in zip(*stored, strict=True)]
+        return Prediction(parts[0], tuple(parts[1:]))
+
+    def _clip(self, key: str, log_magnitude: Tensor) -> list[Tensor]:
+        computed: list[Prediction] = []
+
+        def compute(part: int) -> np.ndarray:
+            if not computed:
+                with torch.no_grad():
+                    computed.append(self.classifier(log_magnitude))
+            prediction = computed[0]
+            values = (prediction.logits, *prediction.representations)[part]
+            return values[0].cpu().contiguous().numpy()
+
+        count = 1 + len(self.classifier.representation_channels)
+        name = f"{self.fingerprint}|{key}"
+        arrays = [self.cache.get(f"{name}|{part}", name, lambda part=part: compute(part)) for part in range(count)]
+        return [torch.from_numpy(array.copy()) for array in arrays]

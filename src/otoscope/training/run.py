@@ -1,0 +1,149 @@
+"""A training from data to model folder: fit, keep the best, test it, write down what came out."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+
+from otoscope.data import SoundData
+from otoscope.errors import CheckpointError, OtoscopeError, TrainingError
+from otoscope.explain import write_json
+from otoscope.training.callbacks import SaveInterpretations
+from otoscope.training.task import TrainingTask
+
+_QUIETER = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, "enable_model_summary": False}
+
+
+def run_training(
+    task: TrainingTask,
+    data: SoundData,
+    output_folder: str | Path,
+    trainer_options: dict[str, Any] | None = None,
+    test_only: bool = False,
+    interpretations: SaveInterpretations | None = None,
+) -> dict[str, Any]:
+    """Trains, keeps the best and the last checkpoint, tests the best, and exports it.
+
+    A run that was stopped goes on from its last checkpoint when it is started again. Written to
+    ``output_folder``: ``checkpoints/best.ckpt last.ckpt``, ``model/`` (for `otoscope.load`),
+    ``metrics.csv``, ``test.json``, and what the task and the callbacks add.
+
+    Args:
+        task: What to train.
+        data: What to train it on.
+        output_folder: Where results go.
+        trainer_options: Arguments of `lightning.Trainer`.
+        test_only: Evaluate the best checkpoint of an earlier run and do nothing else.
+        interpretations: Saves interpretations while training and at test.
+
+    Returns:
+        What ``test.json`` holds.
+
+    Raises:
+        TrainingError: The loss is not finite, or the disk refuses a checkpoint.
+        CheckpointError: There is nothing to test, or the checkpoint is of another model.
+    """
+    output_folder = Path(output_folder)
+    checkpoints = output_folder / "checkpoints"
+    best, last = checkpoints / "best.ckpt", checkpoints / "last.ckpt"
+    if test_only and not best.is_file():
+        raise CheckpointError(f"{best}: no such checkpoint to test; train first, without --test_only")
+    lightning.seed_everything(task.seed, verbose=False)
+    data.prepare_data()
+    data.setup("fit")
+    task.adapt_to(data.labels)
+    keeper = ModelCheckpoint(
+        checkpoints,
+        filename="best",
+        monitor=task.monitor,
+        mode=task.monitor_mode,
+        save_last=True,
+        enable_version_counter=False,
+    )
+    callbacks: list[lightning.Callback] = [keeper] + ([interpretations] if interpretations else [])
+    trainer = _trainer(output_folder, callbacks, dict(trainer_options or {}))
+    try:
+        if not test_only:
+            _fit(trainer, task, data, last if last.is_file() else None)
+        _restore(task, best)
+        with _known_warnings():
+            trainer.test(task, datamodule=data, verbose=False)
+    except OSError as error:
+        raise TrainingError(
+            f"{output_folder}: cannot be written ({error}); free some space or choose another output_folder: "
+            "the run goes on from its last checkpoint"
+        ) from error
+    results = {**task.report(output_folder), "labels": list(data.labels)}
+    if trainer.is_global_zero:
+        _write_results(task, output_folder, results)
+    return results
+
+
+def _trainer(folder: Path, callbacks: Sequence[lightning.Callback], options: dict[str, Any]) -> lightning.Trainer:
+    if options.get("logger") in (None, True):
+        options["logger"] = CSVLogger(folder, name="", version="")
+    options["callbacks"] = [*(options.get("callbacks") or []), *callbacks]
+    for name, value in _QUIETER.items():
+        if options.get(name) is None:
+            options[name] = value
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    with _known_warnings():
+        return lightning.Trainer(default_root_dir=folder, **options)
+
+
+def _fit(trainer: lightning.Trainer, task: TrainingTask, data: SoundData, resume: Path | None) -> None:
+    if resume is not None:
+        print(f"Going on from {resume}")
+    try:
+        with _known_warnings():
+            trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=resume is not None)
+    except (RuntimeError, KeyError, ValueError) as error:
+        if resume is not None and "state_dict" in str(error):
+            raise CheckpointError(
+                f"{resume}: belongs to a model with other options; choose another --output_folder or delete this one"
+            ) from error
+        raise
+    if trainer.interrupted:
+        raise TrainingError("stopped by the keyboard; the same command goes on from the last checkpoint")
+
+
+def _restore(task: TrainingTask, best: Path) -> None:
+    if not best.is_file():
+        raise CheckpointError(f"{best}: training has kept no checkpoint; is max_epochs at least 1?")
+    try:
+        state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
+        task.load_state_dict(state)
+    except (RuntimeError, KeyError, EOFError, OSError) as error:
+        raise CheckpointError(f"{best}: does not fit this model ({str(error).splitlines()[0]})") from error
+
+
+def _write_results(task: TrainingTask, folder: Path, results: dict[str, Any]) -> None:
+    try:
+        task.export(folder / "model", metrics=results)
+        write_json(folder / "test.json", results)
+    except OSError as error:
+        raise OtoscopeError(f"{folder}: cannot be written ({error}); free some space") from error
+
+
+class _known_warnings(warnings.catch_warnings):  # noqa: N801, a context manager in lower case reads better
+    """Silences what Lightning says of choices that are meant: no worker processes, small data sets."""
+
+    def __enter__(self) -> Any:
+        result = super().__enter__()
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module="lightning")
+        warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")
+        for pattern in (
+            ".*does not have many workers.*",
+            ".*number of training batches.*",
+            ".*exists and is not empty.*",
+        ):
+            warnings.filterwarnings("ignore", pattern)
+        return result

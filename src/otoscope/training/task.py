@@ -1,0 +1,127 @@
+"""What the training of classifiers and of interpreters has in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+
+from otoscope.errors import TrainingError
+
+Schedule = Literal["constant", "one_cycle", "cyclic", "plateau"]
+OptimizerName = Literal["adam", "adamw"]
+
+
+class TrainingTask(lightning.LightningModule):
+    """Optimiser, schedule, random state and the guard against a loss that is not finite.
+
+    Args:
+        learning_rate: Of the optimiser; the highest one where the schedule varies it.
+        weight_decay: Of the optimiser.
+        optimizer: ``adam`` (published) or ``adamw``.
+        schedule: ``constant``, ``one_cycle`` (over the whole training), ``cyclic`` (published for
+            classifiers: triangles between a tenth and the whole rate), or ``plateau`` (published for
+            PIQ: halve when the monitored value stalls).
+        plateau_patience: Epochs without improvement before halving.
+        plateau_from_epoch: No halving before.
+        seed: Of everything random while training.
+    """
+
+    monitor: str = "valid_loss"
+    """The validation metric that chooses the best checkpoint."""
+    monitor_mode: Literal["min", "max"] = "min"
+    labels: list[str]
+
+    def __init__(
+        self,
+        learning_rate: float = 2e-4,
+        weight_decay: float = 2e-6,
+        optimizer: OptimizerName = "adam",
+        schedule: Schedule = "constant",
+        plateau_patience: int = 3,
+        plateau_from_epoch: int = 100,
+        seed: int = 1234,
+    ) -> None:
+        super().__init__()
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.optimizer_name = optimizer
+        self.schedule = schedule
+        self.plateau_patience = plateau_patience
+        self.plateau_from_epoch = plateau_from_epoch
+        self.seed = seed
+
+    @abstractmethod
+    def adapt_to(self, labels: Sequence[str]) -> None:
+        """Takes the labels of the data set, before training or evaluation."""
+
+    @abstractmethod
+    def export(self, folder: Path, **extra: Any) -> Path:
+        """Saves the model, as it is now, as a model folder."""
+
+    @abstractmethod
+    def report(self, folder: Path) -> dict[str, Any]:
+        """Writes what the last test run found, and returns it as JSON values."""
+
+    def configure_optimizers(self) -> Any:
+        """See the class."""
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.optimizer_name]
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer = kind(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
+        scheduler: LRScheduler
+        if self.schedule == "constant":
+            return optimizer
+        if self.schedule == "plateau":
+            plateau = _LatePlateau(optimizer, self.plateau_patience, self.plateau_from_epoch, self.monitor_mode)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": self.monitor}}
+        steps = int(self.trainer.estimated_stepping_batches)
+        if self.schedule == "one_cycle":
+            scheduler = OneCycleLR(optimizer, self.learning_rate, total_steps=steps, pct_start=0.2)
+        else:
+            half = max(1, steps // 6)
+            low = self.learning_rate / 10
+            scheduler = CyclicLR(optimizer, low, self.learning_rate, half, cycle_momentum=False)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_epoch_start(self) -> None:
+        """Starts each epoch from its own random state, so that a resumed run equals a whole one."""
+        lightning.seed_everything(self.seed + self.current_epoch, verbose=False)
+
+    def total(self, terms: Mapping[str, Tensor], stage: str, batch_size: int) -> Tensor:
+        """Sums and logs the terms of a loss.
+
+        Raises:
+            TrainingError: The sum is not finite while training.
+        """
+        loss = torch.stack(list(terms.values())).sum()
+        if stage == "train" and not torch.isfinite(loss):
+            parts = ", ".join(f"{name} {value.item():.3g}" for name, value in terms.items())
+            raise TrainingError(
+                f"the loss is not finite in epoch {self.current_epoch}, step {self.global_step} ({parts}); the "
+                "last good checkpoint is kept: lower learning_rate, or look for damaged clips"
+            )
+        values = {f"{stage}_loss": loss}
+        if len(terms) > 1:
+            values |= {f"{stage}_{name}": value for name, value in terms.items()}
+        epochwise: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": batch_size}
+        self.log_dict(values, sync_dist=True, **epochwise)
+        return loss
+
+
+class _LatePlateau(ReduceLROnPlateau):
+    """Halves the rate when the monitored value stalls, but not in the first epochs."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, patience: int, start: int, mode: Any) -> None:
+        super().__init__(optimizer, mode=mode, factor=0.5, patience=patience)
+        self.start = start
+
+    def step(self, metrics: Any, epoch: Any = None) -> None:
+        super().step(metrics, epoch)
+        if self.last_epoch < self.start:
+            self.num_bad_epochs = 0

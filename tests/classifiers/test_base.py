@@ -1,0 +1,51 @@
+import pytest
+import torch
+
+from otoscope.classifiers import Conv2dClassifier, Prediction
+from otoscope.errors import ConfigurationError
+
+
+def test_probabilities_and_predicted_class():
+    prediction = Prediction(torch.tensor([[0.0, 2.0, 1.0], [5.0, 0.0, 0.0]]), ())
+    expected = prediction.logits.exp() / prediction.logits.exp().sum(1, keepdim=True)
+    torch.testing.assert_close(prediction.probabilities, expected)
+    assert prediction.predicted.tolist() == [1, 0]
+    assert prediction.explained.tolist() == [1, 0]
+
+
+def test_another_class_can_be_explained():
+    prediction = Prediction(torch.tensor([[0.0, 2.0, 1.0]]), (torch.zeros(1),))
+    other = prediction.towards(torch.tensor([2]))
+    assert other.explained.tolist() == [2]
+    assert other.predicted.tolist() == [1]
+    assert other.representations is prediction.representations
+    assert prediction.target is None
+
+
+@pytest.mark.parametrize("labels", [[], ["dog", "dog"], ["a", "b", "a"]])
+def test_labels_must_be_different_names(labels):
+    with pytest.raises(ConfigurationError, match="labels: "):
+        Conv2dClassifier(labels, width=2)
+
+
+def test_labels_are_found_by_name():
+    classifier = Conv2dClassifier(("dog", "rain"), width=2)
+    assert classifier.labels == ["dog", "rain"]
+    assert classifier.index_of("rain") == 1
+    with pytest.raises(ConfigurationError, match=r"does not know 'cat'; it knows dog, rain"):
+        classifier.index_of("cat")
+
+
+def test_freezing():
+    classifier = Conv2dClassifier(["dog", "rain"], width=2)
+    assert classifier.freeze() is classifier
+    assert not any(module.training for module in classifier.modules())
+    assert not any(value.requires_grad for value in classifier.parameters())
+
+
+def test_probabilities_alone_are_those_of_the_prediction():
+    classifier, log_magnitude = Conv2dClassifier(["dog", "rain"], width=2).freeze(), torch.rand(2, 513, 40)
+    frames = torch.tensor([40, 20])
+    expected = classifier(log_magnitude, frames).probabilities
+    assert torch.equal(classifier.probabilities(log_magnitude, frames), expected)
+    assert not torch.equal(classifier.probabilities(log_magnitude), expected)

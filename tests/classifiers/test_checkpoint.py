@@ -1,0 +1,324 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from otoscope.audio import Frontend
+from otoscope.classifiers import (
+    Classifier,
+    Conv2dClassifier,
+    Prediction,
+    checkpoint,
+    load_classifier,
+    save_classifier,
+)
+from otoscope.errors import CheckpointError, ConfigurationError
+
+LABELS = ["dog", "Zaunkönig", "rain"]
+
+
+class MeanClassifier(Classifier):
+    """A user's own class."""
+
+    def __init__(self, labels, frontend=None, gain=1.0):
+        super().__init__(labels, frontend)
+        self.gain = gain
+        self.weight = torch.nn.Parameter(torch.randn(len(labels)))
+
+    @property
+    def representation_channels(self):
+        return (1,)
+
+    @property
+    def config(self):
+        return {"gain": self.gain}
+
+    def forward(self, log_magnitude, frames=None):
+        return Prediction(self.gain * log_magnitude.mean((1, 2))[:, None] * self.weight, (log_magnitude[:, None],))
+
+
+class NoClassifier:
+    pass
+
+
+@pytest.fixture
+def classifier(experienced):
+    frontend = Frontend(sample_rate_hz=8_000, n_fft=256, window_ms=20.0, hop_ms=8.0)
+    return experienced(Conv2dClassifier(LABELS, frontend, width=3, depth=2, head_width=4, scale=5.0)).eval()
+
+
+@pytest.fixture
+def folder(classifier, tmp_path):
+    return save_classifier(classifier, tmp_path / "model")
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def edit_config(folder, **changes):
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) | changes
+    path.write_text(json.dumps({key: value for key, value in config.items() if value is not ...}))
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def refusal(folder, load=load_classifier):
+    with pytest.raises(CheckpointError) as caught:
+        load(folder)
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("train_scale", [False, True])
+def test_round_trip(experienced, tmp_path, train_scale):
+    classifier = experienced(Conv2dClassifier(LABELS, width=3, head_width=4, train_scale=train_scale)).eval()
+    with torch.no_grad():
+        classifier.head.log_scale.fill_(1.5)
+    loaded = load_classifier(save_classifier(classifier, str(tmp_path / "model")))
+    waveform = torch.randn(2, 4_000)
+    log_magnitude = loaded.frontend.log_magnitude(waveform)
+    assert torch.equal(log_magnitude, classifier.frontend.log_magnitude(waveform))
+    assert torch.equal(loaded(log_magnitude).logits, classifier(log_magnitude).logits)
+    assert loaded.labels == LABELS
+    assert loaded.config == classifier.config
+
+
+def test_frontend_travels_with_the_model(folder, classifier):
+    assert load_classifier(folder).frontend.config == classifier.frontend.config
+
+
+def test_what_is_loaded_is_frozen(folder):
+    loaded = load_classifier(folder)
+    assert not loaded.training
+    assert not any(value.requires_grad for value in loaded.parameters())
+
+
+def test_a_trained_model_may_be_trained_on_and_saved_again(folder, classifier):
+    loaded = load_classifier(folder).train().requires_grad_(True)
+    loaded(torch.rand(4, 129, 30)).logits.logsumexp(1).sum().backward()
+    torch.optim.SGD(loaded.parameters(), lr=0.1).step()
+    again = load_classifier(save_classifier(loaded, folder))
+    log_magnitude = torch.rand(2, 129, 30)
+    assert torch.equal(again(log_magnitude).logits, loaded.eval()(log_magnitude).logits)
+    assert not torch.equal(again(log_magnitude).logits, classifier(log_magnitude).logits)
+
+
+def test_config_is_readable(folder, classifier):
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert config == {
+        "format": 1,
+        "kind": "classifier",
+        "class": "otoscope.classifiers.conv2d.Conv2dClassifier",
+        "init": classifier.config,
+        "labels": LABELS,
+        "frontend": classifier.frontend.config,
+    }
+
+
+def test_more_may_be_kept_beside_it(classifier, tmp_path):
+    folder = save_classifier(classifier, tmp_path / "model", metrics={"accuracy": 0.75})
+    assert json.loads((folder / "config.json").read_text())["metrics"] == {"accuracy": 0.75}
+    assert load_classifier(folder).labels == LABELS
+
+
+def test_saving_replaces_the_whole_folder_and_leaves_nothing_else(classifier, folder):
+    (folder / "old.txt").write_text("from before")
+    (folder / "classifier").mkdir()
+    save_classifier(classifier, folder)
+    assert names_in(folder) == ["config.json", "model.safetensors"]
+    assert names_in(folder.parent) == ["model"]
+    assert folder.stat().st_mode & 0o777 == 0o755
+
+
+def test_saving_makes_parent_folders(classifier, tmp_path):
+    assert load_classifier(save_classifier(classifier, tmp_path / "a" / "b c" / "ü")).labels == LABELS
+
+
+def test_a_file_in_the_way_of_the_parent_is_named(classifier, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    assert "cannot be written" in refusal(
+        tmp_path / "file" / "model", lambda path: save_classifier(classifier, path)
+    )
+    assert names_in(tmp_path) == ["file"]
+
+
+def test_a_file_in_the_place_of_the_folder_is_kept(classifier, tmp_path):
+    (tmp_path / "model").write_text("something else")
+    assert "a file is in the way" in refusal(tmp_path / "model", lambda path: save_classifier(classifier, path))
+    assert (tmp_path / "model").read_text() == "something else"
+    assert names_in(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize("failing", ["save_file", "json.dumps", "second rename"])
+def test_a_failed_save_leaves_the_old_model(classifier, folder, monkeypatch, failing):
+    before = contents(folder)
+
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    rename = Path.rename
+
+    def fail_into_place(self, target):
+        if Path(target) == folder and "former" not in self.name:
+            fail()
+        return rename(self, target)
+
+    if failing == "save_file":
+        monkeypatch.setattr(checkpoint, "save_file", fail)
+    elif failing == "json.dumps":
+        monkeypatch.setattr(checkpoint.json, "dumps", fail)
+    else:
+        monkeypatch.setattr(Path, "rename", fail_into_place)
+    assert "No space left" in refusal(folder, lambda path: save_classifier(classifier, path))
+    assert contents(folder) == before
+    assert names_in(folder.parent) == ["model"]
+
+
+@pytest.mark.parametrize("mishap", [KeyboardInterrupt, TypeError])
+def test_any_other_interruption_leaves_the_old_model(classifier, folder, monkeypatch, mishap):
+    before = contents(folder)
+
+    def interrupted(*_, **__):
+        raise mishap
+
+    monkeypatch.setattr(checkpoint, "save_file", interrupted)
+    with pytest.raises(mishap):
+        save_classifier(classifier, folder)
+    assert contents(folder) == before
+    assert names_in(folder.parent) == ["model"]
+
+
+def test_missing_folder(tmp_path):
+    assert "is no model folder" in refusal(tmp_path / "absent")
+
+
+def test_folder_without_config(folder):
+    (folder / "config.json").unlink()
+    assert "no config.json" in refusal(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "{}", '{"format": "1"}', "\x00\xff"])
+def test_config_that_is_none(folder, text):
+    (folder / "config.json").write_text(text, encoding="latin-1")
+    assert "config.json" in refusal(folder)
+
+
+def test_newer_format_asks_for_an_update(folder):
+    edit_config(folder, format=2)
+    assert "format 2 is newer than 1, which this version reads; update otoscope" in refusal(folder)
+
+
+@pytest.mark.parametrize("missing", ["labels", "frontend", "init"])
+def test_incomplete_config(folder, missing):
+    edit_config(folder, **{missing: ...})
+    assert missing in refusal(folder)
+
+
+def test_unknown_argument_in_the_config(folder):
+    edit_config(folder, init={"breadth": 3})
+    assert "breadth" in refusal(folder)
+
+
+def test_impossible_argument_in_the_config(folder):
+    edit_config(folder, init={"width": -3})
+    with pytest.raises(ConfigurationError, match="width"):
+        load_classifier(folder)
+
+
+def test_missing_weights(folder):
+    (folder / "model.safetensors").unlink()
+    assert "model.safetensors" in refusal(folder)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 100, -1])
+def test_truncated_weights(folder, kept):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:kept])
+    assert "copy or train the model again" in refusal(folder)
+
+
+def test_a_pickle_is_never_read(folder, tmp_path):
+    canary = tmp_path / "canary"
+
+    class Bomb:
+        def __reduce__(self):
+            return Path.touch, (canary,)
+
+    torch.save({"weight": Bomb()}, folder / "model.safetensors")
+    refusal(folder)
+    assert not canary.exists()
+
+
+def test_every_wrong_parameter_is_named(folder):
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    del weights["head.linear.weight"]
+    weights["head.weight"] = torch.zeros(50, 4)
+    weights["surplus"] = torch.zeros(1)
+    save_file(weights, path)
+    message = refusal(folder)
+    assert "head.linear.weight is missing" in message
+    assert "surplus is unknown" in message
+    assert "head.weight has shape (50, 4) instead of (3, 4)" in message
+
+
+def test_other_labels_than_weights(folder):
+    edit_config(folder, labels=["dog"])
+    assert "head.weight has shape (3, 4) instead of (1, 4)" in refusal(folder)
+
+
+def test_a_foreign_class_is_not_imported(folder, tmp_path, monkeypatch):
+    canary = tmp_path / "canary"
+    (tmp_path / "foreign_module.py").write_text(f"import pathlib; pathlib.Path({str(canary)!r}).touch()")
+    monkeypatch.syspath_prepend(tmp_path)
+    edit_config(folder, **{"class": "foreign_module.Network"})
+    assert "is not part of otoscope; if you trust it, import foreign_module before loading" in refusal(folder)
+    assert not canary.exists()
+    assert "foreign_module" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "otoscope.classifiers.unheard_of.Network",
+        "otoscope.classifiers.conv2d.Unheard",
+        "otoscope.classifiers.conv2d.torch",
+        "otoscope.errors.OtoscopeError",
+        "otoscope.nn.ResidualBlock",
+        "os.system",
+        "builtins.exec",
+        "otoscope",
+        "",
+        None,
+    ],
+)
+def test_a_class_that_is_no_classifier(folder, name):
+    edit_config(folder, **{"class": name})
+    refusal(folder)
+
+
+def test_the_abstract_class_cannot_be_loaded(folder):
+    edit_config(folder, **{"class": "otoscope.classifiers.base.Classifier", "init": {}})
+    assert "does not describe a classifier" in refusal(folder)
+
+
+def test_a_users_own_class_is_loaded_once_it_is_imported(tmp_path):
+    classifier = MeanClassifier(LABELS, gain=2.0).eval()
+    folder = save_classifier(classifier, tmp_path / "own")
+    loaded = load_classifier(folder)
+    log_magnitude = torch.rand(2, 513, 9)
+    assert type(loaded) is MeanClassifier
+    assert torch.equal(loaded(log_magnitude).logits, classifier(log_magnitude).logits)
+
+
+def test_a_users_class_of_another_kind_is_refused(folder):
+    edit_config(folder, **{"class": f"{__name__}.NoClassifier"})
+    assert "is not a Classifier" in refusal(folder)

@@ -1,0 +1,202 @@
+"""What every interpreter keeps, with every classifier that it can explain.
+
+A new interpreter or classifier is one more line in the tables.
+"""
+
+import pytest
+import torch
+
+from otoscope.audio import Frontend
+from otoscope.classifiers import Classifier, Conv2dClassifier, load_classifier
+from otoscope.interpreters import PIQInterpreter, load_interpreter, save_interpreter
+
+LABELS = ["dog", "rain", "clock"]
+FRONTEND = {"n_fft": 512, "window_ms": 23.2199, "hop_ms": 11.6099}
+BINS, FRAMES = 257, 67
+
+CLASSIFIERS = {
+    "conv2d": lambda: Conv2dClassifier(LABELS, Frontend(**FRONTEND), width=6, head_width=5),
+    "conv2d-deep": lambda: Conv2dClassifier(LABELS, Frontend(**FRONTEND), width=4, depth=6, head_width=5),
+}
+
+INTERPRETERS = {
+    "piq": lambda classifier: PIQInterpreter(classifier, codes=12),
+    "piq-shared": lambda classifier: PIQInterpreter(classifier, codes=20, shared_codes=2),
+    "piq-softplus": lambda classifier: PIQInterpreter(classifier, codes=12, use_mask_output=False),
+    "piq-without-vq": lambda classifier: PIQInterpreter(classifier, use_vq=False),
+    "piq-published": lambda classifier: PIQInterpreter(classifier, codes=12, decoder="published"),
+}
+
+INCOMPATIBLE: set[tuple[str, str]] = set()
+"""Pairs of interpreter and classifier that refuse one another."""
+
+PAIRS = [(one, other) for one in INTERPRETERS for other in CLASSIFIERS if (one, other) not in INCOMPATIBLE]
+
+
+@pytest.fixture(params=PAIRS, ids="-with-".join)
+def pair(request, experienced):
+    interpreter, classifier = request.param
+    classifier = experienced(CLASSIFIERS[classifier]()).freeze()
+    return INTERPRETERS[interpreter](classifier), classifier
+
+
+@pytest.fixture
+def interpreter(pair):
+    return pair[0]
+
+
+@pytest.fixture
+def classifier(pair):
+    return pair[1]
+
+
+@pytest.fixture
+def log_magnitude(classifier):
+    """Four clips, each with a steady band of its own and silence elsewhere."""
+    values = 0.05 * torch.rand(4, BINS, FRAMES)
+    for clip in range(4):
+        values[clip, 40 * clip : 40 * clip + 60] += 1 + torch.rand(60, FRAMES)
+    return values
+
+
+def weights_of(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def train(interpreter, classifier, log_magnitude, steps, frames=None):
+    """Losses before each of so many optimisation steps."""
+    interpreter.train()
+    optimizer = torch.optim.Adam(interpreter.parameters(), lr=3e-3)
+    losses = []
+    with torch.no_grad():
+        prediction = classifier(log_magnitude, frames)
+    for _ in range(steps):
+        decoded = interpreter.decode(log_magnitude, prediction, frames)
+        terms = interpreter.loss(decoded, log_magnitude, prediction, frames)
+        assert all(term.shape == () for term in terms.values())
+        loss = sum(terms.values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def trainable(interpreter):
+    return any(value.requires_grad for value in interpreter.parameters())
+
+
+@pytest.mark.parametrize("frames", [3, 17, FRAMES, 100])
+def test_mask_covers_every_bin_of_every_frame(interpreter, classifier, frames):
+    log_magnitude = torch.rand(2, BINS, frames)
+    mask = interpreter.eval()(log_magnitude, classifier(log_magnitude))
+    assert mask.shape == log_magnitude.shape
+    assert mask.dtype == torch.float32
+    assert ((mask >= 0) & (mask <= 1)).all()
+
+
+def test_a_clip_alone_gets_its_row_of_the_batch(interpreter, classifier, log_magnitude):
+    mask = interpreter.eval()(log_magnitude, classifier(log_magnitude))
+    for row, clip in zip(mask, log_magnitude, strict=True):
+        alone = interpreter(clip[None], classifier(clip[None]))[0]
+        # where the mask is 0 or 1, a bin on the threshold may fall on either side
+        assert ((row - alone).abs() > 1e-5).float().mean() < 1e-4
+
+
+def test_padding_gets_no_mask(interpreter, classifier, log_magnitude):
+    frames = torch.tensor([FRAMES, 40, 16, 3])
+    mask = interpreter.eval()(log_magnitude, classifier(log_magnitude, frames), frames)
+    assert mask.isfinite().all()
+    for row, length in zip(mask, frames, strict=True):
+        assert row[:, length:].count_nonzero() == 0
+
+
+def test_what_lies_in_the_padding_does_not_matter(interpreter, classifier, log_magnitude):
+    frames = torch.tensor([FRAMES, 40, 16, 3])
+    results = []
+    for noise in (0, 7):
+        for row, length in zip(log_magnitude, frames, strict=True):
+            row[:, length:] = noise
+        prediction = classifier(log_magnitude, frames)
+        decoded = interpreter.eval().decode(log_magnitude, prediction, frames)
+        terms = interpreter.loss(decoded, log_magnitude, prediction, frames) if trainable(interpreter) else {}
+        results.append((interpreter.mask(decoded, frames), dict(terms)))
+    torch.testing.assert_close(results[0], results[1])
+
+
+def test_calling_is_decoding_and_masking(interpreter, classifier, log_magnitude):
+    prediction = classifier(log_magnitude)
+    decoded = interpreter.eval().decode(log_magnitude, prediction)
+    assert torch.equal(interpreter.mask(decoded), interpreter(log_magnitude, prediction))
+    assert interpreter.output(decoded).shape == log_magnitude.shape
+
+
+def test_input_and_prediction_are_left_alone(interpreter, classifier, log_magnitude):
+    prediction = classifier(log_magnitude)
+    inputs = (log_magnitude, prediction.logits, *prediction.representations)
+    before = [value.clone() for value in inputs]
+    interpreter.eval()(log_magnitude, prediction)
+    assert all(torch.equal(one, other) for one, other in zip(inputs, before, strict=True))
+
+
+def test_interpreter_holds_no_classifier(interpreter, classifier):
+    theirs = {value.data_ptr() for value in (*classifier.parameters(), *classifier.buffers())}
+    assert theirs.isdisjoint(value.data_ptr() for value in interpreter.state_dict().values())
+    assert not any(isinstance(module, Classifier) for module in interpreter.modules())
+
+
+def test_training_leaves_the_classifier_alone(interpreter, classifier, log_magnitude):
+    if not trainable(interpreter):
+        pytest.skip("has nothing to train")
+    before, own = weights_of(classifier), weights_of(interpreter)
+    train(interpreter, classifier, log_magnitude, steps=1)
+    after = classifier.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert all(value.grad is None for value in classifier.parameters())
+    assert not any(module.training for module in classifier.modules())
+    trained = interpreter.state_dict()
+    assert any(not torch.equal(value, trained[name]) for name, value in own.items())
+
+
+@pytest.mark.parametrize("frames", [None, (FRAMES, 40, 16, 3)], ids=["whole", "padded"])
+def test_a_few_steps_lower_the_loss(interpreter, classifier, log_magnitude, frames):
+    if not trainable(interpreter):
+        pytest.skip("has nothing to train")
+    frames = None if frames is None else torch.tensor(frames)
+    losses = train(interpreter, classifier, log_magnitude, steps=8, frames=frames)
+    assert losses[-1] < losses[0]
+    assert all(value.isfinite().all() for value in interpreter.state_dict().values())
+
+
+def test_every_parameter_learns(interpreter, classifier, log_magnitude):
+    if not trainable(interpreter):
+        pytest.skip("has nothing to train")
+    train(interpreter, classifier, log_magnitude, steps=1)
+    idle = [name for name, value in interpreter.named_parameters() if value.grad is None]
+    assert idle == []
+
+
+def test_save_and_load(interpreter, classifier, log_magnitude, tmp_path):
+    if trainable(interpreter):
+        train(interpreter, classifier, log_magnitude, steps=2)
+    expected = interpreter.eval()(log_magnitude, classifier(log_magnitude))
+    folder = save_interpreter(interpreter, classifier, tmp_path / "model")
+    loaded, same = load_interpreter(folder)
+    assert type(loaded) is type(interpreter)
+    assert loaded.config == interpreter.config
+    assert torch.equal(same(log_magnitude).logits, classifier(log_magnitude).logits)
+    assert torch.equal(loaded(log_magnitude, same(log_magnitude)), expected)
+    assert load_classifier(folder).labels == LABELS
+
+
+def test_another_class_matters_as_promised(interpreter, classifier, log_magnitude):
+    prediction = classifier(log_magnitude)
+    for module in interpreter.modules():
+        if isinstance(module, torch.nn.Embedding):
+            torch.nn.init.normal_(module.weight)  # as training would, codes apart from one another
+    outputs = []
+    for label in range(len(LABELS)):
+        decoded = interpreter.eval().decode(log_magnitude, prediction.towards(torch.full((4,), label)))
+        outputs.append(interpreter.output(decoded))
+    differs = any(not torch.equal(output, outputs[0]) for output in outputs[1:])
+    assert differs is interpreter.class_specific

@@ -1,0 +1,165 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from otoscope.errors import ConfigurationError
+from otoscope.nn import LightDecoder, PublishedDecoder, make_decoder
+from otoscope.nn.decoder import SingleOutputTransposed, initialize_convolutions
+
+NAMES = ["light", "published"]
+# channels, frequency', time', bins, frames
+SIZES = [
+    (1, 1, 1, 1, 1),
+    (2, 1, 1, 2, 40),
+    (2, 32, 1, 513, 3),
+    (2, 32, 1, 513, 16),
+    (3, 32, 1, 513, 17),
+    (2, 32, 2, 513, 47),
+    (2, 8, 26, 129, 431),
+    (2, 9, 27, 149, 447),
+    (4, 2, 3, 33, 63),
+    (2, 5, 7, 65, 100),  # a representation that is not 1/16
+    (2, 14, 14, 129, 31),
+    (1, 3, 50, 17, 90),
+]
+
+
+@pytest.fixture
+def make(experienced):
+    def make(name, channels):
+        decoder = make_decoder(name, channels)
+        for part in decoder.modules():
+            if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.normal_(part.bias, std=0.1)
+        return experienced(decoder).eval()
+
+    return make
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("channels", "height", "width", "bins", "frames"), [*SIZES, (1, 32, 26, 513, 431)])
+def test_every_bin_of_every_frame_gets_a_value(make, name, channels, height, width, bins, frames):
+    hidden = torch.randn(2, channels, height, width)
+    decoded = make(name, channels)(hidden, bins, frames)
+    assert decoded.shape == (2, bins, frames)
+    assert decoded.isfinite().all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("channels", "height", "width", "bins", "frames"), SIZES)
+def test_a_padded_clip_is_as_alone(make, name, channels, height, width, bins, frames):
+    decoder = make(name, channels)
+    hidden = torch.randn(1, channels, max(bins // 16, 1), max(frames // 16, 1))
+    alone = decoder(hidden, bins, frames)
+    for padding in (0, 5, 40):
+        longest = frames + padding
+        grown = F.pad(hidden, (0, max(longest // 16, 1) - hidden.shape[-1]))
+        batch = torch.cat([grown, torch.randn_like(grown)])
+        decoded = decoder(batch, bins, longest, torch.tensor([frames, longest]))
+        torch.testing.assert_close(decoded[:1, :, :frames], alone, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(decoded[1:], decoder(batch[1:], bins, longest), rtol=1e-5, atol=1e-5)
+
+
+def test_published_decoder_is_the_published_network(make):
+    decoder, hidden = make("published", 2), torch.randn(1, 2, 32, 26)
+    values = hidden.transpose(2, 3)
+    for position in range(0, 12, 3):
+        up, norm = decoder.layers[position], decoder.layers[position + 2]
+        values = F.conv_transpose2d(values, up.weight, up.bias, stride=2, padding=1).relu()
+        values = F.batch_norm(values, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    last = decoder.layers[12]
+    values = F.conv_transpose2d(values, last.weight, last.bias, padding=1)
+    assert values.shape == (1, 1, 417, 513)
+    decoded = decoder(hidden, 513, 431)
+    torch.testing.assert_close(decoded[..., :417], values[:, 0].transpose(1, 2))
+    assert torch.equal(decoded[..., 417:], decoded[..., 416:417].expand(-1, -1, 14))
+
+
+def test_published_parameters():
+    shapes = [tuple(value.shape) for value in PublishedDecoder(4).parameters() if value.ndim == 4]
+    assert shapes == [(4, 4, 3, 3), (4, 4, 4, 4), (4, 4, 4, 4), (4, 4, 4, 4), (4, 1, 12, 12)]
+
+
+def test_light_decoder_holds_no_frame(make):
+    decoded = make("light", 4)(torch.randn(1, 4, 32, 26), 513, 431)
+    assert (decoded.diff(dim=-1).abs().amax((0, 1)) > 0).all()
+
+
+def test_light_decoder_narrows():
+    widths = [stage.up.out_channels for stage in LightDecoder(256).layers[:4]]
+    assert widths == [128, 64, 32, 16]
+    assert [stage.up.out_channels for stage in LightDecoder(20, narrowest=8).layers[:4]] == [10, 8, 8, 8]
+
+
+def test_light_decoder_takes_a_fraction_of_the_multiply_adds():
+    counts = {}
+    for name in NAMES:
+        with torch.device("meta"), FlopCounterMode(display=False) as counter:
+            make_decoder(name, 256).eval()(torch.empty(1, 256, 32, 26), 513, 431)
+        counts[name] = counter.get_total_flops()
+    assert counts["light"] > 0
+    assert counts["published"] / counts["light"] == pytest.approx(40, rel=0.1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_neighbourhood_of_a_frame_is_all_that_moves(make, name):
+    decoder, hidden = make(name, 2), torch.zeros(1, 2, 8, 40)
+    changed = hidden.clone()
+    changed[..., 20] = 1
+    moved = (decoder(changed, 129, 640) - decoder(hidden, 129, 640)).abs().amax((0, 1)).nonzero()[:, 0]
+    assert 320 - 70 <= moved.min() < 320
+    assert 335 < moved.max() <= 335 + 70
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradient_reaches_every_parameter_and_the_input(name):
+    decoder, hidden = make_decoder(name, 4), torch.randn(2, 4, 4, 3, requires_grad=True)
+    decoder(hidden, 65, 50).square().sum().backward()
+    gradients = [hidden.grad, *(value.grad for value in decoder.parameters())]
+    assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
+    assert hidden.grad.abs().max() > 0
+
+
+def test_the_input_is_left_alone():
+    hidden = torch.randn(1, 2, 4, 3)
+    before = hidden.clone()
+    for name in NAMES:
+        make_decoder(name, 2)(hidden, 65, 50, torch.tensor([40]))
+    assert torch.equal(hidden, before)
+
+
+def test_unknown_decoder_is_refused():
+    with pytest.raises(ConfigurationError, match="'heavy' is unknown; choose one of light, published"):
+        make_decoder("heavy", 4)
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel", "padding", "height", "width"),
+    [(1, 1, 0, 1, 1), (3, 12, 1, 7, 5), (2, 3, 1, 1, 4), (5, 4, 0, 6, 6), (4, 5, 2, 3, 9)],
+)
+def test_single_output_transposed_is_the_general_routine(channels, kernel, padding, height, width):
+    fast = SingleOutputTransposed(channels, kernel, padding).double()
+    slow = nn.ConvTranspose2d(channels, 1, kernel, padding=padding).double()
+    slow.load_state_dict(fast.state_dict())
+    hidden = torch.randn(2, channels, height, width, dtype=torch.float64)
+    results = []
+    for module in (fast, slow):
+        given = hidden.clone().requires_grad_()
+        image = module(given)
+        (image * torch.linspace(-1, 1, image.numel()).reshape(image.shape)).sum().backward()
+        results.append((image, given.grad, module.weight.grad, module.bias.grad))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_initialization_is_xavier_with_zero_biases():
+    convolution = nn.Conv2d(30, 40, 3)
+    initialize_convolutions(convolution)
+    bound = (6 / (30 * 9 + 40 * 9)) ** 0.5
+    assert convolution.bias.abs().max() == 0
+    assert 0.95 * bound < convolution.weight.abs().max() <= bound
+    without_bias = nn.ConvTranspose2d(2, 2, 3, bias=False)
+    initialize_convolutions(without_bias)
+    assert without_bias.bias is None

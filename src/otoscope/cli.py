@@ -70,7 +70,7 @@ def _parser(verb: str, description: str) -> jsonargparse.ArgumentParser:
     parser = jsonargparse.ArgumentParser(
         prog=f"otoscope {verb}", description=description, exit_on_error=False, default_env=False
     )
-    parser.add_argument("--config", action=jsonargparse.ActionConfigFile, help="YAML file with options.")
+    parser.add_argument("--config", action="config", help="YAML file with options.")
     return parser
 
 
@@ -154,9 +154,7 @@ def _train(arguments: list[str]) -> None:
     if options.interpretations.clips > 0:
         interpretations = SaveInterpretations(folder / "interpretations", **options.interpretations.as_dict())
     trainer = dict(objects.trainer)
-    results = run_training(
-        objects.model, objects.data, folder, trainer, options.test_only, interpretations
-    )
+    results = run_training(objects.model, objects.data, folder, trainer, options.test_only, interpretations)
     if not options.test_only:
         parser.save(options, folder / "hparams.yaml", overwrite=True, multifile=False, skip_validation=True)
     _print_results(results, folder, options.json)

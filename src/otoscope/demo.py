@@ -64,8 +64,8 @@ def _train_classifier(data: Synthetic, folder: Path, seed: int) -> dict[str, Any
 
 
 def _train_piq(data: Synthetic, folder: Path, classifier: Path, seed: int) -> dict[str, Any]:
-    task = PIQ(classifier, codes=256, learning_rate=2e-3, schedule="one_cycle", seed=seed)
-    return run_training(task, data, folder, {**_QUIET, "max_epochs": 10})
+    task = PIQ(classifier, codes=256, mask_threshold=0.2, learning_rate=3e-3, schedule="one_cycle", seed=seed)
+    return run_training(task, data, folder, {**_QUIET, "max_epochs": 15})
 
 
 def _explain(data: Synthetic, folder: Path, clips: int) -> None:

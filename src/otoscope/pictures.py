@@ -71,7 +71,7 @@ def confusion_picture(matrix: np.ndarray, labels: Sequence[str], path: str | os.
     axis.set_ylabel("true")
     for row, column in zip(*np.nonzero(matrix), strict=True):
         color = "white" if share[row, column] > 0.5 else "black"
-        axis.text(column, row, int(matrix[row, column]), ha="center", va="center", color=color, fontsize=8)
+        axis.text(column, row, str(int(matrix[row, column])), ha="center", va="center", color=color, fontsize=8)
     accuracy = np.trace(matrix) / max(matrix.sum(), 1)
     axis.set_title(f"accuracy {100 * accuracy:.1f} % of {int(matrix.sum())} clips")
     return save_picture(figure, path)

@@ -51,8 +51,8 @@ def score_against_controls(
     frames, log_magnitude = spectrogram.frames, spectrogram.log_magnitude
     ideal = None
     if event is not None and waveform is not None:
-        parts = [classifier.frontend.log_magnitude(part) for part in (event, waveform - event)]
-        ideal = ideal_mask(*parts, frames=frames)
+        analyse = classifier.frontend.log_magnitude
+        ideal = ideal_mask(analyse(event), analyse(waveform - event), frames=frames)
     masks = dict(masks)
     if controls:
         area = next(iter(masks.values()))

@@ -117,18 +117,14 @@ def test_wrong_option_is_named(options, message):
 def features(scenes: SyntheticScenes) -> np.ndarray:
     """Mean and spread over time of a log spectrum in 40 bands, and how fast four wide bands fluctuate."""
     edges = (np.linspace(2, np.sqrt(257), 41) ** 2).astype(int)
-    bank = torch.stack(
-        [(torch.arange(257) >= low) & (torch.arange(257) < high) for low, high in pairwise(edges)]
-    )
+    bank = torch.stack([(torch.arange(257) >= low) & (torch.arange(257) < high) for low, high in pairwise(edges)])
     rows = []
     for scene in scenes:
         spectrum = torch.stft(scene.mixture, 512, window=torch.hamming_window(512), return_complex=True).abs()
         bands = (bank.float() @ spectrum + 1e-4).log().numpy()
         wide = bands.reshape(4, 10, -1).mean(axis=1)
         modulation = np.abs(np.fft.rfft(wide - wide.mean(axis=1, keepdims=True)))[:, 1:61].reshape(80, 3)
-        rows.append(
-            np.hstack([bands.mean(axis=1), bands.std(axis=1), np.log(modulation.mean(axis=1) + 1e-3)])
-        )
+        rows.append(np.hstack([bands.mean(axis=1), bands.std(axis=1), np.log(modulation.mean(axis=1) + 1e-3)]))
     return np.stack(rows)
 
 

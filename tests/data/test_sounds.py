@@ -51,9 +51,7 @@ def test_event_has_no_offset_and_little_energy_beside_the_nyquist_frequency(make
         assert power[hertz > 7800].sum() < 0.02 * power.sum()
 
 
-@pytest.mark.parametrize(
-    "label", ["rooster", "crying_baby", "siren", "car_horn", "chirping_birds", "crickets"]
-)
+@pytest.mark.parametrize("label", ["rooster", "crying_baby", "siren", "car_horn", "chirping_birds", "crickets"])
 def test_tonal_event_is_the_same_sound_at_a_higher_sample_rate(label):
     """Aliased partials would fold to other places, and so would any that is placed by samples."""
     spectra = []

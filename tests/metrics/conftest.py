@@ -16,9 +16,7 @@ def pad_clips() -> PadClips:
     def pad(clips: Sequence[Tensor], filling: float = torch.nan) -> tuple[Tensor, Tensor]:
         lengths = torch.tensor([clip.shape[-1] for clip in clips])
         longest = int(lengths.max()) + 2
-        padded = [
-            torch.nn.functional.pad(clip, (0, longest - clip.shape[-1]), value=filling) for clip in clips
-        ]
+        padded = [torch.nn.functional.pad(clip, (0, longest - clip.shape[-1]), value=filling) for clip in clips]
         return torch.stack(padded), lengths
 
     return pad

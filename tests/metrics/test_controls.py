@@ -40,9 +40,7 @@ def test_all_controls_are_zero_in_the_padding():
 
 def test_all_pass_keeps_every_valid_bin():
     assert all_pass(torch.zeros(2, 3, 4, dtype=torch.float64)).dtype == torch.float64
-    assert torch.equal(
-        mean_mask(all_pass(torch.zeros(2, 3, 4), torch.tensor([4, 2]))), torch.tensor([1, 0.5])
-    )
+    assert torch.equal(mean_mask(all_pass(torch.zeros(2, 3, 4), torch.tensor([4, 2]))), torch.tensor([1, 0.5]))
 
 
 def test_controls_keep_the_same_number_of_bins():

@@ -51,8 +51,7 @@ def test_a_target_replaces_the_most_probable_class(function):
     whole, masked = distributions(1)
     target = torch.tensor([0, 1, 2, 3, 0, 1])
     expected = [
-        oracle(w, m, c)[function]
-        for w, m, c in zip(whole.tolist(), masked.tolist(), target.tolist(), strict=True)
+        oracle(w, m, c)[function] for w, m, c in zip(whole.tolist(), masked.tolist(), target.tolist(), strict=True)
     ]
     torch.testing.assert_close(function(whole, masked, target), torch.tensor(expected), rtol=1e-5, atol=1e-4)
 

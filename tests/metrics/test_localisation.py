@@ -129,9 +129,7 @@ def test_silence():
     same = si_sdr_improvement(mixture, mixture, event)
     assert same.item() == 0
     mixture_db = scale_invariant_signal_distortion_ratio(mixture, event)
-    assert si_sdr_improvement(silence, mixture, event).item() == pytest.approx(
-        -30 - mixture_db.item(), abs=1e-3
-    )
+    assert si_sdr_improvement(silence, mixture, event).item() == pytest.approx(-30 - mixture_db.item(), abs=1e-3)
     assert si_sdr_improvement(mixture, mixture, silence).isnan().all()
     assert si_sdr_improvement(silence, silence, silence).isnan().all()
 
@@ -140,9 +138,7 @@ def test_padding_of_waveforms_never_counts(pad_clips):
     events = [noise(seed, length) for seed, length in ((0, 40), (1, 7), (2, 25))]
     mixtures = [event + noise(9, len(event)) for event in events]
     kept = [event + 0.2 * mixture for event, mixture in zip(events, mixtures, strict=True)]
-    alone = [
-        si_sdr_improvement(e[None], m[None], s[None]) for e, m, s in zip(kept, mixtures, events, strict=True)
-    ]
+    alone = [si_sdr_improvement(e[None], m[None], s[None]) for e, m, s in zip(kept, mixtures, events, strict=True)]
     (evidence, lengths), (mixture, _), (event, _) = (pad_clips(waves) for waves in (kept, mixtures, events))
     torch.testing.assert_close(si_sdr_improvement(evidence, mixture, event, lengths), torch.cat(alone))
 

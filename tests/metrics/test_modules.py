@@ -114,9 +114,7 @@ def test_sums_in_float64():
     for _ in range(3):
         metric.update(torch.full((1000,), 0.9), torch.full((1000,), 0.3))
     assert metric.total.dtype == torch.float64
-    torch.testing.assert_close(
-        metric.compute(), average_of_one := AverageDrop()(*torch.tensor([[0.9], [0.3]]))
-    )
+    torch.testing.assert_close(metric.compute(), average_of_one := AverageDrop()(*torch.tensor([[0.9], [0.3]])))
     assert average_of_one.dtype == torch.float32
 
 

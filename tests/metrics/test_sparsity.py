@@ -116,8 +116,6 @@ def test_agrees_with_quantus(function, name):
         except ImportError as error:
             pytest.skip(f"quantus cannot be imported: {error}")
         metric = getattr(quantus, name)(disable_warnings=True)
-        mask = torch.cat(
-            [masks(2, 2, 31, 17), masks(3, 2, 31, 17) ** 8, (masks(4, 2, 31, 17) > 0.9).double()]
-        )
+        mask = torch.cat([masks(2, 2, 31, 17), masks(3, 2, 31, 17) ** 8, (masks(4, 2, 31, 17) > 0.9).double()])
         expected = metric.evaluate_batch(x_batch=mask.numpy(), a_batch=mask.numpy().copy())
     torch.testing.assert_close(function(mask), torch.as_tensor(expected), rtol=0, atol=1e-12)

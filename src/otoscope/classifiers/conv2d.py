@@ -56,7 +56,7 @@ class Conv2dClassifier(Classifier):
             raise ConfigurationError(
                 f"conv2d: width ({width}) and scale ({scale}) must be positive, depth ({depth}) in 1..8"
             )
-        self._config = {"width": width, "depth": depth, "head_width": head_width}
+        self._config: dict[str, Any] = {"width": width, "depth": depth, "head_width": head_width}
         self._config |= {"scale": scale, "train_scale": train_scale}
         self.blocks = nn.ModuleList(
             nn.Sequential(
@@ -68,7 +68,7 @@ class Conv2dClassifier(Classifier):
         )
         self.residual = ResidualBlock(width)
         self.head = CosineHead(width, len(self.labels), head_width, scale, train_scale)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs lack it
 
     @property
     def representation_channels(self) -> tuple[int, ...]:
@@ -104,7 +104,8 @@ class Conv2dClassifier(Classifier):
             log_magnitude = nn.functional.pad(log_magnitude, (0, missing))
         if frames is None:
             return log_magnitude, None
-        log_magnitude = log_magnitude * valid_frames(frames, log_magnitude)
+        keep = valid_frames(frames, log_magnitude)
+        log_magnitude = log_magnitude if keep is None else log_magnitude * keep
         return log_magnitude, frames.to(log_magnitude.device).clamp(min=reach)
 
 

@@ -51,7 +51,7 @@ class ArrayCache:
         """
         path = self.path(name, version)
         try:
-            return np.load(path, mmap_mode="r")
+            return _mapped(path)
         except (FileNotFoundError, ValueError):
             pass  # absent, or damaged: both are mended by computing it
         array = compute()
@@ -62,7 +62,7 @@ class ArrayCache:
                 f"{self.folder}: the cache cannot be written ({error}); free some space or set "
                 "OTOSCOPE_CACHE to another folder"
             ) from error
-        return np.load(path, mmap_mode="r")
+        return _mapped(path)
 
     def has(self, name: str, version: str) -> bool:
         """Whether the array is there in that version."""
@@ -84,6 +84,11 @@ class ArrayCache:
         for other in self.folder.glob(f"{path.name.split('-')[0]}-*.npy"):
             if other != path:
                 other.unlink(missing_ok=True)
+
+
+def _mapped(path: Path) -> np.ndarray:
+    array: np.ndarray = np.load(path, mmap_mode="r")
+    return array
 
 
 def _digest(text: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from otoscope.data.folds import split_by_fold
-from otoscope.data.module import ClipFile, SoundData, fill_cache
+from otoscope.data.module import ClipFile, SoundData
 from otoscope.errors import ConfigurationError, DataError
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
@@ -64,8 +64,7 @@ class ESC50(SoundData):
         """Fetches the data set when absent, checks it, and decodes every clip that the cache lacks."""
         self._fetch()
         self.setup("prepare")
-        for clips in (self.train_set, self.valid_set, self.test_set):
-            fill_cache(clips)
+        self.decode_all()
 
     def setup(self, stage: str) -> None:
         """Reads ``meta/esc50.csv`` and divides the clips by fold."""

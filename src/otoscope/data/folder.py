@@ -9,7 +9,7 @@ from pathlib import Path
 
 from otoscope.data.esc50 import SUFFIXES
 from otoscope.data.folds import SPLITS, split_at_random, split_by_fold
-from otoscope.data.module import ClipFile, SoundData, fill_cache
+from otoscope.data.module import ClipFile, SoundData
 from otoscope.errors import DataError
 
 _Entry = tuple[Path, str]
@@ -68,8 +68,7 @@ class AudioFolder(SoundData):
     def prepare_data(self) -> None:
         """Checks the data and decodes every clip that the cache lacks."""
         self.setup("prepare")
-        for clips in (self.train_set, self.valid_set, self.test_set):
-            fill_cache(clips)
+        self.decode_all()
 
     def setup(self, stage: str) -> None:
         """Finds the recordings and divides them."""

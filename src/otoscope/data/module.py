@@ -243,6 +243,12 @@ class SoundData(lightning.LightningDataModule):
             **options,
         )
 
+    def decode_all(self) -> None:
+        """Fills the cache with every clip that it lacks; see `fill_cache`."""
+        for clips in (self.train_set, self.valid_set, self.test_set):
+            if isinstance(clips, ClipFiles):
+                fill_cache(clips)
+
     def clip_files(self, files: Sequence[ClipFile]) -> ClipFiles:
         """Files as a set of clips at this rate, decoded through the cache."""
         return ClipFiles(files, self.sample_rate_hz, ArrayCache(self.cache_folder / "clips"))

@@ -78,7 +78,7 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
         super().__init__()
         if not 0 < mask_threshold < 1:
             raise ConfigurationError(f"mask_threshold: {mask_threshold} must lie between 0 and 1")
-        self._config = {"use_vq": use_vq, "use_mask_output": use_mask_output, "decoder": decoder}
+        self._config: dict[str, Any] = {"use_vq": use_vq, "use_mask_output": use_mask_output, "decoder": decoder}
         self._config |= {"codes": codes, "shared_codes": shared_codes, "mask_threshold": mask_threshold}
         self.use_vq = self.class_specific = use_vq
         self.use_mask_output = use_mask_output
@@ -92,7 +92,7 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
             for part in (self.adapter, self.down, self.up):
                 part.apply(initialize_convolutions)
         self.decoder = make_decoder(decoder, channels)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs lack it
 
     @property
     def config(self) -> dict[str, Any]:

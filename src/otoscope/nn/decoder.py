@@ -122,7 +122,7 @@ class LightDecoder(Decoder):
         narrowest: Channels never fall below this.
     """
 
-    def __init__(self, channels: int, narrowest: int = 8) -> None:
+    def __init__(self, channels: int, narrowest: int = 16) -> None:
         super().__init__()
         stages: list[nn.Module] = []
         for _ in range(4):

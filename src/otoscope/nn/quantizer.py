@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from otoscope.errors import ConfigurationError
+
+CodebookInit = Literal["data", "uniform"]
 
 
 @dataclass
@@ -63,6 +66,8 @@ class ClassQuantizer(nn.Module):
         classes: Classes among which the codes are divided.
         shared_codes: The last so many codes may be chosen for every class.
         partitioned: False: every class may choose every code.
+        init: ``data``: in the first training step, codes become vectors drawn from the batch, so that all of
+            them lie where the representation does; ``uniform``: in (-1/codes, 1/codes), as published.
 
     Raises:
         ConfigurationError: Some class would be left without a code.
@@ -74,8 +79,17 @@ class ClassQuantizer(nn.Module):
     """
 
     owner: Tensor
+    drawn: Tensor
 
-    def __init__(self, codes: int, dim: int, classes: int, shared_codes: int = 0, partitioned: bool = True) -> None:
+    def __init__(
+        self,
+        codes: int,
+        dim: int,
+        classes: int,
+        shared_codes: int = 0,
+        partitioned: bool = True,
+        init: CodebookInit = "data",
+    ) -> None:
         super().__init__()
         if not 0 <= shared_codes < codes:
             raise ConfigurationError(f"shared_codes: {shared_codes} must lie in 0 .. codes - 1 = {codes - 1}")
@@ -85,6 +99,7 @@ class ClassQuantizer(nn.Module):
         if partitioned:
             owner[: codes - shared_codes] = class_of_codes(codes - shared_codes, classes)
         self.register_buffer("owner", owner, persistent=False)  # -1: everybody's
+        self.register_buffer("drawn", torch.tensor(init == "uniform"))
 
     def forward(self, hidden: Tensor, label: Tensor) -> Quantized:
         """Replaces each vector by its nearest permitted code.
@@ -95,11 +110,24 @@ class ClassQuantizer(nn.Module):
         """
         batch, dim, height, width = hidden.shape
         vectors = hidden.permute(0, 2, 3, 1).reshape(batch, height * width, dim)
+        if self.training and not self.drawn:
+            self.draw_codes(vectors.detach().flatten(0, 1))
         indices = self.nearest(vectors.detach(), label)
         codes = self.codebook(indices).reshape(batch, height, width, dim).permute(0, 3, 1, 2)
         # The value is exactly the code; adding and subtracting the input would round it.
         straight_through = codes.detach() + (hidden - hidden.detach())
         return Quantized(straight_through, codes, indices.reshape(batch, height, width))
+
+    @torch.no_grad()
+    def draw_codes(self, vectors: Tensor) -> None:
+        """Makes every code one of the vectors, drawn at random.
+
+        Args:
+            vectors: Shape (positions, dim).
+        """
+        choice = torch.randint(len(vectors), (len(self.codebook.weight),), device=vectors.device)
+        self.codebook.weight.copy_(vectors[choice])
+        self.drawn.fill_(True)
 
     @torch.no_grad()
     def nearest(self, vectors: Tensor, label: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -236,8 +237,8 @@ class InterpreterBrain(TrainingTask):
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         """Takes the frozen classifier along to another device."""
-        self.classifier._apply(fn, recurse)
-        return super()._apply(fn, recurse)
+        self.classifier._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def train(self, mode: bool = True) -> Any:
         """Never leaves the classifier in training mode."""
@@ -275,5 +276,5 @@ class _RepresentationCache:
 
         count = 1 + len(self.classifier.representation_channels)
         name = f"{self.fingerprint}|{key}"
-        arrays = [self.cache.get(f"{name}|{part}", name, lambda part=part: compute(part)) for part in range(count)]
+        arrays = [self.cache.get(f"{name}|{part}", name, partial(compute, part)) for part in range(count)]
         return [torch.from_numpy(array.copy()) for array in arrays]

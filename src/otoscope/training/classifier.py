@@ -30,7 +30,8 @@ class ClassifierTraining(TrainingTask):
         chunk_drops: Chunks of time silenced in each clip; 0 for none.
         widest_chunk_drop: Longest chunk, as a share of the clip.
         time_shift: Rotate each clip by a random time.
-        mixup_alpha: Mix clips of a batch, with shares from this beta distribution; 0 for never.
+        mixup_alpha: Mix the clips of a batch, with shares from this beta distribution; 0 for never.
+        mixup_probability: Share of the batches that are mixed.
         label_smoothing: Share of the target spread over all classes.
         learning_rate: Highest rate of the optimiser.
         weight_decay: Of the optimiser.
@@ -51,6 +52,7 @@ class ClassifierTraining(TrainingTask):
         widest_chunk_drop: float = 0.1,
         time_shift: bool = False,
         mixup_alpha: float = 0.0,
+        mixup_probability: float = 0.5,
         label_smoothing: float = 0.0,
         learning_rate: float = 2e-4,
         weight_decay: float = 2e-6,
@@ -68,6 +70,7 @@ class ClassifierTraining(TrainingTask):
         self.drops = (frequency_drops, widest_frequency_drop, chunk_drops, widest_chunk_drop)
         self.time_shift = time_shift
         self.mixup_alpha = mixup_alpha
+        self.mixup_probability = mixup_probability
         self.label_smoothing = label_smoothing
         self.classifier: Classifier
 
@@ -87,7 +90,8 @@ class ClassifierTraining(TrainingTask):
         waveform, partner, share = batch.waveform, None, None
         if self.time_shift:
             waveform = shift_in_time(waveform)
-        if self.mixup_alpha > 0:
+        mixing = self.mixup_alpha > 0 and bool(torch.rand(()) < self.mixup_probability)
+        if mixing:
             mixed, partner, share = mix_up(waveform, self.mixup_alpha)
             waveform = peak_normalize(mixed)
         log_magnitude = self.classifier.frontend.log_magnitude(waveform)
@@ -97,7 +101,7 @@ class ClassifierTraining(TrainingTask):
         if chunks:
             log_magnitude = drop_bands(log_magnitude, chunks, widest_chunk, dim=2)
         # rotating or mixing fills the padding of shorter clips, so that it is no padding any more
-        filled = self.time_shift or self.mixup_alpha > 0
+        filled = self.time_shift or mixing
         logits = self.classifier(log_magnitude, None if filled else self._frames(batch)).logits
         loss = self._cross_entropy(logits, batch.target, partner, share)
         self._log_accuracy("fit", logits, batch.target)
@@ -152,7 +156,7 @@ class ClassifierTraining(TrainingTask):
         return (share * each + (1 - share) * other).mean()
 
     def _log_accuracy(self, stage: str, logits: Tensor, target: Tensor) -> None:
-        metric = self.accuracy[stage]
+        metric: Any = self.accuracy[stage]
         metric.update(logits.argmax(-1), target)
         name = {"fit": "train_accuracy"}.get(stage, f"{stage}_accuracy")
         self.log(name, metric, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(target))

@@ -108,7 +108,7 @@ def _fit(trainer: lightning.Trainer, task: TrainingTask, data: SoundData, resume
     except (RuntimeError, KeyError, ValueError) as error:
         if resume is not None and "state_dict" in str(error):
             raise CheckpointError(
-                f"{resume}: belongs to a model with other options; choose another --output_folder or delete this one"
+                f"{resume}: belongs to a model with other options; choose another --output_folder"
             ) from error
         raise
     if trainer.interrupted:

@@ -121,7 +121,7 @@ class _LatePlateau(ReduceLROnPlateau):
         super().__init__(optimizer, mode=mode, factor=0.5, patience=patience)
         self.start = start
 
-    def step(self, metrics: Any, epoch: Any = None) -> None:
+    def step(self, metrics: Any, epoch: Any = None) -> None:  # type: ignore[override]
         super().step(metrics, epoch)
         if self.last_epoch < self.start:
             self.num_bad_epochs = 0

@@ -154,7 +154,12 @@ def _train(arguments: list[str]) -> None:
     if options.interpretations.clips > 0:
         interpretations = SaveInterpretations(folder / "interpretations", **options.interpretations.as_dict())
     trainer = dict(objects.trainer)
-    results = run_training(objects.model, objects.data, folder, trainer, options.test_only, interpretations)
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    try:
+        results = run_training(objects.model, objects.data, folder, trainer, options.test_only, interpretations)
+    except MisconfigurationException as error:
+        raise OtoscopeError(_first_lines(str(error))) from error
     if not options.test_only:
         parser.save(options, folder / "hparams.yaml", overwrite=True, multifile=False, skip_validation=True)
     _print_results(results, folder, options.json)

@@ -261,7 +261,7 @@ class Explainer:
     @property
     def method(self) -> str:
         """Name of the interpreter, as tables show it."""
-        return type(self.interpreter).__name__.removesuffix("Interpreter")
+        return method_name(self.interpreter)
 
     def _notes(self, target: str | None, peak: float) -> list[str]:
         notes = []
@@ -284,6 +284,11 @@ def load(path: str | os.PathLike[str]) -> Explainer:
     """
     interpreter, classifier = load_interpreter(path)
     return Explainer(classifier, interpreter)
+
+
+def method_name(interpreter: Interpreter[Any]) -> str:
+    """Name of an interpreter's method, as tables show it."""
+    return type(interpreter).__name__.removesuffix("Interpreter")
 
 
 def write_json(path: Path, content: Any) -> None:

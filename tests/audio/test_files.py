@@ -226,7 +226,7 @@ def test_what_cannot_be_saved_is_refused(tmp_path, name, waveform, rate_hz):
 
 @pytest.mark.parametrize("waveform", [torch.tensor([0.0, torch.nan]), torch.tensor([torch.inf]), torch.zeros(2, 5)])
 def test_only_one_finite_channel_is_saved(tmp_path, waveform):
-    with pytest.raises(AudioError, match=r"a\.wav: .*finite mono"):
+    with pytest.raises(AudioError, match=r"a\.wav: .*(one mono waveform|NaN or infinite)"):
         save_audio(tmp_path / "a.wav", waveform)
     assert names_in(tmp_path) == []
 

@@ -88,9 +88,9 @@ def test_light_decoder_holds_no_frame(make):
 
 
 def test_light_decoder_narrows():
-    widths = [stage.up.out_channels for stage in LightDecoder(256).layers[:4]]
-    assert widths == [128, 64, 32, 16]
-    assert [stage.up.out_channels for stage in LightDecoder(20, narrowest=8).layers[:4]] == [10, 8, 8, 8]
+    widths = [stage.up.out_channels for stage in LightDecoder(256).layers[:3]]
+    assert widths == [128, 64, 32]
+    assert [stage.up.out_channels for stage in LightDecoder(20, narrowest=8).layers[:3]] == [10, 8, 8]
 
 
 def test_light_decoder_takes_a_fraction_of_the_multiply_adds():
@@ -100,7 +100,7 @@ def test_light_decoder_takes_a_fraction_of_the_multiply_adds():
             make_decoder(name, 256).eval()(torch.empty(1, 256, 32, 26), 513, 431)
         counts[name] = counter.get_total_flops()
     assert counts["light"] > 0
-    assert counts["published"] / counts["light"] == pytest.approx(40, rel=0.1)
+    assert counts["published"] / counts["light"] == pytest.approx(57, rel=0.1)
 
 
 @pytest.mark.parametrize("name", NAMES)

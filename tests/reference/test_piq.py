@@ -18,7 +18,9 @@ def make(reference, scramble):
     def build(classes, width, codes, **options):
         labels = [f"class {index}" for index in range(classes)]
         classifier = scramble(Conv2dClassifier(labels, width=width, scale=1)).freeze()
-        interpreter = PIQInterpreter(classifier, decoder="published", codes=codes, **options)
+        interpreter = PIQInterpreter(
+            classifier, decoder="published", codes=codes, codebook_init="uniform", **options
+        )
         published = reference.ReferencePIQ(classes, width, codes, **options)
         published.load(classifier, scramble(interpreter))
         return classifier, interpreter.eval(), published

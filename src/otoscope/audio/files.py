@@ -60,7 +60,8 @@ def load_audio(path: str | os.PathLike[str], sample_rate_hz: int = 16_000) -> Te
 
     Raises:
         AudioError: The file is missing, empty, truncated, not audio, has a header that makes no
-            sense, or holds NaN or infinite samples. The message names the file and a remedy.
+            sense, or holds NaN or infinite samples. The message names the file and a remedy. Truncation
+            is noticed in wav, flac and ogg, whose headers or last pages tell.
     """
     path = _existing_file(path)
     with _opened(path) as file:
@@ -94,8 +95,10 @@ def save_audio(path: str | os.PathLike[str], waveform: Tensor, sample_rate_hz: i
     samples = waveform.detach().cpu().float().numpy()
     if subtype is None:
         raise AudioError(f"{path}: can save .wav and .flac, not {path.suffix or 'a name without an ending'}")
-    if samples.ndim != 1 or not np.isfinite(samples).all():
-        raise AudioError(f"{path}: expected one finite mono waveform, got shape {samples.shape}")
+    if samples.ndim != 1 or samples.size == 0:
+        raise AudioError(f"{path}: expected one mono waveform with samples, got shape {samples.shape}")
+    if not np.isfinite(samples).all():
+        raise AudioError(f"{path}: the waveform holds NaN or infinite samples, which no file should")
     if subtype != "FLOAT" and samples.size and np.abs(samples).max() > 1:
         raise AudioError(f"{path}: flac cannot hold samples beyond 1; save as .wav or scale the waveform")
     try:

@@ -92,6 +92,8 @@ def write_folder(folder: str | os.PathLike[str], write: Callable[[Path], None]) 
     try:
         if folder.exists() and not folder.is_dir():
             raise FileExistsError("a file is in the way")
+        if folder.exists() and any(folder.iterdir()) and not (folder / CONFIG_NAME).is_file():
+            raise FileExistsError("the folder holds something else than a model")
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
         temporary.chmod(0o755)
@@ -165,8 +167,15 @@ def load_weights(module: nn.Module, folder: Path) -> None:
 
 
 def class_path(instance: object) -> str:
-    """Import path of an instance's class."""
-    return f"{type(instance).__module__}.{type(instance).__qualname__}"
+    """Import path of an instance's class.
+
+    Raises:
+        CheckpointError: The class is nested, so that no import finds it again.
+    """
+    kind = type(instance)
+    if "." in kind.__qualname__:
+        raise CheckpointError(f"{kind.__qualname__}: define the class at the top of a module to save it")
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def find_class(config: Mapping[str, Any], folder: Path, base: type) -> Any:

@@ -52,9 +52,10 @@ class Conv2dClassifier(Classifier):
         train_scale: bool = False,
     ) -> None:
         super().__init__(labels, frontend)
-        if width < 1 or not 1 <= depth <= 8 or scale <= 0:
+        if min(width, head_width) < 1 or scale <= 0 or not 1 <= depth <= 8:
             raise ConfigurationError(
-                f"conv2d: width ({width}) and scale ({scale}) must be positive, depth ({depth}) in 1..8"
+                f"conv2d: width ({width}), head_width ({head_width}) and scale ({scale}) must be positive, "
+                f"depth ({depth}) in 1..8"
             )
         self._config: dict[str, Any] = {"width": width, "depth": depth, "head_width": head_width}
         self._config |= {"scale": scale, "train_scale": train_scale}

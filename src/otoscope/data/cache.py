@@ -52,7 +52,7 @@ class ArrayCache:
         path = self.path(name, version)
         try:
             return _mapped(path)
-        except (FileNotFoundError, ValueError):
+        except (OSError, ValueError, EOFError):
             pass  # absent, or damaged: both are mended by computing it
         array = compute()
         try:

@@ -133,6 +133,9 @@ def read_metadata(path: Path) -> list[dict[str, str]]:
     if missing := sorted(_COLUMNS - rows[0].keys()):
         raise DataError(f"{path}: has no column {', '.join(missing)}; expected the layout of ESC-50")
     for number, row in enumerate(rows, start=2):
-        if not (str(row["fold"]).isdigit() and str(row["target"]).isdigit() and row["filename"]):
-            raise DataError(f"{path}, line {number}: filename, fold or target is missing or no number")
+        numbers = str(row["fold"]).isdecimal() and str(row["target"]).isdecimal()
+        if not (numbers and row["filename"] and row["category"]):
+            raise DataError(
+                f"{path}, line {number}: filename, fold, target or category is missing, or fold or target no number"
+            )
     return rows

@@ -152,6 +152,6 @@ def _by_named_split(
 
 
 def _whole_number(path: Path, number: int, text: str) -> int:
-    if not str(text).isdigit():
+    if not str(text).isdecimal():
         raise DataError(f"{path}, line {number}: fold is {text!r}, expected a whole number")
     return int(text)

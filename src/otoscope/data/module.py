@@ -220,8 +220,10 @@ class SoundData(lightning.LightningDataModule):
         self.cache_folder = Path(cache_folder) if cache_folder else default_cache_folder()
 
     def train_dataloader(self) -> DataLoader[Clip]:
-        """Shuffled anew each epoch."""
-        return self.loader(self.train_set, sampler=EpochShuffle(_sized(self.train_set), self.seed))
+        """Shuffled anew each epoch; without a last batch of one clip, which has no batch statistics."""
+        clips = _sized(self.train_set)
+        single = len(clips) % self.batch_size == 1 < len(clips)
+        return self.loader(self.train_set, sampler=EpochShuffle(clips, self.seed), drop_last=single)
 
     def val_dataloader(self) -> DataLoader[Clip]:
         """In order."""

@@ -14,8 +14,8 @@ from otoscope.audio import valid_frames
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.errors import ConfigurationError
 from otoscope.interpreters.base import Interpreter, masked_mean
-from otoscope.nn import ClassQuantizer, DecoderName, Quantized, ResidualBlock, make_decoder
-from otoscope.nn.decoder import initialize_convolutions
+from otoscope.nn import ClassQuantizer, CodebookInit, DecoderName, Quantized, ResidualBlock, make_decoder
+from otoscope.nn.decoder import initialize_convolutions, valid_columns
 
 
 @dataclass
@@ -48,6 +48,8 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
         decoder: ``light``, or ``published`` for published weights.
         codes: Size of the codebook.
         shared_codes: Codes of it that every class may use.
+        codebook_init: ``data``: codes start as vectors of the first training batch; ``uniform``: as published,
+            near zero, which leaves most of them unused for long.
         mask_threshold: Share of a clip's maximum above which a bin counts as present.
 
     Raises:
@@ -73,13 +75,15 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
         decoder: DecoderName = "light",
         codes: int = 1024,
         shared_codes: int = 0,
+        codebook_init: CodebookInit = "data",
         mask_threshold: float = 0.35,
     ) -> None:
         super().__init__()
         if not 0 < mask_threshold < 1:
             raise ConfigurationError(f"mask_threshold: {mask_threshold} must lie between 0 and 1")
         self._config: dict[str, Any] = {"use_vq": use_vq, "use_mask_output": use_mask_output, "decoder": decoder}
-        self._config |= {"codes": codes, "shared_codes": shared_codes, "mask_threshold": mask_threshold}
+        self._config |= {"codes": codes, "shared_codes": shared_codes, "codebook_init": codebook_init}
+        self._config |= {"mask_threshold": mask_threshold}
         self.use_vq = self.class_specific = use_vq
         self.use_mask_output = use_mask_output
         self.mask_threshold = mask_threshold
@@ -87,7 +91,9 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
         if use_vq:
             self.adapter = ResidualBlock(channels)
             self.down = nn.Conv2d(channels, channels, 4, stride=2, padding=1)
-            self.quantizer = ClassQuantizer(codes, channels, len(classifier.labels), shared_codes)
+            self.quantizer = ClassQuantizer(
+                codes, channels, len(classifier.labels), shared_codes, init=codebook_init
+            )
             self.up = nn.ConvTranspose2d(channels, channels, 4, stride=2, padding=1)
             for part in (self.adapter, self.down, self.up):
                 part.apply(initialize_convolutions)
@@ -107,7 +113,7 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
             return PIQDecoded(self.decoder(hidden, bins, time, frames))
         # The network is published with time before frequency; that is also how its input lies in memory.
         hidden = hidden.transpose(-1, -2)
-        columns = _columns(hidden.shape[-2], time, frames)
+        columns = valid_columns(hidden.shape[-2], time, frames)
         adapted = _cut(self.adapter(hidden), columns)
         rows, width = adapted.shape[-2:]
         half = None if columns is None else (columns // 2).clamp(min=1)
@@ -154,21 +160,6 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
             terms["codebook"] = masked_mean((adapted.detach() - codes).square(), decoded.columns)
             terms["commitment"] = masked_mean((adapted - codes.detach()).square(), decoded.columns)
         return terms
-
-
-def _columns(width: int, time: int, frames: Tensor | None) -> Tensor | None:
-    """Columns of a representation that belong to each clip.
-
-    Strides and pools halve the frames and round down each time; a resized map has the clip's share.
-    """
-    if frames is None:
-        return None
-    halvings = max(time // width, 1).bit_length() - 1
-    if width == time >> halvings:
-        columns = frames >> halvings
-    else:
-        columns = torch.div(frames * width + time - 1, time, rounding_mode="floor")
-    return columns.clamp(1, width)
 
 
 def _cut(hidden: Tensor, columns: Tensor | None) -> Tensor:

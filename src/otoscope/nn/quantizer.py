@@ -66,8 +66,8 @@ class ClassQuantizer(nn.Module):
         classes: Classes among which the codes are divided.
         shared_codes: The last so many codes may be chosen for every class.
         partitioned: False: every class may choose every code.
-        init: ``data``: in the first training step, codes become vectors drawn from the batch, so that all of
-            them lie where the representation does; ``uniform``: in (-1/codes, 1/codes), as published.
+        init: ``uniform``: codes start in (-1/codes, 1/codes), as published; ``data``: in the first training
+            step they become vectors drawn from the batch, so that all of them lie where the data does.
 
     Raises:
         ConfigurationError: Some class would be left without a code.
@@ -88,7 +88,7 @@ class ClassQuantizer(nn.Module):
         classes: int,
         shared_codes: int = 0,
         partitioned: bool = True,
-        init: CodebookInit = "data",
+        init: CodebookInit = "uniform",
     ) -> None:
         super().__init__()
         if not 0 <= shared_codes < codes:
@@ -99,7 +99,7 @@ class ClassQuantizer(nn.Module):
         if partitioned:
             owner[: codes - shared_codes] = class_of_codes(codes - shared_codes, classes)
         self.register_buffer("owner", owner, persistent=False)  # -1: everybody's
-        self.register_buffer("drawn", torch.tensor(init == "uniform"))
+        self.register_buffer("drawn", torch.tensor(init == "uniform"), persistent=init == "data")
 
     def forward(self, hidden: Tensor, label: Tensor) -> Quantized:
         """Replaces each vector by its nearest permitted code.

@@ -18,7 +18,7 @@ from otoscope.classifiers import Classifier, Prediction, load_classifier
 from otoscope.data import ArrayCache, Batch
 from otoscope.data.cache import default_cache_folder
 from otoscope.errors import ConfigurationError
-from otoscope.explain import Explainer
+from otoscope.explain import Explainer, method_name
 from otoscope.interpreters import Interpreter, save_interpreter
 from otoscope.metrics import SCORES, MeanScores
 from otoscope.scoring import CONTROLS, score_against_controls
@@ -100,7 +100,9 @@ class InterpreterBrain(TrainingTask):
         if not isinstance(classifier, Classifier):
             classifier = load_classifier(classifier)
         self._frozen = [classifier.freeze()]  # in a list: neither a submodule nor in the state_dict
-        self.interpreter = interpreter(classifier)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.interpreter = interpreter(classifier)
         self.labels = classifier.labels
         self._representations: _RepresentationCache | None = None
         if cache_representations:
@@ -116,7 +118,7 @@ class InterpreterBrain(TrainingTask):
 
     @property
     def explainer(self) -> Explainer:
-        """Classifier and interpreter as they are now, in evaluation mode."""
+        """Classifier and interpreter as they are now, in evaluation mode and without gradients."""
         return Explainer(self.classifier, self.interpreter)
 
     def adapt_to(self, labels: Sequence[str]) -> None:
@@ -198,7 +200,7 @@ class InterpreterBrain(TrainingTask):
             self.classifier,
             spectrogram,
             prediction,
-            {self.explainer.method: self.interpreter.mask(decoded, spectrogram.frames)},
+            {method_name(self.interpreter): self.interpreter.mask(decoded, spectrogram.frames)},
             batch.waveform,
             batch.event,
             batch.lengths,

@@ -45,12 +45,14 @@ class SaveInterpretations(lightning.Callback):
         if not trainer.is_global_zero or not isinstance(module, InterpreterBrain):
             return
         training = module.training
+        trainable = [parameter for parameter in module.interpreter.parameters() if parameter.requires_grad]
         explainer = module.explainer
         for index in spread(len(clips), self.clips):  # type: ignore[arg-type]
             clip = clips[index]
             explanation = explainer.explain(clip.waveform, name=clip.name)
             explanation.save(self.folder / part / clip.name)
-        module.interpreter.requires_grad_(True)
+        for parameter in trainable:
+            parameter.requires_grad_(True)
         module.train(training)
 
 

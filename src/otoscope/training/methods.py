@@ -7,7 +7,7 @@ from functools import partial
 
 from otoscope.classifiers import Classifier
 from otoscope.interpreters import PIQInterpreter
-from otoscope.nn import DecoderName
+from otoscope.nn import CodebookInit, DecoderName
 from otoscope.training.brain import InterpreterBrain
 from otoscope.training.task import OptimizerName, Schedule
 
@@ -22,6 +22,7 @@ class PIQ(InterpreterBrain):
         decoder: ``light``, or ``published`` for published weights.
         codes: Size of the codebook.
         shared_codes: Codes of it that every class may use.
+        codebook_init: ``data``: codes start as vectors of the first training batch; ``uniform``: as published.
         mask_threshold: Share of a clip's maximum above which a bin counts as present.
         cache_representations: Compute what the classifier says of a clip once and keep it on disk.
         cache_folder: Where representations are kept; by default the user's cache folder.
@@ -42,6 +43,7 @@ class PIQ(InterpreterBrain):
         decoder: DecoderName = "light",
         codes: int = 1024,
         shared_codes: int = 0,
+        codebook_init: CodebookInit = "data",
         mask_threshold: float = 0.35,
         cache_representations: bool = False,
         cache_folder: str | os.PathLike[str] | None = None,
@@ -60,6 +62,7 @@ class PIQ(InterpreterBrain):
             decoder=decoder,
             codes=codes,
             shared_codes=shared_codes,
+            codebook_init=codebook_init,
             mask_threshold=mask_threshold,
         )
         super().__init__(

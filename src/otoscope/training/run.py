@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers.logger import rank_zero_experiment
 
 from otoscope.data import SoundData
 from otoscope.errors import CheckpointError, OtoscopeError, TrainingError
@@ -89,7 +91,7 @@ def run_training(
 
 def _trainer(folder: Path, callbacks: Sequence[lightning.Callback], options: dict[str, Any]) -> lightning.Trainer:
     if options.get("logger") in (None, True):
-        options["logger"] = CSVLogger(folder, name="", version="")
+        options["logger"] = _History(folder, name="", version="", flush_logs_every_n_steps=1)
     options["callbacks"] = [*(options.get("callbacks") or []), *callbacks]
     for name, value in _QUIETER.items():
         if options.get(name) is None:
@@ -105,7 +107,13 @@ def _fit(trainer: lightning.Trainer, task: TrainingTask, data: SoundData, resume
     try:
         with _known_warnings():
             trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=resume is not None)
-    except (RuntimeError, KeyError, ValueError) as error:
+    except SystemExit:
+        if not trainer.interrupted:  # how Lightning answers Ctrl-C
+            raise
+    except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        damaged = isinstance(error, EOFError | pickle.UnpicklingError) or "PytorchStreamReader" in str(error)
+        if resume is not None and damaged:
+            raise CheckpointError(f"{resume}: is damaged; delete it to begin again") from error
         if resume is not None and "state_dict" in str(error):
             raise CheckpointError(
                 f"{resume}: belongs to a model with other options; choose another --output_folder"
@@ -121,7 +129,7 @@ def _restore(task: TrainingTask, best: Path) -> None:
     try:
         state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
         task.load_state_dict(state)
-    except (RuntimeError, KeyError, EOFError, OSError) as error:
+    except (RuntimeError, KeyError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{best}: does not fit this model ({str(error).splitlines()[0]})") from error
 
 
@@ -131,6 +139,21 @@ def _write_results(task: TrainingTask, folder: Path, results: dict[str, Any]) ->
         write_json(folder / "test.json", results)
     except OSError as error:
         raise OtoscopeError(f"{folder}: cannot be written ({error}); free some space") from error
+
+
+class _History(CSVLogger):
+    """Goes on with the ``metrics.csv`` of an earlier part of the run, which Lightning's own would delete."""
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        path = Path(self.log_dir) / "metrics.csv"
+        former = path.read_text() if self._experiment is None and path.is_file() else ""
+        experiment = super().experiment
+        if former:
+            path.write_text(former)
+            experiment.metrics_keys = former.splitlines()[0].split(",")
+        return experiment
 
 
 class _known_warnings(warnings.catch_warnings):  # noqa: N801, a context manager in lower case reads better

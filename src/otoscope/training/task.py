@@ -79,7 +79,9 @@ class TrainingTask(lightning.LightningModule):
             return optimizer
         if self.schedule == "plateau":
             plateau = _LatePlateau(optimizer, self.plateau_patience, self.plateau_from_epoch, self.monitor_mode)
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": self.monitor}}
+            every = self.trainer.check_val_every_n_epoch or 1
+            when = {"monitor": self.monitor, "frequency": every}
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, **when}}
         steps = int(self.trainer.estimated_stepping_batches)
         if self.schedule == "one_cycle":
             scheduler = OneCycleLR(optimizer, self.learning_rate, total_steps=steps, pct_start=0.2)
@@ -93,14 +95,19 @@ class TrainingTask(lightning.LightningModule):
         """Starts each epoch from its own random state, so that a resumed run equals a whole one."""
         lightning.seed_everything(self.seed + self.current_epoch, verbose=False)
 
+    def on_train_batch_start(self, batch: Any, index: int) -> None:
+        """The same again: an epoch's loader draws a random number, but not in the first one after resuming."""
+        if index == 0:
+            lightning.seed_everything(self.seed + self.current_epoch, verbose=False)
+
     def total(self, terms: Mapping[str, Tensor], stage: str, batch_size: int) -> Tensor:
         """Sums and logs the terms of a loss.
 
         Raises:
-            TrainingError: The sum is not finite while training.
+            TrainingError: The sum is not finite while training or validating, before a checkpoint is written.
         """
         loss = torch.stack(list(terms.values())).sum()
-        if stage == "train" and not torch.isfinite(loss):
+        if stage != "test" and not torch.isfinite(loss):
             parts = ", ".join(f"{name} {value.item():.3g}" for name, value in terms.items())
             raise TrainingError(
                 f"the loss is not finite in epoch {self.current_epoch}, step {self.global_step} ({parts}); the "
@@ -123,5 +130,5 @@ class _LatePlateau(ReduceLROnPlateau):
 
     def step(self, metrics: Any, epoch: Any = None) -> None:  # type: ignore[override]
         super().step(metrics, epoch)
-        if self.last_epoch < self.start:
+        if self.last_epoch < self.start:  # counts validations, one an epoch unless told otherwise
             self.num_bad_epochs = 0

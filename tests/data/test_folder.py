@@ -1,0 +1,158 @@
+"""The user's own recordings: three layouts, and what is said when it is none of them."""
+
+import pytest
+
+from otoscope.data import AudioFolder
+from otoscope.errors import AudioError, ConfigurationError, DataError
+
+
+def prepared(folder, **options):
+    data = AudioFolder(folder, **options)
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def names(clips):
+    return [file.path.relative_to(file.path.parents[1]).as_posix() for file in clips.files]
+
+
+@pytest.fixture
+def by_class(tmp_path, write_sound):
+    for label in ("wren", "owl"):
+        for number in range(6):
+            write_sound(tmp_path / "birds" / label / f"{number}.wav", seed=number)
+    (tmp_path / "birds" / "owl" / "notes.txt").write_text("no sound")
+    write_sound(tmp_path / "birds" / "owl" / ".hidden.wav")
+    write_sound(tmp_path / "birds" / ".trash" / "0.wav")
+    return tmp_path / "birds"
+
+
+def test_class_folders_are_divided_by_class_and_seed(by_class):
+    data = prepared(by_class)
+    assert data.labels == ["owl", "wren"]
+    sets = (data.train_set, data.valid_set, data.test_set)
+    assert [len(part) for part in sets] == [8, 2, 2]
+    assert all({file.target for file in part.files} == {0, 1} for part in sets)
+    everything = [name for part in sets for name in names(part)]
+    assert sorted(everything) == sorted(f"{label}/{n}.wav" for label in ("owl", "wren") for n in range(6))
+    assert names(prepared(by_class).train_set) == names(data.train_set)
+    assert names(prepared(by_class, seed=7).train_set) != names(data.train_set)
+
+
+def test_shares_are_options(by_class):
+    data = prepared(by_class, valid_share=0.34, test_share=0.5)
+    assert [len(part) for part in (data.train_set, data.valid_set, data.test_set)] == [2, 4, 6]
+
+
+def test_clips_carry_their_sound(by_class):
+    clip = prepared(by_class).train_set[0]
+    assert clip.waveform.shape == (1600,)
+    assert clip.waveform.abs().max().item() == pytest.approx(1)
+
+
+def test_folders_may_name_the_division(tmp_path, write_sound):
+    for split, count in (("train", 3), ("valid", 2), ("test", 1)):
+        for label in ("wren", "owl"):
+            for number in range(count):
+                write_sound(tmp_path / "birds" / split / label / "site" / f"{number}.flac", seed=number)
+    data = prepared(tmp_path / "birds")
+    assert data.labels == ["owl", "wren"]
+    assert [len(part) for part in (data.train_set, data.valid_set, data.test_set)] == [6, 4, 2]
+
+
+@pytest.fixture
+def listed(tmp_path, write_sound):
+    """Recordings in one folder, and a function that writes a list of them."""
+    folder = tmp_path / "recordings"
+    for number in range(6):
+        write_sound(folder / "2024" / f"{number}.wav", seed=number)
+
+    def write(header, *cells, name="list.csv"):
+        lines = [f"2024/{n}.wav,{'owl' if n % 2 else 'wren'}{cell}" for n, cell in enumerate(cells)]
+        (folder / name).write_text("\n".join([header, *lines]) + "\n")
+        return folder
+
+    return write
+
+
+def test_csv_with_a_split(listed):
+    folder = listed("filename,label,split", ",train", ",train", ",valid", ",val", ",test", ",validation")
+    data = prepared(folder, csv_file="list.csv")
+    assert data.labels == ["owl", "wren"]
+    assert names(data.train_set) == ["2024/0.wav", "2024/1.wav"]
+    assert names(data.valid_set) == ["2024/2.wav", "2024/3.wav", "2024/5.wav"]
+    assert names(data.test_set) == ["2024/4.wav"]
+
+
+def test_csv_with_folds(listed):
+    folder = listed("filename,label,fold", ",1", ",1", ",2", ",2", ",3", ",3")
+    options = {"train_folds": [1], "valid_folds": [2], "test_folds": [3]}
+    data = prepared(folder, csv_file=folder / "list.csv", **options)
+    assert names(data.valid_set) == ["2024/2.wav", "2024/3.wav"]
+    with pytest.raises(ConfigurationError, match=r"train_folds: there is no fold 4 in .*list\.csv"):
+        prepared(folder, csv_file="list.csv", **{**options, "train_folds": [4]})
+
+
+def test_csv_alone_is_divided_at_random(listed):
+    data = prepared(listed("filename,label", *[""] * 6), csv_file="list.csv")
+    assert [len(part) for part in (data.train_set, data.valid_set, data.test_set)] == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "message"),
+    [
+        ("file,label", [""], "has no column filename"),
+        ("filename,class", [""], "has no column label"),
+        ("filename,label", [], "lists no clips"),
+        ("filename,label,split", [",train", ",later"], "line 3: split is 'later', expected train, valid or test"),
+        ("filename,label,split", [",train", ""], "line 3: split is None"),
+        ("filename,label,split", [",train", ",train"], "there are no clips for valid, test"),
+        ("filename,label,fold", [",1", ",x"], "line 3: fold is 'x', expected a whole number"),
+        ("filename,label,fold", [",1", ",\u00b2"], "line 3: fold is '\u00b2', expected a whole number"),
+        ("filename,label", [""] * 7, r"line 8: there is no .*2024/6\.wav; filenames go from data_folder"),
+    ],
+)
+def test_malformed_csv_is_told_by_line(listed, header, cells, message):
+    folder = listed(header, *cells)
+    with pytest.raises(DataError, match=rf"list\.csv.*{message}"):
+        prepared(folder, csv_file="list.csv")
+
+
+def test_csv_with_a_missing_label(listed):
+    folder = listed("filename,label")
+    (folder / "list.csv").write_text("filename,label\n2024/0.wav,\n")
+    with pytest.raises(DataError, match=r"line 2: filename or label is missing"):
+        prepared(folder, csv_file="list.csv")
+
+
+def test_absent_things_are_named(tmp_path, listed):
+    with pytest.raises(DataError, match="nowhere: no such data folder; check data_folder"):
+        prepared(tmp_path / "nowhere")
+    folder = listed("filename,label")
+    with pytest.raises(DataError, match=r"absent\.csv: cannot be read"):
+        prepared(folder, csv_file="absent.csv")
+
+
+def test_folder_without_sounds(tmp_path):
+    (tmp_path / "empty" / "owl").mkdir(parents=True)
+    with pytest.raises(DataError, match="empty: no sound files in class-named folders"):
+        prepared(tmp_path / "empty")
+
+
+def test_a_class_with_too_few_clips(by_class, write_sound):
+    write_sound(by_class / "kiwi" / "0.wav")
+    with pytest.raises(DataError, match="class 'kiwi' has 1 clips; three are the least"):
+        prepared(by_class)
+
+
+@pytest.mark.parametrize("shares", [(0.0, 0.1), (0.5, 0.5), (0.1, -0.1)])
+def test_shares_must_leave_something(by_class, shares):
+    with pytest.raises(ConfigurationError, match="valid_share, test_share"):
+        prepared(by_class, valid_share=shares[0], test_share=shares[1])
+
+
+def test_damaged_recording_is_named(by_class):
+    (by_class / "owl" / "3.wav").write_bytes(b"no sound")
+    with pytest.raises(AudioError, match=r"owl/3\.wav"):
+        prepared(by_class)

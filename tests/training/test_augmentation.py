@@ -1,0 +1,67 @@
+"""Augmentations keep what they promise to keep."""
+
+import pytest
+import torch
+
+from otoscope.training.augmentation import drop_bands, mix_up, shift_in_time
+
+
+def test_shift_is_a_rotation_of_each_clip_by_itself():
+    waveform = torch.arange(300.0).reshape(3, 100)
+    shifted = shift_in_time(waveform)
+    starts = []
+    for clip, rotated in zip(waveform, shifted, strict=True):
+        start = int(rotated[0] - clip[0])
+        assert torch.equal(rotated, clip.roll(-start))
+        starts.append(start)
+    assert len(set(starts)) > 1
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+def test_bands_are_dropped_whole_along_one_dimension(dim):
+    spectrogram = 1 + torch.rand(40, 50, 60)
+    before = spectrogram.clone()
+    dropped = drop_bands(spectrogram, count=1, widest=0.2, dim=dim)
+    assert torch.equal(spectrogram, before)
+    silent = dropped == 0
+    assert torch.equal(dropped[~silent], spectrogram[~silent])
+    profile = silent.all(3 - dim)
+    assert torch.equal(profile.unsqueeze(3 - dim).expand_as(silent), silent)  # nothing but whole bands
+    widths = profile.sum(1)
+    assert widths.max() <= 0.2 * spectrogram.shape[dim] + 1
+    assert len(widths.unique()) > 3
+    for clip in profile:  # one connected band
+        assert clip.int().diff().abs().sum() <= 2
+
+
+def test_every_position_can_be_dropped():
+    profile = (drop_bands(torch.ones(2000, 10, 4), count=1, widest=0.5, dim=1) == 0).all(2)
+    assert profile.any(0)[1:].all()  # a band begins behind the first position
+
+
+def test_several_bands():
+    dropped = drop_bands(torch.ones(500, 100, 2), count=3, widest=0.1, dim=1)[:, :, 0]
+    edges = dropped.diff(dim=1).abs().sum(1)
+    assert edges.max() >= 5
+    assert (dropped == 0).sum(1).max() <= 33
+    assert torch.equal(drop_bands(torch.ones(2, 9, 9), count=2, widest=0.0, dim=2), torch.ones(2, 9, 9))
+
+
+def test_mixtures_are_shares_of_two_clips():
+    waveform = torch.randn(64, 30)
+    mixed, partner, share = mix_up(waveform, alpha=0.4)
+    assert sorted(partner.tolist()) == list(range(64))
+    assert share.shape == (64,)
+    assert 0.5 <= share.min() < 0.8
+    assert 0.9 < share.max() <= 1  # the first clip always has the greater share
+    expected = share[:, None] * waveform + (1 - share[:, None]) * waveform[partner]
+    torch.testing.assert_close(mixed, expected)
+
+
+def test_random_numbers_come_from_the_seed():
+    def draw():
+        torch.manual_seed(3)
+        wave = torch.randn(4, 50)
+        return shift_in_time(wave), drop_bands(wave[:, None], 2, 0.3, 2), mix_up(wave, 0.4)[0]
+
+    torch.testing.assert_close(draw(), draw(), rtol=0, atol=0)

@@ -1,0 +1,416 @@
+"""Whole trainings: what they leave on disk, and what a kill, a fault or a second start does to them."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import lightning
+import pytest
+import soundfile
+import torch
+from torch.utils.data import Dataset
+
+from otoscope.classifiers import load_classifier
+from otoscope.data import Clip, SoundData, Synthetic
+from otoscope.errors import CheckpointError, ConfigurationError, TrainingError
+from otoscope.explain import load
+from otoscope.training import SaveInterpretations, run_training
+from otoscope.training.callbacks import spread
+
+CLASSES = ["siren", "rooster", "clock_tick"]
+
+
+def read_metrics(folder, name):
+    """The column of metrics.csv, without gaps."""
+    with (folder / "metrics.csv").open() as file:
+        return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
+
+
+def read_json(path):
+    """Strict JSON: no NaN, no infinity."""
+
+    def refuse(text):
+        raise AssertionError(f"{path} holds {text}")
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+def weights(folder, name="last.ckpt"):
+    return torch.load(folder / "checkpoints" / name, weights_only=True)["state_dict"]
+
+
+def assert_same_run(one, other):
+    torch.testing.assert_close(weights(one), weights(other), rtol=0, atol=0)
+    torch.testing.assert_close(weights(one, "best.ckpt"), weights(other, "best.ckpt"), rtol=0, atol=0)
+    assert read_json(one / "test.json") == read_json(other / "test.json")
+
+
+class Fault(lightning.Callback):
+    """Calls something at the start of a step of an epoch."""
+
+    def __init__(self, act, epoch, step=0):
+        self.act, self.when = act, (epoch, step)
+
+    def on_train_batch_start(self, trainer, module, batch, index):
+        if (trainer.current_epoch, index) == self.when:
+            self.act(module)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A classifier and a PIQ on it, trained once for all tests here."""
+    from functools import partial
+
+    from otoscope.classifiers import Conv2dClassifier
+    from otoscope.training import PIQ, ClassifierTraining
+
+    root = tmp_path_factory.mktemp("trained")
+    quiet = {"accelerator": "cpu", "enable_progress_bar": False}
+    data = Synthetic(clips_per_class=8, classes=CLASSES, duration_s=0.5, batch_size=6, snr_db=(10, 20))
+    make = partial(Conv2dClassifier, width=8, head_width=8)
+    task = ClassifierTraining(make, learning_rate=1e-2, schedule="one_cycle")
+    results = {"classifier": run_training(task, data, root / "classifier", {**quiet, "max_epochs": 5})}
+    task = PIQ(root / "classifier" / "model", codes=12, learning_rate=5e-3, schedule="constant")
+    saver = SaveInterpretations(root / "piq" / "interpretations", every_n_epochs=2, clips=2)
+    results["piq"] = run_training(task, data, root / "piq", {**quiet, "max_epochs": 3}, interpretations=saver)
+    return root, results, data
+
+
+def test_classifier_leaves_everything_behind(trained):
+    root, results, data = trained
+    folder = root / "classifier"
+    names = {"checkpoints", "model", "metrics.csv", "test.json", "confusion.png"}
+    assert {path.name for path in folder.iterdir()} == names
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    results = results["classifier"]
+    assert read_json(folder / "test.json") == results
+    assert results["labels"] == CLASSES
+    assert results["clips"] == 6
+    assert set(results["accuracy_per_class"]) == set(CLASSES)
+    loss = read_metrics(folder, "train_loss")
+    assert len(loss) == 5
+    assert loss[-1] < 0.9 * loss[0]
+    assert len(read_metrics(folder, "valid_accuracy")) == 5
+
+
+def test_exported_classifier_is_the_best_checkpoint(trained):
+    root, results, data = trained
+    classifier = load_classifier(root / "classifier" / "model")
+    assert classifier.labels == CLASSES
+    best = weights(root / "classifier", "best.ckpt")
+    for name, value in classifier.state_dict().items():
+        assert torch.equal(value, best[f"classifier.{name}"])
+    right = 0
+    for batch in data.test_dataloader():
+        logits = classifier(classifier.frontend.log_magnitude(batch.waveform)).logits
+        right += (logits.argmax(-1) == batch.target).sum().item()
+    assert results["classifier"]["accuracy"] == pytest.approx(right / 6)
+
+
+def test_the_best_checkpoint_has_the_best_value(trained):
+    root, results, data = trained
+    for folder, name, best in (("classifier", "valid_accuracy", max), ("piq", "valid_loss", min)):
+        state = torch.load(root / folder / "checkpoints" / "best.ckpt", weights_only=True)
+        keeper = next(value for key, value in state["callbacks"].items() if "ModelCheckpoint" in key)
+        assert keeper["monitor"] == name
+        assert float(keeper["best_model_score"]) == pytest.approx(best(read_metrics(root / folder, name)))
+
+
+def test_interpreter_leaves_everything_behind(trained):
+    root, results, data = trained
+    folder, results = root / "piq", results["piq"]
+    names = {"checkpoints", "model", "metrics.csv", "test.json", "interpretations"}
+    assert {path.name for path in folder.iterdir()} == names
+    assert read_json(folder / "test.json") == results
+    assert list(results["scores"]) == ["PIQ", "all-pass", "random", "loudest", "ideal"]
+    assert {"AI", "AD", "FF", "Fid-In", "MM", "IoU", "AUROC", "SI-SDRi"} <= set(results["scores"]["PIQ"])
+    assert results["scores"]["all-pass"]["AD"] == pytest.approx(0, abs=1e-3)
+    assert results["scores"]["ideal"]["IoU"] == pytest.approx(1, abs=1e-4)
+    assert results["scores"]["random"]["MM"] == pytest.approx(results["scores"]["PIQ"]["MM"], abs=1e-3)
+    loss = read_metrics(folder, "train_loss")
+    assert loss[-1] < 0.9 * loss[0]
+    for name in ("valid_loss", "valid_AD", "valid_FF", "train_reconstruction", "train_codebook"):
+        assert len(read_metrics(folder, name)) == 3
+
+
+def test_interpretations_are_saved_while_training_and_at_test(trained):
+    root, results, data = trained
+    folder = root / "piq" / "interpretations"
+    assert sorted(path.name for path in folder.iterdir()) == ["epoch-2", "test"]
+    for part in folder.iterdir():
+        clips = sorted(part.iterdir())
+        assert len(clips) == 2
+        for clip in clips:
+            assert {path.name for path in clip.iterdir()} == {
+                "original.wav",
+                "interpretation.wav",
+                "remainder.wav",
+                "spectra.png",
+                "explanation.json",
+            }
+            assert soundfile.info(str(clip / "interpretation.wav")).frames == 8000
+            assert read_json(clip / "explanation.json")["method"] == "PIQ"
+
+
+def test_exported_interpreter_explains(trained):
+    root, results, data = trained
+    explainer = load(root / "piq" / "model")
+    assert explainer.labels == CLASSES
+    assert explainer.explain(data.test_set[0].waveform).mask.shape == (513, 44)
+    config = read_json(root / "piq" / "model" / "config.json")
+    assert config["metrics"]["scores"] == results["piq"]["scores"]
+
+
+def test_test_only_gives_the_same_numbers_and_changes_nothing(trained, make_piq, trainer_options):
+    root, results, data = trained
+    task = make_piq(classifier=root / "classifier" / "model")
+    before = {path: path.read_bytes() for path in (root / "piq" / "checkpoints").iterdir()}
+    history = (root / "piq" / "metrics.csv").read_text()
+    again = run_training(task, data, root / "piq", trainer_options, test_only=True)
+    assert again == results["piq"]
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert (root / "piq" / "metrics.csv").read_text().startswith(history.splitlines()[0][:10])
+    assert len(read_metrics(root / "piq", "train_loss")) == 3
+
+
+def test_test_only_without_a_checkpoint(tmp_path, data, make_classifier_task, trainer_options):
+    with pytest.raises(CheckpointError, match=r"best\.ckpt: no such checkpoint to test; train first"):
+        run_training(make_classifier_task(), data, tmp_path, trainer_options, test_only=True)
+
+
+def test_a_checkpoint_of_another_model_is_refused(trained, data, make_classifier_task, trainer_options):
+    root = trained[0]
+    with pytest.raises(CheckpointError, match=r"last\.ckpt: belongs to a model with other options"):
+        run_training(make_classifier_task(width=4), data, root / "classifier", {**trainer_options, "max_epochs": 9})
+    with pytest.raises(CheckpointError, match=r"best\.ckpt: does not fit this model"):
+        run_training(make_classifier_task(width=4), data, root / "classifier", trainer_options, test_only=True)
+
+
+def test_damaged_checkpoints_are_named(tmp_path, data, make_classifier_task, trainer_options):
+    (tmp_path / "checkpoints").mkdir()
+    for name, content in (("best.ckpt", b"no checkpoint"), ("last.ckpt", b"PK\x03\x04 cut off")):
+        (tmp_path / "checkpoints" / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"last\.ckpt: is damaged; delete it"):
+        run_training(make_classifier_task(), data, tmp_path, {**trainer_options, "max_epochs": 1})
+    with pytest.raises(CheckpointError, match=r"best\.ckpt: does not fit this model"):
+        run_training(make_classifier_task(), data, tmp_path, trainer_options, test_only=True)
+
+
+def test_no_epoch_at_all(tmp_path, data, make_classifier_task, trainer_options):
+    with pytest.raises(CheckpointError, match=r"has kept no checkpoint; is max_epochs at least 1\?"):
+        run_training(make_classifier_task(), data, tmp_path, {**trainer_options, "max_epochs": 0})
+
+
+AUGMENTED = {"time_shift": True, "mixup_alpha": 0.3, "label_smoothing": 0.1}
+
+
+@pytest.mark.parametrize("kind", ["classifier", "piq"])
+def test_a_run_in_two_parts_equals_a_whole_one(
+    tmp_path, data, make_classifier_task, make_piq, trainer_options, kind
+):
+    def train(folder, epochs):
+        task = make_classifier_task(**AUGMENTED) if kind == "classifier" else make_piq()
+        run_training(task, data, tmp_path / folder, {**trainer_options, "max_epochs": epochs})
+
+    train("whole", 4)
+    train("parts", 2)
+    train("parts", 4)
+    assert_same_run(tmp_path / "parts", tmp_path / "whole")
+    assert len(read_metrics(tmp_path / "parts", "train_loss")) == 4
+    train("parts", 4)  # a finished run has nothing left to do
+    assert_same_run(tmp_path / "parts", tmp_path / "whole")
+
+
+def test_the_same_seed_gives_the_same_run(tmp_path, data, make_classifier_task, trainer_options):
+    for folder, seed in (("one", 1), ("two", 1), ("other", 2)):
+        run_training(
+            make_classifier_task(seed=seed, **AUGMENTED),
+            data,
+            tmp_path / folder,
+            {**trainer_options, "max_epochs": 1},
+        )
+    assert_same_run(tmp_path / "one", tmp_path / "two")
+    same = [
+        torch.equal(a, b) for a, b in zip(*(weights(tmp_path / f).values() for f in ("one", "other")), strict=True)
+    ]
+    assert not all(same)
+
+
+SCRIPT = """
+import os, signal, sys
+from functools import partial
+import lightning, torch
+from otoscope.classifiers import Conv2dClassifier
+from otoscope.data import Synthetic
+from otoscope.training import ClassifierTraining, run_training
+
+class Kill(lightning.Callback):
+    def on_train_batch_start(self, trainer, module, batch, index):
+        if (trainer.current_epoch, index) == (2, 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+torch.set_num_threads(1)
+task = ClassifierTraining(
+    partial(Conv2dClassifier, width=6, head_width=8), schedule="constant", learning_rate=5e-3, time_shift=True
+)
+data = Synthetic(
+    clips_per_class=4, classes=["siren", "rooster", "clock_tick"], duration_s=0.5, batch_size=6, snr_db=(10, 20)
+)
+options = {"accelerator": "cpu", "enable_progress_bar": False, "max_epochs": 4, "callbacks": [Kill()]}
+run_training(task, data, sys.argv[1], options)
+"""
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path, data, make_classifier_task, trainer_options):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    killed = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path / "killed")], env=environment, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert sorted(path.name for path in (tmp_path / "killed" / "checkpoints").iterdir()) == [
+        "best.ckpt",
+        "last.ckpt",
+    ]
+    assert not (tmp_path / "killed" / "test.json").exists()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for folder in ("killed", "whole"):
+            task = make_classifier_task(time_shift=True)
+            run_training(task, data, tmp_path / folder, {**trainer_options, "max_epochs": 4})
+    finally:
+        torch.set_num_threads(threads)
+    assert_same_run(tmp_path / "killed", tmp_path / "whole")
+
+
+def poison(module):
+    parameter = next(p for p in module.parameters() if p.requires_grad)
+    with torch.no_grad():
+        parameter.fill_(float("nan"))
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(
+    tmp_path, data, make_piq, trainer_options
+):
+    options = {**trainer_options, "max_epochs": 3, "callbacks": [Fault(poison, epoch=1, step=1)]}
+    with pytest.raises(TrainingError, match=r"the loss is not finite in epoch 1, step 3 \(.*last good checkpoint"):
+        run_training(make_piq(), data, tmp_path, options)
+    for name in ("best.ckpt", "last.ckpt"):
+        assert all(value.isfinite().all() for value in weights(tmp_path, name).values())
+    run_training(make_piq(), data, tmp_path, {**trainer_options, "max_epochs": 2})  # and it goes on from there
+    assert (tmp_path / "test.json").is_file()
+
+
+def test_a_fault_in_the_last_step_of_an_epoch_spoils_no_checkpoint(tmp_path, data, make_piq, trainer_options):
+    class Late(lightning.Callback):
+        def on_train_batch_end(self, trainer, module, outputs, batch, index):
+            if (trainer.current_epoch, index) == (1, 1):
+                poison(module)
+
+    with pytest.raises(TrainingError, match="the loss is not finite in epoch 1"):
+        run_training(make_piq(), data, tmp_path, {**trainer_options, "max_epochs": 3, "callbacks": [Late()]})
+    for name in ("best.ckpt", "last.ckpt"):
+        assert all(value.isfinite().all() for value in weights(tmp_path, name).values())
+
+
+def test_a_full_disk_is_told_in_one_sentence(tmp_path, data, make_classifier_task, trainer_options, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(lightning.Trainer, "save_checkpoint", refuse)
+    with pytest.raises(TrainingError, match=r"run: cannot be written \(.*No space left.*goes on from its last"):
+        run_training(make_classifier_task(), data, tmp_path / "run", {**trainer_options, "max_epochs": 1})
+
+
+def test_labels_unknown_to_the_classifier_are_refused_before_training(tmp_path, make_piq, trainer_options):
+    data = Synthetic(clips_per_class=1, classes=["siren", "dog"], duration_s=0.5)
+    with pytest.raises(ConfigurationError, match="classifier: it does not know dog"):
+        run_training(make_piq(), data, tmp_path, {**trainer_options, "max_epochs": 1})
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_ctrl_c_is_an_error_that_says_how_to_go_on(tmp_path, data, make_classifier_task, trainer_options):
+    def interrupt(module):
+        raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)
+    options = {**trainer_options, "max_epochs": 2, "callbacks": [Fault(interrupt, epoch=1)]}
+    try:
+        with pytest.raises(TrainingError, match="stopped by the keyboard; the same command goes on"):
+            run_training(make_classifier_task(), data, tmp_path, options)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
+
+
+class Ragged(Dataset[Clip]):
+    def __init__(self, count):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        generator = torch.Generator().manual_seed(index)
+        wave = torch.randn(4000 + 900 * (index % 5), generator=generator)
+        return Clip(wave / wave.abs().max(), index % 3, f"c{index}", f"key{index}")
+
+
+class RaggedData(SoundData):
+    """Clips of five lengths; the last batch holds a single one."""
+
+    def setup(self, stage):
+        self.labels = CLASSES
+        self.train_set, self.valid_set, self.test_set = Ragged(9), Ragged(5), Ragged(5)
+
+
+def test_clips_of_different_lengths_and_a_last_batch_of_one(
+    tmp_path, make_classifier_task, make_piq, trainer_options
+):
+    data = RaggedData(batch_size=4)
+    options = {**trainer_options, "max_epochs": 1}
+    results = run_training(make_classifier_task(), data, tmp_path / "classifier", options)
+    assert results["clips"] == 5
+    task = make_piq(classifier=tmp_path / "classifier" / "model")
+    saver = SaveInterpretations(tmp_path / "interpretations", every_n_epochs=0, clips=3)
+    run_training(task, data, tmp_path / "piq", options, interpretations=saver)
+    saved = {path.name: soundfile.info(str(path / "original.wav")).frames for path in saver.folder.glob("test/*")}
+    assert saved == {"c0": 4000, "c1": 4900, "c3": 6700}
+
+
+def test_stored_representations_change_nothing(tmp_path, data, make_piq, trainer_options):
+    for folder, stored in (("computed", False), ("stored", True)):
+        task = make_piq(cache_representations=stored)
+        run_training(task, data, tmp_path / folder, {**trainer_options, "max_epochs": 2})
+    losses = [read_metrics(tmp_path / folder, "train_loss") for folder in ("computed", "stored")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    losses = [read_metrics(tmp_path / folder, "valid_loss") for folder in ("computed", "stored")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_a_task_can_be_trained_further_in_the_same_process(tmp_path, data, make_piq, trainer_options):
+    task = make_piq()
+    run_training(task, data, tmp_path, {**trainer_options, "max_epochs": 1})
+    run_training(task, data, tmp_path, {**trainer_options, "max_epochs": 2})
+    assert len(read_metrics(tmp_path, "train_loss")) == 2
+
+
+def test_early_stopping_is_a_callback_like_any_other(tmp_path, data, make_classifier_task, trainer_options):
+    stop = lightning.pytorch.callbacks.EarlyStopping("valid_loss", stopping_threshold=1e9)
+    options = {**trainer_options, "max_epochs": 5, "callbacks": [stop]}
+    run_training(make_classifier_task(), data, tmp_path, options)
+    assert len(read_metrics(tmp_path, "train_loss")) == 1
+
+
+def test_no_logger_no_metrics(tmp_path, data, make_classifier_task, trainer_options):
+    run_training(make_classifier_task(), data, tmp_path, {**trainer_options, "max_epochs": 1, "logger": False})
+    assert not (tmp_path / "metrics.csv").exists()
+    assert (tmp_path / "test.json").is_file()
+
+
+def test_spread_takes_no_more_than_there_are():
+    assert spread(3, 10) == [0, 1, 2]
+    assert spread(10, 3) == [0, 3, 6]
+    assert spread(0, 3) == []

@@ -1,0 +1,125 @@
+"""Optimisers, schedules, and the guard against a loss that is not finite."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from otoscope.errors import TrainingError
+from otoscope.training.task import TrainingTask
+
+
+class Line(TrainingTask):
+    """One weight."""
+
+    def __init__(self, steps=60, **options):
+        super().__init__(learning_rate=0.1, **options)
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.fixed = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
+        self._trainer = SimpleNamespace(estimated_stepping_batches=steps, check_val_every_n_epoch=1)
+
+    def adapt_to(self, labels):
+        pass
+
+    def export(self, folder, **extra):
+        pass
+
+    def report(self, folder):
+        return {}
+
+    @property
+    def trainer(self):
+        return self._trainer
+
+
+def rates(task, steps, values=None):
+    """The learning rate before each of so many steps of the scheduler."""
+    chosen = task.configure_optimizers()
+    optimizer, scheduler = chosen["optimizer"], chosen["lr_scheduler"]["scheduler"]
+    result = []
+    for step in range(steps):
+        result.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step(*([] if values is None else [values[step]]))
+    return result
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+def test_optimizer_of_what_can_be_trained(name, kind):
+    task = Line(optimizer=name, weight_decay=0.5)
+    optimizer = task.configure_optimizers()
+    assert type(optimizer) is kind
+    group = optimizer.param_groups[0]
+    assert (group["lr"], group["weight_decay"]) == (0.1, 0.5)
+    assert [id(parameter) for parameter in group["params"]] == [id(task.weight)]
+
+
+def test_one_cycle_rises_and_falls_over_the_whole_training():
+    values = rates(Line(schedule="one_cycle"), 60)
+    assert values.index(max(values)) == 11
+    assert max(values) == pytest.approx(0.1)
+    assert values[0] == pytest.approx(0.004)
+    assert values[-1] < 1e-5
+
+
+def test_cyclic_makes_three_triangles():
+    values = rates(Line(schedule="cyclic"), 60)
+    peaks = [i for i in range(1, 59) if values[i - 1] < values[i] > values[i + 1]]
+    assert peaks == [10, 30, 50]
+    assert max(values) == pytest.approx(0.1)
+    assert min(values) == pytest.approx(0.01)
+
+
+def test_cyclic_of_a_very_short_training():
+    assert all(0.01 <= value <= 0.1 + 1e-9 for value in rates(Line(steps=2, schedule="cyclic"), 2))
+
+
+def test_plateau_halves_when_nothing_improves():
+    values = rates(Line(schedule="plateau", plateau_from_epoch=0), 9, [1.0] * 9)
+    assert values == pytest.approx([0.1] * 5 + [0.05] * 4)
+
+
+def test_plateau_does_not_halve_before_its_epoch():
+    options = {"schedule": "plateau", "plateau_from_epoch": 10, "plateau_patience": 2}
+    values = rates(Line(**options), 16, [1.0] * 16)
+    assert values[:12] == [0.1] * 12
+    assert values[12:] == pytest.approx([0.05] * 3 + [0.025])
+    assert rates(Line(**options), 16, [1 / (1 + step) for step in range(16)]) == [0.1] * 16
+
+
+def test_plateau_watches_what_the_checkpoint_does():
+    task = Line(schedule="plateau", plateau_from_epoch=0)
+    task.monitor, task.monitor_mode = "valid_accuracy", "max"
+    chosen = task.configure_optimizers()["lr_scheduler"]
+    assert chosen["monitor"] == "valid_accuracy"
+    assert chosen["scheduler"].mode == "max"
+
+
+@pytest.fixture
+def logged(monkeypatch):
+    values = {}
+    monkeypatch.setattr(Line, "log_dict", lambda self, new, **options: values.update(new))
+    monkeypatch.setattr(Line, "current_epoch", 3)
+    monkeypatch.setattr(Line, "global_step", 17)
+    return values
+
+
+def test_total_sums_and_logs_each_term(logged):
+    loss = Line().total({"a": torch.tensor(1.0), "b": torch.tensor(2.0)}, "train", 4)
+    assert loss == 3
+    assert logged == {"train_loss": 3, "train_a": 1, "train_b": 2}
+    logged.clear()
+    Line().total({"a": torch.tensor(1.0)}, "valid", 4)
+    assert logged == {"valid_loss": 1}
+
+
+@pytest.mark.parametrize("stage", ["train", "valid"])
+def test_a_loss_that_is_not_finite_names_epoch_step_and_terms(logged, stage):
+    terms = {"a": torch.tensor(1.0), "b": torch.tensor(float("nan"))}
+    with pytest.raises(TrainingError, match=r"not finite in epoch 3, step 17 \(a 1, b nan\).*lower learning_rate"):
+        Line().total(terms, stage, 4)
+
+
+def test_a_test_is_reported_whatever_its_loss(logged):
+    Line().total({"a": torch.tensor(float("inf"))}, "test", 4)
+    assert logged == {"test_loss": float("inf")}

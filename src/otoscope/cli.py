@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -14,6 +16,7 @@ from otoscope.errors import OtoscopeError
 if TYPE_CHECKING:
     import jsonargparse
 
+_LONGEST_COMPLAINT = 400
 USAGE = """\
 usage: otoscope VERB [options]
 
@@ -68,7 +71,7 @@ def _parser(verb: str, description: str) -> jsonargparse.ArgumentParser:
     import jsonargparse
 
     parser = jsonargparse.ArgumentParser(
-        prog=f"otoscope {verb}", description=description, exit_on_error=False, default_env=False
+        prog=f"otoscope {verb}", description=description, exit_on_error=False, default_env=False, allow_abbrev=False
     )
     parser.add_argument("--config", action="config", help="YAML file with options.")
     return parser
@@ -83,12 +86,21 @@ def _parse(parser: jsonargparse.ArgumentParser, arguments: list[str]) -> Any:
     try:
         return parser.parse_args(arguments)
     except (argparse.ArgumentError, jsonargparse.ArgumentError) as error:
-        raise OtoscopeError(f"{_first_lines(str(error))} (see {parser.prog} --help)") from error
+        raise OtoscopeError(f"{_complaint(str(error), arguments)} (see {parser.prog} --help)") from error
 
 
-def _first_lines(message: str, limit: int = 400) -> str:
+def _complaint(message: str, arguments: Sequence[str] = ()) -> str:
+    """The heart of jsonargparse's message, which for nested options is wrapped in every type it tried."""
+    if unknown := re.findall(r"Option '([^']+)' is not accepted", message):
+        name = unknown[-1]
+        given = [a.split("=")[0] for a in arguments]
+        given = [a for a in given if a.startswith("--") and a.rsplit(".", 1)[-1] == name]
+        return f"there is no option {given[0] if given else repr(name)}"
+    if wrong := re.findall(r'Parser key "([^"]+)":\s+(Expected [^.]+\.\s+Got value: [^\n.]+)', message):
+        name, text = wrong[-1]
+        return f"{name}: {' '.join(text.split())}"
     text = " ".join(message.split())
-    return text if len(text) <= limit else text[:limit] + " ..."
+    return text if len(text) <= _LONGEST_COMPLAINT else text[:_LONGEST_COMPLAINT] + " ..."
 
 
 def _demo(arguments: list[str]) -> None:
@@ -117,7 +129,11 @@ def _explain(arguments: list[str]) -> None:
     options = _parse(parser, arguments)
     from otoscope.explain import load
 
-    explainer = load(options.model).to(options.device)
+    explainer = load(options.model)
+    try:
+        explainer.to(options.device)
+    except (RuntimeError, AssertionError) as error:  # the second where torch is built without it
+        raise OtoscopeError(f"--device {options.device}: cannot be used ({_complaint(str(error))})") from error
     if options.method and options.method.lower() != explainer.method.lower():
         raise OtoscopeError(f"--method {options.method}: {options.model} holds {explainer.method}")
     results = []
@@ -144,22 +160,28 @@ def _train(arguments: list[str]) -> None:
         try:
             objects = parser.instantiate_classes(options)
         except (ValueError, TypeError) as error:
-            raise OtoscopeError(_first_lines(str(error))) from error
+            raise OtoscopeError(_complaint(str(error))) from error
     from otoscope.training.callbacks import SaveInterpretations
     from otoscope.training.run import run_training
 
     folder = Path(options.output_folder or _default_output(options))
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OtoscopeError(f"--output_folder {folder}: cannot be written ({error})") from error
     interpretations = None
     if options.interpretations.clips > 0:
         interpretations = SaveInterpretations(folder / "interpretations", **options.interpretations.as_dict())
     trainer = dict(objects.trainer)
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+    # with --json nothing else may go to the output, and Lightning's progress bars would
+    output = contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext()
     try:
-        results = run_training(objects.model, objects.data, folder, trainer, options.test_only, interpretations)
+        with output:
+            results = run_training(objects.model, objects.data, folder, trainer, options.test_only, interpretations)
     except MisconfigurationException as error:
-        raise OtoscopeError(_first_lines(str(error))) from error
+        raise OtoscopeError(_complaint(str(error))) from error
     if not options.test_only:
         parser.save(options, folder / "hparams.yaml", overwrite=True, multifile=False, skip_validation=True)
     _print_results(results, folder, options.json)

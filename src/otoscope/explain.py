@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from otoscope.audio import load_audio, peak_normalize, save_audio
+from otoscope.audio import Spectrogram, load_audio, peak_normalize, save_audio
 from otoscope.classifiers import Classifier
 from otoscope.errors import OtoscopeError, ShapeError
 from otoscope.interpreters import Interpreter, load_interpreter
@@ -225,8 +225,6 @@ class Explainer:
             index = self.classifier.index_of(target)
             prediction = prediction.towards(torch.full_like(prediction.predicted, index))
         mask = self.interpreter(spectrogram.log_magnitude, prediction, spectrogram.frames)
-        evidence = gain * self.classifier.frontend.inverse(spectrogram.masked(mask))
-        remainder = gain * self.classifier.frontend.inverse(spectrogram.masked(1 - mask))
         table = {}
         if scores:
             generator = torch.Generator().manual_seed(0)
@@ -237,6 +235,7 @@ class Explainer:
         frames = self.classifier.frontend.frames(lengths)
         results = []
         for i, (name, samples, count) in enumerate(zip(names, lengths.tolist(), frames.tolist(), strict=True)):
+            sounds = self._sounds(spectrogram, mask, i, count, samples)
             row = {key: {score: float(v[i]) for score, v in values.items()} for key, values in table.items()}
             results.append(
                 Explanation(
@@ -245,8 +244,8 @@ class Explainer:
                     probabilities=dict(zip(self.labels, prediction.probabilities[i].tolist(), strict=True)),
                     mask=mask[i, :, :count].cpu(),
                     original=padded[i, :samples].cpu(),
-                    evidence=evidence[i, :samples].cpu(),
-                    remainder=remainder[i, :samples].cpu(),
+                    evidence=(gain[i] * sounds[0]).cpu(),
+                    remainder=(gain[i] * sounds[1]).cpu(),
                     log_magnitude=spectrogram.log_magnitude[i, :, :count].cpu(),
                     sample_rate_hz=self.sample_rate_hz,
                     method=self.method,
@@ -262,6 +261,13 @@ class Explainer:
     def method(self) -> str:
         """Name of the interpreter, as tables show it."""
         return method_name(self.interpreter)
+
+    def _sounds(self, whole: Spectrogram, mask: Tensor, index: int, frames: int, samples: int) -> Tensor:
+        """Evidence and remainder of one clip; what lies behind its end may not fade its last samples."""
+        part = (slice(index, index + 1), slice(None), slice(frames))
+        kept = torch.cat([mask[part], 1 - mask[part]])
+        log_magnitude, phase = whole.log_magnitude[part] * kept, whole.phase[part].expand_as(kept)
+        return self.classifier.frontend.inverse(Spectrogram(log_magnitude, phase, samples))
 
     def _notes(self, target: str | None, peak: float) -> list[str]:
         notes = []

@@ -85,10 +85,11 @@ def format_table(rows: dict[str, dict[str, float]], columns: list[str] | None = 
     """
     columns = columns or list(next(iter(rows.values()), {}))
     width = max([len(name) for name in rows] + [8])
-    lines = [" " * width + "".join(f"{column:>10}" for column in columns)]
+    wide = max([len(column) + 2 for column in columns] + [10])
+    lines = [" " * width + "".join(f"{column:>{wide}}" for column in columns)]
     for name, values in rows.items():
         cells = [values.get(column, float("nan")) for column in columns]
         lines.append(
-            f"{name:<{width}}" + "".join(f"{'-' if cell != cell else f'{cell:.3f}':>10}" for cell in cells)
+            f"{name:<{width}}" + "".join(f"{'-' if cell != cell else f'{cell:.3f}':>{wide}}" for cell in cells)
         )
     return "\n".join(lines)

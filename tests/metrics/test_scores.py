@@ -52,6 +52,8 @@ def test_each_score_is_that_of_its_function(batch):
         "SPS": metrics.sparseness(mask),
         "COMP": metrics.complexity(mask),
         "empty": torch.zeros(3),
+        "p_evidence": o.gather(1, p.argmax(1, keepdim=True))[:, 0],
+        "p_remainder": u.gather(1, p.argmax(1, keepdim=True))[:, 0],
         "IoU": metrics.intersection_over_union(mask, ideal),
         "AUROC": metrics.mask_auroc(mask, ideal),
     }
@@ -79,9 +81,12 @@ def test_padding_never_counts(batch, pad_clips):
 def test_a_target_is_explained_instead(batch):
     target = batch["probabilities"].argmin(dim=1)
     with torch.no_grad():
+        o = BandClassifier()(batch["mask"] * batch["log_magnitude"], None)
         u = BandClassifier()((1 - batch["mask"]) * batch["log_magnitude"], None)
     scores = score_mask(BandClassifier(), **batch, target=target)
     torch.testing.assert_close(scores["FF"], metrics.faithfulness(batch["probabilities"], u, target))
+    torch.testing.assert_close(scores["p_evidence"], o[range(3), target])
+    torch.testing.assert_close(scores["p_remainder"], u[range(3), target])
 
 
 def test_all_pass_changes_nothing_and_an_empty_mask_everything(batch):

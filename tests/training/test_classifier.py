@@ -18,7 +18,7 @@ class Spy(Classifier):
         self.given = []
 
     representation_channels = (1,)
-    config: dict = {}
+    config: dict = {}  # noqa: RUF012
 
     def forward(self, log_magnitude, frames=None):
         self.given.append((log_magnitude, frames))

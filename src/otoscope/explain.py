@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import os
 import tempfile
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from otoscope.audio import Spectrogram, load_audio, peak_normalize, save_audio
+from otoscope.audio import load_audio, peak_normalize, save_audio
 from otoscope.classifiers import Classifier
 from otoscope.errors import OtoscopeError, ShapeError
 from otoscope.interpreters import Interpreter, load_interpreter
@@ -225,6 +226,8 @@ class Explainer:
             index = self.classifier.index_of(target)
             prediction = prediction.towards(torch.full_like(prediction.predicted, index))
         mask = self.interpreter(spectrogram.log_magnitude, prediction, spectrogram.frames)
+        evidence = gain * self.classifier.frontend.inverse(spectrogram.masked(mask), ragged)
+        remainder = gain * self.classifier.frontend.inverse(spectrogram.masked(1 - mask), ragged)
         table = {}
         if scores:
             generator = torch.Generator().manual_seed(0)
@@ -235,7 +238,6 @@ class Explainer:
         frames = self.classifier.frontend.frames(lengths)
         results = []
         for i, (name, samples, count) in enumerate(zip(names, lengths.tolist(), frames.tolist(), strict=True)):
-            sounds = self._sounds(spectrogram, mask, i, count, samples)
             row = {key: {score: float(v[i]) for score, v in values.items()} for key, values in table.items()}
             results.append(
                 Explanation(
@@ -244,8 +246,8 @@ class Explainer:
                     probabilities=dict(zip(self.labels, prediction.probabilities[i].tolist(), strict=True)),
                     mask=mask[i, :, :count].cpu(),
                     original=padded[i, :samples].cpu(),
-                    evidence=(gain[i] * sounds[0]).cpu(),
-                    remainder=(gain[i] * sounds[1]).cpu(),
+                    evidence=evidence[i, :samples].cpu(),
+                    remainder=remainder[i, :samples].cpu(),
                     log_magnitude=spectrogram.log_magnitude[i, :, :count].cpu(),
                     sample_rate_hz=self.sample_rate_hz,
                     method=self.method,
@@ -261,13 +263,6 @@ class Explainer:
     def method(self) -> str:
         """Name of the interpreter, as tables show it."""
         return method_name(self.interpreter)
-
-    def _sounds(self, whole: Spectrogram, mask: Tensor, index: int, frames: int, samples: int) -> Tensor:
-        """Evidence and remainder of one clip; what lies behind its end may not fade its last samples."""
-        part = (slice(index, index + 1), slice(None), slice(frames))
-        kept = torch.cat([mask[part], 1 - mask[part]])
-        log_magnitude, phase = whole.log_magnitude[part] * kept, whole.phase[part].expand_as(kept)
-        return self.classifier.frontend.inverse(Spectrogram(log_magnitude, phase, samples))
 
     def _notes(self, target: str | None, peak: float) -> list[str]:
         notes = []
@@ -303,12 +298,21 @@ def write_json(path: Path, content: Any) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".json")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=2, ensure_ascii=False)
+            json.dump(json_values(content), file, indent=2, ensure_ascii=False)
             file.write("\n")
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def json_values(content: Any) -> Any:
+    """The same content with null for every number that JSON cannot hold."""
+    if isinstance(content, dict):
+        return {name: json_values(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [json_values(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def _wav_bytes(waveform: Tensor, sample_rate_hz: int) -> bytes:

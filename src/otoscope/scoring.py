@@ -68,7 +68,8 @@ def score_against_controls(
             classifier.probabilities, log_magnitude, mask, probabilities, frames, prediction.target, ideal
         )
         if event is not None and waveform is not None:
-            evidence = classifier.frontend.inverse(spectrogram.masked(mask))
+            ragged = None if frames is None else lengths
+            evidence = classifier.frontend.inverse(spectrogram.masked(mask), ragged)
             scores["SI-SDRi"] = si_sdr_improvement(evidence, waveform, event, lengths)
         results[name] = scores
     return results

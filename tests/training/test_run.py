@@ -230,7 +230,6 @@ def test_a_run_in_two_parts_equals_a_whole_one(
     assert_same_run(tmp_path / "parts", tmp_path / "whole")
 
 
-@pytest.mark.xfail(strict=True, reason="Lightning steps a plateau scheduler after the checkpoint is saved")
 def test_a_plateau_in_two_parts_equals_a_whole_one(tmp_path, data, make_piq, trainer_options):
     options = {"schedule": "plateau", "plateau_patience": 0, "plateau_from_epoch": 0, "learning_rate": 0.3}
     for folder, parts in (("whole", [6]), ("one", [1, 6]), ("two", [2, 6]), ("three", [3, 6]), ("four", [4, 6])):

@@ -16,7 +16,7 @@ class Line(TrainingTask):
         super().__init__(learning_rate=0.1, **options)
         self.weight = torch.nn.Parameter(torch.zeros(1))
         self.fixed = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
-        self._trainer = SimpleNamespace(estimated_stepping_batches=steps, check_val_every_n_epoch=1)
+        self._trainer = SimpleNamespace(estimated_stepping_batches=steps)
 
     def adapt_to(self, labels):
         pass
@@ -32,15 +32,15 @@ class Line(TrainingTask):
         return self._trainer
 
 
-def rates(task, steps, values=None):
+def rates(task, steps):
     """The learning rate before each of so many steps of the scheduler."""
     chosen = task.configure_optimizers()
     optimizer, scheduler = chosen["optimizer"], chosen["lr_scheduler"]["scheduler"]
     result = []
-    for step in range(steps):
+    for _ in range(steps):
         result.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
-        scheduler.step(*([] if values is None else [values[step]]))
+        scheduler.step()
     return result
 
 
@@ -72,27 +72,6 @@ def test_cyclic_makes_three_triangles():
 
 def test_cyclic_of_a_very_short_training():
     assert all(0.01 <= value <= 0.1 + 1e-9 for value in rates(Line(steps=2, schedule="cyclic"), 2))
-
-
-def test_plateau_halves_when_nothing_improves():
-    values = rates(Line(schedule="plateau", plateau_from_epoch=0), 9, [1.0] * 9)
-    assert values == pytest.approx([0.1] * 5 + [0.05] * 4)
-
-
-def test_plateau_does_not_halve_before_its_epoch():
-    options = {"schedule": "plateau", "plateau_from_epoch": 10, "plateau_patience": 2}
-    values = rates(Line(**options), 16, [1.0] * 16)
-    assert values[:12] == [0.1] * 12
-    assert values[12:] == pytest.approx([0.05] * 3 + [0.025])
-    assert rates(Line(**options), 16, [1 / (1 + step) for step in range(16)]) == [0.1] * 16
-
-
-def test_plateau_watches_what_the_checkpoint_does():
-    task = Line(schedule="plateau", plateau_from_epoch=0)
-    task.monitor, task.monitor_mode = "valid_accuracy", "max"
-    chosen = task.configure_optimizers()["lr_scheduler"]
-    assert chosen["monitor"] == "valid_accuracy"
-    assert chosen["scheduler"].mode == "max"
 
 
 @pytest.fixture

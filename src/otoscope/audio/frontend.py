@@ -114,15 +114,20 @@ class Frontend(nn.Module):
         """
         return _log_magnitude(self._transform(waveform))
 
-    def inverse(self, spectrogram: Spectrogram) -> Tensor:
+    def inverse(self, spectrogram: Spectrogram, lengths: Tensor | None = None) -> Tensor:
         """Turns a spectrogram back into sound.
 
         Args:
             spectrogram: With its phase and the length of its waveform in samples.
+            lengths: Samples of each clip, where clips were padded: what lies behind a clip's end then does
+                not fade its last samples. Shape (batch,).
 
         Returns:
             Waveform, shape (batch, samples).
         """
+        if lengths is not None:
+            parts = [self.inverse(spectrogram.clip(i, n)) for i, n in enumerate(lengths.tolist())]
+            return nn.utils.rnn.pad_sequence([part[0] for part in parts], batch_first=True)
         magnitude = spectrogram.magnitude.float()
         transform = torch.polar(magnitude, spectrogram.phase.float())
         length = spectrogram.length or (magnitude.shape[-1] - 1) * self.hop_length

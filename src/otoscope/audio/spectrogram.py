@@ -43,6 +43,17 @@ class Spectrogram:
             )
         return replace(self, log_magnitude=self.log_magnitude * mask)
 
+    def clip(self, index: int, length: int) -> Spectrogram:
+        """One clip of a padded batch, as it would be alone.
+
+        Args:
+            index: Its place in the batch.
+            length: Samples of it.
+        """
+        count = self.log_magnitude.shape[-1] if self.frames is None else int(self.frames[index])
+        part = (slice(index, index + 1), slice(None), slice(count))
+        return Spectrogram(self.log_magnitude[part], self.phase[part], length)
+
     @property
     def magnitude(self) -> Tensor:
         """``|X|``, shape (batch, frequency, time)."""

@@ -13,6 +13,7 @@ from otoscope.data.module import ClipFile, SoundData
 from otoscope.errors import DataError
 
 _Entry = tuple[Path, str]
+_ALIASES = {"validation": "valid", "val": "valid"}
 
 
 class AudioFolder(SoundData):
@@ -86,10 +87,17 @@ class AudioFolder(SoundData):
         )
 
     def _from_folders(self) -> dict[str, list[_Entry]]:
-        if all((self.data_folder / name).is_dir() for name in SPLITS):
-            return {name: _class_folders(self.data_folder / name) for name in SPLITS}
+        named = {name: self._split_folder(name) for name in SPLITS}
+        if all(named.values()):
+            return {name: _class_folders(folder) for name, folder in named.items() if folder}
         entries = _class_folders(self.data_folder)
         return split_at_random(entries, [label for _, label in entries], self.shares, self.seed)
+
+    def _split_folder(self, name: str) -> Path | None:
+        candidates = [
+            self.data_folder / other for other in (name, *(n for n, to in _ALIASES.items() if to == name))
+        ]
+        return next((folder for folder in candidates if folder.is_dir()), None)
 
     def _from_csv(self, path: Path) -> dict[str, list[_Entry]]:
         rows = _read_rows(path)
@@ -144,7 +152,7 @@ def _by_named_split(
 ) -> dict[str, list[_Entry]]:
     result: dict[str, list[_Entry]] = {name: [] for name in SPLITS}
     for (number, row), entry in zip(rows, entries, strict=True):
-        name = {"validation": "valid", "val": "valid"}.get(row["split"], row["split"])
+        name = _ALIASES.get(row["split"], row["split"])
         if name not in result:
             raise DataError(f"{path}, line {number}: split is {row['split']!r}, expected train, valid or test")
         result[name].append(entry)

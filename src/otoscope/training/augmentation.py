@@ -33,7 +33,7 @@ def drop_bands(log_magnitude: Tensor, count: int, widest: float, dim: int) -> Te
     size = log_magnitude.shape[dim]
     shape = (len(log_magnitude), count, 1)
     width = torch.rand(shape, device=log_magnitude.device) * widest * size
-    start = torch.rand(shape, device=log_magnitude.device) * (size - width)
+    start = (torch.rand(shape, device=log_magnitude.device) * (size - width + 1)).floor()
     position = torch.arange(size, device=log_magnitude.device)
     dropped = ((position >= start) & (position < start + width)).any(1)
     return log_magnitude.masked_fill(dropped.unsqueeze(3 - dim), 0)

@@ -14,7 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 from otoscope.audio import peak_normalize
 from otoscope.classifiers import Classifier, save_classifier
 from otoscope.data import Batch
-from otoscope.errors import ConfigurationError
+from otoscope.errors import ConfigurationError, TrainingError
 from otoscope.pictures import confusion_picture
 from otoscope.training.augmentation import drop_bands, mix_up, shift_in_time
 from otoscope.training.task import OptimizerName, Schedule, TrainingTask
@@ -87,6 +87,10 @@ class ClassifierTraining(TrainingTask):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Augments, classifies, and returns the cross-entropy."""
+        if len(batch) == 1:
+            raise TrainingError(
+                "data: batch normalisation cannot be trained on one clip; set batch_size to 2 or more"
+            )
         waveform, partner, share = batch.waveform, None, None
         if self.time_shift:
             waveform = shift_in_time(waveform)

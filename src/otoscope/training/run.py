@@ -16,8 +16,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from otoscope.data import SoundData
-from otoscope.errors import CheckpointError, ConfigurationError, OtoscopeError, TrainingError
-from otoscope.explain import write_json
+from otoscope.errors import CheckpointError, ConfigurationError, TrainingError
+from otoscope.explain import json_values, write_json
 from otoscope.training.callbacks import SaveInterpretations
 from otoscope.training.task import TrainingTask
 
@@ -79,14 +79,15 @@ def run_training(
         _restore(task, best)
         with _known_warnings():
             trainer.test(task, datamodule=data, verbose=False)
+        results = {**task.report(output_folder), "labels": list(data.labels)}
+        if trainer.is_global_zero:
+            task.export(output_folder / "model", metrics=json_values(results))
+            write_json(output_folder / "test.json", results)
     except OSError as error:
         raise TrainingError(
             f"{output_folder}: cannot be written ({error}); free some space or choose another output_folder: "
             "the run goes on from its last checkpoint"
         ) from error
-    results = {**task.report(output_folder), "labels": list(data.labels)}
-    if trainer.is_global_zero:
-        _write_results(task, output_folder, results)
     return results
 
 
@@ -135,14 +136,6 @@ def _restore(task: TrainingTask, best: Path) -> None:
         task.load_state_dict(state)
     except (RuntimeError, KeyError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{best}: does not fit this model ({str(error).splitlines()[0]})") from error
-
-
-def _write_results(task: TrainingTask, folder: Path, results: dict[str, Any]) -> None:
-    try:
-        task.export(folder / "model", metrics=results)
-        write_json(folder / "test.json", results)
-    except OSError as error:
-        raise OtoscopeError(f"{folder}: cannot be written ({error}); free some space") from error
 
 
 class _History(CSVLogger):

@@ -10,9 +10,10 @@ from typing import Any, Literal
 import lightning
 import torch
 from torch import Tensor
-from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR
 
 from otoscope.errors import TrainingError
+from otoscope.training.plateau import HalveOnPlateau
 
 Schedule = Literal["constant", "one_cycle", "cyclic", "plateau"]
 OptimizerName = Literal["adam", "adamw"]
@@ -75,13 +76,8 @@ class TrainingTask(lightning.LightningModule):
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer = kind(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
         scheduler: LRScheduler
-        if self.schedule == "constant":
+        if self.schedule in ("constant", "plateau"):
             return optimizer
-        if self.schedule == "plateau":
-            plateau = _LatePlateau(optimizer, self.plateau_patience, self.plateau_from_epoch, self.monitor_mode)
-            every = self.trainer.check_val_every_n_epoch or 1
-            when = {"monitor": self.monitor, "frequency": every}
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, **when}}
         steps = int(self.trainer.estimated_stepping_batches)
         if self.schedule == "one_cycle":
             scheduler = OneCycleLR(optimizer, self.learning_rate, total_steps=steps, pct_start=0.2)
@@ -90,6 +86,12 @@ class TrainingTask(lightning.LightningModule):
             low = self.learning_rate / 10
             scheduler = CyclicLR(optimizer, low, self.learning_rate, half, cycle_momentum=False)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def configure_callbacks(self) -> Any:
+        """The plateau schedule, where it is wanted."""
+        if self.schedule != "plateau":
+            return []
+        return [HalveOnPlateau(self.monitor, self.monitor_mode, self.plateau_patience, self.plateau_from_epoch)]
 
     def on_train_epoch_start(self) -> None:
         """Starts each epoch from its own random state, so that a resumed run equals a whole one."""
@@ -119,16 +121,3 @@ class TrainingTask(lightning.LightningModule):
         epochwise: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": batch_size}
         self.log_dict(values, sync_dist=True, **epochwise)
         return loss
-
-
-class _LatePlateau(ReduceLROnPlateau):
-    """Halves the rate when the monitored value stalls, but not in the first epochs."""
-
-    def __init__(self, optimizer: torch.optim.Optimizer, patience: int, start: int, mode: Any) -> None:
-        super().__init__(optimizer, mode=mode, factor=0.5, patience=patience)
-        self.start = start
-
-    def step(self, metrics: Any, epoch: Any = None) -> None:  # type: ignore[override]
-        super().step(metrics, epoch)
-        if self.last_epoch < self.start:  # counts validations, one an epoch unless told otherwise
-            self.num_bad_epochs = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,8 @@ def run_demo(folder: Path, seed: int = 0, clips: int = 8) -> dict[str, Any]:
         What ``summary.json`` holds.
     """
     start = time.monotonic()
+    for part in ("classifier", "piq"):  # a demo begins anew, it does not go on with an earlier one
+        shutil.rmtree(folder / part / "checkpoints", ignore_errors=True)
     data = Synthetic(clips_per_class=24, batch_size=16, seed=seed)
     print("1/4 Training a classifier of synthetic sounds (the event of each clip is known exactly) ...")
     accuracy = _train_classifier(data, folder / "classifier", seed)["accuracy"]

@@ -13,6 +13,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -174,7 +175,7 @@ class Explainer:
 
     def explain(
         self,
-        audio: str | os.PathLike[str] | Tensor,
+        audio: str | os.PathLike[str] | Tensor | np.ndarray,
         target: str | None = None,
         scores: bool = True,
         name: str | None = None,
@@ -182,7 +183,7 @@ class Explainer:
         """Explains one recording.
 
         Args:
-            audio: A sound file, or a mono waveform at `sample_rate_hz`, shape (samples,).
+            audio: A sound file, or a mono waveform (tensor or array) at `sample_rate_hz`, shape (samples,).
             target: Explain this class instead of the predicted one.
             scores: Compute the scores and those of the controls (ten more runs of the classifier).
             name: Of the recording; by default the file's.
@@ -191,8 +192,8 @@ class Explainer:
             AudioError: The file is no usable sound.
             ConfigurationError: The classifier does not know the target.
         """
-        if isinstance(audio, Tensor):
-            waveform, name = audio, name or "clip"
+        if isinstance(audio, Tensor | np.ndarray):
+            waveform, name = torch.as_tensor(audio), name or "clip"
         else:
             waveform, name = load_audio(audio, self.sample_rate_hz), name or Path(audio).stem
         if waveform.ndim != 1 or len(waveform) == 0:

@@ -32,7 +32,7 @@ def rates(values, patience=3, from_epoch=0, mode="min"):
 
 def torch_rates(values, patience, mode="min"):
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
-    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode, 0.5, patience, threshold=0)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode, 0.5, patience, threshold=0, eps=0)
     result = []
     for value in values:
         result.append(optimizer.param_groups[0]["lr"])

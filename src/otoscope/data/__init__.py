@@ -3,7 +3,7 @@
 from otoscope.data.cache import ArrayCache
 from otoscope.data.esc50 import ESC50
 from otoscope.data.folder import AudioFolder
-from otoscope.data.module import Batch, Clip, SoundData, collate
+from otoscope.data.module import Batch, Clip, ClipFile, SoundData, collate
 from otoscope.data.scenes import Scene, SyntheticScenes
 from otoscope.data.synthetic import Synthetic
 
@@ -13,6 +13,7 @@ __all__ = [
     "AudioFolder",
     "Batch",
     "Clip",
+    "ClipFile",
     "Scene",
     "SoundData",
     "Synthetic",

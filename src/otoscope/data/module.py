@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -116,6 +117,8 @@ class ClipFiles(Dataset[Clip]):
 
     def __init__(self, files: Sequence[ClipFile], sample_rate_hz: int, cache: ArrayCache) -> None:
         self.files = list(files)
+        stems = Counter(file.path.stem for file in self.files)
+        self._names = [_unique_name(file.path, stems) for file in self.files]
         self.sample_rate_hz = sample_rate_hz
         self.cache = cache
 
@@ -127,7 +130,7 @@ class ClipFiles(Dataset[Clip]):
         key = self.key(index)
         samples = self.cache.get(self._name(file), key, lambda: load_audio(file.path, self.sample_rate_hz).numpy())
         waveform = peak_normalize(torch.from_numpy(samples.copy()))
-        return Clip(waveform, file.target, file.path.stem, key)
+        return Clip(waveform, file.target, self._names[index], key)
 
     def key(self, index: int) -> str:
         """The clip's key, without reading its sound.
@@ -147,6 +150,10 @@ class ClipFiles(Dataset[Clip]):
 
     def _name(self, file: ClipFile) -> str:
         return f"{file.path.resolve()}|{self.sample_rate_hz}"
+
+
+def _unique_name(path: Path, stems: Counter[str]) -> str:
+    return path.stem if stems[path.stem] == 1 else f"{path.parent.name}-{path.stem}"
 
 
 def fill_cache(files: ClipFiles, progress: bool = True) -> None:

@@ -138,7 +138,7 @@ class InterpreterBrain(TrainingTask):
         frontend = self.classifier.frontend
         log_magnitude = frontend.log_magnitude(batch.waveform)
         frames = frontend.frames(batch.lengths) if batch.padded else None
-        prediction = self._predict(batch, log_magnitude, frames)
+        prediction = self._predict(batch, log_magnitude, frames, stage)
         decoded = self.interpreter.decode(log_magnitude, prediction, frames)
         return Interpretation(log_magnitude, prediction, decoded, frames)
 
@@ -192,7 +192,7 @@ class InterpreterBrain(TrainingTask):
         """Scores of the method and of every control."""
         frontend = self.classifier.frontend
         spectrogram = frontend(batch.waveform, batch.lengths if batch.padded else None)
-        prediction = self._predict(batch, spectrogram.log_magnitude, spectrogram.frames)
+        prediction = self._predict(batch, spectrogram.log_magnitude, spectrogram.frames, "test")
         decoded = self.interpreter.decode(spectrogram.log_magnitude, prediction, spectrogram.frames)
         terms = self.interpreter.loss(decoded, spectrogram.log_magnitude, prediction, spectrogram.frames)
         self.total(terms, "test", len(batch))
@@ -222,8 +222,9 @@ class InterpreterBrain(TrainingTask):
         """See `TrainingTask.export`."""
         return save_interpreter(self.interpreter, self.classifier, folder, **extra)
 
-    def _predict(self, batch: Batch, log_magnitude: Tensor, frames: Tensor | None) -> Prediction:
-        if self._representations is not None and frames is None:
+    def _predict(self, batch: Batch, log_magnitude: Tensor, frames: Tensor | None, stage: Stage) -> Prediction:
+        # Scores compare with probabilities of the same batch; from another one they differ by rounding.
+        if self._representations is not None and frames is None and stage == "train":
             return self._representations.predict(batch.key, log_magnitude)
         with torch.no_grad():
             prediction: Prediction = self.classifier(log_magnitude, frames)
@@ -274,7 +275,7 @@ class _RepresentationCache:
                     computed.append(self.classifier(log_magnitude))
             prediction = computed[0]
             values = (prediction.logits, *prediction.representations)[part]
-            return values[0].cpu().contiguous().numpy()
+            return values[0].float().cpu().contiguous().numpy()
 
         count = 1 + len(self.classifier.representation_channels)
         name = f"{self.fingerprint}|{key}"

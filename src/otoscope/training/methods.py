@@ -15,6 +15,8 @@ from otoscope.training.task import OptimizerName, Schedule
 class PIQ(InterpreterBrain):
     """Trains PIQ, posthoc interpretation via quantisation (arXiv 2303.12659).
 
+    The best checkpoint is the one with the lowest reconstruction loss on the validation clips.
+
     Args:
         classifier: A classifier's model folder, or the classifier itself.
         use_vq: Quantise the representation with codes of the predicted class before decoding.
@@ -34,6 +36,9 @@ class PIQ(InterpreterBrain):
         plateau_from_epoch: No halving before.
         seed: Of everything random while training.
     """
+
+    # the codebook's terms grow with the representation, whatever becomes of the masks
+    monitor = "valid_reconstruction"
 
     def __init__(
         self,

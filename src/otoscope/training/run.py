@@ -119,6 +119,11 @@ def _fit(trainer: lightning.Trainer, task: TrainingTask, data: SoundData, resume
         damaged = isinstance(error, EOFError | pickle.UnpicklingError) or "PytorchStreamReader" in str(error)
         if resume is not None and damaged:
             raise CheckpointError(f"{resume}: is damaged; delete it to begin again") from error
+        if resume is not None and "Tried to step" in str(error):
+            raise ConfigurationError(
+                f"trainer.max_epochs: {resume} was made by a one_cycle schedule for fewer epochs, which cannot be "
+                "lengthened; choose another --output_folder"
+            ) from error
         if resume is not None and "state_dict" in str(error):
             raise CheckpointError(
                 f"{resume}: belongs to a model with other options; choose another --output_folder"

@@ -115,9 +115,7 @@ class TrainingTask(lightning.LightningModule):
                 f"the loss is not finite in epoch {self.current_epoch}, step {self.global_step} ({parts}); the "
                 "last good checkpoint is kept: lower learning_rate, or look for damaged clips"
             )
-        values = {f"{stage}_loss": loss}
-        if len(terms) > 1:
-            values |= {f"{stage}_{name}": value for name, value in terms.items()}
+        values = {f"{stage}_loss": loss} | {f"{stage}_{name}": value for name, value in terms.items()}
         epochwise: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": batch_size}
         self.log_dict(values, sync_dist=True, **epochwise)
         return loss

@@ -141,7 +141,7 @@ def test_unknown_verb(capsys):
         (["demo", "--sead", "1"], ["--sead"]),
         (["demo", "--seed", "one"], ["seed", "one"]),
         (["train", "absent.yaml"], ["absent.yaml: no such hyperparameter file"]),
-        (["train"], ["model"]),
+        (["train"], ["hyperparameter file"]),
     ],
 )
 def test_mistakes_are_told_in_one_line(capsys, arguments, words):

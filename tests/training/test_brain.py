@@ -148,7 +148,7 @@ def test_stored_representations_are_the_classifiers_own(classifier, make_piq, co
     first = stored.compute_forward(batch, "train").prediction
     assert counted == [1, 1, 1]
     again = stored.compute_forward(batch, "train").prediction
-    other_order = make_piq(cache_representations=True)._predict(batch, torch.zeros(3, 513, 33), None)
+    other_order = make_piq(cache_representations=True)._predict(batch, torch.zeros(3, 513, 33), None, "train")
     assert counted == [1, 1, 1]  # never a second time, in no other run either
     for one in (first, again, other_order):
         torch.testing.assert_close(one.logits, fresh.logits, rtol=1e-4, atol=1e-5)
@@ -169,3 +169,12 @@ def test_stored_representations_belong_to_one_classifier(make_piq, counted, tmp_
 def test_padded_batches_are_not_stored(make_piq, cache_folder):
     make_piq(cache_representations=True).compute_forward(batch_of(6000, 5000), "train")
     assert not cache_folder.exists()
+
+
+@pytest.mark.parametrize("stage", ["valid", "test"])
+def test_scores_never_compare_with_stored_probabilities(make_piq, counted, stage):
+    task = make_piq(cache_representations=True)
+    task.compute_forward(batch_of(6000, 6000), "train")
+    counted.clear()
+    task.compute_forward(batch_of(6000, 6000), stage)
+    assert counted == [2]

@@ -118,7 +118,7 @@ def test_exported_classifier_is_the_best_checkpoint(trained):
 
 def test_the_best_checkpoint_has_the_best_value(trained):
     root = trained[0]
-    for folder, name, best in (("classifier", "valid_accuracy", max), ("piq", "valid_loss", min)):
+    for folder, name, best in (("classifier", "valid_accuracy", max), ("piq", "valid_reconstruction", min)):
         state = torch.load(root / folder / "checkpoints" / "best.ckpt", weights_only=True)
         keeper = next(value for value in state["callbacks"].values() if value.get("monitor") == name)
         assert float(keeper["best_model_score"]) == pytest.approx(best(read_metrics(root / folder, name)))

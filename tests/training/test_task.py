@@ -89,7 +89,7 @@ def test_total_sums_and_logs_each_term(logged):
     assert logged == {"train_loss": 3, "train_a": 1, "train_b": 2}
     logged.clear()
     Line().total({"a": torch.tensor(1.0)}, "valid", 4)
-    assert logged == {"valid_loss": 1}
+    assert logged == {"valid_loss": 1, "valid_a": 1}
 
 
 @pytest.mark.parametrize("stage", ["train", "valid"])
@@ -101,4 +101,4 @@ def test_a_loss_that_is_not_finite_names_epoch_step_and_terms(logged, stage):
 
 def test_a_test_is_reported_whatever_its_loss(logged):
     Line().total({"a": torch.tensor(float("inf"))}, "test", 4)
-    assert logged == {"test_loss": float("inf")}
+    assert logged == {"test_loss": float("inf"), "test_a": float("inf")}

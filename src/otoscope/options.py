@@ -52,8 +52,8 @@ def complaint(message: str, arguments: Sequence[str] = ()) -> str:
         name, text = wrong[-1]
         return f"{name}: {' '.join(text.split())}"
     text = re.split(r" - Expected a <class 'NoneType'>", " ".join(message.split()))[0]
-    given = re.search(r"Given value: (?!NestedArg)(\S+)", message)
-    text += f", got {given.group(1)}" if given and given.group(1) not in text else ""
+    value = re.search(r"Given value: (?!NestedArg)(\S+)", message)
+    text += f", got {value.group(1)}" if value and value.group(1) not in text else ""
     text = re.sub(r"Does not validate against any of the Union subtypes Subtypes: \[.*?\] Errors: - ", "", text)
     text = re.split(r"Problem with given class_path '[^']+': ", text)[-1]
     return text if len(text) <= _LONGEST_COMPLAINT else text[:_LONGEST_COMPLAINT] + " ..."

@@ -7,13 +7,14 @@ as the published network does.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from otoscope.audio.spectrogram import valid_frames
 from otoscope.errors import ConfigurationError
+from otoscope.nn.transposed import SingleOutputTransposed, Transposed2d
 
 DecoderName = Literal["light", "published"]
 _REDUCTION = 16  # both decoders double the resolution four times
@@ -90,7 +91,7 @@ class PublishedDecoder(Decoder):
         stages: list[nn.Module] = []
         for kernel in (3, 4, 4, 4):
             stages += [
-                nn.ConvTranspose2d(channels, channels, kernel, stride=2, padding=1),
+                Transposed2d(channels, channels, kernel, stride=2, padding=1),
                 nn.ReLU(inplace=True),
                 nn.BatchNorm2d(channels),
             ]
@@ -146,53 +147,11 @@ class LightDecoder(Decoder):
 class _UpStage(nn.Module):
     def __init__(self, channels: int, narrower: int) -> None:
         super().__init__()
-        self.up = nn.ConvTranspose2d(channels, narrower, 4, stride=2, padding=1)
+        self.up = Transposed2d(channels, narrower, 4, stride=2, padding=1)
         self.norm = nn.BatchNorm2d(narrower)
 
     def forward(self, hidden: Tensor, size: list[int]) -> Tensor:
         return nn.functional.relu(self.norm(self.up(hidden, output_size=size)), inplace=True)
-
-
-class SingleOutputTransposed(nn.ConvTranspose2d):
-    """A transposed convolution of stride 1 to one channel, on a CPU as a matrix product and a fold.
-
-    Same parameters and result as `nn.ConvTranspose2d` (channels, 1, kernel). The general routine spends
-    more than twice the time on the way forward; on the way back it is fast, and stays in use.
-    """
-
-    def __init__(self, channels: int, kernel: int, padding: int) -> None:
-        super().__init__(channels, 1, kernel, stride=1, padding=padding)
-
-    def forward(self, hidden: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """Shape (batch, channels, height, width) in, (batch, 1, height', width') out."""
-        if hidden.device.type != "cpu" or hidden.dtype != self.weight.dtype or torch.is_autocast_enabled("cpu"):
-            return super().forward(hidden)
-        result: Tensor = _FoldedTransposed.apply(hidden, self.weight, self.bias, int(self.padding[0]))
-        return result
-
-
-class _FoldedTransposed(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
-        ctx.save_for_backward(hidden, weight)
-        ctx.padding = padding
-        height, width = hidden.shape[-2:]
-        kernel = weight.shape[-1]
-        size = (height + kernel - 1 - 2 * padding, width + kernel - 1 - 2 * padding)
-        image = hidden.new_empty(len(hidden), 1, *size)
-        for i, clip in enumerate(hidden):  # one at a time: the taps of a clip take half as much as all channels
-            taps = clip.permute(1, 2, 0).reshape(height * width, -1) @ weight.flatten(1)
-            image[i] = nn.functional.fold(taps.t()[None], size, kernel, padding=padding)[0]
-        return image.add_(bias)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        hidden, weight = ctx.saved_tensors
-        wanted = list(ctx.needs_input_grad[:3])
-        gradients = torch.ops.aten.convolution_backward(
-            gradient, hidden, weight, [1], [1, 1], [ctx.padding] * 2, [1, 1], True, [0, 0], 1, wanted
-        )
-        return (*gradients, None)
 
 
 def valid_columns(width: int, time: int, frames: Tensor | None) -> Tensor | None:

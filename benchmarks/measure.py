@@ -64,7 +64,7 @@ class Options:
     threads: int = 2
     data_folder: Path = Path(os.environ.get("OTOSCOPE_ESC10") or ROOT.parent / "shared" / "esc10")
     use_vq: bool = True
-    allocator: Literal["keep", "default"] = "keep"
+    allocator: Literal["keep", "default"] = "default"
     only: str | None = None
     out: Path | None = None
 

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint types imports unit docs bench clean
+.PHONY: setup demo test lint types imports docs unit bench clean
 
 setup: $(STAMP)
 
@@ -23,7 +23,7 @@ $(STAMP): $(BIN)/python pyproject.toml constraints.txt requirements-parity.txt
 demo: setup
 	$(BIN)/otoscope demo
 
-test: setup lint types imports unit
+test: setup lint types imports docs unit
 
 lint:
 	$(BIN)/ruff check .
@@ -38,8 +38,9 @@ imports:
 unit:
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --durations 10
 
+# runs the examples of the documents
 docs: setup
-	$(BIN)/pytest --doctest-modules src --doctest-glob "*.md" README.md docs
+	OTOSCOPE_CACHE=build/cache $(BIN)/pytest --doctest-glob "*.md" README.md CONTRIBUTING.md docs recipes
 
 bench: setup
 	$(BIN)/python benchmarks/train_step.py --width 64 --out benchmarks/results/train_step-narrow.json

@@ -7,6 +7,7 @@ as the published network does.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
@@ -44,7 +45,7 @@ def initialize_convolutions(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-class Decoder(nn.Module):
+class Decoder(nn.Module, ABC):
     """Common ground: brings the representation to 1/16 of the spectrogram, decodes, fits the result."""
 
     layers: nn.Sequential
@@ -70,9 +71,9 @@ class Decoder(nn.Module):
         decoded, valid = self.decode(hidden, bins, frames, valid)
         return _fit(decoded.squeeze(1), bins, frames, valid).transpose(-1, -2)
 
+    @abstractmethod
     def decode(self, hidden: Tensor, bins: int, frames: int, valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Returns (batch, 1, about frames, about bins), and the rows of it that belong to each clip."""
-        raise NotImplementedError
 
 
 class PublishedDecoder(Decoder):

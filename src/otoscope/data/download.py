@@ -121,6 +121,7 @@ def fetch_esc50(destination: Path, *, clips: int = 2000, progress: bool = True) 
 def _download(url: str, folder: Path, checksum: str | None, retries: int, progress: bool) -> Path:
     name = unique_file_name(url)  # so a partial file is never continued from another address
     downloader = _ResumingDownloader(folder / f"{name}.part", retries, progress)
+    pooch.get_logger().setLevel("WARNING")  # the progress bar says enough
     cache = pooch.create(path=folder, base_url="", registry={name: checksum}, urls={name: url})
     try:
         archive = Path(cache.fetch(name, downloader=downloader))

@@ -76,6 +76,21 @@ class Frontend(nn.Module):
         names = ("sample_rate_hz", "n_fft", "window_ms", "hop_ms")
         return {name: getattr(self, name) for name in names}
 
+    def same_as(self, other: Frontend) -> bool:
+        """Whether both make the same spectrograms."""
+        names = ("sample_rate_hz", "n_fft", "window_length", "hop_length")
+        return all(getattr(self, name) == getattr(other, name) for name in names)
+
+    def describe(self) -> str:
+        """Itself in a few words, for messages.
+
+        Example:
+            >>> Frontend().describe()
+            '16000 Hz, n_fft 1024, window 372 samples, hop 186 samples'
+        """
+        lengths = f"window {self.window_length} samples, hop {self.hop_length} samples"
+        return f"{self.sample_rate_hz} Hz, n_fft {self.n_fft}, {lengths}"
+
     def frames(self, samples: Tensor | int) -> Any:
         """Frames that clips of so many samples have (never fewer than those of one window)."""
         if isinstance(samples, Tensor):

@@ -2,11 +2,13 @@
 
 from otoscope.classifiers.base import Classifier, Prediction
 from otoscope.classifiers.checkpoint import load_classifier, save_classifier
+from otoscope.classifiers.cnn14 import Cnn14Classifier
 from otoscope.classifiers.conv2d import Conv2dClassifier
 from otoscope.classifiers.heads import CosineHead
 
 __all__ = [
     "Classifier",
+    "Cnn14Classifier",
     "Conv2dClassifier",
     "CosineHead",
     "Prediction",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 
 from otoscope.audio import Frontend
@@ -77,6 +78,11 @@ class Classifier(nn.Module, ABC):
         """Channels of each representation, the deepest last."""
 
     @property
+    def representation_names(self) -> tuple[str, ...]:
+        """Name of each representation, the deepest last."""
+        return tuple(f"representation{i + 1}" for i in range(len(self.representation_channels)))
+
+    @property
     @abstractmethod
     def config(self) -> dict[str, Any]:
         """Arguments, except labels and front-end, that make this classifier again (JSON values)."""
@@ -90,6 +96,18 @@ class Classifier(nn.Module, ABC):
             frames: Frames that belong to each clip, where clips were padded. Shape (batch,). A padded
                 clip gets the logits that it would get alone.
         """
+
+    @torch.no_grad()
+    def representation_shapes(self, frames: int = 512) -> list[tuple[int, ...]]:
+        """Shape of each representation of so many frames of silence, (channels, frequency', time').
+
+        What an interpreter builds itself by; costs one run of the network.
+        """
+        training = self.training
+        silence = torch.zeros(1, self.frontend.bins, frames, device=next(self.parameters()).device)
+        prediction: Prediction = self.eval()(silence)
+        self.train(training)
+        return [tuple(value.shape[1:]) for value in prediction.representations]
 
     def probabilities(self, log_magnitude: Tensor, frames: Tensor | None = None) -> Tensor:
         """Class probabilities alone, shape (batch, classes)."""

@@ -77,6 +77,11 @@ class Conv2dClassifier(Classifier):
         return (self._config["width"],)
 
     @property
+    def representation_names(self) -> tuple[str, ...]:
+        """The block that it comes out of."""
+        return ("residual",)
+
+    @property
     def config(self) -> dict[str, Any]:
         """See `Classifier.config`."""
         return dict(self._config)

@@ -1,6 +1,17 @@
 """Interpreters, one paper or one idea per file."""
 
-from otoscope.interpreters.base import Interpreter, load_interpreter, masked_mean, save_interpreter
+from otoscope.interpreters.base import Components, Interpreter, load_interpreter, masked_mean, save_interpreter
+from otoscope.interpreters.l2i import L2IDecoded, L2IInterpreter
 from otoscope.interpreters.piq import PIQDecoded, PIQInterpreter
 
-__all__ = ["Interpreter", "PIQDecoded", "PIQInterpreter", "load_interpreter", "masked_mean", "save_interpreter"]
+__all__ = [
+    "Components",
+    "Interpreter",
+    "L2IDecoded",
+    "L2IInterpreter",
+    "PIQDecoded",
+    "PIQInterpreter",
+    "load_interpreter",
+    "masked_mean",
+    "save_interpreter",
+]

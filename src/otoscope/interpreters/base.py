@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -12,18 +13,57 @@ import torch
 from torch import Tensor, nn
 
 from otoscope.classifiers import Classifier, Prediction, load_classifier
-from otoscope.classifiers.checkpoint import (
-    class_path,
-    find_class,
-    load_weights,
-    read_config,
-    write_classifier,
-    write_folder,
-    write_model,
-)
+from otoscope.classifiers.checkpoint import write_classifier
 from otoscope.errors import CheckpointError
+from otoscope.model_folder import class_path, find_class, load_weights, read_config, write_folder, write_model
 
 Decoded = TypeVar("Decoded")
+
+
+@dataclass
+class Components:
+    """The parts that the model of one clip is a sum of, and what each contributes to the decision.
+
+    Attributes:
+        dictionary: Spectrum of each component. Shape (frequency, components).
+        activations: Of each over time, not negative. Shape (components, time).
+        relevance: For the explained class, relative to the largest. In [-1, 1]. Shape (components,).
+        threshold: Components whose relevance is above it make the mask.
+    """
+
+    dictionary: Tensor
+    activations: Tensor
+    relevance: Tensor
+    threshold: float
+
+    @property
+    def relevant(self) -> list[int]:
+        """Those that make the mask, the most relevant first."""
+        order = self.relevance.argsort(descending=True).tolist()
+        return [k for k in order if self.relevance[k] > self.threshold]
+
+    def mask(self, chosen: Sequence[int] | None = None) -> Tensor:
+        """Share of the model that some components have.
+
+        Args:
+            chosen: Which; by default the relevant ones.
+
+        Returns:
+            In [0, 1], 0 where the model is silent. Shape (frequency, time).
+        """
+        index = torch.tensor(self.relevant if chosen is None else list(chosen), dtype=torch.int64)
+        index = index.to(self.activations.device)
+        part = self.dictionary[:, index] @ self.activations[index]
+        return (part / (self.dictionary @ self.activations + 1e-10)).clamp(max=1)
+
+    def cpu(self) -> Components:
+        """The same on the CPU."""
+        return replace(
+            self,
+            dictionary=self.dictionary.cpu(),
+            activations=self.activations.cpu(),
+            relevance=self.relevance.cpu(),
+        )
 
 
 class Interpreter(nn.Module, ABC, Generic[Decoded]):
@@ -69,6 +109,14 @@ class Interpreter(nn.Module, ABC, Generic[Decoded]):
     def output(self, decoded: Decoded) -> Tensor:
         """The network's output before it becomes the mask, where a method has one of its own."""
         return self.mask(decoded)
+
+    def components(self, decoded: Decoded, frames: Tensor | None = None) -> list[Components] | None:
+        """What the mask of each clip is made of, where a method knows components; else None."""
+        return None
+
+    def own_scores(self, decoded: Decoded, prediction: Prediction) -> dict[str, Tensor]:
+        """Scores by name that only this method has, beside those of `otoscope.metrics`. Shape (batch,) each."""
+        return {}
 
     def forward(self, log_magnitude: Tensor, prediction: Prediction, frames: Tensor | None = None) -> Tensor:
         """The mask in one call; see `decode` and `mask`."""

@@ -1,18 +1,35 @@
-"""Building blocks: quantiser, decoders, residual block."""
+"""Building blocks: quantiser, decoders, NMF and its dictionary, pooling, residual block."""
 
+from otoscope.nn.activations import ActivationDecoder, ActivationDecoderName, make_activation_decoder
 from otoscope.nn.decoder import Decoder, DecoderName, LightDecoder, PublishedDecoder, make_decoder
+from otoscope.nn.dictionary import NMFDictionary, load_dictionary
+from otoscope.nn.nmf import AmortizedNMF, NMFLoss, SparseNMF, frames_of, infer_activations
+from otoscope.nn.pooling import AttentionPooling, FixedLengthPooling, TimePooling
 from otoscope.nn.quantizer import ClassQuantizer, CodebookInit, Quantized, class_of_codes
 from otoscope.nn.residual import ResidualBlock
 
 __all__ = [
+    "ActivationDecoder",
+    "ActivationDecoderName",
+    "AmortizedNMF",
+    "AttentionPooling",
     "ClassQuantizer",
     "CodebookInit",
     "Decoder",
     "DecoderName",
+    "FixedLengthPooling",
     "LightDecoder",
+    "NMFDictionary",
+    "NMFLoss",
     "PublishedDecoder",
     "Quantized",
     "ResidualBlock",
+    "SparseNMF",
+    "TimePooling",
     "class_of_codes",
+    "frames_of",
+    "infer_activations",
+    "load_dictionary",
+    "make_activation_decoder",
     "make_decoder",
 ]

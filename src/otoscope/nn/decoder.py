@@ -39,7 +39,7 @@ def make_decoder(name: DecoderName, channels: int) -> Decoder:
 
 def initialize_convolutions(module: nn.Module) -> None:
     """Xavier-uniform weights and zero biases, the published initialisation; for `nn.Module.apply`."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d):
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

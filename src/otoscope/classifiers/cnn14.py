@@ -1,0 +1,150 @@
+"""CNN14, the convolutional network of PANNs, on a mel spectrogram."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from otoscope.audio import Frontend, MelBank, valid_frames
+from otoscope.classifiers.base import Classifier, Prediction
+from otoscope.errors import ConfigurationError
+
+_BLOCKS = 6
+_POOLS = (2, 2, 2, 2, 2, 1)
+_REACH = 32
+"""Frames below which the pools would leave nothing."""
+
+
+class Cnn14Classifier(Classifier):
+    """Mel spectrogram, six blocks of two 3x3 convolutions, max plus mean over time, linear head.
+
+    The defaults are the published sizes: 64 channels in the first block, twice as many in each next one. A
+    5 s clip gives representations of 256 x 10 x 53 (``block3``: channels, mel', time'), 512 x 5 x 26
+    (``block4``), 1024 x 2 x 13 (``block5``) and 2048 x 2 x 13 (``block6``).
+
+    Args:
+        labels: Names of the classes.
+        frontend: Makes the spectrograms.
+        width: Channels of the first block.
+        mel_bins: Filters of the mel bank; at least 32.
+        dropout: Share of the values that training drops between blocks.
+
+    Raises:
+        ConfigurationError: A number is out of range.
+
+    Reference:
+        Kong et al. 2020, PANNs, arXiv 1912.10211. Departure: with SpeechBrain, 80 mel bins of the published
+        bank and no normalisation of the waveform. Parameters match SpeechBrain's ``Cnn14`` and a linear head.
+
+    Example:
+        >>> classifier = Cnn14Classifier(["dog", "rain"], width=4).freeze()
+        >>> prediction = classifier(torch.zeros(1, 513, 431))
+        >>> named = dict(zip(classifier.representation_names, prediction.representations))
+        >>> named["block6"].shape, prediction.logits.shape
+        (torch.Size([1, 128, 2, 13]), torch.Size([1, 2]))
+    """
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        frontend: Frontend | None = None,
+        width: int = 64,
+        mel_bins: int = 80,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__(labels, frontend)
+        if width < 1 or mel_bins < _REACH or not 0 <= dropout < 1:
+            raise ConfigurationError(
+                f"cnn14: width ({width}) must be positive, mel_bins ({mel_bins}) at least {_REACH}, dropout "
+                f"({dropout}) in [0, 1)"
+            )
+        self._config: dict[str, Any] = {"width": width, "mel_bins": mel_bins, "dropout": dropout}
+        self.dropout = dropout
+        self.mel = MelBank(mel_bins, self.frontend.bins, self.frontend.sample_rate_hz)
+        self.norm = nn.BatchNorm2d(mel_bins)
+        widths = [1, *(width << block for block in range(_BLOCKS))]
+        self.blocks = nn.ModuleList(ConvBlock(a, b) for a, b in itertools.pairwise(widths))
+        self.head = nn.Linear(widths[-1], len(self.labels))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs lack it
+
+    @property
+    def representation_channels(self) -> tuple[int, ...]:
+        """Channels of blocks 3, 4, 5 and 6."""
+        width: int = self._config["width"]
+        return tuple(width << block for block in range(2, _BLOCKS))
+
+    @property
+    def representation_names(self) -> tuple[str, ...]:
+        """The blocks that they come out of."""
+        return ("block3", "block4", "block5", "block6")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """See `Classifier.config`."""
+        return dict(self._config)
+
+    def forward(self, log_magnitude: Tensor, frames: Tensor | None = None) -> Prediction:
+        """See `Classifier.forward`."""
+        missing = _REACH - log_magnitude.shape[-1]
+        if missing > 0:
+            log_magnitude = F.pad(log_magnitude, (0, missing))
+        frames = None if frames is None else frames.to(log_magnitude.device).clamp(min=_REACH)
+        # published with time before frequency
+        mel = self.mel(log_magnitude.expm1()).log1p().transpose(1, 2)
+        hidden = self.norm(mel[:, None].transpose(1, 3)).transpose(1, 3)
+        hidden = _zero_padding(hidden.contiguous(memory_format=torch.channels_last), frames)
+        outputs = []
+        for block, pool in zip(self.blocks, _POOLS, strict=True):
+            hidden = block(hidden, pool, frames)
+            frames = None if frames is None else frames // pool
+            outputs.append(hidden)
+            hidden = F.dropout(hidden, self.dropout, self.training)
+        pooled = _pool_time(hidden.mean(-1), frames)
+        return Prediction(self.head(pooled), tuple(output.transpose(-1, -2) for output in outputs[2:]))
+
+
+class ConvBlock(nn.Module):
+    """Twice a 3x3 convolution with batch norm and ReLU, then average pooling.
+
+    Args:
+        channels: Channels in.
+        width: Channels out.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(width)
+        for conv in (self.conv1, self.conv2):
+            nn.init.xavier_uniform_(conv.weight)
+
+    def forward(self, hidden: Tensor, pool: int, frames: Tensor | None = None) -> Tensor:
+        """Shape (batch, channels, time, frequency) in, (batch, width, time / pool, frequency / pool) out."""
+        hidden = _zero_padding(F.relu(self.norm1(self.conv1(hidden)), inplace=True), frames)
+        hidden = F.relu(self.norm2(self.conv2(hidden)), inplace=True)
+        hidden = F.avg_pool2d(hidden, pool) if pool > 1 else hidden
+        return _zero_padding(hidden, None if frames is None else frames // pool)
+
+
+def _zero_padding(hidden: Tensor, frames: Tensor | None) -> Tensor:
+    """Silences what lies behind a clip's end in (batch, channels, time, frequency)."""
+    if frames is None:
+        return hidden
+    keep = valid_frames(frames, hidden.transpose(-1, -2))
+    assert keep is not None
+    return hidden * keep.transpose(-1, -2)
+
+
+def _pool_time(hidden: Tensor, frames: Tensor | None) -> Tensor:
+    """Maximum plus mean over the frames of each clip, (batch, channels, time) to (batch, channels)."""
+    if frames is None:
+        return hidden.amax(-1) + hidden.mean(-1)
+    # after a ReLU nothing is below the zeros of the padding
+    return hidden.amax(-1) + hidden.sum(-1) / frames[:, None]

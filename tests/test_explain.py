@@ -1,6 +1,7 @@
 """From a recording to an explanation: fields, levels, files, and awkward recordings."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from otoscope.audio import save_audio
 from otoscope.classifiers import Conv2dClassifier, save_classifier
 from otoscope.errors import AudioError, CheckpointError, ConfigurationError, OtoscopeError, ShapeError
 from otoscope.explain import Explainer, Explanation, load, write_json
-from otoscope.interpreters import Interpreter, PIQInterpreter, save_interpreter
+from otoscope.interpreters import Interpreter, L2IInterpreter, PIQInterpreter, save_interpreter
 from otoscope.metrics import SCORES
+from otoscope.nn import NMFDictionary
 
 LABELS = ["dog", "rain", "clock"]
 FILES = ["explanation.json", "interpretation.wav", "original.wav", "remainder.wav", "spectra.png"]
@@ -310,3 +312,110 @@ def test_write_json_is_whole_or_not_at_all(tmp_path):
         write_json(path, {"b": object()})
     assert json.loads(path.read_text(encoding="utf-8")) == {"a": [1, "é"]}
     assert [file.name for file in path.parent.iterdir()] == ["file.json"]
+
+
+@pytest.fixture
+def listener(classifier):
+    """L2I with relevances all different from zero."""
+    torch.manual_seed(3)
+    dictionary = NMFDictionary(torch.rand(513, 8) ** 4, classifier.frontend)
+    return Explainer(classifier, L2IInterpreter(classifier, dictionary))
+
+
+def test_components_belong_to_the_mask(listener, clip):
+    result = listener.explain(clip)
+    assert result.components is not None
+    assert result.components.threshold == 0.2
+    torch.testing.assert_close(result.components.mask(), result.mask)
+    relevance = result.components.relevance
+    assert relevance.abs().max() == pytest.approx(1)
+    found = result.top_components(3)
+    assert 0 < len(found) <= 3
+    assert [one.index for one in found] == result.components.relevant[:3]
+    assert all(one.relevance == relevance[one.index] > 0.2 for one in found)
+    assert all(one.waveform.shape == clip.shape for one in found)
+    assert {"Fid-L2I", "Fid-L2I@3"} <= result.scores.keys()
+    assert f"{len(result.components.relevant)} of 8 components" in result.summary()
+
+
+def test_sounds_of_components_are_what_they_alone_keep(listener, clip):
+    result = listener.explain(clip, scores=False)
+    frontend, gain = listener.classifier.frontend, clip.abs().max()
+    spectrogram = frontend(clip[None] / gain)
+    [first, *_] = result.top_components(1)
+    expected = gain * frontend.inverse(spectrogram.masked(result.components.mask([first.index])[None]))[0]
+    torch.testing.assert_close(first.waveform, expected)
+    torch.testing.assert_close(result.masked_sound(result.mask), result.evidence, rtol=1e-4, atol=1e-5)
+    everything = result.masked_sound(torch.ones_like(result.mask))
+    torch.testing.assert_close(everything, clip, rtol=1e-3, atol=1e-4)
+
+
+def test_threshold_afterwards_equals_threshold_while_explaining(listener, clip):
+    result = listener.explain(clip)
+    for threshold in (-1, 0.05, 0.6):
+        afterwards, at_once = result.at_threshold(threshold), listener.explain(clip, threshold=threshold)
+        assert afterwards.components.relevant == at_once.components.relevant
+        torch.testing.assert_close(afterwards.mask, at_once.mask)
+        torch.testing.assert_close(afterwards.evidence, at_once.evidence, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(afterwards.remainder, at_once.remainder, rtol=1e-4, atol=1e-5)
+        assert afterwards.scores == afterwards.controls == {}
+        assert at_once.scores
+    assert listener.interpreter.relevance_threshold == 0.2
+    assert (result.at_threshold(-1).mask >= result.at_threshold(0.6).mask).all()
+
+
+def test_no_relevant_component_is_told(listener, clip):
+    result = listener.explain(clip)
+    silenced = replace(result, components=replace(result.components, relevance=-torch.ones(8)))
+    empty = silenced.at_threshold(0.9)
+    assert empty.mask.count_nonzero() == 0
+    assert empty.evidence.abs().max() < 1e-6
+    assert "no component is relevant above the threshold: the mask is empty" in empty.notes
+    assert empty.top_components() == []
+    assert replace(empty, components=result.components).at_threshold(0.2).notes == []
+
+
+def test_threshold_is_checked(explainer, listener, clip):
+    with pytest.raises(ConfigurationError, match="has no components"):
+        explainer.explain(clip, scores=False).at_threshold(0.5)
+    with pytest.raises(ConfigurationError, match="must lie in"):
+        listener.explain(clip, scores=False).at_threshold(1)
+    with pytest.raises(ConfigurationError, match="relevance_threshold: 2"):
+        listener.explain(clip, threshold=2)
+    with pytest.raises(ConfigurationError, match="threshold: this interpreter has none"):
+        explainer.explain(clip, threshold=0.5)
+    assert listener.interpreter.relevance_threshold == 0.2
+
+
+def test_threshold_of_a_softplus_mask(classifier, clip):
+    explainer = Explainer(classifier, PIQInterpreter(classifier, codes=12, use_mask_output=False))
+    low, high = (explainer.explain(clip, scores=False, threshold=value).mask for value in (0.1, 0.9999))
+    assert low.mean() > high.mean()
+    assert (low >= high).all()
+    assert explainer.interpreter.mask_threshold == 0.35
+
+
+def test_components_on_disk(listener, clip, tmp_path):
+    result = listener.explain(clip)
+    folder = result.save(tmp_path / "clip")
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*FILES, "components", "components.png"])
+    content = json.loads((folder / "explanation.json").read_text())
+    assert content["relevance_threshold"] == 0.2
+    assert [one["index"] for one in content["components"]] == result.components.relevant
+    sounds = sorted((folder / "components").iterdir())
+    assert len(sounds) == min(5, len(result.components.relevant))
+    assert sounds[0].name.startswith(f"1-component{result.components.relevant[0]:03d}-")
+    assert soundfile.info(sounds[0]).frames == 9000
+    fewer = result.at_threshold(0.99)
+    fewer.save(folder)
+    assert len(list((folder / "components").iterdir())) == len(fewer.components.relevant)
+
+
+def test_components_in_a_batch_are_those_of_each_clip(listener):
+    clips = [0.3 * torch.randn(9000), 0.1 * torch.randn(5000)]
+    together = listener.explain_batch(clips, scores=False)
+    for one, clip in zip(together, clips, strict=True):
+        alone = listener.explain(clip, scores=False)
+        assert one.components.activations.shape == alone.components.activations.shape
+        torch.testing.assert_close(one.components.relevance, alone.components.relevance, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(one.components.mask(), one.mask)

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from otoscope.pictures import confusion_picture, save_picture, spectra_picture
+from otoscope.pictures import (
+    components_picture,
+    confusion_picture,
+    relevance_picture,
+    save_picture,
+    spectra_picture,
+)
 
 
 def test_panels_share_axes_and_one_range_of_colours():
@@ -54,3 +60,27 @@ def test_a_picture_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         save_picture(Figure(), tmp_path / "a.png")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_components_with_centroids(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("otoscope.pictures.save_picture", lambda figure, path: drawn.append(figure))
+    components = np.array([[0.0, 2.0], [4.0, 1.0], [0.0, 0.0]])
+    components_picture(components, np.array([4000.0, 1500.0]), 16_000, tmp_path / "c.png")
+    axis = drawn[0].axes[0]
+    shown = axis.images[0].get_array()
+    assert shown.max(0).tolist() == [1, 1]  # each relative to its own maximum
+    assert list(axis.images[0].get_extent()) == [-0.5, 1.5, 0, 8]
+    assert axis.lines[0].get_ydata().tolist() == [4, 1.5]
+    assert axis.get_title().startswith("2 components")
+
+
+def test_relevance_marks_what_is_above_the_threshold():
+    relevance, spectra, activations = np.array([1.0, 0.1, -0.5]), np.zeros((5, 3)), np.ones((3, 7))
+    figure = relevance_picture([17, 4, 2], relevance, spectra, activations, 0.2, "dog", 16_000, 2.0)
+    bars, shapes, course = figure.axes[:3]
+    colors = [patch.get_facecolor() for patch in bars.patches]
+    assert colors[1] == colors[2] != colors[0]
+    assert [label.get_text() for label in bars.get_yticklabels()] == ["17", "4", "2"]
+    assert list(course.images[0].get_extent()) == [0, 2, 2.5, -0.5]
+    assert shapes.images[0].get_array().shape == (5, 3)

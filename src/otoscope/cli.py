@@ -98,6 +98,7 @@ def _explain(arguments: list[str]) -> None:
     parser.add_argument("--model", type=str, required=True, help="Model folder of a trained interpreter.")
     parser.add_argument("--out", type=str, default="explanations", help="Folder for the results.")
     parser.add_argument("--target", type=str | None, default=None, help="Explain this label, not the predicted.")
+    parser.add_argument("--threshold", type=float | None, default=None, help="Instead of the interpreter's own.")
     parser.add_argument("--method", type=str | None, default=None, help="Check that the model is of this method.")
     parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda, cuda:1, mps.")
     parser.add_argument("--json", action="store_true", help="Print the results as JSON.")
@@ -115,7 +116,7 @@ def _explain(arguments: list[str]) -> None:
         raise OtoscopeError(f"--method {options.method}: {options.model} holds {explainer.method}")
     results = []
     for path, name in zip(options.audio, _different_names(options.audio), strict=True):
-        explanation = explainer.explain(path, options.target, name=name)
+        explanation = explainer.explain(path, options.target, name=name, threshold=options.threshold)
         folder = explanation.save(Path(options.out) / name)
         results.append({**explanation.to_dict(), "folder": str(folder)})
         if not options.json:

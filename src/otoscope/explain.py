@@ -8,7 +8,7 @@ import math
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,15 +17,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from otoscope.audio import load_audio, peak_normalize, save_audio
+from otoscope.audio import Frontend, load_audio, peak_normalize, save_audio
 from otoscope.classifiers import Classifier
-from otoscope.errors import OtoscopeError, ShapeError
-from otoscope.interpreters import Interpreter, load_interpreter
-from otoscope.pictures import save_picture, spectra_picture
+from otoscope.errors import ConfigurationError, OtoscopeError, ShapeError
+from otoscope.interpreters import Components, Interpreter, load_interpreter
+from otoscope.pictures import relevance_picture, save_picture, spectra_picture
 from otoscope.scoring import score_against_controls
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+_NO_COMPONENT = "no component is relevant above the threshold: the mask is empty"
 
 
 @dataclass
@@ -47,6 +50,8 @@ class Explanation:
         controls: The same for masks of equal area that know nothing of the classifier.
         name: Of the recording.
         notes: What a reader should know about this explanation.
+        components: What the mask is made of, for methods that know components (L2I); else None.
+        frontend: The classifier's, on the CPU; makes the sounds of components.
     """
 
     label: str
@@ -63,6 +68,8 @@ class Explanation:
     controls: dict[str, dict[str, float]] = field(default_factory=dict)
     name: str = "clip"
     notes: list[str] = field(default_factory=list)
+    components: Components | None = None
+    frontend: Frontend | None = None
 
     def summary(self) -> str:
         """One line for a terminal.
@@ -78,6 +85,8 @@ class Explanation:
         if self.scores:
             evidence, remainder = self.scores["p_evidence"], self.scores["p_remainder"]
             text += f"; with the evidence alone p = {evidence:.2f}, without it p = {remainder:.2f}"
+        if self.components is not None:
+            text += f"; {len(self.components.relevant)} of {len(self.components.relevance)} components"
         return text
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,10 +103,95 @@ class Explanation:
             "sample_rate_hz": self.sample_rate_hz,
             "duration_s": len(self.original) / self.sample_rate_hz,
             "notes": self.notes,
+            **self._components_to_dict(),
         }
+
+    def top_components(self, count: int = 5) -> list[ComponentSound]:
+        """The components that the mask is made of, the most relevant first, each with its own sound.
+
+        Args:
+            count: How many at most; fewer if fewer are relevant.
+
+        Returns:
+            Nothing for methods without components.
+        """
+        if self.components is None:
+            return []
+        return [
+            ComponentSound(
+                index=k,
+                relevance=float(self.components.relevance[k]),
+                centroid_hz=self._centroid_hz(self.components, k),
+                waveform=self.masked_sound(self.components.mask([k])),
+            )
+            for k in self.components.relevant[:count]
+        ]
+
+    def masked_sound(self, mask: Tensor) -> Tensor:
+        """What a mask keeps of the recording, as sound.
+
+        Args:
+            mask: In [0, 1]. Shape (frequency, time), as `mask`.
+
+        Returns:
+            Shape (samples,).
+        """
+        frontend = self.frontend or Frontend(self.sample_rate_hz)
+        spectrogram = frontend(peak_normalize(self.original[None]))
+        return self.original.abs().max() * frontend.inverse(spectrogram.masked(mask[None]))[0]
+
+    def at_threshold(self, threshold: float) -> Explanation:
+        """The same explanation with the components above another relevance, without running a network.
+
+        Args:
+            threshold: In [-1, 1).
+
+        Returns:
+            Without scores: those need the classifier; see ``threshold`` in `Explainer.explain`.
+
+        Raises:
+            ConfigurationError: The method has no components, or the threshold is out of range.
+        """
+        if self.components is None:
+            raise ConfigurationError(f"threshold: an explanation by {self.method} has no components to choose from")
+        if not -1 <= threshold < 1:
+            raise ConfigurationError(f"threshold: {threshold} must lie in [-1, 1)")
+        components = replace(self.components, threshold=threshold)
+        mask = components.mask()
+        notes = [note for note in self.notes if note != _NO_COMPONENT]
+        return replace(
+            self,
+            mask=mask,
+            evidence=self.masked_sound(mask),
+            remainder=self.masked_sound(1 - mask),
+            scores={},
+            controls={},
+            notes=notes + ([] if components.relevant else [_NO_COMPONENT]),
+            components=components,
+        )
+
+    def _components_to_dict(self) -> dict[str, Any]:
+        if self.components is None:
+            return {}
+        found = [
+            {
+                "index": k,
+                "relevance": round(float(self.components.relevance[k]), 6),
+                "centroid_hz": round(self._centroid_hz(self.components, k), 1),
+            }
+            for k in self.components.relevant
+        ]
+        return {"relevance_threshold": self.components.threshold, "components": found}
+
+    def _centroid_hz(self, components: Components, index: int) -> float:
+        spectrum = components.dictionary[:, index]
+        frequencies = torch.linspace(0, self.sample_rate_hz / 2, len(spectrum))
+        return float(frequencies @ spectrum / spectrum.sum().clamp(min=1e-12))
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Writes ``original.wav interpretation.wav remainder.wav spectra.png explanation.json``.
+
+        With components also ``components.png`` and, in ``components/``, the sounds of the five most relevant.
 
         Raises:
             OtoscopeError: The folder cannot be written.
@@ -108,12 +202,35 @@ class Explanation:
         save_audio(folder / "remainder.wav", self.remainder, self.sample_rate_hz)
         try:
             save_picture(self.plot(), folder / "spectra.png")
+            self._save_components(folder)
             write_json(folder / "explanation.json", self.to_dict())
         except OSError as error:
             raise OtoscopeError(
                 f"{folder}: cannot be written ({error}); check the folder and the free space"
             ) from error
         return folder
+
+    def _save_components(self, folder: Path) -> None:
+        for former in (folder / "components").glob("*Hz.wav"):
+            former.unlink()
+        if self.components is None:
+            (folder / "components.png").unlink(missing_ok=True)
+            return
+        for rank, one in enumerate(self.top_components(), start=1):
+            path = folder / "components" / f"{rank}-component{one.index:03d}-{one.centroid_hz:05.0f}Hz.wav"
+            save_audio(path, one.waveform, self.sample_rate_hz)
+        order = self.components.relevance.abs().argsort(descending=True)[:12].tolist()
+        figure = relevance_picture(
+            order,
+            self.components.relevance[order].numpy(),
+            self.components.dictionary[:, order].numpy(),
+            self.components.activations[order].numpy(),
+            self.components.threshold,
+            f"{self.name}: {self.label}",
+            self.sample_rate_hz,
+            len(self.original) / self.sample_rate_hz,
+        )
+        save_picture(figure, folder / "components.png")
 
     def plot(self) -> Figure:
         """Input, mask and masked input side by side, as a matplotlib figure."""
@@ -143,6 +260,23 @@ class Explanation:
         picture = base64.b64encode(buffer.getvalue()).decode()
         parts.append(f'<img src="data:image/png;base64,{picture}" alt="spectra">')
         return "\n".join(parts)
+
+
+@dataclass
+class ComponentSound:
+    """One component of an explanation.
+
+    Attributes:
+        index: In the dictionary.
+        relevance: For the explained class, relative to the most relevant. In (threshold, 1].
+        centroid_hz: Centre of gravity of its spectrum.
+        waveform: What it alone keeps of the recording. Shape (samples,).
+    """
+
+    index: int
+    relevance: float
+    centroid_hz: float
+    waveform: Tensor
 
 
 class Explainer:
@@ -179,6 +313,7 @@ class Explainer:
         target: str | None = None,
         scores: bool = True,
         name: str | None = None,
+        threshold: float | None = None,
     ) -> Explanation:
         """Explains one recording.
 
@@ -187,10 +322,11 @@ class Explainer:
             target: Explain this class instead of the predicted one.
             scores: Compute the scores and those of the controls (ten more runs of the classifier).
             name: Of the recording; by default the file's.
+            threshold: Instead of the interpreter's own: L2I's relevance, or the threshold of PIQ's softplus mask.
 
         Raises:
             AudioError: The file is no usable sound.
-            ConfigurationError: The classifier does not know the target.
+            ConfigurationError: The classifier does not know the target, or the interpreter no threshold.
         """
         if isinstance(audio, Tensor | np.ndarray):
             waveform, name = torch.as_tensor(audio), name or "clip"
@@ -198,7 +334,7 @@ class Explainer:
             waveform, name = load_audio(audio, self.sample_rate_hz), name or Path(audio).stem
         if waveform.ndim != 1 or len(waveform) == 0:
             raise ShapeError(f"expected one mono waveform, got shape {tuple(waveform.shape)}")
-        return self.explain_batch([waveform], target, scores, [name])[0]
+        return self.explain_batch([waveform], target, scores, [name], threshold)[0]
 
     @torch.no_grad()
     def explain_batch(
@@ -207,6 +343,7 @@ class Explainer:
         target: str | None = None,
         scores: bool = True,
         names: Sequence[str] | None = None,
+        threshold: float | None = None,
     ) -> list[Explanation]:
         """Explains several recordings, of any lengths, in one run of the networks.
 
@@ -215,6 +352,7 @@ class Explainer:
             target: Explain this class instead of the predicted ones.
             scores: See `explain`.
             names: Of the recordings.
+            threshold: See `explain`.
         """
         device = next(self.classifier.parameters()).device
         padded = torch.nn.utils.rnn.pad_sequence([w.float() for w in waveforms], batch_first=True).to(device)
@@ -226,7 +364,10 @@ class Explainer:
         if target is not None:
             index = self.classifier.index_of(target)
             prediction = prediction.towards(torch.full_like(prediction.predicted, index))
-        mask = self.interpreter(spectrogram.log_magnitude, prediction, spectrogram.frames)
+        decoded = self.interpreter.decode(spectrogram.log_magnitude, prediction, spectrogram.frames)
+        with self.interpreter.at_threshold(threshold):
+            mask = self.interpreter.mask(decoded, spectrogram.frames)
+            components = self.interpreter.components(decoded, spectrogram.frames)
         evidence = gain * self.classifier.frontend.inverse(spectrogram.masked(mask), ragged)
         remainder = gain * self.classifier.frontend.inverse(spectrogram.masked(1 - mask), ragged)
         table = {}
@@ -235,11 +376,14 @@ class Explainer:
             table = score_against_controls(
                 self.classifier, spectrogram, prediction, {self.method: mask}, generator=generator
             )
+            table[self.method] |= self.interpreter.own_scores(decoded, prediction)
         names = list(names) if names is not None else [f"clip{i}" for i in range(len(waveforms))]
         frames = self.classifier.frontend.frames(lengths)
+        frontend = Frontend(**self.classifier.frontend.config)
         results = []
         for i, (name, samples, count) in enumerate(zip(names, lengths.tolist(), frames.tolist(), strict=True)):
             row = {key: {score: float(v[i]) for score, v in values.items()} for key, values in table.items()}
+            parts = None if components is None else components[i].cpu()
             results.append(
                 Explanation(
                     label=self.labels[int(prediction.explained[i])],
@@ -255,7 +399,9 @@ class Explainer:
                     scores=row.pop(self.method, {}),
                     controls=row,
                     name=name,
-                    notes=self._notes(target, float(gain[i])),
+                    notes=self._notes(target, float(gain[i]), parts),
+                    components=parts,
+                    frontend=frontend,
                 )
             )
         return results
@@ -265,12 +411,14 @@ class Explainer:
         """Name of the interpreter, as tables show it."""
         return method_name(self.interpreter)
 
-    def _notes(self, target: str | None, peak: float) -> list[str]:
+    def _notes(self, target: str | None, peak: float, components: Components | None) -> list[str]:
         notes = []
         if target is not None and not self.interpreter.class_specific:
             notes.append("this interpreter explains the representation: its mask is the same for every target")
         if peak == 0:
             notes.append("the recording is silent")
+        if components is not None and not components.relevant:
+            notes.append(_NO_COMPONENT)
         return notes
 
 

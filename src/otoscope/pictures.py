@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -75,6 +75,81 @@ def confusion_picture(matrix: np.ndarray, labels: Sequence[str], path: str | os.
     accuracy = np.trace(matrix) / max(matrix.sum(), 1)
     axis.set_title(f"accuracy {100 * accuracy:.1f} % of {int(matrix.sum())} clips")
     return save_picture(figure, path)
+
+
+def components_picture(
+    components: np.ndarray, centroids_hz: np.ndarray, sample_rate_hz: int, path: str | os.PathLike[str]
+) -> Path:
+    """Draws the spectra of a dictionary side by side, each relative to its maximum, and saves them.
+
+    Args:
+        components: Not negative. Shape (frequency, components).
+        centroids_hz: Marked in each spectrum. Shape (components,).
+        sample_rate_hz: Sets the frequency axis.
+        path: A PNG file.
+    """
+    from matplotlib.figure import Figure
+
+    count = components.shape[1]
+    figure = Figure(figsize=(max(5.0, 0.09 * count + 2), 5.0), dpi=100, layout="constrained")
+    axis = figure.subplots()
+    relative = components / np.maximum(components.max(0), 1e-12)
+    extent = (-0.5, count - 0.5, 0.0, sample_rate_hz / 2000)
+    image = axis.imshow(
+        relative, origin="lower", aspect="auto", extent=extent, cmap="magma", interpolation="nearest"
+    )
+    axis.plot(range(count), centroids_hz / 1000, ".", color="white", markersize=3, label="centroid")
+    axis.legend(loc="upper left", fontsize=8)
+    axis.set_xlabel("component")
+    axis.set_ylabel("frequency (kHz)")
+    axis.set_title(f"{count} components, the lowest centroid first")
+    figure.colorbar(image, ax=axis, label="log1p magnitude, relative to the component's maximum")
+    return save_picture(figure, path)
+
+
+def relevance_picture(
+    indices: Sequence[int],
+    relevance: np.ndarray,
+    spectra: np.ndarray,
+    activations: np.ndarray,
+    threshold: float,
+    title: str,
+    sample_rate_hz: int,
+    duration_s: float,
+) -> Figure:
+    """Draws the components of an explanation: relevance, spectrum, and activation over time.
+
+    Args:
+        indices: Of the components in their dictionary, in the order to be drawn.
+        relevance: In [-1, 1]. Shape (components,).
+        spectra: Shape (frequency, components).
+        activations: Shape (components, time).
+        threshold: Relevance above which a component counts; marked.
+        title: Of the whole.
+        sample_rate_hz: Sets the frequency axis.
+        duration_s: Sets the time axis.
+    """
+    from matplotlib.figure import Figure
+
+    count = len(indices)
+    figure = Figure(figsize=(12.6, 4.2), dpi=100, layout="constrained")
+    bars, shapes, course = figure.subplots(1, 3, width_ratios=(1, 1, 1.6))
+    colors = ["tab:orange" if value > threshold else "tab:gray" for value in relevance]
+    bars.barh(range(count), relevance, color=colors)
+    bars.axvline(threshold, color="black", linewidth=0.8, linestyle="--")
+    bars.set(xlim=(-1.05, 1.05), ylim=(count - 0.5, -0.5), ylabel="component", title="relevance")
+    bars.set_yticks(range(count), [str(index) for index in indices])
+    style: dict[str, Any] = {"aspect": "auto", "cmap": "magma", "interpolation": "nearest"}
+    relative = spectra / np.maximum(spectra.max(0), 1e-12)
+    shapes.imshow(relative, origin="lower", extent=(-0.5, count - 0.5, 0.0, sample_rate_hz / 2000), **style)
+    shapes.set_xticks(range(count), [str(index) for index in indices], fontsize=8)
+    shapes.set(xlabel="component", ylabel="frequency (kHz)", title="spectrum")
+    image = course.imshow(activations, extent=(0.0, duration_s, count - 0.5, -0.5), **style)
+    course.set_yticks(range(count), [str(index) for index in indices])
+    course.set(xlabel="time (s)", title="activation")
+    figure.colorbar(image, ax=course)
+    figure.suptitle(title)
+    return figure
 
 
 def save_picture(figure: Figure, path: str | os.PathLike[str]) -> Path:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from otoscope.classifiers import Classifier, Prediction, load_classifier
 from otoscope.classifiers.checkpoint import write_classifier
-from otoscope.errors import CheckpointError
+from otoscope.errors import CheckpointError, ConfigurationError
 from otoscope.model_folder import class_path, find_class, load_weights, read_config, write_folder, write_model
 
 Decoded = TypeVar("Decoded")
@@ -76,6 +77,10 @@ class Interpreter(nn.Module, ABC, Generic[Decoded]):
 
     class_specific: bool = True
     """Whether explaining another class gives another mask."""
+    threshold_name: str | None = None
+    """Attribute that can be changed after training, for another mask of the same decoding; see `at_threshold`."""
+    own_score_names: tuple[str, ...] = ()
+    """Names of what `own_scores` returns."""
 
     @property
     @abstractmethod
@@ -109,6 +114,28 @@ class Interpreter(nn.Module, ABC, Generic[Decoded]):
     def output(self, decoded: Decoded) -> Tensor:
         """The network's output before it becomes the mask, where a method has one of its own."""
         return self.mask(decoded)
+
+    @contextlib.contextmanager
+    def at_threshold(self, value: float | None) -> Iterator[None]:
+        """Within it masks are made with another threshold.
+
+        Args:
+            value: None: with its own.
+
+        Raises:
+            ConfigurationError: The method has no threshold to change, or the value is out of its range.
+        """
+        if value is None:
+            yield
+            return
+        if self.threshold_name is None:
+            raise ConfigurationError("threshold: this interpreter has none that can be changed after training")
+        former = getattr(self, self.threshold_name)
+        setattr(self, self.threshold_name, value)
+        try:
+            yield
+        finally:
+            setattr(self, self.threshold_name, former)
 
     def components(self, decoded: Decoded, frames: Tensor | None = None) -> list[Components] | None:
         """What the mask of each clip is made of, where a method knows components; else None."""

@@ -84,6 +84,8 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
         torch.Size([2, 513, 100])
     """
 
+    threshold_name = "relevance_threshold"
+    own_score_names = ("Fid-L2I", "Fid-L2I@3")
     dictionary: Tensor
 
     def __init__(

@@ -79,13 +79,12 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
         mask_threshold: float = 0.35,
     ) -> None:
         super().__init__()
-        if not 0 < mask_threshold < 1:
-            raise ConfigurationError(f"mask_threshold: {mask_threshold} must lie between 0 and 1")
         self._config: dict[str, Any] = {"use_vq": use_vq, "use_mask_output": use_mask_output, "decoder": decoder}
         self._config |= {"codes": codes, "shared_codes": shared_codes, "codebook_init": codebook_init}
-        self._config |= {"mask_threshold": mask_threshold}
         self.use_vq = self.class_specific = use_vq
         self.use_mask_output = use_mask_output
+        # the sigmoid mask has the threshold in its training target; only the other one is cut afterwards
+        self.threshold_name = None if use_mask_output else "mask_threshold"
         self.mask_threshold = mask_threshold
         channels = classifier.representation_channels[-1]
         if use_vq:
@@ -101,9 +100,20 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs lack it
 
     @property
+    def mask_threshold(self) -> float:
+        """Share of a clip's maximum above which a bin counts as present."""
+        return self._mask_threshold
+
+    @mask_threshold.setter
+    def mask_threshold(self, value: float) -> None:
+        if not 0 < value < 1:
+            raise ConfigurationError(f"mask_threshold: {value} must lie between 0 and 1")
+        self._mask_threshold = value
+
+    @property
     def config(self) -> dict[str, Any]:
         """See `Interpreter.config`."""
-        return dict(self._config)
+        return {**self._config, "mask_threshold": self.mask_threshold}
 
     def decode(self, log_magnitude: Tensor, prediction: Prediction, frames: Tensor | None = None) -> PIQDecoded:
         """See `Interpreter.decode`."""

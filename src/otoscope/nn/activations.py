@@ -199,8 +199,8 @@ class LightActivations(ActivationDecoder):
     """A pyramid over time alone, for any representations.
 
     A dictionary's activations have no frequency, so each representation first gives its frequency up (each
-    frame becomes one vector), and what is raised to the spectrogram's frames is a sequence: about 1/500 of
-    the multiply-adds of the published networks.
+    frame becomes one vector), and what is raised to the spectrogram's frames is a sequence: well below 1/100
+    of the multiply-adds of the published networks.
 
     Args:
         shapes: (channels, frequency', time') of each representation of 512 frames, the deepest last.
@@ -214,7 +214,8 @@ class LightActivations(ActivationDecoder):
         self.inputs = nn.ModuleList(nn.Conv1d(channels * rows, width, 1) for channels, rows, _ in shapes)
         self.norm = nn.BatchNorm1d(width)
         steps = max(self.halvings)
-        self.ups = nn.ModuleList(nn.ConvTranspose1d(width, width, 4, stride=2, padding=1) for _ in range(steps))
+        # repeated, then convolved: transposed convolutions leave a grid, and the mask flickers with it
+        self.ups = nn.ModuleList(nn.Conv1d(width, width, 5, padding=2) for _ in range(steps))
         self.norms = nn.ModuleList(nn.BatchNorm1d(width) for _ in range(steps))
         self.last = nn.Conv1d(width, components, 7, padding=3)
         self.apply(initialize_convolutions)
@@ -227,7 +228,7 @@ class LightActivations(ActivationDecoder):
         hidden = F.relu(self.norm(self._entering(top, representations, frames, length, valid)))
         hidden = _zero_padding_columns(hidden, valid, top)
         for halvings, up, norm in zip(range(top - 1, -1, -1), self.ups, self.norms, strict=True):
-            hidden = up(hidden, output_size=[length >> halvings])
+            hidden = up(_doubled(hidden, length >> halvings, None if valid is None else valid >> halvings))
             if halvings in self.halvings:
                 hidden = hidden + self._entering(halvings, representations, frames, length, valid)
             hidden = _zero_padding_columns(F.relu(norm(hidden)), valid, halvings)
@@ -280,6 +281,16 @@ def _resized(sequence: Tensor, length: int, frames: int, valid: Tensor | None, h
         return sequence.gather(2, index[:, None].expand(-1, sequence.shape[1], -1))
 
     return _zero_padding_columns(at(low) * (1 - share) + at(high) * share, valid, halvings)
+
+
+def _doubled(sequence: Tensor, length: int, valid: Tensor | None) -> Tensor:
+    """Repeats each column of (batch, channels, columns), the last one of each clip as often as it takes."""
+    if valid is None:
+        doubled = sequence.repeat_interleave(2, -1)
+        return doubled if length % 2 == 0 else torch.cat([doubled, doubled[..., -1:]], -1)
+    index = (torch.arange(length, device=sequence.device) // 2).minimum(valid[:, None] // 2 - 1)
+    doubled = sequence.gather(2, index[:, None].expand(-1, sequence.shape[1], -1))
+    return doubled * _known(valid_frames(valid, doubled))
 
 
 def _add(hidden: Tensor, skip: Tensor, valid: Tensor | None) -> Tensor:

@@ -1,18 +1,23 @@
-"""Training of classifiers and interpreters, on Lightning."""
+"""Training of classifiers, dictionaries and interpreters, on Lightning."""
 
 from otoscope.training.brain import Interpretation, InterpretationSteps, InterpreterBrain
 from otoscope.training.callbacks import SaveInterpretations
 from otoscope.training.classifier import ClassifierTraining
-from otoscope.training.methods import PIQ
+from otoscope.training.methods import L2I, PIQ
+from otoscope.training.nmf import AmortizedNMFTraining, DictionaryTraining, NMFTraining
 from otoscope.training.run import run_training
 from otoscope.training.task import TrainingTask
 
 __all__ = [
+    "L2I",
     "PIQ",
+    "AmortizedNMFTraining",
     "ClassifierTraining",
+    "DictionaryTraining",
     "Interpretation",
     "InterpretationSteps",
     "InterpreterBrain",
+    "NMFTraining",
     "SaveInterpretations",
     "TrainingTask",
     "run_training",

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from otoscope.audio import Frontend
 from otoscope.classifiers import Classifier, Prediction, load_classifier
 from otoscope.data import ArrayCache, Batch
 from otoscope.data.cache import default_cache_folder
@@ -22,7 +23,7 @@ from otoscope.explain import Explainer, method_name
 from otoscope.interpreters import Interpreter, save_interpreter
 from otoscope.metrics import SCORES, MeanScores
 from otoscope.scoring import CONTROLS, score_against_controls
-from otoscope.training.task import OptimizerName, Schedule, TrainingTask
+from otoscope.training.task import Schedule, TrainingTask
 
 Stage = Literal["train", "valid", "test"]
 _DECISION_SCORES = [name for name in SCORES if name not in ("IoU", "AUROC", "SI-SDRi")]
@@ -71,13 +72,8 @@ class InterpreterBrain(TrainingTask):
         cache_representations: Compute what the classifier says of a clip once and keep it on disk. Takes
             about 1 MB a clip for the published classifier; of use from the second epoch on.
         cache_folder: Where representations are kept; by default the user's cache folder.
-        learning_rate: Of the optimiser.
-        weight_decay: Of the optimiser.
-        optimizer: ``adam`` or ``adamw``.
         schedule: Of the learning rate.
-        plateau_patience: Epochs without improvement before halving.
-        plateau_from_epoch: No halving before.
-        seed: Of everything random while training.
+        **training: See `TrainingTask`.
     """
 
     def __init__(
@@ -86,35 +82,33 @@ class InterpreterBrain(TrainingTask):
         interpreter: Callable[[Classifier], Interpreter[Any]],
         cache_representations: bool = False,
         cache_folder: str | os.PathLike[str] | None = None,
-        learning_rate: float = 2e-4,
-        weight_decay: float = 2e-6,
-        optimizer: OptimizerName = "adam",
         schedule: Schedule = "plateau",
-        plateau_patience: int = 3,
-        plateau_from_epoch: int = 100,
-        seed: int = 1234,
+        **training: Any,
     ) -> None:
-        super().__init__(
-            learning_rate, weight_decay, optimizer, schedule, plateau_patience, plateau_from_epoch, seed
-        )
+        super().__init__(schedule=schedule, **training)
         if not isinstance(classifier, Classifier):
             classifier = load_classifier(classifier)
         self._frozen = [classifier.freeze()]  # in a list: neither a submodule nor in the state_dict
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.manual_seed(self.seed)
             self.interpreter = interpreter(classifier)
         self.labels = classifier.labels
         self._representations: _RepresentationCache | None = None
         if cache_representations:
             folder = Path(cache_folder) if cache_folder else default_cache_folder()
             self._representations = _RepresentationCache(classifier, folder / "representations")
-        self._valid_scores = MeanScores(_DECISION_SCORES)
+        self._valid_scores = MeanScores([*_DECISION_SCORES, *self.interpreter.own_score_names])
         self._test_scores: dict[str, MeanScores] = {}
 
     @property
     def classifier(self) -> Classifier:
         """The frozen classifier; no part of the ``state_dict``."""
         return self._frozen[0]
+
+    @property
+    def frontend(self) -> Frontend:
+        """See `TrainingTask.frontend`."""
+        return self.classifier.frontend
 
     @property
     def explainer(self) -> Explainer:
@@ -175,7 +169,8 @@ class InterpreterBrain(TrainingTask):
         forward = self.compute_forward(batch, "valid")
         self.compute_objectives(forward, batch, "valid")
         mask = self.interpreter.mask(forward.decoded, forward.frames)
-        self._valid_scores.update(self._score_decision(forward, mask))
+        own = self.interpreter.own_scores(forward.decoded, forward.prediction)
+        self._valid_scores.update(self._score_decision(forward, mask) | own)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the mean scores of the epoch."""
@@ -206,8 +201,10 @@ class InterpreterBrain(TrainingTask):
             batch.lengths,
             generator=torch.Generator().manual_seed(self.seed + index),
         )
+        scores[method_name(self.interpreter)] |= self.interpreter.own_scores(decoded, prediction)
         for name, values in scores.items():
             names = _DECISION_SCORES + (_TRUTH_SCORES if batch.event is not None else [])
+            names += [one for one in self.interpreter.own_score_names if one in values]
             board = self._test_scores.setdefault(name, MeanScores(names).to(self.device))
             board.update(values)
 

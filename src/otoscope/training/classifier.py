@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
-from otoscope.audio import peak_normalize
+from otoscope.audio import Frontend, peak_normalize
 from otoscope.classifiers import Classifier, save_classifier
 from otoscope.data import Batch
 from otoscope.errors import ConfigurationError, TrainingError
@@ -73,6 +73,11 @@ class ClassifierTraining(TrainingTask):
         self.mixup_probability = mixup_probability
         self.label_smoothing = label_smoothing
         self.classifier: Classifier
+
+    @property
+    def frontend(self) -> Frontend:
+        """See `TrainingTask.frontend`."""
+        return self.classifier.frontend
 
     def adapt_to(self, labels: Sequence[str]) -> None:
         """Makes the classifier for the labels of the data set."""

@@ -160,4 +160,6 @@ def _print_results(results: dict[str, Any], folder: Path, as_json: bool) -> None
         for label, value in results["accuracy_per_class"].items():
             print(f"  {label:<24}" + ("-" if value is None else f"{100 * value:6.1f} %"))
         print(f"test accuracy {100 * results['accuracy']:.1f} % of {results['clips']} clips")
+    for name, value in results.get("nmf", {}).items():
+        print(f"{name.replace('_', ' '):<24}{value:.5g}")
     print(f"results in {folder} (model, test.json, checkpoints)")

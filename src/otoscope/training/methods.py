@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from typing import Any
 
 from otoscope.classifiers import Classifier
-from otoscope.interpreters import PIQInterpreter
-from otoscope.nn import CodebookInit, DecoderName
+from otoscope.interpreters import L2IInterpreter, PIQInterpreter
+from otoscope.nn import ActivationDecoderName, CodebookInit, DecoderName, NMFDictionary
 from otoscope.training.brain import InterpreterBrain
-from otoscope.training.task import OptimizerName, Schedule
 
 
 class PIQ(InterpreterBrain):
@@ -26,15 +26,7 @@ class PIQ(InterpreterBrain):
         shared_codes: Codes of it that every class may use.
         codebook_init: ``data``: codes start as vectors of the first training batch; ``uniform``: as published.
         mask_threshold: Share of a clip's maximum above which a bin counts as present.
-        cache_representations: Compute what the classifier says of a clip once and keep it on disk.
-        cache_folder: Where representations are kept; by default the user's cache folder.
-        learning_rate: Of the optimiser.
-        weight_decay: Of the optimiser.
-        optimizer: ``adam`` or ``adamw``.
-        schedule: Of the learning rate.
-        plateau_patience: Epochs without improvement before halving the rate.
-        plateau_from_epoch: No halving before.
-        seed: Of everything random while training.
+        **training: See `InterpreterBrain`.
     """
 
     # the codebook's terms grow with the representation, whatever becomes of the masks
@@ -50,15 +42,7 @@ class PIQ(InterpreterBrain):
         shared_codes: int = 0,
         codebook_init: CodebookInit = "data",
         mask_threshold: float = 0.35,
-        cache_representations: bool = False,
-        cache_folder: str | os.PathLike[str] | None = None,
-        learning_rate: float = 2e-4,
-        weight_decay: float = 2e-6,
-        optimizer: OptimizerName = "adam",
-        schedule: Schedule = "plateau",
-        plateau_patience: int = 3,
-        plateau_from_epoch: int = 100,
-        seed: int = 1234,
+        **training: Any,
     ) -> None:
         interpreter = partial(
             PIQInterpreter,
@@ -70,16 +54,45 @@ class PIQ(InterpreterBrain):
             codebook_init=codebook_init,
             mask_threshold=mask_threshold,
         )
-        super().__init__(
-            classifier,
-            interpreter,
-            cache_representations,
-            cache_folder,
-            learning_rate,
-            weight_decay,
-            optimizer,
-            schedule,
-            plateau_patience,
-            plateau_from_epoch,
-            seed,
+        super().__init__(classifier, interpreter, **training)
+
+
+class L2I(InterpreterBrain):
+    """Trains L2I, listen to interpret (arXiv 2202.11479).
+
+    Args:
+        classifier: A classifier's model folder, or the classifier itself.
+        dictionary: An NMF dictionary's model folder, or the dictionary itself, of the classifier's front-end.
+        decoder: ``light``, or ``published`` for published weights.
+        relevance_threshold: Components whose relevance is above it make the mask; nothing is trained with it.
+        pooling_frames: None: attention over clips of any length; a number: the published pooling, for clips of so
+            many frames.
+        alpha: Weight of the reconstruction.
+        beta: Weight of the l1 norm of the activations.
+        temperature: Divides the classifier's logits before they are imitated.
+        **training: See `InterpreterBrain`.
+    """
+
+    def __init__(
+        self,
+        classifier: str | os.PathLike[str] | Classifier,
+        dictionary: str | os.PathLike[str] | NMFDictionary,
+        decoder: ActivationDecoderName = "light",
+        relevance_threshold: float = 0.2,
+        pooling_frames: int | None = None,
+        alpha: float = 10.0,
+        beta: float = 0.8,
+        temperature: float = 1.0,
+        **training: Any,
+    ) -> None:
+        interpreter = partial(
+            L2IInterpreter,
+            dictionary=dictionary,
+            decoder=decoder,
+            relevance_threshold=relevance_threshold,
+            pooling_frames=pooling_frames,
+            alpha=alpha,
+            beta=beta,
+            temperature=temperature,
         )
+        super().__init__(classifier, interpreter, **training)

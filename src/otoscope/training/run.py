@@ -62,6 +62,11 @@ def run_training(
     data.prepare_data()
     data.setup("fit")
     task.adapt_to(data.labels)
+    if task.frontend.sample_rate_hz != data.sample_rate_hz:
+        raise ConfigurationError(
+            f"data.sample_rate_hz: the clips come at {data.sample_rate_hz} Hz, the model's front-end takes "
+            f"{task.frontend.sample_rate_hz} Hz; set both to the same rate"
+        )
     keeper = ModelCheckpoint(
         checkpoints,
         filename="best",

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR
 
+from otoscope.audio import Frontend
 from otoscope.errors import TrainingError
 from otoscope.training.plateau import HalveOnPlateau
 
@@ -57,6 +58,11 @@ class TrainingTask(lightning.LightningModule):
         self.plateau_patience = plateau_patience
         self.plateau_from_epoch = plateau_from_epoch
         self.seed = seed
+
+    @property
+    @abstractmethod
+    def frontend(self) -> Frontend:
+        """Makes the spectrograms; the data must have its sample rate."""
 
     @abstractmethod
     def adapt_to(self, labels: Sequence[str]) -> None:

@@ -1,0 +1,90 @@
+"""The published methods as trainings: what each passes on, and L2I from data to table."""
+
+import json
+
+import pytest
+import torch
+
+from otoscope.audio import Frontend
+from otoscope.data import Synthetic
+from otoscope.errors import ConfigurationError
+from otoscope.explain import load
+from otoscope.interpreters import L2IInterpreter
+from otoscope.nn import NMFDictionary
+from otoscope.training import L2I, PIQ, SaveInterpretations, run_training
+
+
+@pytest.fixture
+def dictionary():
+    return NMFDictionary(torch.rand(513, 9), Frontend())
+
+
+def test_options_reach_the_interpreter(classifier, dictionary):
+    options = {"relevance_threshold": 0.4, "alpha": 3.0, "beta": 0.1, "temperature": 0.5, "decoder": "published"}
+    config = L2I(classifier, dictionary, **options, pooling_frames=40).interpreter.config
+    assert config == {**options, "components": 9, "pooling_frames": 40}
+    options = {"use_vq": False, "use_mask_output": False, "decoder": "published", "mask_threshold": 0.2}
+    assert options.items() <= PIQ(classifier, **options).interpreter.config.items()
+
+
+def test_options_reach_the_training(classifier, dictionary):
+    task = L2I(classifier, dictionary, learning_rate=0.5, weight_decay=0.25, plateau_patience=7, seed=3)
+    assert (task.learning_rate, task.weight_decay, task.plateau_patience, task.seed) == (0.5, 0.25, 7, 3)
+    assert task.schedule == "plateau"
+    with pytest.raises(TypeError, match="learning_rat"):
+        L2I(classifier, dictionary, learning_rat=0.5)
+
+
+def test_the_dictionary_is_not_trained(classifier, dictionary):
+    task = L2I(classifier, dictionary, schedule="constant")
+    trained = {id(p) for group in task.configure_optimizers().param_groups for p in group["params"]}
+    assert id(task.interpreter.dictionary) not in trained
+    assert len(trained) == len(list(task.interpreter.parameters()))
+
+
+def test_l2i_from_data_to_table(classifier, dictionary, trainer_options, tmp_path):
+    data = Synthetic(clips_per_class=4, classes=classifier.labels, duration_s=0.5, batch_size=6)
+    dictionary.save(tmp_path / "dictionary")
+    task = L2I(classifier, tmp_path / "dictionary", learning_rate=3e-3, schedule="constant")
+    saver = SaveInterpretations(tmp_path / "run" / "interpretations", clips=1)
+    options = {**trainer_options, "max_epochs": 3}
+    results = run_training(task, data, tmp_path / "run", options, interpretations=saver)
+    table = results["scores"]
+    assert list(table) == ["L2I", "all-pass", "random", "loudest", "ideal"]
+    own = {"Fid-L2I", "Fid-L2I@3"}
+    assert own <= table["L2I"].keys()
+    assert all(own.isdisjoint(row) for name, row in table.items() if name != "L2I")
+    assert table["L2I"]["Fid-L2I@3"] == 1  # there are three classes
+    assert table["L2I"]["Fid-L2I"] == pytest.approx(_fidelity(task, data))
+    [folder] = (tmp_path / "run" / "interpretations" / "test").iterdir()
+    assert (folder / "components.png").is_file()
+    assert "components" in json.loads((folder / "explanation.json").read_text())
+    losses = [row.split(",") for row in (tmp_path / "run" / "metrics.csv").read_text().splitlines()]
+    column = losses[0].index("train_loss")
+    losses = [float(row[column]) for row in losses[1:] if row[column]]
+    assert losses[-1] < losses[0]
+    again = run_training(task, data, tmp_path / "run", trainer_options, test_only=True)
+    assert again["scores"] == table
+    explainer = load(tmp_path / "run" / "model")
+    assert isinstance(explainer.interpreter, L2IInterpreter)
+    assert torch.equal(explainer.interpreter.dictionary, dictionary.components)
+
+
+@torch.no_grad()
+def _fidelity(task, data):
+    """Share of the test clips for which the interpreter's own class is the classifier's, one by one."""
+    task.eval()
+    hits = []
+    for clip in data.test_set:
+        log_magnitude = task.classifier.frontend.log_magnitude(clip.waveform[None])
+        prediction = task.classifier(log_magnitude)
+        logits = task.interpreter.decode(log_magnitude, prediction).logits
+        hits.append(float(logits.argmax() == prediction.logits.argmax()))
+    return sum(hits) / len(hits)
+
+
+def test_a_dictionary_of_another_front_end_is_refused(classifier, tmp_path):
+    dictionary = NMFDictionary(torch.rand(513, 4), Frontend(sample_rate_hz=44_100))
+    dictionary.save(tmp_path / "dictionary")
+    with pytest.raises(ConfigurationError, match=r"dictionary in .*44100 Hz.*classifier \(16000 Hz"):
+        L2I(classifier, tmp_path / "dictionary")

@@ -1,6 +1,6 @@
 """Times the interpretation of one clip of 5 s, waveform to the sound of the evidence: the reference and ours.
 
-Ours returns more: the sound of the remainder too, and all 431 frames where the reference returns 417.
+Ours returns more: the sound of the remainder too, and masks of all frames.
 """
 
 from __future__ import annotations
@@ -17,27 +17,24 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 from benchmarks import measure
-from benchmarks.reference import ReferencePIQ
 from torch import Tensor
 
-from otoscope.classifiers import Conv2dClassifier
+from otoscope.classifiers import Classifier
 from otoscope.explain import Explainer
-from otoscope.interpreters import PIQInterpreter
-from otoscope.nn import DecoderName
+from otoscope.interpreters import Interpreter
 
-OURS: dict[str, DecoderName] = {"ours-published": "published", "ours-light": "light"}
+OURS: dict[str, measure.DecoderName] = {"ours-published": "published", "ours-light": "light"}
 SIDES = (measure.REFERENCE, *OURS)
 NOTES = [
     "the allocator's setting holds for the whole process, so for both sides",
     "ours makes the sound of evidence and of remainder, the reference that of the evidence alone",
-    "the reference's masks and sounds have 417 of the 431 frames; ours have all",
     "ours-light has another decoder, with other weights; everything else has the same weights on all sides",
     "FLOPs are those really done in matrix products and convolutions; Fourier transforms are not counted",
 ]
 
 
 @dataclass
-class Options(measure.Options):
+class Options(measure.MethodOptions):
     """Times the interpretation of one clip of 5 s, the reference's and ours in turns."""
 
     repeats: int = 5
@@ -73,7 +70,7 @@ def measure_all(options: Options, memory: dict[str, Any], folder: Path) -> dict[
     return {
         "benchmark": "interpret",
         "conditions": measure.conditions(options, **facts),
-        "notes": NOTES,
+        "notes": NOTES + measure.METHOD_NOTES[options.method],
         "phases": {"interpret": measure.summarize(samples, flops, memory, 1, peak)},
     }
 
@@ -87,9 +84,10 @@ def build_all(options: Options, waveforms: Tensor) -> tuple[dict[str, Callable[[
     """All sides with the same weights, and by how much their masks differ nevertheless."""
     classifier = measure.make_classifier(options)
     measure.settle_classifier(classifier, waveforms)
-    theirs = make_reference(options)
-    source, *others = (make_interpreter(name, classifier, options) for name in OURS)
-    measure.settle_interpreter(source, classifier, waveforms)
+    theirs = measure.make_reference(options)
+    source, *others = (measure.make_interpreter(options, decoder, classifier) for decoder in OURS.values())
+    for interpreter in (source, *others):
+        measure.settle_interpreter(interpreter, classifier, waveforms)
     measure.share_weights(source, others, theirs, classifier)
     difference = measure.disagreement(theirs, classifier, source, waveforms)
     sides = [theirs.interpret, *(evidence_of(classifier, interpreter) for interpreter in (source, *others))]
@@ -99,23 +97,12 @@ def build_all(options: Options, waveforms: Tensor) -> tuple[dict[str, Callable[[
 def build_one(options: Options) -> Callable[[Tensor], Tensor]:
     """The side that ``--only`` names, with weights of its own."""
     if options.only is None or options.only == measure.REFERENCE:
-        return make_reference(options).interpret
+        return measure.make_reference(options).interpret
     classifier = measure.make_classifier(options)
-    return evidence_of(classifier, make_interpreter(options.only, classifier, options))
+    return evidence_of(classifier, measure.make_interpreter(options, OURS[options.only], classifier))
 
 
-def make_reference(options: Options) -> ReferencePIQ:
-    """The reference with random weights."""
-    return ReferencePIQ(options.classes, options.width, use_vq=options.use_vq)
-
-
-def make_interpreter(name: str, classifier: Conv2dClassifier, options: Options) -> PIQInterpreter:
-    """One of ours with random weights."""
-    torch.manual_seed(1)
-    return PIQInterpreter(classifier, use_vq=options.use_vq, decoder=OURS[name])
-
-
-def evidence_of(classifier: Conv2dClassifier, interpreter: PIQInterpreter) -> Callable[[Tensor], Tensor]:
+def evidence_of(classifier: Classifier, interpreter: Interpreter[Any]) -> Callable[[Tensor], Tensor]:
     """From a waveform to the sound of its evidence."""
     explainer = Explainer(classifier, interpreter)
     return lambda waveform: explainer.explain(waveform, scores=False).evidence

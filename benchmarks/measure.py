@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import math
 import os
 import platform
 import resource
@@ -21,21 +22,45 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import jsonargparse
 import torch
-from benchmarks.reference import ReferencePIQ, quantus, speechbrain_modules
+from benchmarks.reference import (
+    FRAMES,
+    TEMPERATURES,
+    Reference,
+    ReferenceL2I,
+    ReferencePIQ,
+    quantus,
+    speechbrain_modules,
+)
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from otoscope.classifiers import Conv2dClassifier
+from otoscope.audio import Frontend
+from otoscope.classifiers import Classifier, Cnn14Classifier, Conv2dClassifier
 from otoscope.data import ESC50, Clip
 from otoscope.errors import DataError, OtoscopeError
-from otoscope.interpreters import PIQInterpreter
+from otoscope.interpreters import Interpreter, L2IInterpreter, PIQInterpreter
 from otoscope.memory import keep_freed_memory
+from otoscope.nn import NMFDictionary
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = "reference"
 """Name of the side that the others are compared with."""
 _SAMPLES = 80_000  # 5 s, as every clip of ESC-50
 _MATRICES = (2048, 3072, 4096)
+_PUBLISHED_WIDTHS = {"conv2d": 256, "cnn14": 64}
+MethodName = Literal["piq", "l2i"]
+ClassifierName = Literal["conv2d", "cnn14"]
+DecoderName = Literal["light", "published"]
+
+METHOD_NOTES = {
+    "piq": ["the reference's masks have 417 of the 431 frames; ours have all"],
+    "l2i": [
+        "on conv2d the reference's masks have 417 of the 431 frames, the others are zeros; ours have all",
+        "ours-light pools by attention over time, where the reference has a learnt weight a frame",
+        "the dictionary has random spectra; it is fixed on all sides",
+    ],
+}
+"""What else the numbers of a method depend on."""
 
 
 @dataclass
@@ -43,30 +68,50 @@ class Options:
     """What every benchmark can be told.
 
     Args:
-        width: Channels of classifier and interpreter.
-        classes: Classes of the classifier.
         clips: Real clips to read; the repeats go through them.
         repeats: Timed runs of each side, in turns.
         threads: Threads of PyTorch.
         data_folder: ESC-50, or a part of it in its layout; by default the environment variable
             OTOSCOPE_ESC10, else ../shared/esc10.
-        use_vq: Quantise before decoding.
         allocator: ``keep``: freed memory stays in the process (`otoscope.memory`), for both sides;
             ``default``: as the C library likes.
         only: Measure nothing but the peak memory of this side, in this process, and print it.
         out: JSON file to write, beside the standard output.
     """
 
-    width: int = 256
-    classes: int = 50
     clips: int = 6
     repeats: int = 3
     threads: int = 2
     data_folder: Path = Path(os.environ.get("OTOSCOPE_ESC10") or ROOT.parent / "shared" / "esc10")
-    use_vq: bool = True
     allocator: Literal["keep", "default"] = "default"
     only: str | None = None
     out: Path | None = None
+
+
+@dataclass
+class MethodOptions(Options):
+    """What the benchmarks of a method can be told besides.
+
+    Args:
+        method: Way of interpreting.
+        classifier: What is interpreted: PIQ takes conv2d, L2I either.
+        width: Channels of classifier and interpreter (conv2d); for cnn14 channels of its first block, 1/32 of
+            the last one's and of the published interpreter's. 0: as published, 256 or 64.
+        classes: Classes of the classifier.
+        components: Of L2I's dictionary.
+        use_vq: Quantise before decoding (PIQ).
+    """
+
+    method: MethodName = "piq"
+    classifier: ClassifierName = "conv2d"
+    width: int = 0
+    classes: int = 50
+    components: int = 100
+    use_vq: bool = True
+
+    def __post_init__(self) -> None:
+        """Puts the published width where none is said, so that reports show it."""
+        self.width = self.width or _PUBLISHED_WIDTHS[self.classifier]
 
 
 AnyOptions = TypeVar("AnyOptions", bound=Options)
@@ -95,8 +140,8 @@ def main(kind: type[AnyOptions], sides: Sequence[str], run: Callable[[AnyOptions
         return _fail(f"--only {options.only}: choose one of {', '.join(sides)}")
     with contextlib.suppress(ValueError):  # a count of zero is refused below, with the others
         torch.set_num_threads(options.threads)
-    if min(options.width, options.classes, options.clips, options.repeats, options.threads) < 1:
-        return _fail("width, classes, clips, repeats and threads must be positive")
+    if (problem := _problem(options)) is not None:
+        return _fail(problem)
     if options.allocator == "keep" and not keep_freed_memory():
         return _fail("--allocator keep needs the GNU C library; use --allocator default")
     try:
@@ -139,35 +184,77 @@ def real_clips(options: Options, cache_folder: Path, count: int | None = None) -
     return [replace(clip, waveform=_five_seconds(clip.waveform)) for clip in clips]
 
 
-def make_classifier(options: Options) -> Conv2dClassifier:
-    """A frozen classifier with fixed random weights; its scale of 1 is that of the reference's head."""
+def make_classifier(options: MethodOptions) -> Classifier:
+    """A frozen classifier with fixed random weights; a cosine head's scale of 1 is that of the reference's."""
     torch.manual_seed(0)
     labels = [f"class {index}" for index in range(options.classes)]
+    if options.classifier == "cnn14":
+        return Cnn14Classifier(labels, width=options.width).freeze()
     return Conv2dClassifier(labels, width=options.width, scale=1).freeze()
 
 
+def make_reference(options: MethodOptions) -> Reference[Any]:
+    """The reference with random weights."""
+    torch.manual_seed(1)
+    if options.method == "l2i":
+        return ReferenceL2I(options.classifier, options.classes, options.width, options.components)
+    return ReferencePIQ(options.classes, options.width, use_vq=options.use_vq)
+
+
+def method_settings(options: MethodOptions, decoder: DecoderName) -> dict[str, Any]:
+    """Settings of our side, for its interpreter or its training.
+
+    With the published decoder L2I's are the published ones; with the light one it pools by attention, the
+    default. The dictionary has fixed random spectra.
+    """
+    if options.method == "piq":
+        return {"decoder": decoder, "use_vq": options.use_vq}
+    frontend = Frontend()
+    spectra = 0.1 * torch.rand(frontend.bins, options.components, generator=torch.Generator().manual_seed(0))
+    return {
+        "decoder": decoder,
+        "dictionary": NMFDictionary(spectra, frontend),
+        "pooling_frames": FRAMES[options.classifier] if decoder == "published" else None,
+        "temperature": TEMPERATURES[options.classifier],
+    }
+
+
+def make_interpreter(options: MethodOptions, decoder: DecoderName, classifier: Classifier) -> Interpreter[Any]:
+    """One of ours with random weights."""
+    torch.manual_seed(1)
+    kind = L2IInterpreter if options.method == "l2i" else PIQInterpreter
+    return kind(classifier, **method_settings(options, decoder))
+
+
 @torch.no_grad()
-def settle_classifier(classifier: Conv2dClassifier, waveforms: Tensor) -> None:
+def settle_classifier(classifier: Classifier, waveforms: Tensor) -> None:
     """Gives random weights the statistics of real clips, without which all clips look the same to them."""
-    with _taking_statistics(classifier):
+    with _taking_statistics(classifier, nn.BatchNorm2d):  # of the few embeddings there is no statistic
         classifier(classifier.frontend.log_magnitude(waveforms))
 
 
 @torch.no_grad()
-def settle_interpreter(interpreter: PIQInterpreter, classifier: Conv2dClassifier, waveforms: Tensor) -> None:
-    """The same for an interpreter, whose codes become vectors of the clips."""
+def settle_interpreter(interpreter: Interpreter[Any], classifier: Classifier, waveforms: Tensor) -> None:
+    """The same for an interpreter: PIQ's codes become vectors of the clips, L2I's model as loud as they are."""
+    if isinstance(interpreter, L2IInterpreter):
+        _amplify(interpreter)
     log_magnitude = classifier.frontend.log_magnitude(waveforms)
     prediction = classifier(log_magnitude)
     interpreter.train()
-    with _taking_statistics(interpreter):
-        interpreter.decode(log_magnitude, prediction)
+    with _taking_statistics(interpreter, nn.BatchNorm1d, nn.BatchNorm2d):
+        decoded = interpreter.decode(log_magnitude, prediction)
     interpreter.eval()
+    if isinstance(interpreter, L2IInterpreter):
+        loudness = (interpreter.dictionary @ decoded.activations).mean()
+        *_, weight, bias = interpreter.decoder.parameters()  # of the last layer, before the last ReLU
+        for parameter in (weight, bias):
+            parameter.mul_(log_magnitude.mean() / loudness)
 
 
 def share_weights(
-    source: PIQInterpreter, others: Sequence[PIQInterpreter], published: ReferencePIQ, classifier: Conv2dClassifier
+    source: Interpreter[Any], others: Sequence[Interpreter[Any]], published: Reference[Any], classifier: Classifier
 ) -> None:
-    """Gives all sides the same weights; a light decoder, which has no counterpart, keeps its own."""
+    """Gives all sides the same weights; what has no counterpart (a light decoder) keeps its own."""
     published.load(classifier, source)
     for other in others:
         own = {name: value.shape for name, value in other.state_dict().items()}
@@ -177,11 +264,10 @@ def share_weights(
 
 @torch.no_grad()
 def disagreement(
-    published: ReferencePIQ, classifier: Conv2dClassifier, interpreter: PIQInterpreter, waveforms: Tensor
+    published: Reference[Any], classifier: Classifier, interpreter: Interpreter[Any], waveforms: Tensor
 ) -> float:
     """Largest difference of the two sides' masks, which shows that both compute the same."""
-    published.network.eval()
-    theirs = published.forward(waveforms).output.transpose(1, 2)
+    theirs = published.masks(waveforms)
     log_magnitude = classifier.frontend.log_magnitude(waveforms)
     ours = interpreter.eval()(log_magnitude, classifier(log_magnitude))
     return float((ours[..., : theirs.shape[-1]] - theirs).abs().max())
@@ -328,6 +414,17 @@ def conditions(options: Options, **more: object) -> dict[str, Any]:
     }
 
 
+def _problem(options: Options) -> str | None:
+    """What is wrong with options, in words."""
+    counts = ["clips", "repeats", "threads"]
+    if isinstance(options, MethodOptions):
+        if options.method == "piq" and options.classifier != "conv2d":
+            return f"--classifier {options.classifier}: PIQ was published for conv2d alone; add --method l2i"
+        counts += ["width", "classes", "components"]
+    wrong = [name for name in counts if getattr(options, name) < 1]
+    return f"{', '.join(wrong)}: must be positive" if wrong else None
+
+
 def _require_reference() -> None:
     try:
         speechbrain_modules()
@@ -343,10 +440,21 @@ def _five_seconds(waveform: Tensor) -> Tensor:
     return nn.functional.pad(waveform, (0, max(0, _SAMPLES - len(waveform))))[:_SAMPLES]
 
 
+def _amplify(network: nn.Module) -> None:
+    """Gives transposed convolutions weights that keep the size of what they get.
+
+    With PyTorch's own, biases are all that is left of the input after the nine layers of CNN14's network.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d):
+            terms = layer.in_channels * math.prod(layer.kernel_size) / math.prod(layer.stride)  # of an output
+            nn.init.normal_(layer.weight, std=math.sqrt(2 / terms))
+
+
 @contextlib.contextmanager
-def _taking_statistics(network: nn.Module) -> Iterator[None]:
-    """Batch norms take over the statistics of what they see, whole."""
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+def _taking_statistics(network: nn.Module, *kinds: type[nn.BatchNorm1d | nn.BatchNorm2d]) -> Iterator[None]:
+    """Batch norms of some kinds take over the statistics of what they see, whole."""
+    norms = [module for module in network.modules() if isinstance(module, kinds)]
     before = [(norm.training, norm.momentum) for norm in norms]
     for norm in norms:
         norm.train()

@@ -1,4 +1,4 @@
-"""Times one step of training, and one of evaluation, of PIQ: the reference and ours, in turns, on real clips.
+"""Times one step of training, and one of evaluation: the reference and ours, in turns, on real clips.
 
 A training step: spectrogram, frozen classifier, interpreter, loss, backward, clipped Adam step. An evaluation
 step: the same forward pass and loss, and all scores without controls (the reference knows none).
@@ -21,17 +21,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 from benchmarks import measure
-from benchmarks.reference import ReferencePIQ
 
-from otoscope.classifiers import Conv2dClassifier
+from otoscope.classifiers import Classifier
 from otoscope.data import Batch, collate
 from otoscope.errors import OtoscopeError
-from otoscope.interpreters import PIQInterpreter
-from otoscope.nn import DecoderName
-from otoscope.training import PIQ
+from otoscope.interpreters import Interpreter
+from otoscope.training import L2I, PIQ
 
 Phase = Literal["train", "evaluate", "both"]
-OURS: dict[str, tuple[DecoderName, bool]] = {
+OURS: dict[str, tuple[measure.DecoderName, bool]] = {
     "ours-published": ("published", False),
     "ours-light": ("light", False),
     "ours-light-cached": ("light", True),
@@ -41,18 +39,27 @@ OURS: dict[str, tuple[DecoderName, bool]] = {
 SIDES = (measure.REFERENCE, *OURS)
 NOTES = [
     "the allocator's setting holds for the whole process, so for both sides",
-    "the reference's masks have 417 of the 431 frames; ours have all",
     "ours-light has another decoder, with other weights; everything else has the same weights on all sides",
     "gradients are clipped on both sides, as in the reference; our recipes do not clip",
     "cached: the first pass, which fills the cache, is not in the time; evaluation still runs the classifier "
     "on evidence and remainder",
     "FLOPs are those really done in matrix products and convolutions, needless ones included",
 ]
+METHOD_NOTES = {
+    "piq": measure.METHOD_NOTES["piq"],
+    "l2i": [
+        *measure.METHOD_NOTES["l2i"],
+        "training: the reference interprets every clip anew, one by one, and classifies evidence and remainder, "
+        "for scores that it logs; ours scores when it evaluates",
+        "training: the reference's loss averages the fidelity over the classes and covers the frames that its "
+        "network makes; ours sums it and covers all frames",
+    ],
+}
 
 
 @dataclass
-class Options(measure.Options):
-    """Times a step of training and one of evaluation of PIQ, the reference's and ours in turns.
+class Options(measure.MethodOptions):
+    """Times a step of training and one of evaluation of a method, the reference's and ours in turns.
 
     Args:
         batch: Clips in a batch.
@@ -88,38 +95,45 @@ class Theirs(Side):
     """The reference."""
 
     def __init__(self, options: Options) -> None:
-        torch.manual_seed(1)
-        self.piq = ReferencePIQ(options.classes, options.width, use_vq=options.use_vq)
+        self.recipe = measure.make_reference(options)
 
     def prepare(self, batches: Sequence[Batch]) -> None:
         """Nothing."""
 
     def train(self, batch: Batch) -> None:
         """See `Side.train`."""
-        self.piq.training_step(batch.waveform, batch.target)
+        self.recipe.training_step(batch.waveform, batch.target)
 
     def evaluate(self, batch: Batch) -> None:
         """See `Side.evaluate`."""
-        self.piq.evaluation_step(batch.waveform, batch.target)
+        self.recipe.evaluation_step(batch.waveform, batch.target)
 
 
-class UnloggedPIQ(PIQ):
-    """The brain without a trainer to log to."""
+class Unlogged:
+    """What makes a brain work without a trainer to log to."""
 
     def log_dict(self, *args: Any, **kwargs: Any) -> None:
         """Forgets."""
 
 
+class UnloggedPIQ(Unlogged, PIQ):
+    """PIQ without a trainer."""
+
+
+class UnloggedL2I(Unlogged, L2I):
+    """L2I without a trainer."""
+
+
 class Ours(Side):
     """Otoscope's brain, driven as a Lightning trainer drives it."""
 
-    def __init__(self, name: str, classifier: Conv2dClassifier, options: Options, folder: Path) -> None:
+    def __init__(self, name: str, classifier: Classifier, options: Options, folder: Path) -> None:
         torch.manual_seed(1)
         decoder, self.cached = OURS[name]
-        self.brain = UnloggedPIQ(
+        kind = UnloggedL2I if options.method == "l2i" else UnloggedPIQ
+        self.brain = kind(
             classifier,
-            use_vq=options.use_vq,
-            decoder=decoder,
+            **measure.method_settings(options, decoder),
             cache_representations=self.cached,
             cache_folder=folder,
             schedule="constant",
@@ -127,11 +141,9 @@ class Ours(Side):
         self.optimizer: torch.optim.Optimizer = self.brain.configure_optimizers()
 
     @property
-    def interpreter(self) -> PIQInterpreter:
+    def interpreter(self) -> Interpreter[Any]:
         """The network that is trained."""
-        interpreter = self.brain.interpreter
-        assert isinstance(interpreter, PIQInterpreter)
-        return interpreter
+        return self.brain.interpreter
 
     @torch.no_grad()
     def prepare(self, batches: Sequence[Batch]) -> None:
@@ -188,7 +200,7 @@ def measure_all(options: Options, memory: dict[str, dict[str, Any]], folder: Pat
     return {
         "benchmark": "train_step",
         "conditions": measure.conditions(options, **facts),
-        "notes": NOTES,
+        "notes": NOTES + METHOD_NOTES[options.method],
         "phases": {phase: measure.summarize(*found[phase], memory[phase], options.batch, peak) for phase in memory},
     }
 
@@ -213,9 +225,10 @@ def build_all(options: Options, batch: Batch, folder: Path) -> tuple[dict[str, S
     theirs = Theirs(options)
     ours = {name: Ours(name, classifier, options, folder) for name in OURS}
     source, *others = (side.interpreter for side in ours.values())
-    measure.settle_interpreter(source, classifier, batch.waveform)
-    measure.share_weights(source, others, theirs.piq, classifier)
-    difference = measure.disagreement(theirs.piq, classifier, source, batch.waveform)
+    for interpreter in (source, *others):
+        measure.settle_interpreter(interpreter, classifier, batch.waveform)
+    measure.share_weights(source, others, theirs.recipe, classifier)
+    difference = measure.disagreement(theirs.recipe, classifier, source, batch.waveform)
     return {measure.REFERENCE: theirs, **ours}, difference
 
 

@@ -1,8 +1,11 @@
 """What every test shares: a fixed seed, and clips of different lengths."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from torch import Tensor, nn
 
@@ -39,3 +42,24 @@ def experienced() -> Callable[[nn.Module], nn.Module]:
         return module
 
     return age
+
+
+@pytest.fixture(scope="session")
+def esc50(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data in the layout of ESC-50: five folds, three classes told apart by pitch, clips of half a second."""
+    root = tmp_path_factory.mktemp("data") / "ESC-50-master"
+    (root / "audio").mkdir(parents=True)
+    (root / "meta").mkdir()
+    rows = ["filename,fold,target,category,esc10,src_file,take"]
+    rng = np.random.default_rng(0)
+    time = np.arange(8000) / 16_000
+    for fold in range(1, 6):
+        for target, label in enumerate(("dog", "rain", "helicopter")):
+            for take in "AB":
+                name = f"{fold}-{fold}{target}-{take}-{target}.wav"
+                pitch = (300, 1500, 5000)[target] * rng.uniform(0.9, 1.1)
+                wave = 0.5 * np.sin(2 * np.pi * pitch * time) + 0.05 * rng.standard_normal(8000)
+                soundfile.write(root / "audio" / name, wave, 16_000)
+                rows.append(f"{name},{fold},{target},{label},True,1,{take}")
+    (root / "meta" / "esc50.csv").write_text("\n".join(rows) + "\n")
+    return root

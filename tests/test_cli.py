@@ -7,16 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 
 from otoscope import cli
 from otoscope.errors import OtoscopeError
 
 REPOSITORY = Path(__file__).parents[1]
 RECIPES = REPOSITORY / "recipes" / "ESC50"
-LABELS = ["dog", "rain", "helicopter"]
+LABELS = ["dog", "rain", "helicopter"]  # those of the fixture esc50
 TINY_CLASSIFIER = [
     "--model.classifier.width=6",
     "--model.classifier.head_width=8",
@@ -31,24 +29,6 @@ TINY_PIQ = ["--model.codes=12", "--data.batch_size=5", "--data.download=false", 
 @pytest.fixture(autouse=True)
 def _cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("OTOSCOPE_CACHE", str(tmp_path_factory.getbasetemp() / "cli-cache"))
-
-
-def write_data(root):
-    rows = ["filename,fold,target,category,esc10,src_file,take"]
-    rng = np.random.default_rng(0)
-    (root / "audio").mkdir(parents=True)
-    (root / "meta").mkdir()
-    time = np.arange(8000) / 16_000
-    for fold in range(1, 6):
-        for target, label in enumerate(LABELS):
-            for take in "AB":
-                name = f"{fold}-{fold}{target}-{take}-{target}.wav"
-                pitch = (300, 1500, 5000)[target] * rng.uniform(0.9, 1.1)
-                wave = 0.5 * np.sin(2 * np.pi * pitch * time) + 0.05 * rng.standard_normal(8000)
-                soundfile.write(root / "audio" / name, wave, 16_000)
-                rows.append(f"{name},{fold},{target},{label},True,1,{take}")
-    (root / "meta" / "esc50.csv").write_text("\n".join(rows) + "\n")
-    return root
 
 
 def run_here(capsys, *arguments):
@@ -70,11 +50,6 @@ def assert_one_line(result, *words):
     for word in words:
         assert word in error
     return output
-
-
-@pytest.fixture(scope="module")
-def esc50(tmp_path_factory):
-    return write_data(tmp_path_factory.mktemp("data") / "ESC-50-master")
 
 
 @pytest.fixture(scope="module")
@@ -279,6 +254,7 @@ def test_mistakes_while_explaining_are_told_in_one_line(model, trained, esc50, c
     assert_one_line(run_here(capsys, "explain", tmp_path / "no.wav", *common), "no.wav: no such file")
     assert_one_line(run_here(capsys, "explain", clip, *common, "--method", "lmac"), "--method lmac", "holds PIQ")
     assert_one_line(run_here(capsys, "explain", clip, *common, "--device", "abacus"), "abacus")
+    assert_one_line(run_here(capsys, "explain", clip, *common, "--threshold", "0.5"), "threshold: this interpreter")
     classifier = trained[0] / "classification" / "results" / "conv2d" / "1234" / "model"
     assert_one_line(run_here(capsys, "explain", clip, "--model", classifier), "without an interpreter")
 

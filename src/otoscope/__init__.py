@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from otoscope.audio import Frontend, Spectrogram, load_audio, save_audio
     from otoscope.classifiers import (
         Classifier,
+        Cnn14Classifier,
         Conv2dClassifier,
         Prediction,
         load_classifier,
@@ -23,26 +24,53 @@ if TYPE_CHECKING:
     )
     from otoscope.errors import OtoscopeError
     from otoscope.explain import Explainer, Explanation, load
-    from otoscope.interpreters import Interpreter, PIQInterpreter, load_interpreter, save_interpreter
+    from otoscope.interpreters import (
+        Components,
+        Interpreter,
+        L2IInterpreter,
+        PIQInterpreter,
+        load_interpreter,
+        save_interpreter,
+    )
+    from otoscope.nn import NMFDictionary, load_dictionary
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "audio": ("Frontend", "Spectrogram", "load_audio", "save_audio"),
-    "classifiers": ("Classifier", "Conv2dClassifier", "Prediction", "load_classifier", "save_classifier"),
+    "classifiers": (
+        "Classifier",
+        "Cnn14Classifier",
+        "Conv2dClassifier",
+        "Prediction",
+        "load_classifier",
+        "save_classifier",
+    ),
     "errors": ("OtoscopeError",),
     "explain": ("Explainer", "Explanation", "load"),
-    "interpreters": ("Interpreter", "PIQInterpreter", "load_interpreter", "save_interpreter"),
+    "interpreters": (
+        "Components",
+        "Interpreter",
+        "L2IInterpreter",
+        "PIQInterpreter",
+        "load_interpreter",
+        "save_interpreter",
+    ),
+    "nn": ("NMFDictionary", "load_dictionary"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Classifier",
+    "Cnn14Classifier",
+    "Components",
     "Conv2dClassifier",
     "Explainer",
     "Explanation",
     "Frontend",
     "Interpreter",
+    "L2IInterpreter",
+    "NMFDictionary",
     "OtoscopeError",
     "PIQInterpreter",
     "Prediction",
@@ -50,6 +78,7 @@ __all__ = [
     "load",
     "load_audio",
     "load_classifier",
+    "load_dictionary",
     "load_interpreter",
     "save_audio",
     "save_classifier",

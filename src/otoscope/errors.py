@@ -9,6 +9,10 @@ class OtoscopeError(Exception):
     """Base class: something that the user can mend."""
 
 
+class ActivationMapError(OtoscopeError):
+    """A method needs the classifier's own activation map, and it has none."""
+
+
 class AudioError(OtoscopeError):
     """A sound file cannot be read, or holds no usable sound."""
 

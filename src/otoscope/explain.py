@@ -21,7 +21,7 @@ from otoscope.audio import Frontend, load_audio, peak_normalize, save_audio
 from otoscope.classifiers import Classifier
 from otoscope.errors import ConfigurationError, OtoscopeError, ShapeError
 from otoscope.interpreters import Components, Interpreter, load_interpreter
-from otoscope.pictures import relevance_picture, save_picture, spectra_picture
+from otoscope.pictures import maps_picture, relevance_picture, save_picture, spectra_picture
 from otoscope.scoring import score_against_controls
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ class Explanation:
         notes: What a reader should know about this explanation.
         components: What the mask is made of, for methods that know components (L2I); else None.
         frontend: The classifier's, on the CPU; makes the sounds of components.
+        maps: The classifier's own activation maps, for methods that go by them (AMT). Shape (frequency', time')
+            each.
     """
 
     label: str
@@ -70,6 +72,7 @@ class Explanation:
     notes: list[str] = field(default_factory=list)
     components: Components | None = None
     frontend: Frontend | None = None
+    maps: dict[str, Tensor] = field(default_factory=dict)
 
     def summary(self) -> str:
         """One line for a terminal.
@@ -191,7 +194,8 @@ class Explanation:
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Writes ``original.wav interpretation.wav remainder.wav spectra.png explanation.json``.
 
-        With components also ``components.png`` and, in ``components/``, the sounds of the five most relevant.
+        With components also ``components.png`` and, in ``components/``, the sounds of the five most relevant; with
+        maps also ``maps.png``.
 
         Raises:
             OtoscopeError: The folder cannot be written.
@@ -203,6 +207,11 @@ class Explanation:
         try:
             save_picture(self.plot(), folder / "spectra.png")
             self._save_components(folder)
+            if self.maps:
+                title = f"{self.name}: {self.label}, {self.method}"
+                panels = {name: one.numpy() for name, one in self.maps.items()}
+                duration_s = len(self.original) / self.sample_rate_hz
+                save_picture(maps_picture(panels, title, self.sample_rate_hz, duration_s), folder / "maps.png")
             write_json(folder / "explanation.json", self.to_dict())
         except OSError as error:
             raise OtoscopeError(
@@ -380,6 +389,7 @@ class Explainer:
         names = list(names) if names is not None else [f"clip{i}" for i in range(len(waveforms))]
         frames = self.classifier.frontend.frames(lengths)
         frontend = Frontend(**self.classifier.frontend.config)
+        maps = self.interpreter.maps(prediction)
         results = []
         for i, (name, samples, count) in enumerate(zip(names, lengths.tolist(), frames.tolist(), strict=True)):
             row = {key: {score: float(v[i]) for score, v in values.items()} for key, values in table.items()}
@@ -402,6 +412,7 @@ class Explainer:
                     notes=self._notes(target, float(gain[i]), parts),
                     components=parts,
                     frontend=frontend,
+                    maps={key: values[i].cpu() for key, values in maps.items()},
                 )
             )
         return results

@@ -52,7 +52,7 @@ def complaint(message: str, arguments: Sequence[str] = ()) -> str:
         name, text = wrong[-1]
         return f"{name}: {' '.join(text.split())}"
     text = re.split(r" - Expected a <class 'NoneType'>", " ".join(message.split()))[0]
-    value = re.search(r"Given value: (?!NestedArg)(\S+)", message)
+    value = re.search(r"Given value: (?!NestedArg|Namespace)(\S+)", message)
     text += f", got {value.group(1)}" if value and value.group(1) not in text else ""
     text = re.sub(r"Does not validate against any of the Union subtypes Subtypes: \[.*?\] Errors: - ", "", text)
     text = re.split(r"Problem with given class_path '[^']+': ", text)[-1]

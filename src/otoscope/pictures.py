@@ -50,6 +50,34 @@ def spectra_picture(panels: Mapping[str, np.ndarray], title: str, sample_rate_hz
     return figure
 
 
+def maps_picture(maps: Mapping[str, np.ndarray], title: str, sample_rate_hz: int, duration_s: float) -> Figure:
+    """Draws activation maps in rows of four, each over its own range.
+
+    Args:
+        maps: Each (frequency', time'), by title.
+        title: Of the whole.
+        sample_rate_hz: Sets the frequency axis.
+        duration_s: Sets the time axis.
+    """
+    from matplotlib.figure import Figure
+
+    columns = min(4, len(maps))
+    rows = -(-len(maps) // columns)
+    figure = Figure(figsize=(3.6 * columns, 2.8 * rows + 0.4), dpi=100, layout="constrained")
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    extent = (0.0, duration_s, 0.0, sample_rate_hz / 2000)
+    for axis in axes[len(maps) :]:
+        axis.set_axis_off()
+    for axis, (name, values) in zip(axes, maps.items(), strict=False):
+        image = axis.imshow(values, origin="lower", aspect="auto", extent=extent, cmap="viridis")
+        axis.set_title(name, fontsize=10)
+        figure.colorbar(image, ax=axis)
+    axes[0].set_ylabel("frequency (kHz)")
+    axes[0].set_xlabel("time (s)")
+    figure.suptitle(title)
+    return figure
+
+
 def confusion_picture(matrix: np.ndarray, labels: Sequence[str], path: str | os.PathLike[str]) -> Path:
     """Draws a confusion matrix, rows true and columns predicted, and saves it.
 

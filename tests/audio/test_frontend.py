@@ -172,6 +172,37 @@ def test_config_makes_the_same_frontend(options):
     assert frontend.state_dict() == {}
 
 
+@pytest.mark.parametrize("options", [{}, SMALL])
+def test_the_same_parameters_make_the_same_spectrograms(options):
+    assert Frontend(**options).same_as(Frontend(**options))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"sample_rate_hz": 44_100, "n_fft": 2048}, {"n_fft": 512}, {"window_ms": 30.0}, {"hop_ms": 10.0}],
+    ids=str,
+)
+def test_other_parameters_make_other_spectrograms(other):
+    one, other = Frontend(), Frontend(**other)
+    assert not one.same_as(other)
+    assert not other.same_as(one)
+    assert one.describe() != other.describe()
+
+
+def test_times_that_round_to_the_same_samples_are_the_same():
+    """A dictionary that was made with 23.22 ms fits a classifier of 23.2199 ms."""
+    one, other = Frontend(), Frontend(window_ms=23.22, hop_ms=11.61)
+    waveform = torch.randn(1, 2_000)
+    assert one.config != other.config
+    assert one.same_as(other)
+    assert one.describe() == other.describe()
+    assert torch.equal(one.log_magnitude(waveform), other.log_magnitude(waveform))
+
+
+def test_a_frontend_describes_itself_in_samples():
+    assert Frontend(**SMALL).describe() == "8000 Hz, n_fft 64, window 48 samples, hop 20 samples"
+
+
 @pytest.mark.parametrize("shape", [(100,), (1, 1, 100), (2, 0)])
 def test_other_shapes_are_refused(shape):
     with pytest.raises(ShapeError, match=r"\(batch, samples\)"):

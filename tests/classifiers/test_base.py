@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from otoscope.classifiers import Conv2dClassifier, Prediction
+from otoscope.classifiers import Cnn14Classifier, Conv2dClassifier, Prediction
 from otoscope.errors import ConfigurationError
 
 
@@ -49,3 +49,46 @@ def test_probabilities_alone_are_those_of_the_prediction():
     expected = classifier(log_magnitude, frames).probabilities
     assert torch.equal(classifier.probabilities(log_magnitude, frames), expected)
     assert not torch.equal(classifier.probabilities(log_magnitude), expected)
+
+
+KINDS = {
+    "conv2d": lambda: Conv2dClassifier(["dog", "rain"], width=2, head_width=3),
+    "cnn14": lambda: Cnn14Classifier(["dog", "rain"], width=2),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("frames", [1, 100, 512])
+def test_representation_shapes_are_those_of_a_run(kind, frames):
+    classifier = KINDS[kind]()
+    shapes = classifier.representation_shapes(frames)
+    prediction = classifier.freeze()(torch.rand(2, 513, frames))
+    assert shapes == [tuple(values.shape[1:]) for values in prediction.representations]
+    assert tuple(shape[0] for shape in shapes) == classifier.representation_channels
+    assert len(classifier.representation_names) == len(shapes)
+
+
+def test_shapes_are_of_512_frames_unless_asked():
+    assert Conv2dClassifier(["dog", "rain"], width=2).representation_shapes() == [(2, 32, 32)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("training", [True, False])
+def test_asking_for_shapes_changes_nothing(experienced, kind, training):
+    classifier = experienced(KINDS[kind]()).train(training)
+    before = {name: value.clone() for name, value in classifier.state_dict().items()}
+    classifier.representation_shapes()
+    after = classifier.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert any("num_batches_tracked" in name for name in before)
+    assert {module.training for module in classifier.modules()} == {training}
+    assert all(value.requires_grad and value.grad is None for value in classifier.parameters())
+
+
+def test_asking_for_shapes_leaves_frozen_parts_frozen():
+    classifier = Conv2dClassifier(["dog", "rain"], width=2).train()
+    classifier.blocks.eval()
+    classifier.representation_shapes()
+    assert classifier.training
+    assert classifier.head.training
+    assert not any(module.training for module in classifier.blocks.modules())

@@ -10,15 +10,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-REFERENCE = Path(__file__).parents[2] / "benchmarks" / "reference.py"
+REFERENCE = Path(__file__).parents[2] / "benchmarks" / "reference"
 
 
 @pytest.fixture(scope="session")
 def reference() -> ModuleType:
-    """``benchmarks/reference.py``, with SpeechBrain imported; skips where that is not installed."""
+    """The package ``benchmarks/reference``, with SpeechBrain imported; skips where that is not installed."""
     if importlib.util.find_spec("speechbrain") is None:
         pytest.skip("speechbrain is not installed: pip install otoscope[parity]")
-    spec = importlib.util.spec_from_file_location("benchmarks_reference", REFERENCE)
+    spec = importlib.util.spec_from_file_location(
+        "benchmarks_reference", REFERENCE / "__init__.py", submodule_search_locations=[str(REFERENCE)]
+    )
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
@@ -39,11 +41,17 @@ def generator() -> torch.Generator:
 
 @pytest.fixture
 def scramble(generator) -> Callable[[nn.Module], nn.Module]:
-    """Gives a network weights that hide no mistake: no zero bias, no trivial norm, codes far apart."""
+    """Gives a network weights that hide no mistake: no zero bias, no trivial norm, codes far apart, no layer after
+    which biases are all that is left of the input.
+    """
 
     @torch.no_grad()
     def scrambled(module: nn.Module) -> nn.Module:
         for part in module.modules():
+            if isinstance(part, nn.ConvTranspose2d):
+                size, stride = part.kernel_size, part.stride
+                terms = part.in_channels * size[0] * size[1] / (stride[0] * stride[1])  # in each output
+                part.weight.normal_(0, (2 / terms) ** 0.5, generator=generator)
             if isinstance(part, nn.modules.batchnorm._BatchNorm):
                 part.running_mean.normal_(0, 0.3, generator=generator)
                 part.running_var.uniform_(0.5, 1.5, generator=generator)

@@ -1,8 +1,11 @@
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
-from otoscope.nn import ClassQuantizer, PublishedDecoder, class_of_codes
+from otoscope.audio import Frontend
+from otoscope.nn import AmortizedNMF, ClassQuantizer, FixedLengthPooling, class_of_codes
+from otoscope.nn.activations import PublishedActivations, PyramidActivations
 
 
 @pytest.mark.parametrize("shared", [0, 1, 5])
@@ -74,13 +77,65 @@ def test_gradients_of_the_quantizer(theirs, scramble, generator):
 
 
 @torch.no_grad()
-def test_published_decoder(theirs, scramble, generator, agree):
-    ours = scramble(PublishedDecoder(256)).eval()
-    decoder = theirs.VectorQuantizedPSI(dim=256, K=64).decoder.eval()
-    decoder.load_state_dict({name.removeprefix("layers."): value for name, value in ours.state_dict().items()})
+def test_published_decoders_of_conv2d(reference, theirs, scramble, generator, agree):
+    """PIQ's decoder, and the network of L2I, which goes on from it: one run of each side, at full size."""
+    ours = scramble(PublishedActivations(256, 513, 100)).eval()
+    network = theirs.PsiOptimized(dim=256, K=100, use_adapter=False, adapter_reduce_dim=False).eval()
+    names = reference.ACTIVATION_NAMES["conv2d"]
+    state = {f"decoder.{name}": value for name, value in ours.state_dict().items()}
+    network.load_state_dict(reference.renamed(state, names))
+    assert theirs.VectorQuantizedPSI(dim=8, K=64).decoder[12].weight.shape == (8, 1, 12, 12)  # the same layers
+    before = {}
+    ours.decoder.register_forward_hook(lambda *call: before.update(ours=call[-1]))
+    network.decoder[12].register_forward_hook(lambda *call: before.update(theirs=call[-1].clone()))
     hidden = torch.randn(1, 256, 32, 26, generator=generator)
-    mine, published = ours(hidden, 513, 431), decoder(hidden.transpose(-1, -2)).squeeze(1).transpose(-1, -2)
-    assert mine.shape == (1, 513, 431)
-    assert published.shape == (1, 513, 417)
+    mine, (published, _) = ours([hidden], 431), network(hidden.transpose(-1, -2))
+    published = published.squeeze(1).transpose(-1, -2)
+    assert published.shape == (1, 100, 417)
     agree(mine[..., :417], published)
     assert torch.equal(mine[..., 417:], mine[..., 416:417].expand(-1, -1, 14))
+    assert before["ours"].shape == (1, 513, 431)
+    agree(before["ours"][..., :417], before["theirs"].squeeze(1).transpose(-1, -2))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("frames", [431, 111])
+def test_published_decoder_of_cnn14(reference, theirs, scramble, generator, agree, frames):
+    channels = 1024 if frames == 431 else 64
+    ours = scramble(PyramidActivations(channels, 100)).eval()
+    with torch.device("meta"):
+        network = theirs.Cnn14Psi(dim=channels, K=100).eval()
+    state = {f"decoder.{name}": value for name, value in ours.state_dict().items()}
+    network.load_state_dict(reference.renamed(state, reference.ACTIVATION_NAMES["cnn14"]), assign=True)
+    sizes = {8: (10, frames // 8), 4: (5, frames // 16), 2: (2, frames // 32), 1: (2, frames // 32)}
+    hidden = [torch.rand(2, channels // share, *size, generator=generator) for share, size in sizes.items()]
+    published = network([values.transpose(-1, -2) for values in reversed(hidden)])
+    assert published.shape == (2, 100, frames)
+    agree(ours(hidden, frames), published)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("frames", [417, 431])
+def test_pooling_and_head_of_l2i(reference, theirs, generator, agree, frames):
+    ours = nn.ModuleDict({"pooling": FixedLengthPooling(frames), "head": nn.Linear(100, 50, bias=False)})
+    theta = theirs.Theta(n_comp=100, T=frames, num_classes=50)
+    theta.load_state_dict(reference.renamed(ours.state_dict(), reference.THETA_NAMES))
+    activations = 30 * torch.rand(4, 100, 431, generator=generator)
+    pooled = ours["pooling"](activations)
+    agree(pooled, theta.hard_att(activations[..., :frames]).squeeze(2))
+    agree(ours["head"](pooled).softmax(-1), theta(activations[..., :frames]))
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+@torch.no_grad()
+def test_amortized_nmf(reference, theirs, scramble, waveforms, agree):
+    ours = scramble(AmortizedNMF())
+    ours.dictionary -= 0.02  # so that some entries are negative
+    encoder, dictionary = theirs.NMFEncoder(513, 100), theirs.NMFDecoder(n_comp=100, n_freq=513, device="cpu")
+    encoder.load_state_dict(reference.renamed(ours.state_dict(), reference.AMORTIZED_NAMES))
+    dictionary.load_state_dict(reference.renamed(ours.state_dict(), reference.DICTIONARY_NAMES))
+    log_magnitude = Frontend().log_magnitude(waveforms)
+    activations = ours(log_magnitude)
+    agree(activations, encoder(log_magnitude))
+    agree(ours.components, dictionary.return_W())
+    agree(ours.reconstruct(activations), dictionary(activations))

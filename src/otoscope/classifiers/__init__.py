@@ -4,14 +4,18 @@ from otoscope.classifiers.base import Classifier, Prediction
 from otoscope.classifiers.checkpoint import load_classifier, save_classifier
 from otoscope.classifiers.cnn14 import Cnn14Classifier
 from otoscope.classifiers.conv2d import Conv2dClassifier
+from otoscope.classifiers.focalnet import FocalNetClassifier
 from otoscope.classifiers.heads import CosineHead
+from otoscope.classifiers.vit import ViTClassifier
 
 __all__ = [
     "Classifier",
     "Cnn14Classifier",
     "Conv2dClassifier",
     "CosineHead",
+    "FocalNetClassifier",
     "Prediction",
+    "ViTClassifier",
     "load_classifier",
     "save_classifier",
 ]

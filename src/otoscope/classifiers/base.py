@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from otoscope.audio import Frontend
-from otoscope.errors import ConfigurationError
+from otoscope.errors import ActivationMapError, ConfigurationError
 
 
 @dataclass
@@ -23,11 +23,14 @@ class Prediction:
         representations: Inner maps for interpreters, the deepest last. Shape each (batch, channels,
             frequency', time').
         target: Class to explain instead of the predicted one. Shape (batch,), int64.
+        activation_maps: What the network itself attends to, by name, where it has such maps; the one used unless
+            another is named comes last. Shape each (batch, frequency', time').
     """
 
     logits: Tensor
     representations: tuple[Tensor, ...]
     target: Tensor | None = None
+    activation_maps: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def probabilities(self) -> Tensor:
@@ -43,6 +46,29 @@ class Prediction:
     def explained(self) -> Tensor:
         """The class that an interpretation is about: the target where given, else the predicted one."""
         return self.predicted if self.target is None else self.target
+
+    def activation_map(self, name: str | None = None) -> Tensor:
+        """The network's own map of where it looked.
+
+        Args:
+            name: Stage or layer; by default the one that the method was published with.
+
+        Returns:
+            Not negative. Shape (batch, frequency', time').
+
+        Raises:
+            ActivationMapError: The classifier has no such map.
+        """
+        if not self.activation_maps:
+            raise ActivationMapError(
+                "this classifier has no activation map; use FocalNet or ViT, or another method of explanation"
+            )
+        name = name or list(self.activation_maps)[-1]
+        if name not in self.activation_maps:
+            raise ActivationMapError(
+                f"activation map: this classifier has no {name!r}; it has {', '.join(self.activation_maps)}"
+            )
+        return self.activation_maps[name]
 
     def towards(self, target: Tensor) -> Prediction:
         """The same prediction, to be explained for another class."""
@@ -97,22 +123,42 @@ class Classifier(nn.Module, ABC):
                 clip gets the logits that it would get alone.
         """
 
+    def layers(self) -> list[nn.Module]:
+        """Parts from the input to the head, by which a training can set rates; by default the whole."""
+        return [self]
+
     @torch.no_grad()
     def representation_shapes(self, frames: int = 512) -> list[tuple[int, ...]]:
         """Shape of each representation of so many frames of silence, (channels, frequency', time').
 
         What an interpreter builds itself by; costs one run of the network.
         """
-        training = self.training
         silence = torch.zeros(1, self.frontend.bins, frames, device=next(self.parameters()).device)
-        prediction: Prediction = self.eval()(silence)
-        self.train(training)
+        modes = {module: module.training for module in self.modules()}
+        try:
+            prediction: Prediction = self.eval()(silence)
+        finally:
+            for module, training in modes.items():
+                module.training = training
         return [tuple(value.shape[1:]) for value in prediction.representations]
 
     def probabilities(self, log_magnitude: Tensor, frames: Tensor | None = None) -> Tensor:
         """Class probabilities alone, shape (batch, classes)."""
         prediction: Prediction = self(log_magnitude, frames)
         return prediction.probabilities
+
+    def activation_map(
+        self, log_magnitude: Tensor, frames: Tensor | None = None, name: str | None = None
+    ) -> Tensor:
+        """The network's own map of where it looked; see `Prediction.activation_map`.
+
+        Args:
+            log_magnitude: Shape (batch, frequency, time).
+            frames: Frames that belong to each clip, where clips were padded. Shape (batch,).
+            name: Stage or layer.
+        """
+        prediction: Prediction = self(log_magnitude, frames)
+        return prediction.activation_map(name)
 
     def freeze(self) -> Self:
         """Evaluation mode, no gradient to the weights: how interpreters use a classifier."""

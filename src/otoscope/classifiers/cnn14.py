@@ -93,7 +93,11 @@ class Cnn14Classifier(Classifier):
         missing = _REACH - log_magnitude.shape[-1]
         if missing > 0:
             log_magnitude = F.pad(log_magnitude, (0, missing))
-        frames = None if frames is None else frames.to(log_magnitude.device).clamp(min=_REACH)
+        if frames is not None:
+            # a clip shorter than the reach is followed by silence, whatever lies there
+            keep = valid_frames(frames, log_magnitude)
+            log_magnitude = log_magnitude if keep is None else log_magnitude * keep
+            frames = frames.to(log_magnitude.device).clamp(min=_REACH)
         # published with time before frequency
         mel = self.mel(log_magnitude.expm1()).log1p().transpose(1, 2)
         hidden = self.norm(mel[:, None].transpose(1, 3)).transpose(1, 3)

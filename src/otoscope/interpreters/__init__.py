@@ -1,10 +1,13 @@
 """Interpreters, one paper or one idea per file."""
 
+from otoscope.interpreters.amt import AMTDecoded, AMTInterpreter
 from otoscope.interpreters.base import Components, Interpreter, load_interpreter, masked_mean, save_interpreter
 from otoscope.interpreters.l2i import L2IDecoded, L2IInterpreter
 from otoscope.interpreters.piq import PIQDecoded, PIQInterpreter
 
 __all__ = [
+    "AMTDecoded",
+    "AMTInterpreter",
     "Components",
     "Interpreter",
     "L2IDecoded",

@@ -141,6 +141,10 @@ class Interpreter(nn.Module, ABC, Generic[Decoded]):
         """What the mask of each clip is made of, where a method knows components; else None."""
         return None
 
+    def maps(self, prediction: Prediction) -> dict[str, Tensor]:
+        """The classifier's own maps that a method goes by, to be shown. Shape (batch, frequency', time') each."""
+        return {}
+
     def own_scores(self, decoded: Decoded, prediction: Prediction) -> dict[str, Tensor]:
         """Scores by name that only this method has, beside those of `otoscope.metrics`. Shape (batch,) each."""
         return {}
@@ -182,6 +186,11 @@ def load_interpreter(folder: str | os.PathLike[str]) -> tuple[Interpreter[Any], 
     """
     folder = Path(folder)
     config = read_config(folder)
+    if config.get("kind") == "dictionary":
+        raise CheckpointError(
+            f"{folder}: holds an NMF dictionary, not an interpreter; train L2I with it, for instance "
+            f"`otoscope train recipes/ESC50/interpret/hparams/l2i_cnn14.yaml --model.dictionary {folder}`"
+        )
     if config.get("kind") != "interpreter":
         raise CheckpointError(
             f"{folder}: holds a classifier without an interpreter; train one on it, for instance "

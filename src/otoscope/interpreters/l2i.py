@@ -187,6 +187,8 @@ def _components_for(
 ) -> Tensor:
     """The dictionary's components, if it was made with the classifier's front-end."""
     bins = classifier.frontend.bins
+    if components is not None and components < 1:
+        raise ConfigurationError(f"components: {components} must be positive")
     if dictionary is None:
         return torch.zeros(bins, 100 if components is None else components)
     name = "the dictionary" if isinstance(dictionary, NMFDictionary) else f"the dictionary in {dictionary}"

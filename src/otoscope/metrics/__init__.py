@@ -12,7 +12,7 @@ from otoscope.metrics.faithfulness import (
     faithfulness,
     input_fidelity,
 )
-from otoscope.metrics.localisation import intersection_over_union, mask_auroc, si_sdr_improvement
+from otoscope.metrics.localisation import intersection_over_union, mask_auroc, si_sdr, si_sdr_improvement
 from otoscope.metrics.modules import (
     AverageDrop,
     AverageGain,
@@ -62,6 +62,7 @@ __all__ = [
     "mean_mask",
     "random_of_equal_area",
     "score_mask",
+    "si_sdr",
     "si_sdr_improvement",
     "sparseness",
 ]

@@ -87,6 +87,34 @@ def mask_auroc(mask: Tensor, ideal: Tensor, frames: Tensor | None = None) -> Ten
     return (won / pairs).masked_fill(undefined, torch.nan).to(result_dtype(mask))
 
 
+def si_sdr(estimate: Tensor, reference: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Scale-invariant signal-to-distortion ratio of a sound towards another, held within [-30, 60] dB.
+
+    Args:
+        estimate: What is measured. Shape (batch, samples).
+        reference: What it should be. Shape (batch, samples).
+        lengths: Valid samples of each clip; None: all. Shape (batch,).
+
+    Returns:
+        In dB; -30 for a silent estimate, NaN (undefined) where the reference is silent. Shape (batch,).
+
+    Raises:
+        ShapeError: The shapes do not fit together.
+
+    Reference:
+        Le Roux et al. 2019, SDR - half-baked or well done? Departures: the limits, and silence.
+
+    Example:
+        >>> si_sdr(torch.tensor([[3.0, 0.3]]), torch.tensor([[1.0, 0.0]]))
+        tensor([20.])
+    """
+    require_same_shape(estimate=estimate, reference=reference)
+    if estimate.ndim != 2:
+        raise ShapeError(f"expected waveforms (batch, samples), got shape {tuple(estimate.shape)}")
+    result = _si_sdr_db(_unit_norm(estimate, lengths), _unit_norm(reference, lengths))
+    return result.to(result_dtype(estimate))
+
+
 def si_sdr_improvement(evidence: Tensor, mixture: Tensor, event: Tensor, lengths: Tensor | None = None) -> Tensor:
     r"""How much nearer the evidence is to the sound of the event than the mixture is.
 

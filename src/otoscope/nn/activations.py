@@ -24,6 +24,7 @@ ActivationDecoderName = Literal["light", "published"]
 _PROBED_FRAMES = 512
 _RESIZED_HALVINGS = 4  # representations that are no power of two coarser than the spectrogram come in at 1/16
 _MOST_HALVINGS = 6
+_CNN14_REACH = 32
 
 
 def make_activation_decoder(
@@ -40,6 +41,8 @@ def make_activation_decoder(
     Raises:
         ConfigurationError: The name is unknown, or no network was published for such representations.
     """
+    if not shapes:
+        raise ConfigurationError("decoder: this classifier gives no representation to decode")
     channels = [shape[0] for shape in shapes]
     if name == "light":
         return LightActivations(shapes, components)
@@ -161,6 +164,7 @@ class Pyramid(nn.Module):
 
     def _raise(self, layer: int, hidden: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
         up = self.layers[layer]
+        hidden = hidden if valid is None else _zero_padding_rows(hidden, valid)
         hidden = F.relu(up(hidden), inplace=True)
         if valid is None:
             return hidden, None
@@ -188,9 +192,11 @@ class PyramidActivations(ActivationDecoder):
         """See `ActivationDecoder.decode`."""
         columns = None
         if valid is not None:
-            columns = [_known(valid_columns(h.shape[-1], frames, valid)) for h in representations]
+            # CNN14 takes a clip shorter than its reach with silence after it
+            longest, whole = max(frames, _CNN14_REACH), valid.clamp(min=_CNN14_REACH)
+            columns = [_known(valid_columns(h.shape[-1], longest, whole)) for h in representations]
         hidden, rows = self.pyramid(representations, columns)
-        decoded = F.relu(self.last(hidden), inplace=True).mean(-1)
+        decoded = self.last.rectified_mean(hidden)
         rows = None if rows is None else raised_rows(self.last, rows)
         return _hold(decoded, frames, rows)
 
@@ -259,7 +265,7 @@ def raised_rows(layer: nn.ConvTranspose2d, rows: Tensor) -> Tensor:
 def _halvings(columns: int) -> int:
     """How often the frames were halved on the way to a representation of 512 of them."""
     exact = _PROBED_FRAMES // max(columns, 1)
-    power = exact.bit_length() - 1
+    power = max(exact.bit_length() - 1, 0)
     whole = columns << power == _PROBED_FRAMES and power <= _MOST_HALVINGS
     return power if whole else _RESIZED_HALVINGS
 

@@ -48,7 +48,8 @@ class NMFDictionary(nn.Module):
             raise ShapeError("components must not be negative")
         self.frontend = frontend
         self.register_buffer("components", components.detach().clone().float())
-        self.register_buffer("levels", torch.ones(components.shape[1]) if levels is None else levels.float())
+        levels = torch.ones(components.shape[1]) if levels is None else levels.detach().clone().float()
+        self.register_buffer("levels", levels)
 
     def __len__(self) -> int:
         return self.components.shape[1]
@@ -141,4 +142,6 @@ def load_dictionary(folder: str | os.PathLike[str]) -> NMFDictionary:
         raise CheckpointError(f"{folder / CONFIG_NAME}: does not describe a dictionary ({error})") from error
     dictionary = NMFDictionary(empty, frontend)
     load_weights(dictionary, folder)
+    if bool((dictionary.components < 0).any()):
+        raise CheckpointError(f"{folder}: its dictionary has negative values; learn it again")
     return dictionary

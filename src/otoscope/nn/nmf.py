@@ -21,6 +21,7 @@ from otoscope.errors import ConfigurationError, ShapeError
 NMFLoss = Literal["euclidean", "kullback-leibler"]
 _TINY = 1e-12
 _FLOOR = 1e-8  # of what Kullback-Leibler divides by and takes logarithms of
+_UNUSED = 1e-6  # share of the mean usage below which a column stands for nothing
 _MEMORY = 5.0
 """The statistics weigh the frames of step s at step t by (s / t) ** _MEMORY: late ones count, all converge."""
 
@@ -165,8 +166,8 @@ class SparseNMF(nn.Module):
         >>> batches = [torch.rand(200, 3) ** 4 @ truth.T for _ in range(5)]
         >>> solver.fit(batches, max_epochs=20)[-1].error < 1e-3
         True
-        >>> solver.components.norm(dim=0)
-        tensor([1.0000, 1.0000, 1.0000])
+        >>> bool((solver.components.norm(dim=0) - 1).abs().max() < 1e-5)
+        True
     """
 
     components: Tensor
@@ -211,13 +212,16 @@ class SparseNMF(nn.Module):
 
         Raises:
             ShapeError: The shape is another one.
+            ConfigurationError: A value is negative.
         """
         if components.shape != self.components.shape:
             raise ShapeError(
                 f"a dictionary of shape {tuple(components.shape)} cannot start one of shape "
                 f"{tuple(self.components.shape)}"
             )
-        self.components.copy_(_unit_norm(components.to(self.components)))
+        if bool((components < 0).any()):
+            raise ConfigurationError("a dictionary with negative values cannot start one that has none")
+        self.components.copy_(self._movable(components.to(self.components)))
 
     def infer(self, frames: Tensor) -> Tensor:
         """Activations of frames (count, bins), shape (count, components)."""
@@ -263,34 +267,54 @@ class SparseNMF(nn.Module):
         return cost
 
     def fit(self, batches: Iterable[Tensor], max_epochs: int = 20, tolerance: float = 1e-3) -> list[FitStep]:
-        """Goes over the mini-batches until the objective of an epoch falls by less than ``tolerance``.
+        """Goes over the mini-batches until the objective has stalled for two epochs; see `Convergence`.
 
         Args:
             batches: Of frames; gone through once an epoch. Shape each (count, bins).
             max_epochs: Epochs at most.
-            tolerance: Relative decrease of the objective below which it ends.
+            tolerance: Relative decrease of the objective that counts as progress.
 
         Returns:
             The mean cost of each epoch.
         """
         epochs: list[FitStep] = []
+        convergence = Convergence(tolerance)
         for _ in range(max_epochs):
             steps = [(self.partial_fit(batch), len(batch)) for batch in batches]
             count = sum(size for _, size in steps)
+            if count == 0:
+                raise ConfigurationError(
+                    "nmf: no frames; give a list of batches, since a generator serves one epoch"
+                )
             error = sum(step.error * size for step, size in steps) / count
             epochs.append(FitStep(error, sum(step.objective * size for step, size in steps) / count))
-            if len(epochs) > 1 and has_converged(epochs[-2].objective, epochs[-1].objective, tolerance):
+            if convergence.update(epochs[-1].objective):
                 break
         return epochs
 
+    def _movable(self, columns: Tensor) -> Tensor:
+        """Unit norm and, where updates are multiplicative and never leave a zero, without zeros."""
+        columns = _unit_norm(columns)
+        if self.loss == "euclidean":
+            return columns
+        generator = torch.Generator().manual_seed(self.seed)
+        return _unit_norm(columns + 0.01 * torch.rand(columns.shape, generator=generator).to(columns))
+
     def _start_from_frames(self, frames: Tensor) -> None:
+        """Columns start as frames that differ: each is drawn by what those before it leave unexplained."""
         generator = torch.Generator().manual_seed(self.seed)
         bins, count = self.components.shape
-        sounding = (frames.norm(dim=1) > 0).nonzero().flatten().cpu()
-        chosen = torch.randint(max(len(sounding), 1), (count,), generator=generator)
         start = torch.rand(bins, count, generator=generator).to(frames)
-        if len(sounding):
-            start = _unit_norm(frames[sounding[chosen].to(frames.device)].T) + 0.01 * start
+        energy = frames.square().sum(1)
+        explained = torch.zeros_like(energy)
+        for k in range(count):
+            left = (energy - explained).clamp(min=0)
+            if float(left.max()) <= 1e-6 * float(energy.max()):
+                break  # what is left of the columns stays random
+            chosen = torch.multinomial(left.double().cpu(), 1, generator=generator)
+            column = _unit_norm(frames[chosen.to(frames.device)].T)
+            start[:, k] = column[:, 0] + 0.01 * start[:, k]
+            explained = torch.maximum(explained, (frames @ column)[:, 0].square())
         self.components.copy_(_unit_norm(start))
 
     def _update_euclidean(self) -> None:
@@ -324,19 +348,54 @@ class SparseNMF(nn.Module):
         """Gives columns that nothing uses the worst explained frames to stand for."""
         usage = self.activation_statistics
         usage = usage.diagonal() if self.loss == "euclidean" else usage
-        unused = (usage <= _TINY).nonzero().flatten()
+        unused = (usage <= _UNUSED * usage.mean()).nonzero().flatten()
         if len(unused) == 0:
             return
         rest = (frames - activations @ self.components.T).clamp_(min=0)
         worst = rest.norm(dim=1).topk(min(len(unused), len(rest))).indices
         columns = rest[worst].T
         good = columns.norm(dim=0) > _FLOOR
-        self.components[:, unused[: len(worst)][good]] = _unit_norm(columns[:, good])
+        self.components[:, unused[: len(worst)][good]] = self._movable(columns[:, good])
 
 
-def has_converged(before: float, now: float, tolerance: float) -> bool:
-    """Whether an objective has fallen by less than ``tolerance``, relative."""
-    return before - now < tolerance * abs(before)
+class Convergence(nn.Module):
+    """Watches an objective, epoch by epoch; what it has seen is in the ``state_dict``.
+
+    Args:
+        tolerance: Relative decrease that counts as progress.
+        patience: Epochs without progress after which it has converged. Mini-batches make an objective rise now and
+            then, so that one would be too few.
+
+    Example:
+        >>> convergence = Convergence(tolerance=0.01)
+        >>> [convergence.update(value) for value in (10.0, 9.0, 8.99, 9.1)]
+        [False, False, False, True]
+    """
+
+    best: Tensor
+    stalled: Tensor
+
+    def __init__(self, tolerance: float = 1e-3, patience: int = 2) -> None:
+        super().__init__()
+        self.tolerance = tolerance
+        self.patience = patience
+        self.register_buffer("best", torch.tensor(torch.inf))
+        self.register_buffer("stalled", torch.tensor(0))
+
+    @property
+    def reached(self) -> bool:
+        """Whether it has converged."""
+        return int(self.stalled) >= self.patience
+
+    def update(self, objective: float) -> bool:
+        """Takes the objective of an epoch; returns `reached`."""
+        best = float(self.best)
+        if not objective < best - self.tolerance * abs(best) and best < torch.inf:
+            self.stalled += 1
+        else:
+            self.stalled.zero_()
+        self.best.fill_(min(best, objective))
+        return self.reached
 
 
 def _unit_norm(columns: Tensor) -> Tensor:

@@ -1,10 +1,12 @@
 """Training of classifiers, dictionaries and interpreters, on Lightning."""
 
+from otoscope.training.amt import InterpreterESC50Brain
 from otoscope.training.brain import Interpretation, InterpretationSteps, InterpreterBrain
 from otoscope.training.callbacks import SaveInterpretations
 from otoscope.training.classifier import ClassifierTraining
 from otoscope.training.methods import L2I, PIQ
 from otoscope.training.nmf import AmortizedNMFTraining, DictionaryTraining, NMFTraining
+from otoscope.training.overlap import OverlapTest
 from otoscope.training.run import run_training
 from otoscope.training.task import TrainingTask
 
@@ -17,7 +19,9 @@ __all__ = [
     "Interpretation",
     "InterpretationSteps",
     "InterpreterBrain",
+    "InterpreterESC50Brain",
     "NMFTraining",
+    "OverlapTest",
     "SaveInterpretations",
     "TrainingTask",
     "run_training",

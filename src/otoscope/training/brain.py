@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -99,6 +100,8 @@ class InterpreterBrain(TrainingTask):
             self._representations = _RepresentationCache(classifier, folder / "representations")
         self._valid_scores = MeanScores([*_DECISION_SCORES, *self.interpreter.own_score_names])
         self._test_scores: dict[str, MeanScores] = {}
+        self.extra_results: dict[str, Any] = {}
+        """What callbacks found at test, by name; becomes part of the report."""
 
     @property
     def classifier(self) -> Classifier:
@@ -110,10 +113,17 @@ class InterpreterBrain(TrainingTask):
         """See `TrainingTask.frontend`."""
         return self.classifier.frontend
 
-    @property
-    def explainer(self) -> Explainer:
-        """Classifier and interpreter as they are now, in evaluation mode and without gradients."""
-        return Explainer(self.classifier, self.interpreter)
+    @contextlib.contextmanager
+    def explaining(self) -> Iterator[Explainer]:
+        """Classifier and interpreter as they are now; within it the interpreter is frozen."""
+        training = self.training
+        trainable = [parameter for parameter in self.interpreter.parameters() if parameter.requires_grad]
+        try:
+            yield Explainer(self.classifier, self.interpreter)
+        finally:
+            for parameter in trainable:
+                parameter.requires_grad_(True)
+            self.train(training)
 
     def adapt_to(self, labels: Sequence[str]) -> None:
         """Checks that the classifier knows the labels of the data set.
@@ -182,6 +192,7 @@ class InterpreterBrain(TrainingTask):
     def on_test_epoch_start(self) -> None:
         """Forgets an earlier test run."""
         self._test_scores = {}
+        self.extra_results = {}
 
     def test_step(self, batch: Batch, index: int) -> None:
         """Scores of the method and of every control."""
@@ -190,7 +201,8 @@ class InterpreterBrain(TrainingTask):
         prediction = self._predict(batch, spectrogram.log_magnitude, spectrogram.frames, "test")
         decoded = self.interpreter.decode(spectrogram.log_magnitude, prediction, spectrogram.frames)
         terms = self.interpreter.loss(decoded, spectrogram.log_magnitude, prediction, spectrogram.frames)
-        self.total(terms, "test", len(batch))
+        if terms:
+            self.total(terms, "test", len(batch))
         scores = score_against_controls(
             self.classifier,
             spectrogram,
@@ -213,7 +225,8 @@ class InterpreterBrain(TrainingTask):
         order = [name for name in self._test_scores if name not in CONTROLS]
         order += [name for name in CONTROLS if name in self._test_scores]
         means = {name: self._test_scores[name].compute() for name in order}
-        return {"scores": {name: {key: float(v) for key, v in row.items()} for name, row in means.items()}}
+        scores = {name: {key: float(v) for key, v in row.items()} for name, row in means.items()}
+        return {"scores": scores, **self.extra_results}
 
     def export(self, folder: Path, **extra: Any) -> Path:
         """See `TrainingTask.export`."""

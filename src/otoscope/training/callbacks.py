@@ -44,16 +44,11 @@ class SaveInterpretations(lightning.Callback):
     def _save(self, trainer: lightning.Trainer, module: Any, clips: Dataset[Clip], part: str) -> None:
         if not trainer.is_global_zero or not isinstance(module, InterpreterBrain):
             return
-        training = module.training
-        trainable = [parameter for parameter in module.interpreter.parameters() if parameter.requires_grad]
-        explainer = module.explainer
-        for index in spread(len(clips), self.clips):  # type: ignore[arg-type]
-            clip = clips[index]
-            explanation = explainer.explain(clip.waveform, name=clip.name)
-            explanation.save(self.folder / part / clip.name)
-        for parameter in trainable:
-            parameter.requires_grad_(True)
-        module.train(training)
+        with module.explaining() as explainer:
+            for index in spread(len(clips), self.clips):  # type: ignore[arg-type]
+                clip = clips[index]
+                explanation = explainer.explain(clip.waveform, name=clip.name)
+                explanation.save(self.folder / part / clip.name)
 
 
 def spread(count: int, wanted: int) -> list[int]:

@@ -33,6 +33,10 @@ class ClassifierTraining(TrainingTask):
         mixup_alpha: Mix the clips of a batch, with shares from this beta distribution; 0 for never.
         mixup_probability: Share of the batches that are mixed.
         label_smoothing: Share of the target spread over all classes.
+        layer_decay: The rate of each layer is so much times that of the next one; below 1 it spares pretrained
+            layers. See `Classifier.layers`.
+        head_epochs: In the first so many epochs only the last layer is trained.
+        warmup: Share of the steps in which ``one_cycle`` rises to the rate.
         learning_rate: Highest rate of the optimiser.
         weight_decay: Of the optimiser.
         optimizer: ``adam`` or ``adamw``.
@@ -54,13 +58,21 @@ class ClassifierTraining(TrainingTask):
         mixup_alpha: float = 0.0,
         mixup_probability: float = 0.5,
         label_smoothing: float = 0.0,
+        layer_decay: float = 1.0,
+        head_epochs: int = 0,
+        warmup: float = 0.2,
         learning_rate: float = 2e-4,
         weight_decay: float = 2e-6,
         optimizer: OptimizerName = "adam",
         schedule: Schedule = "cyclic",
         seed: int = 1234,
     ) -> None:
-        super().__init__(learning_rate, weight_decay, optimizer, schedule, seed=seed)
+        super().__init__(learning_rate, weight_decay, optimizer, schedule, warmup=warmup, seed=seed)
+        if not 0 < layer_decay <= 1 or head_epochs < 0 or not 0 <= warmup < 1:
+            raise ConfigurationError(
+                "classifier training: layer_decay must lie in (0, 1], warmup in [0, 1), head_epochs must not be "
+                "negative"
+            )
         if min(frequency_drops, chunk_drops, mixup_alpha) < 0 or not 0 <= label_smoothing < 1:
             raise ConfigurationError(
                 "classifier training: frequency_drops, chunk_drops and mixup_alpha must not be negative, "
@@ -72,6 +84,8 @@ class ClassifierTraining(TrainingTask):
         self.mixup_alpha = mixup_alpha
         self.mixup_probability = mixup_probability
         self.label_smoothing = label_smoothing
+        self.layer_decay = layer_decay
+        self.head_epochs = head_epochs
         self.classifier: Classifier
 
     @property
@@ -89,6 +103,28 @@ class ClassifierTraining(TrainingTask):
             {stage: MulticlassAccuracy(max(count, 2), average="micro") for stage in ("fit", "valid", "test")}
         )
         self.confusion = MulticlassConfusionMatrix(max(count, 2))
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """A group for each layer; see ``layer_decay``."""
+        layers = self.classifier.layers()
+        left = dict.fromkeys(self.classifier.parameters())
+        groups: list[dict[str, Any]] = []
+        for above, layer in enumerate(reversed(layers)):
+            own = [parameter for parameter in layer.parameters() if parameter in left]
+            for parameter in own:
+                del left[parameter]
+            groups.append({"params": own, "lr": self.learning_rate * self.layer_decay**above})
+        if left:  # what belongs to no layer goes with the last
+            groups[0]["params"] = [*groups[0]["params"], *left]
+        return [group for group in groups if group["params"]]
+
+    def on_train_epoch_start(self) -> None:
+        """Freezes all but the last layer, for as long as is asked for."""
+        super().on_train_epoch_start()
+        head_first = self.current_epoch < self.head_epochs
+        last = set(self.classifier.layers()[-1].parameters())
+        for parameter in self.classifier.parameters():
+            parameter.requires_grad_(not head_first or parameter in last)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Augments, classifies, and returns the cross-entropy."""

@@ -21,6 +21,7 @@ from otoscope.explain import json_values
 from otoscope.options import IMPORT_HELP, complaint, import_modules, make_parser, parse
 from otoscope.scoring import format_table
 from otoscope.training.callbacks import SaveInterpretations
+from otoscope.training.overlap import OverlapTest
 from otoscope.training.run import run_training
 from otoscope.training.task import TrainingTask
 
@@ -56,13 +57,16 @@ def train(arguments: list[str]) -> None:
     interpretations = None
     if options.interpretations.clips > 0:
         interpretations = SaveInterpretations(folder / "interpretations", **options.interpretations.as_dict())
+    overlap = None
+    if options.overlap.clips > 0:
+        overlap = OverlapTest(folder / "overlap", **options.overlap.as_dict())
     # with --json nothing else may go to the output, and Lightning's progress bars would
     output = contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext()
     try:
         with output:
-            results = run_training(
-                objects.model, objects.data, folder, dict(objects.trainer), options.test_only, interpretations
-            )
+            trainer = dict(objects.trainer)
+            parts = (options.test_only, interpretations, overlap)
+            results = run_training(objects.model, objects.data, folder, trainer, *parts)
     except MisconfigurationException as error:
         raise OtoscopeError(complaint(str(error))) from error
     _print_results(results, folder, options.json)
@@ -118,6 +122,7 @@ def _training_parser() -> jsonargparse.ArgumentParser:
     skip = {"default_root_dir"}
     parser.add_class_arguments(lightning.Trainer, "trainer", skip=skip, instantiate=False)
     parser.add_class_arguments(SaveInterpretations, "interpretations", skip={"folder"}, instantiate=False)
+    parser.add_class_arguments(OverlapTest, "overlap", skip={"folder"}, instantiate=False)
     return parser
 
 
@@ -156,6 +161,8 @@ def _print_results(results: dict[str, Any], folder: Path, as_json: bool) -> None
         return
     if "scores" in results:
         print(format_table(results["scores"]))
+    for name, value in results.get("overlap", {}).items():
+        print(f"overlap {name.replace('_', ' '):<36}{value:.4g}")
     if "accuracy" in results:
         for label, value in results["accuracy_per_class"].items():
             print(f"  {label:<24}" + ("-" if value is None else f"{100 * value:6.1f} %"))

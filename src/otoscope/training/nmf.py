@@ -16,7 +16,7 @@ from otoscope.data import Batch
 from otoscope.errors import ConfigurationError
 from otoscope.interpreters import masked_mean
 from otoscope.nn import AmortizedNMF, NMFDictionary, NMFLoss, SparseNMF, frames_of, load_dictionary
-from otoscope.nn.nmf import FitStep, has_converged
+from otoscope.nn.nmf import Convergence, FitStep
 from otoscope.pictures import components_picture
 from otoscope.training.task import TrainingTask
 
@@ -37,6 +37,8 @@ class DictionaryTraining(TrainingTask):
 
     def __init__(self, components: int = 100, frontend: Frontend | None = None, **training: Any) -> None:
         super().__init__(**training)
+        if components < 1:
+            raise ConfigurationError(f"components: {components} must be positive")
         self.size = components
         self._frontend = frontend or Frontend()
         self.register_buffer("level_sums", torch.zeros(components))
@@ -149,7 +151,7 @@ class NMFTraining(DictionaryTraining):
         loss: ``euclidean`` or ``kullback-leibler``.
         sparsity: Weight of the l1 norm of the activations; 0 reconstructs best.
         iterations: Steps that find the activations of a mini-batch.
-        tolerance: Training ends when an epoch lowers the objective by less than this share.
+        tolerance: Training ends when two epochs running have not lowered the objective by this share.
         start: A dictionary's model folder to begin with (warm start).
         frontend: Makes the spectrograms; by default that of the classifiers.
         seed: Of everything random.
@@ -168,14 +170,11 @@ class NMFTraining(DictionaryTraining):
     ) -> None:
         super().__init__(components, frontend, seed=seed)
         self.automatic_optimization = False
-        self.tolerance = tolerance
         self.solver = SparseNMF(self.frontend.bins, components, loss, sparsity, iterations, seed)
         if start is not None:
             self._start_from(load_dictionary(start), str(start))
-        self.register_buffer("former_objective", torch.tensor(torch.inf))
+        self.convergence = Convergence(tolerance)
         self._costs: list[tuple[FitStep, int]] = []
-
-    former_objective: Tensor
 
     @property
     def dictionary_components(self) -> Tensor:
@@ -206,13 +205,28 @@ class NMFTraining(DictionaryTraining):
         self.total({"objective": torch.tensor(cost.objective)}, "train", count)
         self.log("train_error", cost.error, on_step=False, on_epoch=True, batch_size=count)
 
+    def on_fit_start(self) -> None:
+        """Has nothing to do for a dictionary that had converged before."""
+        self.trainer.should_stop = self.convergence.reached
+
+    def on_validation_epoch_start(self) -> None:
+        """The checkpoint, which is written after validation, must know how the epoch went."""
+        super().on_validation_epoch_start()
+        self._close_epoch()
+
     def on_train_epoch_end(self) -> None:
-        """Ends the training when it has converged."""
-        count = sum(size for _, size in self._costs)
-        objective = sum(cost.objective * size for cost, size in self._costs) / max(count, 1)
-        if has_converged(float(self.former_objective), objective, self.tolerance):
+        """The same for epochs without validation; ends the training when it has converged."""
+        self._close_epoch()
+        if self.convergence.reached:
             self.trainer.should_stop = True
-        self.former_objective.fill_(objective)
+
+    def _close_epoch(self) -> None:
+        if not self._costs:
+            return
+        count = sum(size for _, size in self._costs)
+        objective = sum(cost.objective * size for cost, size in self._costs) / count
+        self.convergence.update(objective)
+        self._costs = []
 
     def _start_from(self, dictionary: NMFDictionary, name: str) -> None:
         if not dictionary.frontend.same_as(self.frontend) or len(dictionary) != self.size:

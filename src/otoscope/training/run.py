@@ -19,6 +19,7 @@ from otoscope.data import SoundData
 from otoscope.errors import CheckpointError, ConfigurationError, TrainingError
 from otoscope.explain import json_values, write_json
 from otoscope.training.callbacks import SaveInterpretations
+from otoscope.training.overlap import OverlapTest
 from otoscope.training.task import TrainingTask
 
 _QUIETER = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, "enable_model_summary": False}
@@ -31,6 +32,7 @@ def run_training(
     trainer_options: dict[str, Any] | None = None,
     test_only: bool = False,
     interpretations: SaveInterpretations | None = None,
+    overlap: OverlapTest | None = None,
 ) -> dict[str, Any]:
     """Trains, keeps the best and the last checkpoint, tests the best, and exports it.
 
@@ -45,6 +47,7 @@ def run_training(
         trainer_options: Arguments of `lightning.Trainer`.
         test_only: Evaluate the best checkpoint of an earlier run and do nothing else.
         interpretations: Saves interpretations while training and at test.
+        overlap: Explains mixtures of test clips.
 
     Returns:
         What ``test.json`` holds.
@@ -56,7 +59,7 @@ def run_training(
     output_folder = Path(output_folder)
     checkpoints = output_folder / "checkpoints"
     best, last = checkpoints / "best.ckpt", checkpoints / "last.ckpt"
-    if test_only and not best.is_file():
+    if test_only and task.trains and not best.is_file():
         raise CheckpointError(f"{best}: no such checkpoint to test; train first, without --test_only")
     lightning.seed_everything(task.seed, verbose=False)
     data.prepare_data()
@@ -76,12 +79,14 @@ def run_training(
     )
     # its own `save_last` would only follow when the best is saved, and a resumed run lose the epochs since then
     latest = ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False)
-    callbacks: list[lightning.Callback] = [keeper, latest] + ([interpretations] if interpretations else [])
+    callbacks: list[lightning.Callback] = [keeper, latest] if task.trains else []
+    callbacks += [one for one in (interpretations, overlap) if one is not None]
     trainer = _trainer(output_folder, callbacks, dict(trainer_options or {}))
     try:
-        if not test_only:
-            _fit(trainer, task, data, last if last.is_file() else None)
-        _restore(task, best)
+        if task.trains:
+            if not test_only:
+                _fit(trainer, task, data, last if last.is_file() else None)
+            _restore(task, best)
         with _known_warnings():
             trainer.test(task, datamodule=data, verbose=False)
         results = {**task.report(output_folder), "labels": list(data.labels)}

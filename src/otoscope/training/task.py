@@ -32,9 +32,12 @@ class TrainingTask(lightning.LightningModule):
             PIQ: halve when the monitored value stalls).
         plateau_patience: Epochs without improvement before halving.
         plateau_from_epoch: No halving before.
+        warmup: Share of the steps in which ``one_cycle`` rises to the rate.
         seed: Of everything random while training.
     """
 
+    trains: bool = True
+    """False: there is nothing to train, a run only evaluates."""
     monitor: str = "valid_loss"
     """The validation metric that chooses the best checkpoint."""
     monitor_mode: Literal["min", "max"] = "min"
@@ -48,6 +51,7 @@ class TrainingTask(lightning.LightningModule):
         schedule: Schedule = "constant",
         plateau_patience: int = 3,
         plateau_from_epoch: int = 100,
+        warmup: float = 0.2,
         seed: int = 1234,
     ) -> None:
         super().__init__()
@@ -57,6 +61,7 @@ class TrainingTask(lightning.LightningModule):
         self.schedule = schedule
         self.plateau_patience = plateau_patience
         self.plateau_from_epoch = plateau_from_epoch
+        self.warmup = warmup
         self.seed = seed
 
     @property
@@ -76,21 +81,26 @@ class TrainingTask(lightning.LightningModule):
     def report(self, folder: Path) -> dict[str, Any]:
         """Writes what the last test run found, and returns it as JSON values."""
 
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What the optimiser gets: parameters, and their rate where it is not `learning_rate`."""
+        return [{"params": [parameter for parameter in self.parameters() if parameter.requires_grad]}]
+
     def configure_optimizers(self) -> Any:
         """See the class."""
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.optimizer_name]
-        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = kind(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
+        groups = self.parameter_groups()
+        optimizer = kind(groups, lr=self.learning_rate, weight_decay=self.weight_decay)
+        rates = [group.get("lr", self.learning_rate) for group in groups]
         scheduler: LRScheduler
         if self.schedule in ("constant", "plateau"):
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
         if self.schedule == "one_cycle":
-            scheduler = OneCycleLR(optimizer, self.learning_rate, total_steps=steps, pct_start=0.2)
+            scheduler = OneCycleLR(optimizer, rates, total_steps=steps, pct_start=self.warmup)
         else:
             half = max(1, steps // 6)
-            low = self.learning_rate / 10
-            scheduler = CyclicLR(optimizer, low, self.learning_rate, half, cycle_momentum=False)
+            low = [rate / 10 for rate in rates]
+            scheduler = CyclicLR(optimizer, low, rates, half, cycle_momentum=False)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def configure_callbacks(self) -> Any:

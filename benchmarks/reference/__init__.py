@@ -1,0 +1,49 @@
+"""The reference system (SpeechBrain 1.1.2), its modules arranged as its interpretation recipes arrange them.
+
+Tests compare results with it, benchmarks time. It computes what the recipes compute, in the recipes' order,
+the needless parts included; reading files, loggers and checkpoints are left out. Time comes before
+frequency here, as there. Needs the packages of the ``parity`` extra; torchaudio may be absent.
+"""
+
+from .base import Reference
+from .classifiers import ReferenceClassifier, ReferenceCnn14, ReferenceConv2d
+from .l2i import FRAMES, TEMPERATURES, ReferenceL2I
+from .modules import quantus, speechbrain_modules
+from .names import (
+    ACTIVATION_NAMES,
+    AMORTIZED_NAMES,
+    CNN14_HEAD_NAMES,
+    CNN14_NAMES,
+    DICTIONARY_NAMES,
+    ENCODER_NAMES,
+    HEAD_NAMES,
+    INTERPRETER_NAMES,
+    THETA_NAMES,
+    inverted,
+    renamed,
+)
+from .piq import ReferencePIQ
+
+__all__ = [
+    "ACTIVATION_NAMES",
+    "AMORTIZED_NAMES",
+    "CNN14_HEAD_NAMES",
+    "CNN14_NAMES",
+    "DICTIONARY_NAMES",
+    "ENCODER_NAMES",
+    "FRAMES",
+    "HEAD_NAMES",
+    "INTERPRETER_NAMES",
+    "TEMPERATURES",
+    "THETA_NAMES",
+    "Reference",
+    "ReferenceClassifier",
+    "ReferenceCnn14",
+    "ReferenceConv2d",
+    "ReferenceL2I",
+    "ReferencePIQ",
+    "inverted",
+    "quantus",
+    "renamed",
+    "speechbrain_modules",
+]

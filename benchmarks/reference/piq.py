@@ -1,0 +1,132 @@
+"""PIQ as its recipe arranges it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from otoscope.classifiers import Classifier
+from otoscope.interpreters import Interpreter
+
+from .base import EPSILON, Reference, Values, decision_scores, or_zeros
+from .classifiers import ReferenceConv2d
+from .modules import speechbrain_modules
+from .names import INTERPRETER_NAMES, renamed
+
+
+@dataclass
+class PIQOutput:
+    """What one forward pass of the recipe leaves for the objectives.
+
+    Attributes:
+        logits: Of the classifier. Shape (batch, classes).
+        output: Mask, or model of the spectrogram. Shape (batch, 417 of 431 frames, frequency).
+        adapted: Representation before quantisation (without quantisation, the classifier's).
+        codes: Chosen codes; None without quantisation.
+    """
+
+    logits: Tensor
+    output: Tensor
+    adapted: Tensor
+    codes: Tensor | None
+
+
+class ReferencePIQ(Reference[PIQOutput]):
+    """PIQ on the Conv2d classifier as the reference trains, evaluates and applies it.
+
+    Args:
+        classes: Classes.
+        width: Channels of classifier and interpreter.
+        codes: Size of the codebook.
+        use_vq: Quantise before decoding.
+        use_mask_output: Sigmoid mask, else softplus.
+        mask_threshold: Share of the maximum above which a bin counts as present.
+        device: Where to compute.
+    """
+
+    def __init__(
+        self,
+        classes: int = 50,
+        width: int = 256,
+        codes: int = 1024,
+        use_vq: bool = True,
+        use_mask_output: bool = True,
+        mask_threshold: float = 0.35,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        network = speechbrain_modules().VectorQuantizedPSI(dim=width, K=codes, numclasses=classes)
+        super().__init__(ReferenceConv2d(classes, width), network, 2e-4, 2e-6, device)
+        self.use_vq = use_vq
+        self.use_mask_output = use_mask_output
+        self.mask_threshold = mask_threshold
+
+    def load(self, classifier: Classifier, interpreter: Interpreter[Any]) -> None:
+        """See `Reference.load`."""
+        self.classifier.load(classifier)
+        theirs = renamed(interpreter.state_dict(), INTERPRETER_NAMES)
+        self.network.load_state_dict({**self.network.state_dict(), **theirs})
+
+    def interpretation(self, waveforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Reference.interpretation`. Of 431 frames 417 have a mask."""
+        log_magnitude, transform = self.preprocess(waveforms)
+        phase: Tensor = self.modules.spectral_phase(transform)
+        output = self.decode(*self.classifier(log_magnitude)).output
+        mask = output if self.use_mask_output else output > self.mask_threshold * output.max()
+        return mask * log_magnitude[:, : output.shape[1]], output, phase
+
+    def preprocess(self, waveforms: Tensor) -> tuple[Tensor, Tensor]:
+        """Log magnitude, shape (batch, time, frequency), and the transform with its real and imaginary part."""
+        magnitude, transform = self.analyze(waveforms)
+        return torch.log1p(magnitude), transform
+
+    def decode(self, hidden: Tensor, logits: Tensor) -> PIQOutput:
+        """Runs the interpreter for the predicted class."""
+        codes: Tensor | None = None
+        if self.use_vq:
+            decoded, hidden, codes = self.network(hidden, logits.argmax(1))
+        else:
+            decoded = self.network.decoder(hidden)  # type: ignore[operator]
+        output = decoded.squeeze(1)
+        output = output.sigmoid() if self.use_mask_output else F.softplus(output)
+        return PIQOutput(logits, output, hidden, codes)
+
+    def forward(self, waveforms: Tensor) -> PIQOutput:
+        """See `Reference.forward`."""
+        log_magnitude, _ = self.preprocess(waveforms)
+        return self.decode(*self.classifier(log_magnitude))
+
+    def objectives(
+        self, waveforms: Tensor, labels: Tensor | None, result: PIQOutput, training: bool
+    ) -> tuple[Values, Values]:
+        """See `Reference.objectives`; while training, the accuracy is the only score."""
+        labels = or_zeros(labels, waveforms)
+        log_magnitude, _ = self.preprocess(waveforms)  # once more
+        log_magnitude = log_magnitude[:, : result.output.shape[1]]
+        # Both are computed while training too, with their graphs, although no loss depends on them.
+        _, evidence = self.classifier(result.output * log_magnitude)
+        _, remainder = self.classifier((1 - result.output) * log_magnitude)
+        terms = self._loss(result, log_magnitude)
+        values = {"accuracy": (result.logits.argmax(1) == labels.to(result.logits.device)).float()}
+        if not training:
+            whole, kept, left = (scores.softmax(1) for scores in (result.logits, evidence, remainder))
+            values |= decision_scores(whole, kept, left)
+            values |= self.quantus_scores(waveforms, log_magnitude, labels)
+        return terms, values
+
+    def _loss(self, result: PIQOutput, log_magnitude: Tensor) -> Values:
+        output = result.output
+        if self.use_mask_output:
+            highest = log_magnitude.amax((-1, -2), keepdim=True)
+            present = (log_magnitude > self.mask_threshold * highest).float()
+            hit, miss = torch.log(output + EPSILON), torch.log(1 - output + EPSILON)
+            terms = {"reconstruction": -(present * hit + (1 - present) * miss).mean()}
+        else:
+            terms = {"reconstruction": (log_magnitude - output).pow(2).mean()}
+        if result.codes is not None:
+            terms["codebook"] = F.mse_loss(result.codes, result.adapted.detach())
+            terms["commitment"] = F.mse_loss(result.adapted, result.codes.detach())
+        return terms

@@ -1,0 +1,62 @@
+"""FocalNet on the spectrogram as a picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from otoscope.classifiers.image import ImageClassifier, make_backbone
+
+_BASE = {"embed_dim": 128, "depths": [2, 2, 18, 2], "hidden_sizes": [256, 512, 1024, 1024]}
+
+
+class FocalNetClassifier(ImageClassifier):
+    """FocalNet backbone, spatial mean of its last feature map, cosine head.
+
+    The defaults are the base size, ``microsoft/focalnet-base``. The representation is the last feature map,
+    resized to twice its size, as PIQ was published on it: 1024 x 14 x 14. The activation maps are the norms
+    over channels of the modulators: what the context projection of each stage's last layer returns.
+
+    Args:
+        labels: Names of the classes.
+        frontend: Makes the spectrograms.
+        backbone: Options of ``FocalNetConfig`` that differ from the base size.
+        weights: Pretrained weights of the backbone: a hub id or a local folder. None: random.
+        gradient_checkpointing: Trade time for memory while training.
+        head_width: Dimension in which the head takes cosines.
+        scale: Factor on the cosines.
+        train_scale: Learn that factor.
+
+    Reference:
+        Yang et al. 2022, arXiv 2203.11926; METHODS, "Classifiers" and "AMT".
+    """
+
+    def _backbone(self, options: dict[str, Any], weights: str | None) -> Any:
+        options = options if weights else {**_BASE, **options}
+        return make_backbone("FocalNetBackbone", {**options, "out_features": ["stage4"]}, weights)
+
+    @property
+    def embedding_size(self) -> int:
+        """Channels of the last feature map."""
+        return int(self.backbone.config.hidden_sizes[-1])
+
+    def layers(self) -> list[nn.Module]:
+        """Embedding, the layers of all stages, head."""
+        inner = self.backbone.focalnet
+        return [inner.embeddings, *(layer for stage in inner.encoder.stages for layer in stage.layers), self.head]
+
+    def see(self, picture: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """See `ImageClassifier.see`."""
+        modulators: list[Tensor] = []
+        layers = [stage.layers[-1].modulation.projection_context for stage in self.backbone.focalnet.encoder.stages]
+        handles = [layer.register_forward_hook(lambda *call: modulators.append(call[2])) for layer in layers]
+        try:
+            features = self.backbone(picture).feature_maps[-1]
+        finally:
+            for handle in handles:
+                handle.remove()
+        raised = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False, antialias=True)
+        maps = {f"stage{i}": one.norm(dim=1).transpose(-1, -2) for i, one in enumerate(modulators, start=1)}
+        return features.mean((-1, -2)), raised, maps

@@ -1,0 +1,518 @@
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from otoscope.audio import Frontend
+from otoscope.classifiers import Cnn14Classifier, Conv2dClassifier, Prediction, save_classifier
+from otoscope.errors import CheckpointError, ConfigurationError, ShapeError
+from otoscope.interpreters import L2IDecoded, L2IInterpreter, load_interpreter, save_interpreter
+from otoscope.nn import NMFDictionary
+
+LABELS = ["dog", "rain", "clock", "siren"]
+FRONTEND = {"n_fft": 256, "window_ms": 16.0, "hop_ms": 8.0}
+BINS, SIZE, FRAMES = 129, 7, 45
+CLASSIFIERS = {
+    "conv2d": lambda: Conv2dClassifier(LABELS, Frontend(**FRONTEND), width=4, head_width=5),
+    "cnn14": lambda: Cnn14Classifier(LABELS, Frontend(**FRONTEND), width=2, mel_bins=64),
+}
+LENGTHS = (FRAMES, 33, 17, 3)
+
+
+def accustomed(classifier, log_magnitude):
+    """Norms that know the data, as training leaves them: with random ones hardly any of it gets through."""
+    for part in classifier.modules():
+        if isinstance(part, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+            part.momentum = 1.0
+    with torch.no_grad():
+        classifier.train()(log_magnitude)
+    return classifier.freeze()
+
+
+@pytest.fixture(params=CLASSIFIERS)
+def classifier(request, experienced):
+    return accustomed(experienced(CLASSIFIERS[request.param]()), torch.rand(6, BINS, FRAMES))
+
+
+@pytest.fixture
+def dictionary():
+    return NMFDictionary(torch.rand(BINS, SIZE) ** 2, Frontend(**FRONTEND))
+
+
+@pytest.fixture
+def make(classifier, dictionary, experienced):
+    """An interpreter as after training: activations that differ, contributions of either sign."""
+
+    def make(**options):
+        interpreter = experienced(L2IInterpreter(classifier, **{"dictionary": dictionary, **options}))
+        torch.nn.init.normal_(interpreter.head.weight)
+        for name, value in interpreter.decoder.named_parameters():
+            if name in ("last.bias", "linear.bias"):
+                torch.nn.init.uniform_(value, 0.2, 1.0)
+        return interpreter.eval().requires_grad_(False)
+
+    return make
+
+
+@pytest.fixture
+def log_magnitude():
+    return torch.rand(4, BINS, FRAMES)
+
+
+def slow_relevance(pooled, theta, label):
+    """Equation 4 of arXiv 2202.11479 for one clip: contributions relative to the largest."""
+    contributions = [float(z) * float(w) for z, w in zip(pooled, theta[label], strict=True)]
+    largest = max(abs(value) for value in contributions)
+    return [value / largest for value in contributions]
+
+
+def slow_mask(dictionary, activations, relevance, threshold):
+    """Share of the relevant components in the model, bin by bin, for one clip."""
+    chosen = [k for k, value in enumerate(relevance) if value > threshold]
+    rows, columns = dictionary.tolist(), activations.T.tolist()
+    mask = []
+    for row in rows:
+        parts = [[w * h for w, h in zip(row, column, strict=True)] for column in columns]
+        mask.append([sum(part[k] for k in chosen) / (sum(part) + 1e-10) for part in parts])
+    return torch.tensor(mask)
+
+
+# relevance and mask --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"decoder": "published"}, {"pooling_frames": FRAMES}], ids=str)
+def test_relevance_is_that_of_the_paper(classifier, make, log_magnitude, options):
+    interpreter, prediction = make(**options), classifier(log_magnitude).towards(torch.tensor([2, 0, 3, 1]))
+    decoded = interpreter.decode(log_magnitude, prediction)
+    expected = [
+        slow_relevance(pooled, interpreter.head.weight, label)
+        for pooled, label in zip(decoded.pooled, prediction.target.tolist(), strict=True)
+    ]
+    torch.testing.assert_close(decoded.relevance, torch.tensor(expected), rtol=1e-4, atol=1e-6)
+    assert (decoded.relevance.abs().amax(1) == 1).all()
+    torch.testing.assert_close(decoded.pooled, interpreter.pooling(decoded.activations))
+    for clip, row in enumerate(interpreter.head.weight):
+        expected = [float(torch.dot(row, pooled)) for pooled in decoded.pooled]
+        torch.testing.assert_close(decoded.logits[:, clip], torch.tensor(expected), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("threshold", [-1.0, -0.3, 0.0, 0.2, 0.7, 0.999])
+def test_mask_is_that_of_the_paper(classifier, make, log_magnitude, threshold):
+    interpreter = make(relevance_threshold=threshold)
+    decoded = interpreter.decode(log_magnitude, classifier(log_magnitude))
+    mask = interpreter.mask(decoded)
+    for own, activations, relevance in zip(mask, decoded.activations, decoded.relevance.tolist(), strict=True):
+        expected = slow_mask(interpreter.dictionary, activations, relevance, threshold)
+        torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-5)
+    assert threshold < 0 or mask.std() > 1e-3
+    assert ((mask >= 0) & (mask <= 1)).all()
+
+
+def test_relevance_of_the_whole_story_by_hand(classifier, make):
+    """Two components of one bin each: only the first speaks for the class."""
+    dictionary = torch.zeros(BINS, 2)
+    dictionary[3, 0] = dictionary[5, 1] = 1
+    dictionary[7] = torch.tensor([1.0, 3.0])
+    interpreter = make(dictionary=NMFDictionary(dictionary, Frontend(**FRONTEND)))
+    interpreter.head.weight.copy_(torch.tensor([[1.0, -0.5], [0.1, 1.0], [0.0, 0.0], [0.0, 0.0]]))
+    interpreter.decoder.forward = lambda *_: torch.full((1, 2, 4), 2.0)
+    silence = torch.zeros(1, BINS, 4)
+    prediction = classifier(silence)
+    for label, relevance, shares in (
+        (0, [1.0, -0.5], {3: 1.0, 5: 0.0, 7: 0.25, 9: 0.0}),
+        (1, [0.1, 1.0], {3: 0.0, 5: 1.0, 7: 0.75, 9: 0.0}),
+        (2, [0.0, 0.0], {3: 0.0, 5: 0.0, 7: 0.0, 9: 0.0}),
+    ):
+        decoded = interpreter.decode(silence, prediction.towards(torch.tensor([label])))
+        torch.testing.assert_close(decoded.relevance, torch.tensor([relevance]))
+        mask = interpreter.mask(decoded)
+        assert {f: round(mask[0, f, 0].item(), 5) for f in shares} == shares
+        torch.testing.assert_close(mask, mask[..., :1].expand_as(mask))
+
+
+def test_a_lower_threshold_keeps_more(classifier, make, log_magnitude):
+    interpreter = make()
+    decoded = interpreter.decode(log_magnitude, classifier(log_magnitude))
+    means = []
+    above = torch.zeros_like(log_magnitude)
+    for threshold in (0.99, 0.5, 0.2, 0.0, -0.5, -1.0):
+        interpreter.relevance_threshold = threshold
+        mask = interpreter.mask(decoded)
+        assert (mask >= above - 1e-6).all()
+        means.append(mask.mean().item())
+        above = mask
+    assert len(set(means)) > 3
+    assert means[0] > 0  # the most relevant component is always there
+
+
+def test_the_lowest_threshold_leaves_out_what_speaks_most_against(classifier, make, log_magnitude):
+    interpreter = make(relevance_threshold=-1)
+    prediction = classifier(log_magnitude)
+    interpreter.head.weight.abs_()
+    decoded = interpreter.decode(log_magnitude, prediction)
+    sounding = (interpreter.dictionary @ decoded.activations) > 1e-5
+    assert sounding.any()
+    torch.testing.assert_close(interpreter.mask(decoded), sounding.float(), rtol=0, atol=1e-4)
+    interpreter.head.weight.neg_()
+    decoded = interpreter.decode(log_magnitude, prediction)
+    expected = [
+        slow_mask(interpreter.dictionary, activations, relevance, -1)
+        for activations, relevance in zip(decoded.activations, decoded.relevance.tolist(), strict=True)
+    ]
+    torch.testing.assert_close(interpreter.mask(decoded), torch.stack(expected), rtol=1e-4, atol=1e-5)
+    assert (decoded.relevance == -1).any(1).all()
+
+
+def test_another_threshold_needs_no_other_decoding(classifier, make, log_magnitude):
+    interpreter = make()
+    decoded = interpreter.decode(log_magnitude, classifier(log_magnitude))
+    before = interpreter.mask(decoded)
+    with interpreter.at_threshold(-1):
+        other = interpreter.mask(decoded)
+        assert interpreter.config["relevance_threshold"] == -1
+    assert not torch.equal(other, before)
+    assert torch.equal(other, make_mask(interpreter, decoded, -1))
+    assert torch.equal(interpreter.mask(decoded), before)
+    assert interpreter.relevance_threshold == 0.2
+
+
+def make_mask(interpreter, decoded, threshold):
+    relevant = (decoded.relevance > threshold).float()[..., None]
+    model = interpreter.dictionary @ decoded.activations + 1e-10
+    return (interpreter.dictionary @ (decoded.activations * relevant) / model).clamp(max=1)
+
+
+@pytest.mark.parametrize("threshold", [1.0, -1.01, 20, math.nan])
+def test_impossible_thresholds_are_refused(make, threshold):
+    interpreter = make()
+    with pytest.raises(ConfigurationError, match=r"relevance_threshold: .* must lie in \[-1, 1\)"):
+        interpreter.relevance_threshold = threshold
+    assert interpreter.relevance_threshold == 0.2
+    with pytest.raises(ConfigurationError, match="relevance_threshold"):
+        make(relevance_threshold=threshold)
+
+
+def test_another_class_is_explained_by_other_components(classifier, make, log_magnitude):
+    interpreter, prediction = make(), classifier(log_magnitude)
+    by_class = [
+        interpreter.decode(log_magnitude, prediction.towards(torch.full((4,), label))) for label in range(4)
+    ]
+    for label, decoded in enumerate(by_class):
+        assert torch.equal(decoded.activations, by_class[0].activations)
+        assert torch.equal(decoded.logits, by_class[0].logits)
+        for other in by_class[:label]:
+            assert (decoded.relevance - other.relevance).abs().max() > 1e-2
+    decoded = interpreter.decode(log_magnitude, prediction)
+    own = [by_class[label].relevance[clip] for clip, label in enumerate(prediction.predicted.tolist())]
+    torch.testing.assert_close(decoded.relevance, torch.stack(own))
+
+
+def test_silence_of_the_model_has_no_mask(classifier, make):
+    interpreter = make()
+    decoded = L2IDecoded(torch.zeros(2, SIZE, 5), torch.zeros(2, SIZE), torch.zeros(2, 4), torch.ones(2, SIZE))
+    assert interpreter.mask(decoded).count_nonzero() == 0
+    interpreter.decoder.forward = lambda *_: torch.zeros(2, SIZE, 5)
+    silence = torch.zeros(2, BINS, 5)
+    decoded = interpreter.decode(silence, classifier(silence))
+    assert decoded.relevance.count_nonzero() == 0
+    assert interpreter.mask(decoded).count_nonzero() == 0
+    terms = interpreter.loss(decoded, silence, classifier(silence))
+    assert all(term.isfinite() for term in terms.values())
+
+
+@pytest.mark.parametrize("decoder", ["light", "published"])
+@pytest.mark.parametrize("lengths", [LENGTHS, (150, 90, 16, 2)], ids=str)
+def test_a_padded_clip_is_as_alone(classifier, make, decoder, lengths):
+    interpreter, frames = make(decoder=decoder), torch.tensor(lengths)
+    log_magnitude = torch.rand(4, BINS, lengths[0])
+    decoded = interpreter.decode(log_magnitude, classifier(log_magnitude, frames), frames)
+    mask = interpreter.mask(decoded, frames)
+    for row, length in enumerate(lengths):
+        clip = log_magnitude[row : row + 1, :, :length]
+        alone = interpreter.decode(clip, classifier(clip))
+        torch.testing.assert_close(decoded.activations[row, :, :length], alone.activations[0], rtol=1e-4, atol=1e-4)
+        assert decoded.activations[row, :, length:].count_nonzero() == 0
+        for name in ("pooled", "logits", "relevance"):
+            own, expected = getattr(decoded, name)[row], getattr(alone, name)[0]
+            torch.testing.assert_close(own, expected, rtol=1e-3, atol=1e-3)
+        assert mask[row, :, length:].count_nonzero() == 0
+
+
+# loss ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.2])
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+def test_loss_is_that_of_the_methods(classifier, make, log_magnitude, temperature, lengths):
+    frames = None if lengths is None else torch.tensor(lengths)
+    interpreter = make(alpha=3.0, beta=0.7, temperature=temperature)
+    prediction = classifier(log_magnitude, frames)
+    decoded = interpreter.decode(log_magnitude, prediction, frames)
+    terms = interpreter.loss(decoded, log_magnitude, prediction, frames)
+    squares, activity, fidelity = [], [], []
+    for clip, length in enumerate(lengths or [FRAMES] * 4):
+        activations = decoded.activations[clip, :, :length].double()
+        model = interpreter.dictionary.double() @ activations
+        squares += (model - log_magnitude[clip, :, :length]).square().flatten().tolist()
+        activity += [abs(value) for value in activations.flatten().tolist()]
+        target = [math.exp(value / temperature) for value in prediction.logits[clip].tolist()]
+        own = [math.exp(value) for value in decoded.logits[clip].tolist()]
+        shares = zip(target, own, strict=True)
+        fidelity.append(-sum(p / sum(target) * math.log(q / sum(own)) for p, q in shares))  # a sum over classes
+    expected = {
+        "reconstruction": 3.0 * sum(squares) / len(squares),
+        "fidelity": sum(fidelity) / 4,
+        "sparsity": 0.7 * sum(activity) / len(activity),
+    }
+    assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected, rel=1e-4)
+
+
+def test_fidelity_is_least_where_the_decisions_agree(classifier, make, log_magnitude):
+    interpreter, prediction = make(temperature=0.5), classifier(log_magnitude)
+    decoded = interpreter.decode(log_magnitude, prediction)
+    costs = []
+    for logits in (prediction.logits / 0.5, prediction.logits, -prediction.logits):
+        decoded.logits = logits
+        costs.append(interpreter.loss(decoded, log_magnitude, prediction)["fidelity"].item())
+    assert costs[0] < costs[1] < costs[2]
+    p = (prediction.logits / 0.5).softmax(1)
+    assert costs[0] == pytest.approx(-(p * p.log()).sum(1).mean().item(), rel=1e-4)
+
+
+def test_loss_does_not_depend_on_the_explained_class(classifier, make, log_magnitude):
+    interpreter, prediction = make(), classifier(log_magnitude)
+    terms = []
+    for label in (0, 3):
+        towards = prediction.towards(torch.full((4,), label))
+        terms.append(interpreter.loss(interpreter.decode(log_magnitude, towards), log_magnitude, towards))
+    assert terms[0] == terms[1]
+
+
+@pytest.mark.parametrize(
+    ("term", "parts"),
+    [("reconstruction", {"decoder"}), ("sparsity", {"decoder"}), ("fidelity", {"decoder", "pooling", "head"})],
+)
+def test_what_each_term_teaches(classifier, make, log_magnitude, term, parts):
+    interpreter = make().requires_grad_(True)
+    prediction = classifier(log_magnitude)
+    decoded = interpreter.decode(log_magnitude, prediction)
+    interpreter.loss(decoded, log_magnitude, prediction)[term].backward()
+    taught = {name.split(".")[0] for name, value in interpreter.named_parameters() if value.grad is not None}
+    assert taught == parts
+    assert interpreter.dictionary.grad is None
+
+
+def test_the_dictionary_is_kept_but_not_trained(make, dictionary):
+    interpreter = make()
+    assert "dictionary" not in dict(interpreter.named_parameters())
+    assert "dictionary" in dict(interpreter.named_buffers())
+    assert torch.equal(interpreter.state_dict()["dictionary"], dictionary.components)
+    dictionary.components.fill_(3)
+    assert not (interpreter.dictionary == 3).any()
+
+
+# components and scores -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+def test_components_make_the_mask_of_each_clip(classifier, make, log_magnitude, lengths):
+    frames = None if lengths is None else torch.tensor(lengths)
+    interpreter = make(relevance_threshold=0.1)
+    decoded = interpreter.decode(log_magnitude, classifier(log_magnitude, frames), frames)
+    mask, clips = interpreter.mask(decoded, frames), interpreter.components(decoded, frames)
+    assert len(clips) == 4
+    for clip, own, length in zip(clips, mask, lengths or [FRAMES] * 4, strict=True):
+        assert clip.activations.shape == (SIZE, length)
+        torch.testing.assert_close(clip.mask(), own[:, :length], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(slow_mask(*slow_arguments(clip)), clip.mask(), rtol=1e-4, atol=1e-5)
+
+
+def slow_arguments(clip):
+    return clip.dictionary, clip.activations, clip.relevance.tolist(), clip.threshold
+
+
+def test_components_are_ranked_by_relevance(classifier, make, log_magnitude):
+    interpreter = make(relevance_threshold=0.05)
+    decoded = interpreter.decode(log_magnitude, classifier(log_magnitude))
+    for clip, relevance in zip(interpreter.components(decoded), decoded.relevance.tolist(), strict=True):
+        ranked = sorted(range(SIZE), key=relevance.__getitem__, reverse=True)
+        assert clip.relevant == [k for k in ranked if relevance[k] > 0.05]
+        assert clip.threshold == 0.05
+
+
+def test_components_follow_the_threshold(classifier, make, log_magnitude):
+    interpreter = make()
+    decoded = interpreter.decode(log_magnitude, classifier(log_magnitude))
+    with interpreter.at_threshold(-0.9):
+        (clip, *_), mask = interpreter.components(decoded), interpreter.mask(decoded)
+    torch.testing.assert_close(clip.mask(), mask[0], rtol=1e-5, atol=1e-6)
+
+
+def test_masks_of_all_components_add_up_to_one_where_the_model_sounds(classifier, make, log_magnitude):
+    interpreter = make()
+    (clip, *_) = interpreter.components(interpreter.decode(log_magnitude, classifier(log_magnitude)))
+    total = sum(clip.mask([k]) for k in range(SIZE))
+    sounding = clip.dictionary @ clip.activations > 1e-4
+    assert sounding.float().mean() > 0.5
+    torch.testing.assert_close(total[sounding], torch.ones(int(sounding.sum())), rtol=0, atol=1e-4)
+
+
+def test_own_scores_by_hand(make):
+    interpreter = make()
+    logits = torch.tensor([[4.0, 3, 2, 1], [1, 4, 3, 2], [2, 3, 1, 4], [3.0, 1, 2, 4]])
+    decoded = L2IDecoded(torch.zeros(4, SIZE, 1), torch.zeros(4, SIZE), logits, torch.zeros(4, SIZE))
+    prediction = Prediction(torch.eye(4), ())  # predicts 0, 1, 2, 3
+    scores = interpreter.own_scores(decoded, prediction)
+    assert scores["Fid-L2I"].tolist() == [1, 1, 0, 1]
+    assert scores["Fid-L2I@3"].tolist() == [1, 1, 0, 1]
+    scores = interpreter.own_scores(decoded, prediction.towards(torch.tensor([1, 0, 0, 2])))
+    assert scores["Fid-L2I"].tolist() == [0, 0, 0, 0]
+    assert scores["Fid-L2I@3"].tolist() == [1, 0, 1, 1]
+    assert tuple(scores) == interpreter.own_score_names
+
+
+def test_own_scores_of_two_classes():
+    classifier = Conv2dClassifier(["dog", "rain"], width=2, head_width=3).freeze()
+    interpreter = L2IInterpreter(classifier, NMFDictionary(torch.rand(513, 3), classifier.frontend)).eval()
+    log_magnitude = torch.rand(2, 513, 20)
+    prediction = classifier(log_magnitude)
+    scores = interpreter.own_scores(interpreter.decode(log_magnitude, prediction), prediction)
+    assert scores["Fid-L2I@3"].tolist() == [1, 1]
+
+
+# dictionary and options ----------------------------------------------------------------------------------
+
+
+def test_the_dictionary_may_be_a_folder(classifier, dictionary, tmp_path):
+    folder = dictionary.save(tmp_path / "nmf")
+    interpreter = L2IInterpreter(classifier, folder)
+    assert torch.equal(interpreter.dictionary, dictionary.components)
+    assert interpreter.config["components"] == SIZE
+    assert torch.equal(L2IInterpreter(classifier, str(folder), components=SIZE).dictionary, dictionary.components)
+
+
+def test_without_a_dictionary_it_is_empty(classifier):
+    assert L2IInterpreter(classifier, components=5).dictionary.shape == (BINS, 5)
+    assert L2IInterpreter(classifier).dictionary.shape == (BINS, 100)
+
+
+def test_a_dictionary_of_another_frontend_is_refused(classifier, tmp_path):
+    other = Frontend(n_fft=256, window_ms=16.0, hop_ms=4.0)
+    dictionary = NMFDictionary(torch.rand(BINS, SIZE), other)
+    with pytest.raises(ConfigurationError, match=r"^dictionary: the dictionary was made with another") as caught:
+        L2IInterpreter(classifier, dictionary)
+    assert other.describe() in str(caught.value)
+    assert classifier.frontend.describe() in str(caught.value)
+    folder = dictionary.save(tmp_path / "nmf")
+    with pytest.raises(ConfigurationError) as caught:
+        L2IInterpreter(classifier, folder)
+    assert str(folder) in str(caught.value)
+
+
+def test_a_dictionary_of_the_same_samples_is_taken(classifier):
+    same = Frontend(n_fft=256, window_ms=16.01, hop_ms=8.01)
+    assert same.config != classifier.frontend.config
+    components = torch.rand(BINS, SIZE)
+    interpreter = L2IInterpreter(classifier, NMFDictionary(components, same))
+    assert torch.equal(interpreter.dictionary, components)
+
+
+def test_another_number_of_components_is_refused(classifier, dictionary):
+    with pytest.raises(ConfigurationError, match="components: 5 asked for, the dictionary has 7"):
+        L2IInterpreter(classifier, dictionary, components=5)
+
+
+def test_a_folder_of_something_else_is_refused(classifier, tmp_path):
+    folder = save_classifier(classifier, tmp_path / "model")
+    with pytest.raises(CheckpointError, match="holds no NMF dictionary"):
+        L2IInterpreter(classifier, folder)
+
+
+@pytest.mark.parametrize(
+    ("option", "fault"),
+    [
+        ({"alpha": -1.0}, r"l2i: alpha \(-1\.0\)"),
+        ({"beta": -0.1}, r"l2i: .*beta \(-0\.1\)"),
+        ({"temperature": 0.0}, r"l2i: .*temperature \(0\.0\)"),
+        ({"decoder": "heavy"}, "decoder: 'heavy' is unknown"),
+        ({"pooling_frames": 0}, "pooling_frames: 0 must be positive"),
+    ],
+    ids=str,
+)
+def test_impossible_options_are_refused(make, option, fault):
+    with pytest.raises(ConfigurationError, match=fault):
+        make(**option)
+
+
+def test_the_published_pooling_wants_its_length(classifier, make):
+    interpreter = make(pooling_frames=30)
+    for frames, lengths in ((29, None), (FRAMES, (FRAMES, 29))):
+        log_magnitude = torch.rand(2, BINS, frames)
+        valid = None if lengths is None else torch.tensor(lengths)
+        with pytest.raises(ShapeError, match="a clip of 29 frames: the published pooling"):
+            interpreter(log_magnitude, classifier(log_magnitude, valid), valid)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"relevance_threshold": -0.4, "temperature": 0.01},
+        {"decoder": "published", "alpha": 5.0, "beta": 0.4},
+        {"pooling_frames": 20},
+    ],
+    ids=str,
+)
+def test_save_and_load(classifier, make, dictionary, log_magnitude, tmp_path, options):
+    interpreter = make(**options)
+    expected = interpreter(log_magnitude, classifier(log_magnitude))
+    loaded, same = load_interpreter(save_interpreter(interpreter, classifier, tmp_path / "model"))
+    assert type(loaded) is L2IInterpreter
+    assert loaded.config == interpreter.config
+    assert all(loaded.config[name] == value for name, value in options.items())
+    assert loaded.relevance_threshold == interpreter.relevance_threshold
+    assert torch.equal(loaded.dictionary, dictionary.components)
+    assert torch.equal(loaded(log_magnitude, same(log_magnitude)), expected)
+
+
+def test_the_threshold_that_was_set_last_is_saved(classifier, make, tmp_path):
+    interpreter = make(relevance_threshold=0.3)
+    interpreter.relevance_threshold = 0.6
+    assert (
+        load_interpreter(save_interpreter(interpreter, classifier, tmp_path / "model"))[0].relevance_threshold
+        == 0.6
+    )
+
+
+def test_training_models_the_sound_and_the_decision(classifier, dictionary):
+    """Sound that the dictionary can make: a few steps bring both nearer, and the dictionary stays."""
+    log_magnitude = dictionary.components @ (2 * torch.rand(4, SIZE, FRAMES) ** 4)
+    interpreter = L2IInterpreter(classifier, dictionary).train()
+    optimizer = torch.optim.Adam(interpreter.parameters(), lr=3e-4)
+    with torch.no_grad():
+        prediction = classifier(log_magnitude)
+    history = []
+    for _ in range(15):
+        decoded = interpreter.decode(log_magnitude, prediction)
+        terms = interpreter.loss(decoded, log_magnitude, prediction)
+        optimizer.zero_grad()
+        sum(terms.values()).backward()
+        optimizer.step()
+        history.append({name: term.item() for name, term in terms.items()})
+    assert history[-1]["reconstruction"] < 0.7 * history[0]["reconstruction"]
+    assert sum(history[-1].values()) < sum(history[0].values())
+    assert torch.equal(interpreter.dictionary, dictionary.components)
+
+
+def test_published_sizes():
+    classifier = Conv2dClassifier([str(label) for label in range(50)], width=2).freeze()
+    interpreter = L2IInterpreter(classifier, decoder="published", pooling_frames=417)
+    assert interpreter.dictionary.shape == (513, 100)
+    assert interpreter.decoder.linear.weight.shape == (100, 513)
+    assert interpreter.pooling.linear.weight.shape == (1, 417)
+    assert interpreter.head.weight.shape == (50, 100)
+    assert interpreter.head.bias is None
+    log_magnitude = torch.rand(1, 513, 431)
+    decoded = interpreter.decode(log_magnitude, classifier(log_magnitude))
+    expected = F.linear(decoded.activations[..., :417], interpreter.pooling.linear.weight)[..., 0]
+    torch.testing.assert_close(decoded.pooled, expected)

@@ -1,0 +1,267 @@
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from otoscope import model_folder
+from otoscope.errors import CheckpointError
+from otoscope.model_folder import class_path, find_class, load_weights, read_config, write_folder, write_model
+
+
+class OwnModule(nn.Module):
+    """A user's own class."""
+
+
+@pytest.fixture
+def module():
+    """A parameter, a buffer in channels-last memory, and a counter."""
+    module = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm2d(2), nn.Conv2d(2, 3, 3))
+    return module.to(memory_format=torch.channels_last)
+
+
+@pytest.fixture
+def folder(module, tmp_path):
+    return save(module, tmp_path / "model")
+
+
+def save(module, folder, **config):
+    return write_folder(folder, lambda temporary: write_model(temporary, {"kind": "test", **config}, module))
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def refusal(call, folder):
+    with pytest.raises(CheckpointError) as caught:
+        call()
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def fail(*_, **__):
+    raise OSError(28, "No space left on device")
+
+
+def test_what_is_written_is_read(folder, module):
+    assert read_config(folder) == {"format": 1, "kind": "test"}
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    for value in module.state_dict().values():
+        value.fill_(7)
+    load_weights(module, folder)
+    after = module.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert len(before) == 9
+
+
+def test_config_keeps_every_letter(module, tmp_path):
+    folder = save(module, tmp_path / "model", labels=["Zaunkönig", "雨"])
+    assert read_config(folder)["labels"] == ["Zaunkönig", "雨"]
+
+
+def test_the_folder_is_given_back_and_open_to_others(module, tmp_path):
+    assert save(module, str(tmp_path / "model")) == tmp_path / "model"
+    assert (tmp_path / "model").stat().st_mode & 0o777 == 0o755
+
+
+def test_parent_folders_are_made(module, tmp_path):
+    folder = save(module, tmp_path / "a" / "b c" / "ü")
+    assert names_in(folder) == ["config.json", "model.safetensors"]
+
+
+def test_a_former_model_is_replaced_as_a_whole(module, folder):
+    (folder / "old.txt").write_text("from before")
+    (folder / "classifier").mkdir()
+    save(module, folder)
+    assert names_in(folder) == ["config.json", "model.safetensors"]
+    assert names_in(folder.parent) == ["model"]
+
+
+def test_an_empty_folder_is_filled(module, tmp_path):
+    (tmp_path / "model").mkdir()
+    assert names_in(save(module, tmp_path / "model")) == ["config.json", "model.safetensors"]
+
+
+def test_a_folder_of_something_else_is_kept(module, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.png").write_text("miaow")
+    folder = tmp_path / "photos"
+    assert "the folder holds something else than a model" in refusal(lambda: save(module, folder), folder)
+    assert names_in(folder) == ["cat.png"]
+    assert names_in(tmp_path) == ["photos"]
+
+
+def test_a_file_in_the_way_of_the_parent_is_named(module, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    folder = tmp_path / "file" / "model"
+    assert "cannot be written" in refusal(lambda: save(module, folder), folder)
+    assert names_in(tmp_path) == ["file"]
+
+
+def test_a_file_in_the_place_of_the_folder_is_kept(module, tmp_path):
+    (tmp_path / "model").write_text("something else")
+    folder = tmp_path / "model"
+    assert "a file is in the way" in refusal(lambda: save(module, folder), folder)
+    assert folder.read_text() == "something else"
+    assert names_in(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize("failing", ["save_file", "json.dumps", "second rename"])
+def test_a_failed_save_leaves_the_old_model(module, folder, monkeypatch, failing):
+    before = contents(folder)
+    rename = Path.rename
+
+    def fail_into_place(self, target):
+        if Path(target) == folder and "former" not in self.name:
+            fail()
+        return rename(self, target)
+
+    if failing == "save_file":
+        monkeypatch.setattr(model_folder, "save_file", fail)
+    elif failing == "json.dumps":
+        monkeypatch.setattr(model_folder.json, "dumps", fail)
+    else:
+        monkeypatch.setattr(Path, "rename", fail_into_place)
+    assert "No space left" in refusal(lambda: save(module, folder, step=2), folder)
+    assert contents(folder) == before
+    assert names_in(folder.parent) == ["model"]
+
+
+@pytest.mark.parametrize("mishap", [KeyboardInterrupt, TypeError])
+def test_any_other_interruption_leaves_the_old_model(module, folder, monkeypatch, mishap):
+    before = contents(folder)
+
+    def interrupted(*_, **__):
+        raise mishap
+
+    monkeypatch.setattr(model_folder, "save_file", interrupted)
+    with pytest.raises(mishap):
+        save(module, folder, step=2)
+    assert contents(folder) == before
+    assert names_in(folder.parent) == ["model"]
+
+
+def test_a_failed_first_save_leaves_nothing(module, tmp_path, monkeypatch):
+    monkeypatch.setattr(model_folder, "save_file", fail)
+    refusal(lambda: save(module, tmp_path / "model"), tmp_path / "model")
+    assert names_in(tmp_path) == []
+
+
+def test_missing_folder(tmp_path):
+    folder = tmp_path / "absent"
+    assert "is no model folder (no config.json); give the folder" in refusal(lambda: read_config(folder), folder)
+
+
+def test_folder_without_config(folder):
+    (folder / "config.json").unlink()
+    assert "no config.json" in refusal(lambda: read_config(folder), folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "{}", '{"format": "1"}', "\x00\xff"])
+def test_config_that_is_none(folder, text):
+    (folder / "config.json").write_text(text, encoding="latin-1")
+    assert "config.json" in refusal(lambda: read_config(folder), folder)
+
+
+def test_newer_format_asks_for_an_update(folder):
+    (folder / "config.json").write_text(json.dumps({"format": 2}))
+    message = refusal(lambda: read_config(folder), folder)
+    assert "format 2 is newer than 1, which this version reads; update otoscope" in message
+
+
+def test_missing_weights(folder, module):
+    (folder / "model.safetensors").unlink()
+    assert "model.safetensors" in refusal(lambda: load_weights(module, folder), folder)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 100, -1])
+def test_truncated_weights(folder, module, kept):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:kept])
+    assert "copy or train the model again" in refusal(lambda: load_weights(module, folder), folder)
+
+
+def test_a_pickle_is_never_read(folder, module, tmp_path):
+    canary = tmp_path / "canary"
+
+    class Bomb:
+        def __reduce__(self):
+            return Path.touch, (canary,)
+
+    torch.save({"weight": Bomb()}, folder / "model.safetensors")
+    refusal(lambda: load_weights(module, folder), folder)
+    assert not canary.exists()
+
+
+def test_every_wrong_parameter_is_named_and_none_is_loaded(folder, module):
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    del weights["2.bias"]
+    weights["0.weight"] = torch.zeros(50, 4)
+    weights["0.bias"] = torch.zeros(3)
+    weights["surplus"] = torch.zeros(1)
+    save_file(weights, path)
+    before = module[0].bias.clone()
+    message = refusal(lambda: load_weights(module, folder), folder)
+    assert "2.bias is missing" in message
+    assert "surplus is unknown" in message
+    assert "0.weight has shape (50, 4) instead of (3, 4)" in message
+    assert torch.equal(module[0].bias, before)
+
+
+def test_a_class_is_found_by_its_path(folder):
+    own = OwnModule()
+    assert class_path(own) == f"{__name__}.OwnModule"
+    assert find_class({"class": class_path(own)}, folder, nn.Module) is OwnModule
+    ours = {"class": "otoscope.nn.residual.ResidualBlock"}
+    assert find_class(ours, folder, nn.Module) is importlib.import_module("otoscope.nn").ResidualBlock
+
+
+def test_a_nested_class_cannot_be_saved():
+    class Nested(nn.Module):
+        pass
+
+    with pytest.raises(CheckpointError, match="Nested: define the class at the top of a module"):
+        class_path(Nested())
+
+
+def test_a_foreign_class_is_not_imported(folder, tmp_path, monkeypatch):
+    canary = tmp_path / "canary"
+    (tmp_path / "foreign_module.py").write_text(f"import pathlib; pathlib.Path({str(canary)!r}).touch()")
+    monkeypatch.syspath_prepend(tmp_path)
+    message = refusal(lambda: find_class({"class": "foreign_module.Network"}, folder, nn.Module), folder)
+    assert "is not part of otoscope; if you trust it, import foreign_module before loading" in message
+    assert not canary.exists()
+    assert "foreign_module" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("otoscope.nn.unheard_of.Network", "has no otoscope.nn.unheard_of"),
+        ("otoscope.nn.residual.Unheard", "is not a Module"),
+        ("otoscope.nn.residual.torch", "is not a Module"),
+        ("otoscope.errors.OtoscopeError", "is not a Module"),
+        ("os.system", "is not a Module"),
+        ("builtins.exec", "is not a Module"),
+        ("otoscope", "is not part of otoscope"),
+        ("", "import it before loading"),
+        (None, "is not part of otoscope"),
+    ],
+)
+def test_a_name_that_is_no_such_class(folder, name, fault):
+    assert fault in refusal(lambda: find_class({"class": name}, folder, nn.Module), folder)
+
+
+def test_a_config_without_class(folder):
+    assert "import it before loading" in refusal(lambda: find_class({}, folder, nn.Module), folder)

@@ -1,0 +1,127 @@
+"""The recipes of L2I, run as their users run them: classifier, dictionary, interpreter, explanation."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from otoscope.explain import load
+from otoscope.nn import load_dictionary
+
+RECIPES = Path(__file__).parents[1] / "recipes" / "ESC50"
+QUICK = ["--data.batch_size=6", "--data.download=false", "--trainer.accelerator=cpu", "--trainer.max_epochs=2"]
+NARROW = {
+    "conv2d": ["--model.classifier.width=6", "--model.classifier.head_width=8"],
+    "cnn14": ["--model.classifier.width=2"],
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, esc50):
+    """Runs a command in a folder of a copy of the recipes."""
+    work = tmp_path_factory.mktemp("recipes") / "ESC50"
+    shutil.copytree(RECIPES, work, ignore=shutil.ignore_patterns("results"))
+    cache = str(tmp_path_factory.getbasetemp() / "recipes-cache")
+    environment = {**os.environ, "OTOSCOPE_CACHE": cache, "OMP_NUM_THREADS": "1"}
+
+    def command(folder, *arguments, code=0):
+        finished = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=work / folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert finished.returncode == code, finished.stderr
+        return finished
+
+    command.work = work
+    return command
+
+
+@pytest.fixture(scope="module")
+def dictionary(run, esc50):
+    """Result of the NMF's recipe."""
+    options = [*QUICK, f"--data_folder={esc50}", "--model.components=8", "--json"]
+    finished = run("interpret", "train_nmf.py", "hparams/nmf.yaml", *options)
+    return json.loads(finished.stdout), run.work / "interpret" / "results" / "nmf" / "1234"
+
+
+@pytest.fixture(scope="module", params=["conv2d", "cnn14"])
+def trained(request, run, esc50, dictionary):
+    """Name of L2I's recipe for a classifier, after both have run."""
+    name = request.param
+    data = [*QUICK, f"--data_folder={esc50}"]
+    run("classification", "train.py", f"hparams/{name}.yaml", *NARROW[name], *data)
+    recipe = {"conv2d": "l2i_conv2dclassifier", "cnn14": "l2i_cnn14"}[name]
+    finished = run("interpret", "train_l2i.py", f"hparams/{recipe}.yaml", *data, "--interpretations.clips=1")
+    assert "Fid-L2I" in finished.stdout
+    return recipe
+
+
+def test_nmf_writes_its_dictionary(dictionary):
+    results, folder = dictionary
+    assert results["nmf"]["lowest_column_norm"] == pytest.approx(1, abs=1e-5)
+    assert len(load_dictionary(folder / "model")) == 8
+    assert (folder / "components.png").is_file()
+    assert len(list((folder / "components").iterdir())) == 8
+
+
+def test_amortized_nmf(run, esc50):
+    options = [*QUICK, f"--data_folder={esc50}", "--model.components=4", "--json"]
+    results = json.loads(run("interpret", "train_nmf.py", "hparams/nmf_amortized.yaml", *options).stdout)
+    assert results["nmf"]["error"] > 0
+
+
+def test_test_only_gives_the_same_numbers(run, esc50, trained):
+    written = json.loads((run.work / "interpret" / "results" / trained / "1234" / "test.json").read_text())
+    options = [*QUICK, f"--data_folder={esc50}", "--test_only", "--json", "--interpretations.clips=0"]
+    finished = run("interpret", "train_l2i.py", f"hparams/{trained}.yaml", *options)
+    assert json.loads(finished.stdout) == written
+    assert 0 <= written["scores"]["L2I"]["Fid-L2I"] <= written["scores"]["L2I"]["Fid-L2I@3"] <= 1
+
+
+def test_explains_with_the_sounds_of_components(run, esc50, trained, tmp_path):
+    model = run.work / "interpret" / "results" / trained / "1234" / "model"
+    clip = esc50 / "audio" / "5-50-A-0.wav"
+    arguments = [
+        "-m",
+        "otoscope",
+        "explain",
+        str(clip),
+        "--model",
+        str(model),
+        "--out",
+        str(tmp_path),
+        "--threshold",
+    ]
+    contents = []
+    for threshold in ("-1", "0.9"):
+        run("interpret", *arguments, threshold)
+        contents.append(json.loads((tmp_path / "5-50-A-0" / "explanation.json").read_text()))
+    few, many = contents[1]["components"], contents[0]["components"]
+    assert [content["relevance_threshold"] for content in contents] == [-1, 0.9]
+    assert 1 <= len(few) < len(many)
+    sounds = list((tmp_path / "5-50-A-0" / "components").iterdir())
+    assert len(sounds) == len(few)
+    assert soundfile.info(sounds[0]).frames == 8000
+    assert load(model).method == "L2I"
+
+
+@pytest.mark.parametrize("trained", ["conv2d"], indirect=True)
+def test_a_dictionary_of_another_rate_is_refused_in_one_line(run, esc50, trained):
+    data = [*QUICK, f"--data_folder={esc50}"]
+    other = ["--data.sample_rate_hz=8000", "--model.frontend.sample_rate_hz=8000", "--output_folder=results/nmf-8k"]
+    run("interpret", "train_nmf.py", "hparams/nmf.yaml", *data, *other, "--model.components=3")
+    options = ["--model.dictionary=results/nmf-8k/model", "--output_folder=results/refused"]
+    finished = run("interpret", "train_l2i.py", f"hparams/{trained}.yaml", *data, *options, code=2)
+    assert finished.stderr.count("\n") == 1
+    assert "8000 Hz" in finished.stderr
+    assert "16000 Hz" in finished.stderr
+    assert "results/nmf-8k/model" in finished.stderr

@@ -1,9 +1,12 @@
 """Transposed convolutions equal PyTorch's own, in value and in every gradient."""
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
 
+from otoscope.nn import transposed
 from otoscope.nn.transposed import SingleOutputTransposed, Transposed2d
 
 FORMATS = [torch.channels_last, torch.contiguous_format]
@@ -12,10 +15,42 @@ SETTINGS = [
     {"kernel_size": 4, "stride": 2, "padding": 1},
     {"kernel_size": 6, "stride": 2, "padding": 2},
     {"kernel_size": 3, "stride": 1, "padding": 0},
+    {"kernel_size": 1, "stride": 1, "padding": 0},
+    {"kernel_size": 2, "stride": 3, "padding": 0},
+    {"kernel_size": 3, "stride": (2, 4), "padding": 1},
+    {"kernel_size": (7, 4), "stride": (2, 4), "padding": 1},
+    {"kernel_size": (3, 5), "stride": (2, 2), "padding": 1},
+    {"kernel_size": (4, 3), "stride": (2, 2), "padding": (0, 5)},
+    {"kernel_size": (7, 5), "stride": (1, 4), "padding": 0},
+    {"kernel_size": (3, 4), "stride": (2, 2), "padding": (0, 2), "output_padding": (1, 0)},
 ]
+WAYS = ["torch", "fold", (1, 1), (4, 4), (2, 4), (4, 1)]
 
 
-def assert_same(ours, theirs, shape, memory_format, **call):
+@pytest.fixture
+def forced(monkeypatch):
+    """Makes every layer take one of the ways."""
+
+    def force(way):
+        def fastest(layer, hidden, extra):
+            if way == "torch":
+                settings = (layer.stride, layer.padding, layer.dilation, True, extra, layer.groups)
+                return transposed._Contiguous, settings
+            if way == "fold":
+                return transposed._Folded, (layer.stride, layer.padding, extra)
+            axes = []
+            sizes = (layer.kernel_size, layer.stride, layer.padding, hidden.shape[2:], extra, way)
+            for kernel, stride, padding, size, more, tile in zip(*sizes, strict=True):
+                outputs = (size - 1) * stride - 2 * padding + kernel + more
+                axes.append(transposed._Axis(kernel, stride, padding, size, outputs, tile))
+            return transposed._Tiled, (transposed._Grid(*axes), False)
+
+        monkeypatch.setattr(transposed, "_fastest", fastest)
+
+    return force
+
+
+def assert_same(ours, theirs, shape, memory_format, call=None, **options):
     theirs.load_state_dict(ours.state_dict())
     inputs = [
         torch.randn(shape, dtype=torch.double, generator=torch.Generator().manual_seed(1))
@@ -23,7 +58,8 @@ def assert_same(ours, theirs, shape, memory_format, **call):
         .requires_grad_()
         for _ in range(2)
     ]
-    values = [layer(hidden, **call) for layer, hidden in zip((ours, theirs), inputs, strict=True)]
+    call = call or [ours, theirs]
+    values = [layer(hidden, **options) for layer, hidden in zip(call, inputs, strict=True)]
     torch.testing.assert_close(*values)
     weights = torch.randn_like(values[0])
     for value in values:
@@ -32,19 +68,103 @@ def assert_same(ours, theirs, shape, memory_format, **call):
         torch.testing.assert_close(one.grad, other.grad)
 
 
+def pair(channels, outputs, **options):
+    return Transposed2d(channels, outputs, **options).double(), nn.ConvTranspose2d(
+        channels, outputs, **options
+    ).double()
+
+
 @pytest.mark.parametrize("memory_format", FORMATS, ids=str)
+@pytest.mark.parametrize("way", [None, *WAYS], ids=str)
 @pytest.mark.parametrize("options", SETTINGS, ids=str)
-def test_equals_torch(options, memory_format):
-    ours, theirs = Transposed2d(6, 5, **options).double(), nn.ConvTranspose2d(6, 5, **options).double()
-    assert_same(ours, theirs, (3, 6, 7, 9), memory_format)
+def test_equals_torch(options, way, memory_format, forced):
+    if way is not None:
+        forced(way)
+    for batch, size in ((1, (13, 9)), (3, (7, 8)), (2, (4, 6))):
+        assert_same(*pair(6, 5, **options), (batch, 6, *size), memory_format)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+@pytest.mark.parametrize("options", SETTINGS[-2:], ids=str)
+def test_rectified_mean_equals_torch(options, way, forced):
+    forced(way)
+    ours, theirs = pair(6, 5, **options)
+    call = [ours.rectified_mean, lambda hidden: theirs(hidden).relu().mean(-1)]
+    assert_same(ours, theirs, (2, 6, 7, 9), torch.channels_last, call)
+
+
+def test_in_parts(forced, monkeypatch):
+    """Channels in blocks, clips in groups and tiles in chunks."""
+    forced((2, 4))
+    monkeypatch.setattr(transposed, "_CHUNK", 3)
+    monkeypatch.setattr(transposed, "_TOGETHER", 12)
+    monkeypatch.setattr(transposed, "_BLOCK", 1)
+    for batch, options in itertools.product((1, 2, 5), SETTINGS[-5:]):
+        ours, theirs = pair(6, 37, **options)
+        assert_same(ours, theirs, (batch, 6, 7, 9), torch.channels_last)
+        call = [ours.rectified_mean, lambda hidden, layer=theirs: layer(hidden).relu().mean(-1)]
+        ours.zero_grad()
+        theirs.zero_grad()
+        assert_same(ours, theirs, (batch, 6, 7, 9), torch.channels_last, call)
+
+
+@pytest.mark.parametrize(
+    ("shape", "way"),
+    [((1, 256, 2, 3), "_Folded"), ((1, 256, 40, 40), "_Tiled"), ((1, 16, 40, 40), "_Contiguous")],
+)
+def test_rounding_of_the_way_that_is_chosen(shape, way):
+    ours, theirs = pair(shape[1], shape[1], kernel_size=(7, 4), stride=(1, 2), padding=1)
+    theirs.load_state_dict(ours.state_dict())
+    ours.float()
+    assert transposed._fastest(ours, torch.zeros(shape), [0, 0])[0].__name__ == way
+    inputs = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    inputs = [inputs.requires_grad_(), inputs.detach().double().requires_grad_()]
+    values = [layer(hidden) for layer, hidden in zip((ours, theirs), inputs, strict=True)]
+    weights = torch.randn_like(values[0])
+    for value in values:
+        (value * weights).sum().backward()
+    found = [values[0], inputs[0].grad, ours.weight.grad, ours.bias.grad]
+    expected = [values[1], inputs[1].grad, theirs.weight.grad, theirs.bias.grad]
+    for one, other in zip(found, expected, strict=True):
+        assert (one - other).abs().max() < 1e-5 * other.abs().max()
 
 
 def test_output_size():
-    options = SETTINGS[1]
-    ours, theirs = Transposed2d(6, 5, **options).double(), nn.ConvTranspose2d(6, 5, **options).double()
+    ours, theirs = pair(6, 5, **SETTINGS[1])
     assert_same(ours, theirs, (2, 6, 7, 9), torch.channels_last, output_size=[15, 18])
     with pytest.raises(ValueError, match="output size"):
         ours(torch.zeros(1, 6, 7, 9, dtype=torch.double), output_size=[20, 18])
+
+
+def test_output_that_is_too_small_is_refused():
+    layer = Transposed2d(6, 5, 3, stride=1, padding=4)
+    with pytest.raises(RuntimeError, match="output"):
+        layer(torch.zeros(1, 6, 4, 4))
+
+
+@pytest.mark.parametrize("options", [{"groups": 2}, {"dilation": 2}, {"bias": False}], ids=str)
+def test_other_options_are_left_to_torch(options):
+    ours, theirs = pair(64, 64, kernel_size=4, stride=2, **options)
+    theirs.load_state_dict(ours.state_dict())
+    hidden = torch.randn(1, 64, 20, 20, dtype=torch.double)
+    torch.testing.assert_close(ours(hidden), theirs(hidden))
+
+
+def test_other_shapes_are_left_to_torch():
+    ours, theirs = pair(6, 5, kernel_size=4, stride=2)
+    theirs.load_state_dict(ours.state_dict())
+    for shape in ((6, 7, 9), (0, 6, 7, 9)):
+        hidden = torch.randn(shape, dtype=torch.double)
+        torch.testing.assert_close(ours(hidden), theirs(hidden))
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_result_can_be_changed_in_place(way, forced):
+    forced(way)
+    layer = Transposed2d(6, 5, 4, stride=2, padding=1)
+    hidden = torch.randn(1, 6, 7, 9, requires_grad=True)
+    torch.relu_(layer(hidden)).sum().backward()
+    assert hidden.grad is not None
 
 
 @pytest.mark.parametrize("memory_format", FORMATS, ids=str)
@@ -54,18 +174,21 @@ def test_single_output_equals_torch(memory_format):
 
 
 @pytest.mark.parametrize(
-    "layer", [Transposed2d(6, 5, 4, stride=2, padding=1), SingleOutputTransposed(6, 5, 1)], ids=repr
+    "layer", [Transposed2d(64, 64, 4, stride=2, padding=1), SingleOutputTransposed(64, 5, 1)], ids=repr
 )
 def test_autocast_is_left_to_torch(layer):
     with torch.autocast("cpu", torch.bfloat16):
-        assert layer(torch.randn(1, 6, 7, 9)).dtype == torch.bfloat16
+        assert layer(torch.randn(1, 64, 30, 30)).dtype == torch.bfloat16
+        if isinstance(layer, Transposed2d):
+            assert layer.rectified_mean(torch.randn(1, 64, 30, 30)).dtype == torch.bfloat16
 
 
-def test_frozen_parts_get_no_gradient():
+@pytest.mark.parametrize("way", WAYS, ids=str)
+@pytest.mark.parametrize("frozen", ["hidden", "weight", "bias"])
+def test_frozen_parts_get_no_gradient(frozen, way, forced):
+    forced(way)
     layer = Transposed2d(6, 5, 4, stride=2, padding=1)
-    layer.weight.requires_grad_(False)
-    hidden = torch.randn(1, 6, 7, 9, requires_grad=True)
-    layer(hidden).sum().backward()
-    assert layer.weight.grad is None
-    assert hidden.grad is not None
-    assert layer.bias.grad is not None
+    parts = {"hidden": torch.randn(1, 6, 7, 9, requires_grad=True), "weight": layer.weight, "bias": layer.bias}
+    parts[frozen].requires_grad_(False)
+    layer(parts["hidden"]).sum().backward()
+    assert {name for name, part in parts.items() if part.grad is None} == {frozen}

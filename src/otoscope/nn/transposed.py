@@ -1,13 +1,15 @@
 """Transposed convolutions as PyTorch's, in parameters and result, but faster on a CPU.
 
-PyTorch's reach about half of what the processor can multiply. Here they are matrix products, made in one of
-two ways, whichever has less to do:
+PyTorch's compute what the definition says, and take several times longer where weights outnumber positions.
+Here they are matrix products, made in one of two ways, whichever has less to do:
 
 - Few positions, many weights: one product makes what each position gives to each tap, and a fold adds it up.
 - Many positions: tile by tile, with fewer multiplications than the definition has (Toom and Cook's products
   of polynomials, known as Winograd's convolution). Rounding grows, to some 1e-6 of the largest value.
 
-Where channels are too few to gain, on other devices and under autocast these layers are PyTorch's own.
+Where channels are too few to gain, on other devices and under autocast these layers are PyTorch's own, but
+for two things that are slow there: the gradient of the weight in channels-last memory, and the way forward to
+a single output channel.
 """
 
 from __future__ import annotations
@@ -62,7 +64,7 @@ class Transposed2d(nn.ConvTranspose2d):
         if not _leave_to_torch(self, hidden):
             function, settings = _fastest(self, hidden, list(self.output_padding))
             if function is _Tiled:
-                result: Tensor = function.apply(hidden, self.weight, self.bias, (settings[0], True))
+                result: Tensor = function.apply(hidden, self.weight, self.bias, (settings[0], True))  # type: ignore[no-untyped-call]
                 return result
         return F.relu(self(hidden), inplace=True).mean(-1)
 
@@ -91,12 +93,14 @@ def _leave_to_torch(layer: nn.ConvTranspose2d, hidden: Tensor) -> bool:
 def _fastest(layer: nn.ConvTranspose2d, hidden: Tensor, extra: list[int]) -> tuple[Any, Any]:
     """The function for these sizes, by their multiply-adds and moves, and its settings."""
     settings = (layer.stride, layer.padding, layer.dilation, True, extra, layer.groups)
-    real = hidden.dtype in (torch.float32, torch.float64)
-    if not real or hidden.dim() != 4 or layer.groups > 1 or layer.dilation != (1, 1) or not hidden.numel():
+    plain = layer.groups == 1 and layer.dilation == (1, 1) and hidden.dtype in (torch.float32, torch.float64)
+    if not plain or hidden.dim() != 4 or not hidden.numel():
         return _Contiguous, settings
     shape = (len(hidden), layer.in_channels, layer.out_channels)
     sizes: Any = zip(layer.kernel_size, layer.stride, layer.padding, hidden.shape[2:], extra, strict=True)
     grid, cost = _best_grid(shape, tuple(sizes))
+    if min(grid.rows.outputs, grid.columns.outputs) < 1:  # an error that is PyTorch's to raise
+        return _Contiguous, settings
     taps = math.prod(layer.kernel_size)
     positions, pairs = hidden[:, 0].numel(), layer.in_channels * layer.out_channels
     product = positions * taps * pairs
@@ -185,21 +189,25 @@ class _Folded(torch.autograd.Function):
 
 
 class _Tiled(torch.autograd.Function):
-    """Tile by tile, with fewer products; then the mean over the last axis of the ReLU, where asked for."""
+    """Tile by tile, with fewer products; then the mean over the last axis of the ReLU, where asked for.
+
+    `_Grid` and `_Axis` say how.
+    """
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, settings: tuple[_Grid, bool]) -> Tensor:
         grid, mean = ctx.settings = settings
         size = (len(hidden), weight.shape[1], grid.rows.outputs, grid.columns.outputs)
         # of a mean only the signs are kept
-        result = torch.empty(size, dtype=torch.bool if mean else hidden.dtype, memory_format=torch.channels_last)
+        kind: Any = {"dtype": torch.bool if mean else hidden.dtype, "device": hidden.device}
+        result = torch.empty(size, memory_format=torch.channels_last, **kind)
         means = hidden.new_empty(size[:3] if mean else 0)
         for block, parts in grid.work(hidden, weight):
             spread = grid.spread(weight[:, block])
             for i, chunk, points in parts:
                 products = hidden.new_empty(len(spread), points.shape[1], spread.shape[2])
-                for product, matrix, point in zip(products, spread, grid.point_of_product, strict=True):
-                    torch.mm(points[point], matrix, out=product)
+                for of, at in grid.runs:
+                    torch.bmm(points[at], spread[of], out=products[of])
                 image, places = grid.image(products, chunk), grid.rows.places(chunk)
                 target = result[i, block, places].permute(1, 2, 0)
                 if not mean:
@@ -219,7 +227,7 @@ class _Tiled(torch.autograd.Function):
         to_hidden = torch.zeros_like(hidden) if ctx.needs_input_grad[0] else None
         to_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         to_bias = torch.zeros_like(weight[0, :, 0, 0]) if ctx.needs_input_grad[2] else None
-        kept: dict[tuple[int, int], tuple[Tensor, set[int]]] = {}  # from block to block
+        kept: dict[tuple[int, int], Tensor] = {}  # from block to block
         for block, parts in grid.work(hidden, weight):
             spread = grid.spread(weight[:, block])
             to_spread = None if to_weight is None else torch.zeros_like(spread)
@@ -234,15 +242,15 @@ class _Tiled(torch.autograd.Function):
                     to_bias[block] += image.sum((0, 1))
                 to_products = grid.image_backward(image, chunk)
                 if to_spread is not None:
-                    for total, product, point in zip(to_spread, to_products, grid.point_of_product, strict=True):
-                        total.addmm_(points[point].t(), product)
+                    for of, at in grid.runs:
+                        to_spread[of].baddbmm_(points[at].mT, to_products[of])
                 if to_hidden is not None:
-                    to_points, begun = kept.pop((i, chunk.start), None) or (points.new_empty(points.shape), set())
-                    for matrix, product, point in zip(spread, to_products, grid.point_of_product, strict=True):
-                        to_points[point].addmm_(product, matrix.t(), beta=int(point in begun))
-                        begun.add(point)
+                    to_points = kept.pop((i, chunk.start), None)
+                    to_points = torch.zeros_like(points) if to_points is None else to_points
+                    for of, at in grid.runs:
+                        to_points[at].baddbmm_(to_products[of], spread[of].mT)
                     if block.stop < weight.shape[1]:
-                        kept[i, chunk.start] = to_points, begun
+                        kept[i, chunk.start] = to_points
                     else:
                         grid.points_backward(to_points, to_hidden[i], chunk)
             if to_weight is not None and to_spread is not None:
@@ -325,23 +333,24 @@ class _Matrices(NamedTuple):
 def _matrices(kernel: int, stride: int, tile: int, dtype: torch.dtype) -> _Matrices:
     taps = -(-kernel // stride)
     width = tile + taps - 1
+    real: Any = {"dtype": torch.double, "device": "cpu"}
 
     def evaluate(coefficients: int) -> Tensor:
-        points = torch.tensor(_POINTS[: width - 1], dtype=torch.double)
-        infinity = torch.eye(coefficients, dtype=torch.double)[-1:]
-        return torch.cat([points[:, None] ** torch.arange(coefficients), infinity])
+        points = torch.tensor(_POINTS[: width - 1], **real)
+        infinity = torch.eye(coefficients, **real)[-1:]
+        return torch.cat([points[:, None] ** torch.arange(coefficients, device="cpu"), infinity])
 
     if tile == 1:
-        window, of_taps, tile_of = None, torch.eye(width).flip(0).double(), torch.ones(1, width).double()
+        window, of_taps, tile_of = None, torch.eye(width, **real).flip(0), torch.ones(1, width, **real)
     else:  # the transpose of the product of polynomials, which runs backwards over the window
         window = torch.linalg.inv(evaluate(width)).t().flip(1).to(dtype)
         of_taps, tile_of = evaluate(taps), evaluate(tile).t().flip(0)
     rows, columns, points = [], [], []
-    for point, phase in itertools.product(range(width), range(stride)):
-        row = torch.zeros(kernel, dtype=torch.double)
+    for phase, point in itertools.product(range(stride), range(width)):
+        row = torch.zeros(kernel, **real)
         row[phase::stride] = of_taps[point, : len(row[phase::stride])]
         if row.any():
-            column = torch.zeros(tile * stride, dtype=torch.double)
+            column = torch.zeros(tile * stride, **real)
             column[phase::stride] = tile_of[:, point]
             rows.append(row)
             columns.append(column)
@@ -361,6 +370,14 @@ class _Grid:
         """Which point each product belongs to."""
         rows, columns = (axis.matrices(torch.double).points for axis in (self.rows, self.columns))
         return [row * self.columns.window + column for row, column in itertools.product(rows, columns)]
+
+    @cached_property
+    def runs(self) -> list[tuple[slice, slice]]:
+        """Products in sequence of which the points are so too: which ones, and their points."""
+        points = self.point_of_product
+        starts = [n for n, point in enumerate(points) if n == 0 or point != points[n - 1] + 1]
+        ends = [*starts[1:], len(points)]
+        return [(slice(a, b), slice(points[a], points[b - 1] + 1)) for a, b in zip(starts, ends, strict=True)]
 
     @cached_property
     def all_columns(self) -> slice:
@@ -414,7 +431,7 @@ class _Grid:
         values = values.unfold(2, self.columns.window, self.columns.tile).permute(0, 4, 1, 2, 3).flatten(2)
         matrix = self.columns.matrices(clip.dtype).window
         values = values if matrix is None else matrix @ values
-        return values.reshape(self.rows.window * self.columns.window, -1, channels)
+        return values.reshape(self.rows.window * self.columns.window, -1, channels).contiguous()
 
     def points_backward(self, gradient: Tensor, target: Tensor, chunk: slice) -> None:
         """The way back of `points`, added to (channels, height, width)."""
@@ -484,6 +501,8 @@ def _best_grid(
 
 
 class _SingleOutput(torch.autograd.Function):
+    """One channel is made of taps, which are added up."""
+
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
         ctx.save_for_backward(hidden, weight)

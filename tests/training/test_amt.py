@@ -1,0 +1,112 @@
+"""AMT from data to table without training, and the overlap test of any interpreter."""
+
+import json
+
+import pytest
+import soundfile
+import torch
+
+from otoscope.classifiers import FocalNetClassifier
+from otoscope.data import Synthetic
+from otoscope.explain import load
+from otoscope.training import (
+    ClassifierTraining,
+    InterpreterESC50Brain,
+    OverlapTest,
+    SaveInterpretations,
+    run_training,
+)
+from otoscope.training.overlap import mixture_of
+
+pytest.importorskip("transformers")
+CLASSES = ["siren", "clock_tick"]
+BACKBONE = {"embed_dim": 8, "depths": [1, 1, 1, 1], "hidden_sizes": [16, 32, 64, 64], "image_size": 64}
+QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
+
+
+@pytest.fixture
+def small():
+    return FocalNetClassifier(CLASSES, backbone=BACKBONE, head_width=8)
+
+
+@pytest.fixture
+def scenes():
+    return Synthetic(clips_per_class=4, classes=CLASSES, duration_s=0.5, batch_size=4, snr_db=(10, 20))
+
+
+def test_evaluates_saves_and_explains(small, scenes, tmp_path):
+    task = InterpreterESC50Brain(small, quantile=0.8)
+    saver = SaveInterpretations(tmp_path / "interpretations", clips=1)
+    overlap = OverlapTest(tmp_path / "overlap", clips=2)
+    results = run_training(task, scenes, tmp_path, QUIET, interpretations=saver, overlap=overlap)
+    assert list(results["scores"]) == ["AMT", "all-pass", "random", "loudest", "ideal"]
+    assert results["scores"]["AMT"]["MM"] == pytest.approx(0.2, abs=0.02)
+    assert results["overlap"]["mixtures"] == 2
+    assert results == json.loads((tmp_path / "test.json").read_text())
+    assert not (tmp_path / "checkpoints").exists()
+    [folder] = (tmp_path / "interpretations" / "test").iterdir()
+    assert (folder / "maps.png").is_file()
+    explanation = load(tmp_path / "model").explain(torch.rand(8000) - 0.5)
+    assert explanation.method == "AMT"
+    assert list(explanation.maps) == ["stage1", "stage2", "stage3", "stage4"]
+
+
+def test_contract_of_the_reference(small):
+    task = InterpreterESC50Brain(small)
+    wavs = torch.randn(2, 8000)
+    spectrogram = task.preprocess(wavs)
+    forward = task.classifier_forward(spectrogram.log_magnitude)
+    assert forward.xhat.shape == spectrogram.log_magnitude.shape
+    assert torch.equal(forward.class_pred, forward.predictions.argmax(-1))
+    sound = task.invert_stft_with_phase(spectrogram.log_magnitude, spectrogram.phase)
+    torch.testing.assert_close(sound, wavs[:, : sound.shape[1]], rtol=1e-3, atol=1e-4)
+    steps = task.interpret_computation_steps(wavs)
+    assert torch.equal(steps.class_pred, forward.class_pred)
+    torch.testing.assert_close(steps.X_int, forward.xhat * spectrogram.log_magnitude)
+
+
+def test_overlap_writes_what_it_measured(small, scenes, tmp_path):
+    task = InterpreterESC50Brain(small)
+    overlap = OverlapTest(tmp_path / "overlap", clips=1, concat_sources=True)
+    results = run_training(task, scenes, tmp_path, QUIET, overlap=overlap)
+    [folder] = (tmp_path / "overlap").iterdir()
+    sounds = {"mixture", "source", "noise", "interpretation"}
+    assert {path.name for path in folder.iterdir()} == {f"{s}.wav" for s in sounds} | {"specs.png", "overlap.json"}
+    assert all(soundfile.info(folder / f"{name}.wav").frames == 8000 for name in sounds)
+    found = json.loads((folder / "overlap.json").read_text())
+    assert found["source"] != found["noise"]
+    assert results["overlap"]["si_sdr_to_source_db"] == pytest.approx(found["si_sdr_to_source_db"])
+
+
+def test_mixtures():
+    source, noise = torch.randn(1000), 5 * torch.randn(700)
+    mixture, one, other = mixture_of(source, noise)
+    torch.testing.assert_close(mixture, one + other)
+    assert mixture.abs().max() == pytest.approx(1)
+    assert 20 * torch.log10(one.norm() / other.norm()) == pytest.approx(12.04, abs=0.01)
+    mixture, one, other = mixture_of(source, noise, concat_sources=True)
+    assert one[500:].count_nonzero() == 0
+    assert other[:500].count_nonzero() == 0
+    torch.testing.assert_close(mixture[:500] / mixture[:500].abs().max(), source[:500] / source[:500].abs().max())
+
+
+def test_layer_wise_rates_and_head_first(scenes, tmp_path):
+    def make(labels):
+        return FocalNetClassifier(labels, backbone=BACKBONE, head_width=8)
+
+    task = ClassifierTraining(make, learning_rate=1e-2, schedule="constant", layer_decay=0.5, head_epochs=1)
+    before = make(CLASSES)
+    task.make_classifier = lambda labels: before
+    state = {name: value.clone() for name, value in before.state_dict().items()}
+    run_training(task, scenes, tmp_path / "one", {**QUIET, "max_epochs": 1})
+    after = torch.load(tmp_path / "one" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    moved = {
+        name
+        for name, value in before.named_parameters()
+        if not torch.equal(after[f"classifier.{name}"], state[name])
+    }
+    assert moved
+    assert all(name.startswith("head.") for name in moved)
+    rates = [group["lr"] for group in task.parameter_groups()]
+    assert rates == [1e-2 * 0.5**i for i in range(len(rates))]
+    assert sum(len(group["params"]) for group in task.parameter_groups()) == len(list(before.parameters()))

@@ -102,14 +102,14 @@ def test_explains_with_the_sounds_of_components(run, esc50, trained, tmp_path):
         "--threshold",
     ]
     contents = []
-    for threshold in ("-1", "0.9"):
+    for threshold in ("0.9", "-1"):
         run("interpret", *arguments, threshold)
         contents.append(json.loads((tmp_path / "5-50-A-0" / "explanation.json").read_text()))
-    few, many = contents[1]["components"], contents[0]["components"]
-    assert [content["relevance_threshold"] for content in contents] == [-1, 0.9]
-    assert 1 <= len(few) < len(many)
+    few, many = (content["components"] for content in contents)
+    assert [content["relevance_threshold"] for content in contents] == [0.9, -1]
+    assert len(few) < len(many)  # few may be none: the largest contribution may be one against the class
     sounds = list((tmp_path / "5-50-A-0" / "components").iterdir())
-    assert len(sounds) == len(few)
+    assert len(sounds) == 5 < len(many)
     assert soundfile.info(sounds[0]).frames == 8000
     assert load(model).method == "L2I"
 

@@ -126,7 +126,7 @@ def test_rounding_of_the_way_that_is_chosen(shape, way):
     found = [values[0], inputs[0].grad, ours.weight.grad, ours.bias.grad]
     expected = [values[1], inputs[1].grad, theirs.weight.grad, theirs.bias.grad]
     for one, other in zip(found, expected, strict=True):
-        assert (one - other).abs().max() < 1e-5 * other.abs().max()
+        assert (one - other).abs().max() < 3e-5 * other.abs().max()
 
 
 def test_output_size():

@@ -113,13 +113,18 @@ class InterpreterBrain(TrainingTask):
         """See `TrainingTask.frontend`."""
         return self.classifier.frontend
 
+    @property
+    def explainer(self) -> Explainer:
+        """Classifier and interpreter as they are now, in evaluation mode and without gradients."""
+        return Explainer(self.classifier, self.interpreter)
+
     @contextlib.contextmanager
     def explaining(self) -> Iterator[Explainer]:
-        """Classifier and interpreter as they are now; within it the interpreter is frozen."""
+        """The `explainer`, after which training can go on."""
         training = self.training
         trainable = [parameter for parameter in self.interpreter.parameters() if parameter.requires_grad]
         try:
-            yield Explainer(self.classifier, self.interpreter)
+            yield self.explainer
         finally:
             for parameter in trainable:
                 parameter.requires_grad_(True)

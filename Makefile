@@ -45,6 +45,9 @@ docs: setup
 bench: setup
 	$(BIN)/python benchmarks/train_step.py --width 64 --out benchmarks/results/train_step-narrow.json
 	$(BIN)/python benchmarks/interpret.py --width 64 --out benchmarks/results/interpret-narrow.json
+	$(BIN)/python benchmarks/train_step.py --method l2i --width 64 --out benchmarks/results/train_step-l2i-conv2d-narrow.json
+	$(BIN)/python benchmarks/interpret.py --method l2i --width 64 --out benchmarks/results/interpret-l2i-conv2d-narrow.json
+	$(BIN)/python benchmarks/nmf.py --epochs 2 --out benchmarks/results/nmf-short.json
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -207,6 +207,7 @@ class Explanation:
         try:
             save_picture(self.plot(), folder / "spectra.png")
             self._save_components(folder)
+            (folder / "maps.png").unlink(missing_ok=True)
             if self.maps:
                 title = f"{self.name}: {self.label}, {self.method}"
                 panels = {name: one.numpy() for name, one in self.maps.items()}

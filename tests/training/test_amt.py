@@ -110,3 +110,16 @@ def test_layer_wise_rates_and_head_first(scenes, tmp_path):
     rates = [group["lr"] for group in task.parameter_groups()]
     assert rates == [1e-2 * 0.5**i for i in range(len(rates))]
     assert sum(len(group["params"]) for group in task.parameter_groups()) == len(list(before.parameters()))
+
+
+def test_what_a_classifier_froze_stays_frozen(scenes, tmp_path):
+    def make(labels):
+        classifier = FocalNetClassifier(labels, backbone=BACKBONE, head_width=8)
+        classifier.backbone.focalnet.embeddings.requires_grad_(False)
+        return classifier
+
+    task = ClassifierTraining(make, learning_rate=1e-2, schedule="constant", head_epochs=1)
+    run_training(task, scenes, tmp_path, {**QUIET, "max_epochs": 2})
+    frozen = task.classifier.backbone.focalnet.embeddings.parameters()
+    assert not any(parameter.requires_grad for parameter in frozen)
+    assert all(layer.requires_grad for layer in task.classifier.head.parameters())

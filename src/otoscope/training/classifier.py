@@ -97,6 +97,7 @@ class ClassifierTraining(TrainingTask):
         """Makes the classifier for the labels of the data set."""
         self.labels = list(labels)
         self.classifier = self.make_classifier(self.labels)
+        self._trainable = [parameter for parameter in self.classifier.parameters() if parameter.requires_grad]
         count = len(self.labels)
         # torchmetrics wants two classes at least
         self.accuracy = torch.nn.ModuleDict(
@@ -119,11 +120,11 @@ class ClassifierTraining(TrainingTask):
         return [group for group in groups if group["params"]]
 
     def on_train_epoch_start(self) -> None:
-        """Freezes all but the last layer, for as long as is asked for."""
+        """Freezes all but the last layer for as long as is asked; what the classifier froze itself stays frozen."""
         super().on_train_epoch_start()
         head_first = self.current_epoch < self.head_epochs
         last = set(self.classifier.layers()[-1].parameters())
-        for parameter in self.classifier.parameters():
+        for parameter in self._trainable:
             parameter.requires_grad_(not head_first or parameter in last)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:

@@ -252,7 +252,7 @@ def test_mistakes_while_explaining_are_told_in_one_line(model, trained, esc50, c
     common = ["--model", model, "--out", tmp_path]
     assert_one_line(run_here(capsys, "explain", clip, *common, "--target", "cat"), "'cat'", "dog, rain, helicopter")
     assert_one_line(run_here(capsys, "explain", tmp_path / "no.wav", *common), "no.wav: no such file")
-    assert_one_line(run_here(capsys, "explain", clip, *common, "--method", "lmac"), "--method lmac", "holds PIQ")
+    assert_one_line(run_here(capsys, "explain", clip, *common, "--method", "lmac"), "holds PIQ, not lmac")
     assert_one_line(run_here(capsys, "explain", clip, *common, "--device", "abacus"), "abacus")
     assert_one_line(run_here(capsys, "explain", clip, *common, "--threshold", "0.5"), "threshold: this interpreter")
     classifier = trained[0] / "classification" / "results" / "conv2d" / "1234" / "model"

@@ -11,8 +11,10 @@ import torch
 from otoscope.audio import save_audio
 from otoscope.classifiers import Conv2dClassifier, save_classifier
 from otoscope.errors import AudioError, CheckpointError, ConfigurationError, OtoscopeError, ShapeError
-from otoscope.explain import Explainer, Explanation, load, write_json
+from otoscope.explain import Explainer, load
+from otoscope.explanation import Explanation
 from otoscope.interpreters import Interpreter, L2IInterpreter, PIQInterpreter, save_interpreter
+from otoscope.json_file import write_json
 from otoscope.metrics import SCORES
 from otoscope.nn import NMFDictionary
 
@@ -250,7 +252,7 @@ def test_what_cannot_be_written_is_named(explainer, clip, tmp_path, monkeypatch)
     def refuse(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("otoscope.explain.save_picture", refuse)
+    monkeypatch.setattr("otoscope.explanation.save_picture", refuse)
     with pytest.raises(OtoscopeError, match=r"full: cannot be written \(.*No space left"):
         result.save(tmp_path / "full")
 

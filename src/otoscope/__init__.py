@@ -23,7 +23,8 @@ if TYPE_CHECKING:
         save_classifier,
     )
     from otoscope.errors import OtoscopeError
-    from otoscope.explain import Explainer, Explanation, load
+    from otoscope.explain import Explainer, load
+    from otoscope.explanation import Explanation
     from otoscope.interpreters import (
         Components,
         Interpreter,
@@ -47,7 +48,8 @@ _HOMES = {
         "save_classifier",
     ),
     "errors": ("OtoscopeError",),
-    "explain": ("Explainer", "Explanation", "load"),
+    "explain": ("Explainer", "load"),
+    "explanation": ("Explanation",),
     "interpreters": (
         "Components",
         "Interpreter",

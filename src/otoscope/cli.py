@@ -95,11 +95,13 @@ def _demo(arguments: list[str]) -> None:
 def _explain(arguments: list[str]) -> None:
     parser = make_parser("explain", "Explains recordings: sounds, pictures and numbers, a folder for each.")
     parser.add_argument("audio", nargs="+", type=str, help="Sound files (wav, flac, ogg, mp3).")
-    parser.add_argument("--model", type=str, required=True, help="Model folder of a trained interpreter.")
+    parser.add_argument("--model", type=str, required=True, help="Model folder of an interpreter or classifier.")
     parser.add_argument("--out", type=str, default="explanations", help="Folder for the results.")
     parser.add_argument("--target", type=str | None, default=None, help="Explain this label, not the predicted.")
     parser.add_argument("--threshold", type=float | None, default=None, help="Instead of the interpreter's own.")
-    parser.add_argument("--method", type=str | None, default=None, help="Check that the model is of this method.")
+    parser.add_argument(
+        "--method", type=str | None, default=None, help="The model's own by default; or one that needs no training."
+    )
     parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda, cuda:1, mps.")
     parser.add_argument("--json", action="store_true", help="Print the results as JSON.")
     parser.add_argument("--import", type=str, action="append", default=[], help=IMPORT_HELP)
@@ -107,13 +109,11 @@ def _explain(arguments: list[str]) -> None:
     import_modules(options["import"])
     from otoscope.explain import load
 
-    explainer = load(options.model)
+    explainer = load(options.model, options.method)
     try:
         explainer.to(options.device)
     except (RuntimeError, AssertionError) as error:  # the second where torch is built without it
         raise OtoscopeError(f"--device {options.device}: cannot be used ({complaint(str(error))})") from error
-    if options.method and options.method.lower() != explainer.method.lower():
-        raise OtoscopeError(f"--method {options.method}: {options.model} holds {explainer.method}")
     results = []
     for path, name in zip(options.audio, _different_names(options.audio), strict=True):
         explanation = explainer.explain(path, options.target, name=name, threshold=options.threshold)

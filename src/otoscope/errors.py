@@ -25,6 +25,10 @@ class ConfigurationError(OtoscopeError):
     """Options that are wrong by themselves or that contradict one another."""
 
 
+class GradientError(OtoscopeError):
+    """A method that needs gradients was asked to explain a black box."""
+
+
 class DataError(OtoscopeError):
     """A data set is missing or malformed."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -62,11 +64,10 @@ def score_against_controls(
         if ideal is not None:
             masks["ideal"] = ideal
     probabilities = prediction.probabilities
+    classify = partial(classifier.probabilities, phase=spectrogram.phase)
     results = {}
     for name, mask in masks.items():
-        scores = score_mask(
-            classifier.probabilities, log_magnitude, mask, probabilities, frames, prediction.target, ideal
-        )
+        scores = score_mask(classify, log_magnitude, mask, probabilities, frames, prediction.target, ideal)
         if event is not None and waveform is not None:
             ragged = None if frames is None else lengths
             evidence = classifier.frontend.inverse(spectrogram.masked(mask), ragged)

@@ -25,17 +25,25 @@ class Prediction:
         target: Class to explain instead of the predicted one. Shape (batch,), int64.
         activation_maps: What the network itself attends to, by name, where it has such maps; the one used unless
             another is named comes last. Shape each (batch, frequency', time').
+        multi_label: Each class is decided for itself: probabilities are sigmoids and need not sum to 1.
+        stretched: Representations span each clip whole, whatever its length: in a padded batch they have no
+            padding.
+        phase: With which the classifier heard the spectrogram, where it hears waveforms; interpreters that ask the
+            classifier again need it. Shape (batch, frequency, time).
     """
 
     logits: Tensor
     representations: tuple[Tensor, ...]
     target: Tensor | None = None
     activation_maps: dict[str, Tensor] = field(default_factory=dict)
+    multi_label: bool = False
+    stretched: bool = False
+    phase: Tensor | None = None
 
     @property
     def probabilities(self) -> Tensor:
-        """Softmax of the logits, shape (batch, classes)."""
-        return self.logits.softmax(-1)
+        """Softmax of the logits, or their sigmoid with several labels a clip. Shape (batch, classes)."""
+        return self.logits.sigmoid() if self.multi_label else self.logits.softmax(-1)
 
     @property
     def predicted(self) -> Tensor:
@@ -80,7 +88,8 @@ class Classifier(nn.Module, ABC):
 
     Write your own by deriving from it: say how many channels each representation has, and turn the
     log-magnitude STFT into logits. Whatever network input you need (mel bank, resize, a waveform) is
-    made inside ``forward``, so that masks and metrics never depend on it.
+    made inside ``forward``, so that masks and metrics never depend on it. One that hears waveforms also takes the
+    phase, see `needs_phase`.
 
     Args:
         labels: Names of the classes in the order of the logits. At least one, all different.
@@ -89,6 +98,15 @@ class Classifier(nn.Module, ABC):
     Raises:
         ConfigurationError: No label, or one twice.
     """
+
+    needs_phase: bool = False
+    """Whether ``forward`` takes the phase as its third argument, to go back to a waveform."""
+    multi_label: bool = False
+    """See `Prediction.multi_label`."""
+    stretched: bool = False
+    """See `Prediction.stretched`."""
+    differentiable: bool = True
+    """Whether gradients flow from the logits to the spectrogram; False for black boxes."""
 
     def __init__(self, labels: Sequence[str], frontend: Frontend | None = None) -> None:
         super().__init__()
@@ -142,10 +160,25 @@ class Classifier(nn.Module, ABC):
                 module.training = training
         return [tuple(value.shape[1:]) for value in prediction.representations]
 
-    def probabilities(self, log_magnitude: Tensor, frames: Tensor | None = None) -> Tensor:
-        """Class probabilities alone, shape (batch, classes)."""
-        prediction: Prediction = self(log_magnitude, frames)
-        return prediction.probabilities
+    def predict(
+        self, log_magnitude: Tensor, frames: Tensor | None = None, phase: Tensor | None = None
+    ) -> Prediction:
+        """Calls ``forward``, with the phase if this classifier needs it: the same for every classifier.
+
+        Args:
+            log_magnitude: Shape (batch, frequency, time).
+            frames: Frames that belong to each clip, where clips were padded. Shape (batch,).
+            phase: In radians. Shape as ``log_magnitude``.
+        """
+        prediction: Prediction
+        prediction = self(log_magnitude, frames, phase) if self.needs_phase else self(log_magnitude, frames)
+        return prediction
+
+    def probabilities(
+        self, log_magnitude: Tensor, frames: Tensor | None = None, phase: Tensor | None = None
+    ) -> Tensor:
+        """Class probabilities alone, shape (batch, classes); see `predict`."""
+        return self.predict(log_magnitude, frames, phase).probabilities
 
     def activation_map(
         self, log_magnitude: Tensor, frames: Tensor | None = None, name: str | None = None

@@ -117,6 +117,8 @@ class ImageClassifier(Classifier):
         self._config |= {"head_width": head_width, "scale": scale, "train_scale": train_scale}
         self.head = CosineHead(self.embedding_size, len(self.labels), head_width, scale, train_scale)
 
+    stretched = True
+
     @abstractmethod
     def _backbone(self, options: dict[str, Any], weights: str | None) -> Any:
         """Makes the backbone."""
@@ -150,7 +152,8 @@ class ImageClassifier(Classifier):
     def forward(self, log_magnitude: Tensor, frames: Tensor | None = None) -> Prediction:
         """See `Classifier.forward`."""
         embedding, representation, maps = self.see(self.picture(log_magnitude, frames))
-        return Prediction(self.head(embedding), (representation.transpose(-1, -2),), activation_maps=maps)
+        representations = (representation.transpose(-1, -2),)
+        return Prediction(self.head(embedding), representations, activation_maps=maps, stretched=True)
 
     @abstractmethod
     def see(self, picture: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:

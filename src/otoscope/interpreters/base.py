@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from otoscope.classifiers import Classifier, Prediction, load_classifier
 from otoscope.classifiers.checkpoint import write_classifier
-from otoscope.errors import CheckpointError, ConfigurationError
+from otoscope.errors import CheckpointError, ConfigurationError, GradientError
+from otoscope.interpreters.catalogue import GRADIENT_FREE
 from otoscope.model_folder import class_path, find_class, load_weights, read_config, write_folder, write_model
 
 Decoded = TypeVar("Decoded")
@@ -72,15 +73,42 @@ class Interpreter(nn.Module, ABC, Generic[Decoded]):
 
     Write your own by deriving from it: ``decode`` runs the network once, ``mask`` and ``loss`` are read
     off what it returns, so that training never computes anything twice. Its constructor takes the
-    classifier first, for the sizes of its representations, and does not keep it.
+    classifier first, for the sizes of its representations. One that asks the classifier again, for gradients or
+    with masked inputs, hands it on to ``super().__init__``; it stays no part of the module.
+
+    Args:
+        classifier: To be kept as `classifier`, by methods that ask it again.
+
+    Raises:
+        GradientError: The method needs gradients and the classifier gives none.
     """
 
+    needs_gradient: bool = False
+    """Whether it needs gradients through the classifier."""
     class_specific: bool = True
     """Whether explaining another class gives another mask."""
     threshold_name: str | None = None
     """Attribute that can be changed after training, for another mask of the same decoding; see `at_threshold`."""
     own_score_names: tuple[str, ...] = ()
     """Names of what `own_scores` returns."""
+
+    def __init__(self, classifier: Classifier | None = None) -> None:
+        super().__init__()
+        self._kept = (classifier,)  # in a tuple: neither a submodule nor in the state_dict
+        if classifier is not None and self.needs_gradient and not classifier.differentiable:
+            method = type(self).__name__.removesuffix("Interpreter")
+            raise GradientError(
+                f"{method} needs gradients, and {type(classifier).__name__} is a black box that gives none; use one "
+                f"of {', '.join(GRADIENT_FREE)}"
+            )
+
+    @property
+    def classifier(self) -> Classifier:
+        """The classifier that it asks again, where it does."""
+        (classifier,) = self._kept
+        if classifier is None:
+            raise AttributeError(f"{type(self).__name__} does not keep its classifier")
+        return classifier
 
     @property
     @abstractmethod

@@ -23,6 +23,7 @@ from otoscope.nn import (
     load_dictionary,
     make_activation_decoder,
 )
+from otoscope.nn.decoder import decode_each
 
 _EPSILON = 1e-10
 
@@ -137,7 +138,13 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
 
     def decode(self, log_magnitude: Tensor, prediction: Prediction, frames: Tensor | None = None) -> L2IDecoded:
         """See `Interpreter.decode`."""
-        activations = self.decoder(prediction.representations, log_magnitude.shape[-1], frames)
+        hidden, time = prediction.representations, log_magnitude.shape[-1]
+        if prediction.stretched and frames is not None:
+            activations = decode_each(
+                lambda clip, own: self.decoder([one[clip] for one in hidden], own), time, frames
+            )
+        else:
+            activations = self.decoder(hidden, time, frames)
         pooled = self.pooling(activations, frames)
         contributions = pooled * self.head.weight[prediction.explained]
         largest = contributions.abs().amax(-1, keepdim=True)

@@ -15,7 +15,7 @@ from otoscope.classifiers import Classifier, Prediction
 from otoscope.errors import ConfigurationError
 from otoscope.interpreters.base import Interpreter, masked_mean
 from otoscope.nn import ClassQuantizer, CodebookInit, DecoderName, Quantized, ResidualBlock, make_decoder
-from otoscope.nn.decoder import initialize_convolutions, valid_columns
+from otoscope.nn.decoder import decode_each, initialize_convolutions, valid_columns
 
 
 @dataclass
@@ -117,13 +117,13 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
 
     def decode(self, log_magnitude: Tensor, prediction: Prediction, frames: Tensor | None = None) -> PIQDecoded:
         """See `Interpreter.decode`."""
-        bins, time = log_magnitude.shape[-2:]
         hidden = prediction.representations[-1]
         if not self.use_vq:
-            return PIQDecoded(self.decoder(hidden, bins, time, frames))
+            return PIQDecoded(self._raise(hidden, log_magnitude, prediction.stretched, frames))
         # The network is published with time before frequency; that is also how its input lies in memory.
         hidden = hidden.transpose(-1, -2)
-        columns = valid_columns(hidden.shape[-2], time, frames)
+        padded = None if prediction.stretched else frames
+        columns = valid_columns(hidden.shape[-2], log_magnitude.shape[-1], padded)
         adapted = _cut(self.adapter(hidden), columns)
         rows, width = adapted.shape[-2:]
         half = None if columns is None else (columns // 2).clamp(min=1)
@@ -131,8 +131,16 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
         quantized = self.quantizer(adapted, prediction.explained)
         raised = self.up(_cut(quantized.straight_through, half), output_size=[max(rows, 2), max(width, 2)])
         raised = _cut(raised[..., :rows, :width], columns)
-        logits = self.decoder(raised.transpose(-1, -2), bins, time, frames)
+        logits = self._raise(raised.transpose(-1, -2), log_magnitude, prediction.stretched, frames)
         return PIQDecoded(logits, adapted, quantized, half)
+
+    def _raise(self, hidden: Tensor, log_magnitude: Tensor, stretched: bool, frames: Tensor | None) -> Tensor:
+        """To the resolution of the spectrogram."""
+        bins, time = log_magnitude.shape[-2:]
+        if stretched and frames is not None:
+            return decode_each(lambda clip, own: self.decoder(hidden[clip], bins, own), time, frames)
+        decoded: Tensor = self.decoder(hidden, bins, time, frames)
+        return decoded
 
     def mask(self, decoded: PIQDecoded, frames: Tensor | None = None) -> Tensor:
         """See `Interpreter.mask`."""

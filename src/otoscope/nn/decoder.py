@@ -8,6 +8,7 @@ as the published network does.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -153,6 +154,21 @@ class _UpStage(nn.Module):
 
     def forward(self, hidden: Tensor, size: list[int]) -> Tensor:
         return nn.functional.relu(self.norm(self.up(hidden, output_size=size)), inplace=True)
+
+
+def decode_each(decode: Callable[[slice, int], Tensor], frames: int, valid: Tensor) -> Tensor:
+    """Decodes each clip of a padded batch alone: for representations that span each clip whole.
+
+    Args:
+        decode: From the clips to decode, as a slice of the batch, and their frames to (clips, ..., frames).
+        frames: Frames of the result.
+        valid: Frames that belong to each clip. Shape (batch,).
+
+    Returns:
+        Shape (batch, ..., frames), 0 on padding.
+    """
+    parts = [decode(slice(i, i + 1), own) for i, own in enumerate(valid.tolist())]
+    return torch.cat([nn.functional.pad(part, (0, frames - part.shape[-1])) for part in parts])
 
 
 def valid_columns(width: int, time: int, frames: Tensor | None) -> Tensor | None:

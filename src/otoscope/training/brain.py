@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from otoscope.audio import Frontend
+from otoscope.audio import Frontend, Spectrogram
 from otoscope.classifiers import Classifier, Prediction, load_classifier
 from otoscope.data import ArrayCache, Batch
 from otoscope.data.cache import default_cache_folder
@@ -145,9 +145,14 @@ class InterpreterBrain(TrainingTask):
     def compute_forward(self, batch: Batch, stage: Stage) -> Interpretation:
         """Runs front-end, frozen classifier and interpreter, each once."""
         frontend = self.classifier.frontend
-        log_magnitude = frontend.log_magnitude(batch.waveform)
+        phase = None
+        if self.classifier.needs_phase:
+            spectrogram: Spectrogram = frontend(batch.waveform)
+            log_magnitude, phase = spectrogram.log_magnitude, spectrogram.phase
+        else:
+            log_magnitude = frontend.log_magnitude(batch.waveform)
         frames = frontend.frames(batch.lengths) if batch.padded else None
-        prediction = self._predict(batch, log_magnitude, frames, stage)
+        prediction = self._predict(batch, log_magnitude, frames, stage, phase)
         decoded = self.interpreter.decode(log_magnitude, prediction, frames)
         return Interpretation(log_magnitude, prediction, decoded, frames)
 
@@ -167,7 +172,7 @@ class InterpreterBrain(TrainingTask):
             print_probability: Print the probability of the first clip's predicted class.
         """
         spectrogram = self.classifier.frontend(wavs)
-        prediction = self.classifier(spectrogram.log_magnitude)
+        prediction = self.classifier.predict(spectrogram.log_magnitude, phase=spectrogram.phase)
         if print_probability:
             print(f"classifier probability: {prediction.probabilities[0].max().item():.4f}")
         decoded = self.interpreter.decode(spectrogram.log_magnitude, prediction)
@@ -203,7 +208,7 @@ class InterpreterBrain(TrainingTask):
         """Scores of the method and of every control."""
         frontend = self.classifier.frontend
         spectrogram = frontend(batch.waveform, batch.lengths if batch.padded else None)
-        prediction = self._predict(batch, spectrogram.log_magnitude, spectrogram.frames, "test")
+        prediction = self._predict(batch, spectrogram.log_magnitude, spectrogram.frames, "test", spectrogram.phase)
         decoded = self.interpreter.decode(spectrogram.log_magnitude, prediction, spectrogram.frames)
         terms = self.interpreter.loss(decoded, spectrogram.log_magnitude, prediction, spectrogram.frames)
         if terms:
@@ -237,20 +242,21 @@ class InterpreterBrain(TrainingTask):
         """See `TrainingTask.export`."""
         return save_interpreter(self.interpreter, self.classifier, folder, **extra)
 
-    def _predict(self, batch: Batch, log_magnitude: Tensor, frames: Tensor | None, stage: Stage) -> Prediction:
+    def _predict(
+        self, batch: Batch, log_magnitude: Tensor, frames: Tensor | None, stage: Stage, phase: Tensor | None = None
+    ) -> Prediction:
         # Scores compare with probabilities of the same batch; from another one they differ by rounding.
         if self._representations is not None and frames is None and stage == "train":
-            return self._representations.predict(batch.key, log_magnitude)
+            return self._representations.predict(batch.key, log_magnitude, phase)
         with torch.no_grad():
-            prediction: Prediction = self.classifier(log_magnitude, frames)
-        return prediction
+            return self.classifier.predict(log_magnitude, frames, phase)
 
     @torch.no_grad()
     def _score_decision(self, forward: Interpretation, mask: Tensor) -> dict[str, Tensor]:
         from otoscope.metrics import score_mask
 
         probabilities = forward.prediction.probabilities
-        classify = self.classifier.probabilities
+        classify = partial(self.classifier.probabilities, phase=forward.prediction.phase)
         return score_mask(classify, forward.log_magnitude, mask, probabilities, forward.frames)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
@@ -276,18 +282,22 @@ class _RepresentationCache:
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
         self.fingerprint = digest.hexdigest()
 
-    def predict(self, keys: Sequence[str], log_magnitude: Tensor) -> Prediction:
-        stored = [self._clip(key, log_magnitude[i : i + 1]) for i, key in enumerate(keys)]
+    def predict(self, keys: Sequence[str], log_magnitude: Tensor, phase: Tensor | None) -> Prediction:
+        clips = [None if phase is None else one[None] for one in (log_magnitude if phase is None else phase)]
+        stored = [self._clip(key, log_magnitude[i : i + 1], clips[i]) for i, key in enumerate(keys)]
         parts = [torch.stack(part).to(log_magnitude.device) for part in zip(*stored, strict=True)]
-        return Prediction(parts[0], tuple(parts[1:]))
+        kind = self.classifier
+        return Prediction(
+            parts[0], tuple(parts[1:]), multi_label=kind.multi_label, stretched=kind.stretched, phase=phase
+        )
 
-    def _clip(self, key: str, log_magnitude: Tensor) -> list[Tensor]:
+    def _clip(self, key: str, log_magnitude: Tensor, phase: Tensor | None) -> list[Tensor]:
         computed: list[Prediction] = []
 
         def compute(part: int) -> np.ndarray:
             if not computed:
                 with torch.no_grad():
-                    computed.append(self.classifier(log_magnitude))
+                    computed.append(self.classifier.predict(log_magnitude, phase=phase))
             prediction = computed[0]
             values = (prediction.logits, *prediction.representations)[part]
             return values[0].float().cpu().contiguous().numpy()

@@ -17,7 +17,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from otoscope.data import SoundData
 from otoscope.errors import ConfigurationError, OtoscopeError
-from otoscope.explain import json_values
+from otoscope.json_file import json_values
 from otoscope.options import IMPORT_HELP, complaint, import_modules, make_parser, parse
 from otoscope.scoring import format_table
 from otoscope.training.callbacks import SaveInterpretations

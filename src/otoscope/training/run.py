@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from otoscope.data import SoundData
 from otoscope.errors import CheckpointError, ConfigurationError, TrainingError
-from otoscope.explain import json_values, write_json
+from otoscope.json_file import json_values, write_json
 from otoscope.training.callbacks import SaveInterpretations
 from otoscope.training.overlap import OverlapTest
 from otoscope.training.task import TrainingTask
@@ -108,6 +108,7 @@ def _trainer(folder: Path, callbacks: Sequence[lightning.Callback], options: dic
     for name, value in _QUIETER.items():
         if options.get(name) is None:
             options[name] = value
+    options["inference_mode"] = False  # no_grad instead: some methods ask the classifier for gradients at test
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     try:
         with _known_warnings():

@@ -1,0 +1,55 @@
+"""The methods that need no training, by the name that the command line knows them by."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from otoscope.errors import ConfigurationError, OtoscopeError
+
+if TYPE_CHECKING:
+    from otoscope.classifiers import Classifier
+    from otoscope.interpreters.base import Interpreter
+
+UNTRAINED = {
+    "amt": "otoscope.interpreters.amt.AMTInterpreter",
+}
+"""Class of each method that explains any classifier, or any that has what it needs, as it comes."""
+GRADIENT_FREE: tuple[str, ...] = ()
+"""Those of them that explain a black box, from which no gradient comes."""
+
+
+def is_untrained(name: str) -> bool:
+    """Whether there is a method of this name that needs no training."""
+    return _plain(name) in UNTRAINED
+
+
+def make_untrained(name: str, classifier: Classifier, **options: Any) -> Interpreter[Any]:
+    """Makes the interpreter of a method that needs no training.
+
+    Args:
+        name: A key of `UNTRAINED`; case, hyphens and underscores do not matter.
+        classifier: What it will explain.
+        **options: Of the method's class.
+
+    Raises:
+        ConfigurationError: There is no such method, or it has no such option.
+        OtoscopeError: The method does not fit the classifier.
+    """
+    path = UNTRAINED.get(_plain(name))
+    if path is None:
+        raise ConfigurationError(
+            f"method: there is no {name!r} that needs no training; there are {', '.join(sorted(UNTRAINED))}"
+        )
+    module, _, kind = path.rpartition(".")
+    try:
+        interpreter: Interpreter[Any] = getattr(importlib.import_module(module), kind)(classifier, **options)
+    except OtoscopeError:
+        raise
+    except TypeError as error:
+        raise ConfigurationError(f"method {name}: {error}") from error
+    return interpreter
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "_").replace(" ", "_")

@@ -7,18 +7,36 @@ import pytest
 import torch
 
 from otoscope.audio import Frontend
-from otoscope.classifiers import Classifier, Cnn14Classifier, Conv2dClassifier, load_classifier
-from otoscope.interpreters import L2IInterpreter, PIQInterpreter, load_interpreter, save_interpreter
+from otoscope.classifiers import (
+    Classifier,
+    Cnn14Classifier,
+    Conv2dClassifier,
+    FocalNetClassifier,
+    ViTClassifier,
+    load_classifier,
+)
+from otoscope.interpreters import (
+    AMTInterpreter,
+    L2IInterpreter,
+    LMACInterpreter,
+    PIQInterpreter,
+    load_interpreter,
+    save_interpreter,
+)
 from otoscope.nn import NMFDictionary
 
 LABELS = ["dog", "rain", "clock"]
 FRONTEND = {"n_fft": 512, "window_ms": 23.2199, "hop_ms": 11.6099}
 BINS, FRAMES = 257, 67
+FOCALNET = {"embed_dim": 4, "depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 32, 32], "image_size": 64}
+VIT = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16, "image_size": 64}
 
 CLASSIFIERS = {
     "conv2d": lambda: Conv2dClassifier(LABELS, Frontend(**FRONTEND), width=6, head_width=5),
     "conv2d-deep": lambda: Conv2dClassifier(LABELS, Frontend(**FRONTEND), width=4, depth=6, head_width=5),
     "cnn14": lambda: Cnn14Classifier(LABELS, Frontend(**FRONTEND), width=1, mel_bins=64),
+    "focalnet": lambda: FocalNetClassifier(LABELS, Frontend(**FRONTEND), backbone=FOCALNET, head_width=5),
+    "vit": lambda: ViTClassifier(LABELS, Frontend(**FRONTEND), backbone=VIT, head_width=5),
 }
 
 
@@ -40,9 +58,24 @@ INTERPRETERS = {
     "piq-published": lambda classifier: PIQInterpreter(classifier, codes=12, decoder="published"),
     "l2i": l2i,
     "l2i-published": lambda classifier: l2i(classifier, decoder="published"),
+    # random heads of scale 30 answer in leaps: the area leads here
+    "lmac": lambda classifier: LMACInterpreter(classifier, l_in=0.5, l_out=0.02),
+    "lmac-guided": lambda classifier: LMACInterpreter(
+        classifier, l_in=0, l_out=0, guidance=4, guidance_correlation=0
+    ),
+    "lmac-published": lambda classifier: LMACInterpreter(classifier, decoder="published"),
+    "amt": AMTInterpreter,
 }
 
-INCOMPATIBLE: set[tuple[str, str]] = set()
+INCOMPATIBLE = {
+    ("amt", "conv2d"),
+    ("amt", "conv2d-deep"),
+    ("amt", "cnn14"),
+    ("lmac-published", "conv2d"),
+    ("lmac-published", "conv2d-deep"),
+    ("lmac-published", "focalnet"),
+    ("lmac-published", "vit"),
+}
 """Pairs of interpreter and classifier that refuse one another."""
 
 PAIRS = [(one, other) for one in INTERPRETERS for other in CLASSIFIERS if (one, other) not in INCOMPATIBLE]

@@ -75,6 +75,8 @@ def resize_map(activation_map: Tensor, bins: int, frames: int, valid: Tensor | N
 
 
 def _resized(pictures: Tensor, size: tuple[int, int]) -> Tensor:
+    if pictures.dtype in (torch.bfloat16, torch.float16):  # autocast's, which PyTorch cannot antialias on a CPU
+        pictures = pictures.float()
     return F.interpolate(pictures, size, mode="bilinear", align_corners=False, antialias=True)
 
 
@@ -151,12 +153,29 @@ class ImageClassifier(Classifier):
 
     def forward(self, log_magnitude: Tensor, frames: Tensor | None = None) -> Prediction:
         """See `Classifier.forward`."""
-        embedding, representation, maps = self.see(self.picture(log_magnitude, frames))
-        representations = (representation.transpose(-1, -2),)
-        return Prediction(self.head(embedding), representations, activation_maps=maps, stretched=True)
+        embedding, representation, maps, source = self.see(self.picture(log_magnitude, frames))
+        representations, sources = (representation.transpose(-1, -2),), (source,)
+        return Prediction(self.head(embedding), representations, None, maps, stretched=True, sources=sources)
+
+    def logits(
+        self, log_magnitude: Tensor, frames: Tensor | None = None, phase: Tensor | None = None
+    ) -> Tensor:
+        """See `Classifier.logits`. Makes neither representation nor activation maps."""
+        logits: Tensor = self.head(self.embed(self.picture(log_magnitude, frames)))
+        return logits
+
+    def probabilities(
+        self, log_magnitude: Tensor, frames: Tensor | None = None, phase: Tensor | None = None
+    ) -> Tensor:
+        """See `Classifier.probabilities`. Makes neither representation nor activation maps."""
+        return self.logits(log_magnitude, frames).softmax(-1)
 
     @abstractmethod
-    def see(self, picture: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def embed(self, picture: Tensor) -> Tensor:
+        """Runs the backbone for the embedding alone, (batch, 3, rows, columns) to (batch, channels)."""
+
+    @abstractmethod
+    def see(self, picture: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor], Tensor]:
         """Runs the backbone.
 
         Args:
@@ -164,7 +183,8 @@ class ImageClassifier(Classifier):
 
         Returns:
             Embedding (batch, channels); representation (batch, channels, time', frequency'); activation maps by
-            name, the one that the method was published with last, (batch, frequency', time') each.
+            name, the one that the method was published with last, (batch, frequency', time') each; what the
+            representation was made of, see `Prediction.sources`.
         """
 
 

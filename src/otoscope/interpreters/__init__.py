@@ -4,6 +4,7 @@ from otoscope.interpreters.amt import AMTDecoded, AMTInterpreter
 from otoscope.interpreters.base import Components, Interpreter, load_interpreter, masked_mean, save_interpreter
 from otoscope.interpreters.catalogue import GRADIENT_FREE, UNTRAINED, is_untrained, make_untrained
 from otoscope.interpreters.l2i import L2IDecoded, L2IInterpreter
+from otoscope.interpreters.lmac import LMACDecoded, LMACInterpreter
 from otoscope.interpreters.piq import PIQDecoded, PIQInterpreter
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     "Interpreter",
     "L2IDecoded",
     "L2IInterpreter",
+    "LMACDecoded",
+    "LMACInterpreter",
     "PIQDecoded",
     "PIQInterpreter",
     "is_untrained",

@@ -16,8 +16,18 @@ from torch import Tensor, nn
 from otoscope.classifiers import Classifier, Prediction, load_classifier
 from otoscope.classifiers.checkpoint import write_classifier
 from otoscope.errors import CheckpointError, ConfigurationError, GradientError
+from otoscope.hub import fetch_model
 from otoscope.interpreters.catalogue import GRADIENT_FREE
-from otoscope.model_folder import class_path, find_class, load_weights, read_config, write_folder, write_model
+from otoscope.model_folder import (
+    CLASSIFIER_NAME,
+    class_path,
+    details_of,
+    find_class,
+    load_weights,
+    read_config,
+    write_folder,
+    write_model,
+)
 
 Decoded = TypeVar("Decoded")
 
@@ -94,12 +104,13 @@ class Interpreter(nn.Module, ABC, Generic[Decoded]):
 
     def __init__(self, classifier: Classifier | None = None) -> None:
         super().__init__()
+        self.details: dict[str, Any] = {}
         self._kept = (classifier,)  # in a tuple: neither a submodule nor in the state_dict
         if classifier is not None and self.needs_gradient and not classifier.differentiable:
             method = type(self).__name__.removesuffix("Interpreter")
             raise GradientError(
-                f"{method} needs gradients, and {type(classifier).__name__} is a black box that gives none; use one "
-                f"of {', '.join(GRADIENT_FREE)}"
+                f"{method} needs gradients, and {type(classifier).__name__} is a black box that gives none; "
+                f"methods that need none: {', '.join(GRADIENT_FREE)}"
             )
 
     @property
@@ -193,26 +204,30 @@ def save_interpreter(
         folder: Replaced as a whole if it exists.
         **extra: JSON values to keep beside it, such as ``metrics``.
     """
-
-    def write(temporary: Path) -> None:
-        config = {"kind": "interpreter", "class": class_path(interpreter), "init": interpreter.config, **extra}
-        write_model(temporary, config, interpreter)
-        (temporary / "classifier").mkdir()
-        write_classifier(classifier, temporary / "classifier")
-
-    return write_folder(folder, write)
+    return write_folder(folder, lambda temporary: write_interpreter(interpreter, classifier, temporary, **extra))
 
 
-def load_interpreter(folder: str | os.PathLike[str]) -> tuple[Interpreter[Any], Classifier]:
+def write_interpreter(interpreter: Interpreter[Any], classifier: Classifier, folder: Path, **extra: Any) -> None:
+    """Writes an interpreter's files and its classifier's into an existing folder."""
+    config = {"kind": "interpreter", "class": class_path(interpreter), "init": interpreter.config, **extra}
+    write_model(folder, config, interpreter)
+    (folder / CLASSIFIER_NAME).mkdir()
+    write_classifier(classifier, folder / CLASSIFIER_NAME, **classifier.details)
+
+
+def load_interpreter(
+    folder: str | os.PathLike[str], revision: str | None = None
+) -> tuple[Interpreter[Any], Classifier]:
     """Loads an interpreter and its classifier, both in evaluation mode.
 
     Args:
-        folder: What `save_interpreter` or the training wrote.
+        folder: What `save_interpreter` or the training wrote, or ``owner/name`` on the hub.
+        revision: Branch, tag or commit on the hub.
 
     Raises:
         CheckpointError: The folder is missing, incomplete, holds only a classifier, or does not fit.
     """
-    folder = Path(folder)
+    folder = fetch_model(folder, revision)
     config = read_config(folder)
     if config.get("kind") == "dictionary":
         raise CheckpointError(
@@ -231,6 +246,7 @@ def load_interpreter(folder: str | os.PathLike[str]) -> tuple[Interpreter[Any], 
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{folder}: does not describe an interpreter ({error})") from error
     load_weights(interpreter, folder)
+    interpreter.details = details_of(config)
     return interpreter.eval().requires_grad_(False), classifier
 
 

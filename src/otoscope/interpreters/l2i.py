@@ -141,7 +141,7 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
         hidden, time = prediction.representations, log_magnitude.shape[-1]
         if prediction.stretched and frames is not None:
             activations = decode_each(
-                lambda clip, own: self.decoder([one[clip] for one in hidden], own), time, frames
+                lambda clip, own: self.decoder([one[clip] for one in hidden], own), time, frames, self.training
             )
         else:
             activations = self.decoder(hidden, time, frames)

@@ -51,6 +51,8 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
         codebook_init: ``data``: codes start as vectors of the first training batch; ``uniform``: as published,
             near zero, which leaves most of them unused for long.
         mask_threshold: Share of a clip's maximum above which a bin counts as present.
+        codebook_classes: Classes that the codes are divided among; by default the classifier's. SpeechBrain divides
+            them among 50, however many the classifier has.
 
     Raises:
         ConfigurationError: Some class would have no code, or the threshold is not in (0, 1).
@@ -77,12 +79,14 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
         shared_codes: int = 0,
         codebook_init: CodebookInit = "data",
         mask_threshold: float = 0.35,
+        codebook_classes: int | None = None,
     ) -> None:
         super().__init__()
         self._config: dict[str, Any] = {"use_vq": use_vq, "use_mask_output": use_mask_output, "decoder": decoder}
         self._config |= {"codes": codes, "shared_codes": shared_codes, "codebook_init": codebook_init}
         self.use_vq = self.class_specific = use_vq
         self.use_mask_output = use_mask_output
+        self.codebook_classes = codebook_classes
         # the sigmoid mask has the threshold in its training target; only the other one is cut afterwards
         self.threshold_name = None if use_mask_output else "mask_threshold"
         self.mask_threshold = mask_threshold
@@ -90,13 +94,16 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
         if use_vq:
             self.adapter = ResidualBlock(channels)
             self.down = nn.Conv2d(channels, channels, 4, stride=2, padding=1)
-            self.quantizer = ClassQuantizer(
-                codes, channels, len(classifier.labels), shared_codes, init=codebook_init
-            )
+            classes = codebook_classes or len(classifier.labels)
+            if classes < len(classifier.labels):
+                raise ConfigurationError(
+                    f"codebook_classes: {classes} are fewer than the {len(classifier.labels)} of the classifier"
+                )
+            self.quantizer = ClassQuantizer(codes, channels, classes, shared_codes, init=codebook_init)
             self.up = nn.ConvTranspose2d(channels, channels, 4, stride=2, padding=1)
             for part in (self.adapter, self.down, self.up):
                 part.apply(initialize_convolutions)
-        self.decoder = make_decoder(decoder, channels)
+        self.decoder = make_decoder(decoder, channels, classifier.stretched)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs lack it
 
     @property
@@ -113,7 +120,7 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
     @property
     def config(self) -> dict[str, Any]:
         """See `Interpreter.config`."""
-        return {**self._config, "mask_threshold": self.mask_threshold}
+        return {**self._config, "mask_threshold": self.mask_threshold, "codebook_classes": self.codebook_classes}
 
     def decode(self, log_magnitude: Tensor, prediction: Prediction, frames: Tensor | None = None) -> PIQDecoded:
         """See `Interpreter.decode`."""
@@ -138,7 +145,8 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
         """To the resolution of the spectrogram."""
         bins, time = log_magnitude.shape[-2:]
         if stretched and frames is not None:
-            return decode_each(lambda clip, own: self.decoder(hidden[clip], bins, own), time, frames)
+            network = self.decoder
+            return decode_each(lambda clip, own: network(hidden[clip], bins, own), time, frames, self.training)
         decoded: Tensor = self.decoder(hidden, bins, time, frames)
         return decoded
 

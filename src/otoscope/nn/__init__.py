@@ -1,8 +1,16 @@
 """Building blocks: quantiser, decoders, NMF and its dictionary, pooling, residual block."""
 
 from otoscope.nn.activations import ActivationDecoder, ActivationDecoderName, make_activation_decoder
-from otoscope.nn.decoder import Decoder, DecoderName, LightDecoder, PublishedDecoder, make_decoder
+from otoscope.nn.decoder import (
+    Decoder,
+    DecoderName,
+    LightDecoder,
+    PublishedDecoder,
+    PublishedPictureDecoder,
+    make_decoder,
+)
 from otoscope.nn.dictionary import NMFDictionary, load_dictionary
+from otoscope.nn.mask_decoder import LightMask, MaskDecoder, PyramidMask, make_mask_decoder
 from otoscope.nn.nmf import AmortizedNMF, NMFLoss, SparseNMF, frames_of, infer_activations
 from otoscope.nn.pooling import AttentionPooling, FixedLengthPooling, TimePooling
 from otoscope.nn.quantizer import ClassQuantizer, CodebookInit, Quantized, class_of_codes
@@ -19,9 +27,13 @@ __all__ = [
     "DecoderName",
     "FixedLengthPooling",
     "LightDecoder",
+    "LightMask",
+    "MaskDecoder",
     "NMFDictionary",
     "NMFLoss",
     "PublishedDecoder",
+    "PublishedPictureDecoder",
+    "PyramidMask",
     "Quantized",
     "ResidualBlock",
     "SparseNMF",
@@ -32,4 +44,5 @@ __all__ = [
     "load_dictionary",
     "make_activation_decoder",
     "make_decoder",
+    "make_mask_decoder",
 ]

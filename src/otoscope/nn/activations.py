@@ -145,6 +145,13 @@ class Pyramid(nn.Module):
         Returns:
             Shape (batch, channels / 8, time, frequency), not negative, and the rows that belong to each clip.
         """
+        hidden, rows = self.body(representations, valid)
+        return self._raise(7, hidden, rows)
+
+    def body(
+        self, representations: Sequence[Tensor], valid: Sequence[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The same without the last layer: shape (batch, channels / 4, time', frequency')."""
         third, fourth, fifth, sixth = (value.transpose(-1, -2) for value in representations)
         if sixth.shape[-1] < 2:
             raise ShapeError(
@@ -159,8 +166,7 @@ class Pyramid(nn.Module):
         hidden = _add(hidden, skips[1][0], rows)
         hidden, rows = self._raise(4, hidden, rows)
         hidden = _add(hidden, skips[2][0], rows)
-        hidden, rows = self._raise(6, hidden, rows)
-        return self._raise(7, hidden, rows)
+        return self._raise(6, hidden, rows)
 
     def _raise(self, layer: int, hidden: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
         up = self.layers[layer]
@@ -190,12 +196,7 @@ class PyramidActivations(ActivationDecoder):
 
     def decode(self, representations: Sequence[Tensor], frames: int, valid: Tensor | None) -> Tensor:
         """See `ActivationDecoder.decode`."""
-        columns = None
-        if valid is not None:
-            # CNN14 takes a clip shorter than its reach with silence after it
-            longest, whole = max(frames, _CNN14_REACH), valid.clamp(min=_CNN14_REACH)
-            columns = [_known(valid_columns(h.shape[-1], longest, whole)) for h in representations]
-        hidden, rows = self.pyramid(representations, columns)
+        hidden, rows = self.pyramid(representations, cnn14_columns(representations, frames, valid))
         decoded = self.last.rectified_mean(hidden)
         rows = None if rows is None else raised_rows(self.last, rows)
         return _hold(decoded, frames, rows)
@@ -216,7 +217,7 @@ class LightActivations(ActivationDecoder):
 
     def __init__(self, shapes: Sequence[Sequence[int]], components: int, width: int = 256) -> None:
         super().__init__()
-        self.halvings = [_halvings(shape[2]) for shape in shapes]
+        self.halvings = [halvings_of(shape[2]) for shape in shapes]
         self.inputs = nn.ModuleList(nn.Conv1d(channels * rows, width, 1) for channels, rows, _ in shapes)
         self.norm = nn.BatchNorm1d(width)
         steps = max(self.halvings)
@@ -251,9 +252,18 @@ class LightActivations(ActivationDecoder):
                 continue
             sequence = values.flatten(1, 2)
             if sequence.shape[-1] != length >> halvings:
-                sequence = _resized(sequence, length >> halvings, frames, valid, halvings)
+                sequence = resized_columns(sequence, length >> halvings, frames, valid, halvings)
             parts.append(layer(sequence))
         return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
+
+
+def cnn14_columns(representations: Sequence[Tensor], frames: int, valid: Tensor | None) -> list[Tensor] | None:
+    """Columns of each of CNN14's representations that belong to each clip, where clips were padded."""
+    if valid is None:
+        return None
+    # CNN14 takes a clip shorter than its reach with silence after it
+    longest, whole = max(frames, _CNN14_REACH), valid.clamp(min=_CNN14_REACH)
+    return [_known(valid_columns(hidden.shape[-1], longest, whole)) for hidden in representations]
 
 
 def raised_rows(layer: nn.ConvTranspose2d, rows: Tensor) -> Tensor:
@@ -262,7 +272,7 @@ def raised_rows(layer: nn.ConvTranspose2d, rows: Tensor) -> Tensor:
     return (rows - 1) * stride - 2 * padding + kernel
 
 
-def _halvings(columns: int) -> int:
+def halvings_of(columns: int) -> int:
     """How often the frames were halved on the way to a representation of 512 of them."""
     exact = _PROBED_FRAMES // max(columns, 1)
     power = max(exact.bit_length() - 1, 0)
@@ -270,7 +280,7 @@ def _halvings(columns: int) -> int:
     return power if whole else _RESIZED_HALVINGS
 
 
-def _resized(sequence: Tensor, length: int, frames: int, valid: Tensor | None, halvings: int) -> Tensor:
+def resized_columns(sequence: Tensor, length: int, frames: int, valid: Tensor | None, halvings: int) -> Tensor:
     """Resizes (batch, channels, columns), a padded clip as it would be alone."""
     if valid is None:
         return F.interpolate(sequence, length, mode="linear", align_corners=False)

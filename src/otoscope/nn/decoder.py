@@ -22,17 +22,20 @@ DecoderName = Literal["light", "published"]
 _REDUCTION = 16  # both decoders double the resolution four times
 
 
-def make_decoder(name: DecoderName, channels: int) -> Decoder:
+def make_decoder(name: DecoderName, channels: int, stretched: bool = False) -> Decoder:
     """Makes a decoder by name.
 
     Args:
         name: ``light`` (channels shrink as resolution grows) or ``published``.
         channels: Channels of the representation.
+        stretched: The representation spans each clip whole, as those of pictures do; another network was
+            published for it.
 
     Raises:
         ConfigurationError: No decoder has that name.
     """
-    kinds: dict[str, type[Decoder]] = {"light": LightDecoder, "published": PublishedDecoder}
+    published = PublishedPictureDecoder if stretched else PublishedDecoder
+    kinds: dict[str, type[Decoder]] = {"light": LightDecoder, "published": published}
     if name not in kinds:
         raise ConfigurationError(f"decoder: {name!r} is unknown; choose one of {', '.join(kinds)}")
     return kinds[name](channels)
@@ -70,7 +73,7 @@ class Decoder(nn.Module, ABC):
         if list(hidden.shape[-2:]) != size:
             hidden = _resized(hidden, size, frames, valid)
         decoded, valid = self.decode(hidden, bins, frames, valid)
-        return _fit(decoded.squeeze(1), bins, frames, valid).transpose(-1, -2)
+        return fit_frames(decoded.squeeze(1), bins, frames, valid).transpose(-1, -2)
 
     @abstractmethod
     def decode(self, hidden: Tensor, bins: int, frames: int, valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -115,6 +118,43 @@ class PublishedDecoder(Decoder):
         return hidden, valid
 
 
+class PublishedPictureDecoder(Decoder):
+    """The published decoder of a picture's representation, FocalNet's or ViT's: five transposed convolutions.
+
+    Its layers are parameter-compatible with the ``decoder`` of SpeechBrain's ``VectorQuantizedPSIFocalNet_Audio``
+    and ``VectorQuantizedPSIViT_Audio``. From 14 x 14 it makes 431 frames of 513 bins, a clip of 5 s; for other
+    clips what it makes is stretched, as the picture was.
+
+    Args:
+        channels: Channels of the representation, kept until the last layer.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        stages: list[nn.Module] = []
+        for kernel, stride in (((3, 3), (4, 5)), ((4, 1), (2, 2)), ((4, 1), (2, 2)), ((4, 2), (2, 2))):
+            stages += [
+                Transposed2d(channels, channels, kernel, stride=stride, padding=1),
+                nn.ReLU(inplace=True),
+                nn.BatchNorm2d(channels),
+            ]
+        self.layers = nn.Sequential(*stages, SingleOutputTransposed(channels, (10, 8), padding=1))
+        self.apply(initialize_convolutions)
+
+    def forward(self, hidden: Tensor, bins: int, frames: int, valid: Tensor | None = None) -> Tensor:
+        """See `Decoder.forward`."""
+        if valid is not None:
+            return decode_each(lambda clip, own: self(hidden[clip], bins, own), frames, valid)
+        decoded, _ = self.decode(hidden.transpose(-1, -2), bins, frames, None)
+        if list(decoded.shape[-2:]) != [frames, bins]:
+            decoded = nn.functional.interpolate(decoded, [frames, bins], mode="bilinear", align_corners=False)
+        return decoded.squeeze(1).transpose(-1, -2)
+
+    def decode(self, hidden: Tensor, bins: int, frames: int, valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """See `Decoder.decode`."""
+        return self.layers(hidden), None
+
+
 class LightDecoder(Decoder):
     """Four transposed convolutions whose channels halve as the resolution doubles; the last makes the logits.
 
@@ -156,18 +196,29 @@ class _UpStage(nn.Module):
         return nn.functional.relu(self.norm(self.up(hidden, output_size=size)), inplace=True)
 
 
-def decode_each(decode: Callable[[slice, int], Tensor], frames: int, valid: Tensor) -> Tensor:
+def decode_each(
+    decode: Callable[[slice, int], Tensor], frames: int, valid: Tensor, training: bool = False
+) -> Tensor:
     """Decodes each clip of a padded batch alone: for representations that span each clip whole.
 
     Args:
-        decode: From the clips to decode, as a slice of the batch, and their frames to (clips, ..., frames).
+        decode: From the clips to decode, as a slice of the batch, and their frames to (clips, channels, frames).
         frames: Frames of the result.
         valid: Frames that belong to each clip. Shape (batch,).
+        training: Norms need the whole batch: decode all clips at the longest's length, and shorten each.
 
     Returns:
-        Shape (batch, ..., frames), 0 on padding.
+        Shape (batch, channels, frames), 0 on padding.
     """
-    parts = [decode(slice(i, i + 1), own) for i, own in enumerate(valid.tolist())]
+    counts = valid.tolist()
+    if training:
+        whole = decode(slice(None), frames)
+        parts = [
+            nn.functional.interpolate(clip[None], own, mode="linear")
+            for clip, own in zip(whole, counts, strict=True)
+        ]
+    else:
+        parts = [decode(slice(i, i + 1), own) for i, own in enumerate(counts)]
     return torch.cat([nn.functional.pad(part, (0, frames - part.shape[-1])) for part in parts])
 
 
@@ -211,7 +262,7 @@ def _zero_padding_rows(hidden: Tensor, valid: Tensor) -> Tensor:
     return hidden * keep.transpose(-1, -2)
 
 
-def _fit(decoded: Tensor, bins: int, frames: int, valid: Tensor | None) -> Tensor:
+def fit_frames(decoded: Tensor, bins: int, frames: int, valid: Tensor | None) -> Tensor:
     """Cuts (batch, rows, columns) to (batch, frames, bins), holding the last row or column where short."""
     rows, columns = decoded.shape[-2:]
     decoded = decoded[..., :frames, :bins]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from otoscope.audio import Frontend, Spectrogram
 from otoscope.errors import CheckpointError, ShapeError
+from otoscope.hub import fetch_model
 from otoscope.model_folder import CONFIG_NAME, class_path, load_weights, read_config, write_folder, write_model
 from otoscope.nn.nmf import frames_of, infer_activations
 
@@ -119,16 +120,17 @@ class NMFDictionary(nn.Module):
         return write_folder(folder, lambda temporary: write_model(temporary, config, self))
 
 
-def load_dictionary(folder: str | os.PathLike[str]) -> NMFDictionary:
+def load_dictionary(folder: str | os.PathLike[str], revision: str | None = None) -> NMFDictionary:
     """Opens a dictionary that the training of an NMF wrote.
 
     Args:
-        folder: The folder ``model`` in its output folder.
+        folder: The folder ``model`` in its output folder, or ``owner/name`` on the hub.
+        revision: Branch, tag or commit on the hub.
 
     Raises:
         CheckpointError: The folder is missing, incomplete, newer than this version, or holds something else.
     """
-    folder = Path(folder)
+    folder = fetch_model(folder, revision)
     config = read_config(folder)
     if config.get("kind") != "dictionary":
         raise CheckpointError(

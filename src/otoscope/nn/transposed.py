@@ -72,7 +72,7 @@ class Transposed2d(nn.ConvTranspose2d):
 class SingleOutputTransposed(nn.ConvTranspose2d):
     """`nn.ConvTranspose2d` (channels, 1, kernel) of stride 1, forward as a matrix product and a fold."""
 
-    def __init__(self, channels: int, kernel: int, padding: int) -> None:
+    def __init__(self, channels: int, kernel: int | tuple[int, int], padding: int) -> None:
         super().__init__(channels, 1, kernel, stride=1, padding=padding)
 
     def forward(self, hidden: Tensor, output_size: list[int] | None = None) -> Tensor:
@@ -508,8 +508,8 @@ class _SingleOutput(torch.autograd.Function):
         ctx.save_for_backward(hidden, weight)
         ctx.padding = padding
         height, width = hidden.shape[-2:]
-        kernel = weight.shape[-1]
-        size = (height + kernel - 1 - 2 * padding, width + kernel - 1 - 2 * padding)
+        kernel = weight.shape[-2:]
+        size = (height + kernel[0] - 1 - 2 * padding, width + kernel[1] - 1 - 2 * padding)
         image = hidden.new_empty(len(hidden), 1, *size)
         for i, clip in enumerate(hidden):  # one at a time: the taps of a clip take half as much as all channels
             taps = clip.permute(1, 2, 0).reshape(height * width, -1) @ weight.flatten(1)

@@ -27,7 +27,9 @@ from benchmarks.reference import (
     TEMPERATURES,
     Reference,
     ReferenceL2I,
+    ReferenceLMAC,
     ReferencePIQ,
+    backbone_options,
     quantus,
     speechbrain_modules,
 )
@@ -35,10 +37,16 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from otoscope.audio import Frontend
-from otoscope.classifiers import Classifier, Cnn14Classifier, Conv2dClassifier
+from otoscope.classifiers import (
+    Classifier,
+    Cnn14Classifier,
+    Conv2dClassifier,
+    FocalNetClassifier,
+    ViTClassifier,
+)
 from otoscope.data import ESC50, Clip
 from otoscope.errors import DataError, OtoscopeError
-from otoscope.interpreters import Interpreter, L2IInterpreter, PIQInterpreter
+from otoscope.interpreters import Interpreter, L2IInterpreter, LMACInterpreter, PIQInterpreter
 from otoscope.memory import keep_freed_memory
 from otoscope.nn import NMFDictionary
 
@@ -47,18 +55,21 @@ REFERENCE = "reference"
 """Name of the side that the others are compared with."""
 _SAMPLES = 80_000  # 5 s, as every clip of ESC-50
 _MATRICES = (2048, 3072, 4096)
-_PUBLISHED_WIDTHS = {"conv2d": 256, "cnn14": 64}
-MethodName = Literal["piq", "l2i"]
-ClassifierName = Literal["conv2d", "cnn14"]
+_PUBLISHED_WIDTHS = {"conv2d": 256, "cnn14": 64, "focalnet": 128, "vit": 768}
+_PUBLISHED_ON = {"piq": ("conv2d", "focalnet", "vit"), "l2i": ("conv2d", "cnn14"), "lmac": ("cnn14",)}
+_VIT_HEADS = 12
+MethodName = Literal["piq", "l2i", "lmac"]
+ClassifierName = Literal["conv2d", "cnn14", "focalnet", "vit"]
 DecoderName = Literal["light", "published"]
 
 METHOD_NOTES = {
-    "piq": ["the reference's masks have 417 of the 431 frames; ours have all"],
+    "piq": ["on conv2d the reference's masks have 417 of the 431 frames; ours have all"],
     "l2i": [
         "on conv2d the reference's masks have 417 of the 431 frames, the others are zeros; ours have all",
         "ours-light pools by attention over time, where the reference has a learnt weight a frame",
         "the dictionary has random spectra; it is fixed on all sides",
     ],
+    "lmac": ["the reference's masks have 425 of the 431 frames; ours have all"],
 }
 """What else the numbers of a method depend on."""
 
@@ -87,31 +98,75 @@ class Options:
     only: str | None = None
     out: Path | None = None
 
+    @property
+    def _counts(self) -> list[str]:
+        """Names of the options that must be positive."""
+        return ["clips", "repeats", "threads"]
+
+    def _problem(self) -> str | None:
+        """What is wrong with the options, in words."""
+        wrong = [name for name in self._counts if getattr(self, name) < 1]
+        return f"{', '.join(wrong)}: must be positive" if wrong else None
+
 
 @dataclass
-class MethodOptions(Options):
+class ModelOptions(Options):
+    """What the benchmarks that need a classifier can be told besides.
+
+    Args:
+        classifier: What is interpreted.
+        width: Channels of classifier and interpreter (conv2d); for cnn14 channels of its first block, 1/32 of
+            the last one's and of the published interpreter's; for focalnet those of its embedding, 1/8 of the
+            last stage's and of the interpreter's; for vit those of a token and of the interpreter, a multiple of
+            12. 0: as published, 256, 64, 128 or 768.
+        classes: Classes of the classifier.
+    """
+
+    classifier: ClassifierName = "conv2d"
+    width: int = 0
+    classes: int = 50
+
+    def __post_init__(self) -> None:
+        """Puts the published width where none is said, so that reports show it."""
+        self.width = self.width or _PUBLISHED_WIDTHS[self.classifier]
+
+    @property
+    def _counts(self) -> list[str]:
+        """See `Options._counts`."""
+        return [*super()._counts, "width", "classes"]
+
+    def _problem(self) -> str | None:
+        """See `Options._problem`."""
+        if self.classifier == "vit" and self.width % _VIT_HEADS:
+            return f"--width {self.width}: ViT has {_VIT_HEADS} heads; choose a multiple of it"
+        return super()._problem()
+
+
+@dataclass
+class MethodOptions(ModelOptions):
     """What the benchmarks of a method can be told besides.
 
     Args:
-        method: Way of interpreting.
-        classifier: What is interpreted: PIQ takes conv2d, L2I either.
-        width: Channels of classifier and interpreter (conv2d); for cnn14 channels of its first block, 1/32 of
-            the last one's and of the published interpreter's. 0: as published, 256 or 64.
-        classes: Classes of the classifier.
+        method: Way of interpreting: PIQ takes conv2d, focalnet and vit, L2I conv2d and cnn14, L-MAC cnn14.
         components: Of L2I's dictionary.
         use_vq: Quantise before decoding (PIQ).
     """
 
     method: MethodName = "piq"
-    classifier: ClassifierName = "conv2d"
-    width: int = 0
-    classes: int = 50
     components: int = 100
     use_vq: bool = True
 
-    def __post_init__(self) -> None:
-        """Puts the published width where none is said, so that reports show it."""
-        self.width = self.width or _PUBLISHED_WIDTHS[self.classifier]
+    @property
+    def _counts(self) -> list[str]:
+        """See `ModelOptions._counts`."""
+        return [*super()._counts, "components"]
+
+    def _problem(self) -> str | None:
+        """See `ModelOptions._problem`."""
+        if self.classifier not in _PUBLISHED_ON[self.method]:
+            others = " or ".join(name for name, kinds in _PUBLISHED_ON.items() if self.classifier in kinds)
+            return f"--classifier {self.classifier}: {self.method} was not published for it; add --method {others}"
+        return super()._problem()
 
 
 AnyOptions = TypeVar("AnyOptions", bound=Options)
@@ -140,7 +195,7 @@ def main(kind: type[AnyOptions], sides: Sequence[str], run: Callable[[AnyOptions
         return _fail(f"--only {options.only}: choose one of {', '.join(sides)}")
     with contextlib.suppress(ValueError):  # a count of zero is refused below, with the others
         torch.set_num_threads(options.threads)
-    if (problem := _problem(options)) is not None:
+    if (problem := options._problem()) is not None:
         return _fail(problem)
     if options.allocator == "keep" and not keep_freed_memory():
         return _fail("--allocator keep needs the GNU C library; use --allocator default")
@@ -184,21 +239,29 @@ def real_clips(options: Options, cache_folder: Path, count: int | None = None) -
     return [replace(clip, waveform=_five_seconds(clip.waveform)) for clip in clips]
 
 
-def make_classifier(options: MethodOptions) -> Classifier:
+def make_classifier(options: ModelOptions) -> Classifier:
     """A frozen classifier with fixed random weights; a cosine head's scale of 1 is that of the reference's."""
     torch.manual_seed(0)
     labels = [f"class {index}" for index in range(options.classes)]
     if options.classifier == "cnn14":
         return Cnn14Classifier(labels, width=options.width).freeze()
+    if options.classifier == "focalnet":
+        backbone = backbone_options("focalnet", options.width)
+        return FocalNetClassifier(labels, backbone=backbone, scale=1).freeze()
+    if options.classifier == "vit":
+        return ViTClassifier(labels, backbone=backbone_options("vit", options.width), scale=1).freeze()
     return Conv2dClassifier(labels, width=options.width, scale=1).freeze()
 
 
 def make_reference(options: MethodOptions) -> Reference[Any]:
     """The reference with random weights."""
     torch.manual_seed(1)
+    classifier: Any = options.classifier
     if options.method == "l2i":
-        return ReferenceL2I(options.classifier, options.classes, options.width, options.components)
-    return ReferencePIQ(options.classes, options.width, use_vq=options.use_vq)
+        return ReferenceL2I(classifier, options.classes, options.width, options.components)
+    if options.method == "lmac":
+        return ReferenceLMAC(options.classes, options.width)
+    return ReferencePIQ(options.classes, options.width, use_vq=options.use_vq, classifier=classifier)
 
 
 def method_settings(options: MethodOptions, decoder: DecoderName) -> dict[str, Any]:
@@ -209,6 +272,8 @@ def method_settings(options: MethodOptions, decoder: DecoderName) -> dict[str, A
     """
     if options.method == "piq":
         return {"decoder": decoder, "use_vq": options.use_vq}
+    if options.method == "lmac":
+        return {"decoder": decoder}
     frontend = Frontend()
     spectra = 0.1 * torch.rand(frontend.bins, options.components, generator=torch.Generator().manual_seed(0))
     return {
@@ -222,8 +287,8 @@ def method_settings(options: MethodOptions, decoder: DecoderName) -> dict[str, A
 def make_interpreter(options: MethodOptions, decoder: DecoderName, classifier: Classifier) -> Interpreter[Any]:
     """One of ours with random weights."""
     torch.manual_seed(1)
-    kind = L2IInterpreter if options.method == "l2i" else PIQInterpreter
-    return kind(classifier, **method_settings(options, decoder))
+    kinds = {"l2i": L2IInterpreter, "lmac": LMACInterpreter, "piq": PIQInterpreter}
+    return kinds[options.method](classifier, **method_settings(options, decoder))
 
 
 @torch.no_grad()
@@ -236,7 +301,7 @@ def settle_classifier(classifier: Classifier, waveforms: Tensor) -> None:
 @torch.no_grad()
 def settle_interpreter(interpreter: Interpreter[Any], classifier: Classifier, waveforms: Tensor) -> None:
     """The same for an interpreter: PIQ's codes become vectors of the clips, L2I's model as loud as they are."""
-    if isinstance(interpreter, L2IInterpreter):
+    if isinstance(interpreter, L2IInterpreter | LMACInterpreter):
         _amplify(interpreter)
     log_magnitude = classifier.frontend.log_magnitude(waveforms)
     prediction = classifier(log_magnitude)
@@ -412,17 +477,6 @@ def conditions(options: Options, **more: object) -> dict[str, Any]:
         "seconds_per_recording": _SAMPLES / 16_000,
         **more,
     }
-
-
-def _problem(options: Options) -> str | None:
-    """What is wrong with options, in words."""
-    counts = ["clips", "repeats", "threads"]
-    if isinstance(options, MethodOptions):
-        if options.method == "piq" and options.classifier != "conv2d":
-            return f"--classifier {options.classifier}: PIQ was published for conv2d alone; add --method l2i"
-        counts += ["width", "classes", "components"]
-    wrong = [name for name in counts if getattr(options, name) < 1]
-    return f"{', '.join(wrong)}: must be positive" if wrong else None
 
 
 def _require_reference() -> None:

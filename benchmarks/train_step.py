@@ -26,7 +26,7 @@ from otoscope.classifiers import Classifier
 from otoscope.data import Batch, collate
 from otoscope.errors import OtoscopeError
 from otoscope.interpreters import Interpreter
-from otoscope.training import L2I, PIQ
+from otoscope.training import L2I, LMAC, PIQ
 
 Phase = Literal["train", "evaluate", "both"]
 OURS: dict[str, tuple[measure.DecoderName, bool]] = {
@@ -54,6 +54,10 @@ METHOD_NOTES = {
         "training: the reference's loss averages the fidelity over the classes and covers the frames that its "
         "network makes; ours sums it and covers all frames",
     ],
+    "lmac": [
+        *measure.METHOD_NOTES["lmac"],
+        "both classify evidence and remainder in every training step: the loss needs it",
+    ],
 }
 
 
@@ -64,10 +68,28 @@ class Options(measure.MethodOptions):
     Args:
         batch: Clips in a batch.
         phase: What to measure.
+        sides: Ours that are measured beside the reference, with commas between; empty: all.
     """
 
     batch: int = 2
     phase: Phase = "both"
+    sides: str = ""
+
+    @property
+    def _counts(self) -> list[str]:
+        """See `measure.Options._counts`."""
+        return [*super()._counts, "batch"]
+
+    @property
+    def _ours(self) -> list[str]:
+        """The sides that are wanted."""
+        return self.sides.split(",") if self.sides else list(OURS)
+
+    def _problem(self) -> str | None:
+        """See `measure.Options._problem`."""
+        if unknown := set(self._ours) - set(OURS):
+            return f"--sides: no {', '.join(sorted(unknown))}; choose from {', '.join(OURS)}"
+        return super()._problem()
 
 
 class Side(ABC):
@@ -124,14 +146,18 @@ class UnloggedL2I(Unlogged, L2I):
     """L2I without a trainer."""
 
 
+class UnloggedLMAC(Unlogged, LMAC):
+    """L-MAC without a trainer."""
+
+
 class Ours(Side):
     """Otoscope's brain, driven as a Lightning trainer drives it."""
 
     def __init__(self, name: str, classifier: Classifier, options: Options, folder: Path) -> None:
         torch.manual_seed(1)
         decoder, self.cached = OURS[name]
-        kind = UnloggedL2I if options.method == "l2i" else UnloggedPIQ
-        self.brain = kind(
+        kinds = {"l2i": UnloggedL2I, "lmac": UnloggedLMAC, "piq": UnloggedPIQ}
+        self.brain = kinds[options.method](
             classifier,
             **measure.method_settings(options, decoder),
             cache_representations=self.cached,
@@ -174,9 +200,10 @@ def run(options: Options) -> dict[str, Any]:
         folder = Path(name)
         if options.only is not None:
             return measure_one(options, folder)
+        sides = (measure.REFERENCE, *options._ours)
         phases = ("train", "evaluate") if options.phase == "both" else (options.phase,)
         memory = {
-            phase: {side: measure.memory_of(side, options, phase=phase, clips=options.batch) for side in SIDES}
+            phase: {side: measure.memory_of(side, options, phase=phase, clips=options.batch) for side in sides}
             for phase in phases
         }
         return measure_all(options, memory, folder)
@@ -223,8 +250,10 @@ def build_all(options: Options, batch: Batch, folder: Path) -> tuple[dict[str, S
     classifier = measure.make_classifier(options)
     measure.settle_classifier(classifier, batch.waveform)
     theirs = Theirs(options)
-    ours = {name: Ours(name, classifier, options, folder) for name in OURS}
-    source, *others = (side.interpreter for side in ours.values())
+    ours = {name: Ours(name, classifier, options, folder) for name in options._ours}
+    published = next((side.interpreter for name, side in ours.items() if OURS[name][0] == "published"), None)
+    source = published or measure.make_interpreter(options, "published", classifier)
+    others = [side.interpreter for side in ours.values() if side.interpreter is not source]
     for interpreter in (source, *others):
         measure.settle_interpreter(interpreter, classifier, batch.waveform)
     measure.share_weights(source, others, theirs.recipe, classifier)

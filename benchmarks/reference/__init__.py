@@ -5,9 +5,11 @@ the needless parts included; reading files, loggers and checkpoints are left out
 frequency here, as there. Needs the packages of the ``parity`` extra; torchaudio may be absent.
 """
 
+from .amt import ReferenceAMT
 from .base import Reference
 from .classifiers import ReferenceClassifier, ReferenceCnn14, ReferenceConv2d
 from .l2i import FRAMES, TEMPERATURES, ReferenceL2I
+from .lmac import ReferenceLMAC
 from .modules import quantus, speechbrain_modules
 from .names import (
     ACTIVATION_NAMES,
@@ -18,10 +20,12 @@ from .names import (
     ENCODER_NAMES,
     HEAD_NAMES,
     INTERPRETER_NAMES,
+    MASK_NAMES,
     THETA_NAMES,
     inverted,
     renamed,
 )
+from .pictures import ReferenceFocalNet, ReferencePicture, ReferenceViT, backbone_options
 from .piq import ReferencePIQ
 
 __all__ = [
@@ -34,14 +38,21 @@ __all__ = [
     "FRAMES",
     "HEAD_NAMES",
     "INTERPRETER_NAMES",
+    "MASK_NAMES",
     "TEMPERATURES",
     "THETA_NAMES",
     "Reference",
+    "ReferenceAMT",
     "ReferenceClassifier",
     "ReferenceCnn14",
     "ReferenceConv2d",
+    "ReferenceFocalNet",
     "ReferenceL2I",
+    "ReferenceLMAC",
     "ReferencePIQ",
+    "ReferencePicture",
+    "ReferenceViT",
+    "backbone_options",
     "inverted",
     "quantus",
     "renamed",

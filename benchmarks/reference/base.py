@@ -28,7 +28,7 @@ class Reference(ABC, Generic[Output]):
 
     Args:
         classifier: What is interpreted.
-        network: What is trained.
+        network: What is trained; without parameters where nothing is.
         learning_rate: Of Adam.
         weight_decay: Of Adam.
         device: Where to compute.
@@ -48,7 +48,8 @@ class Reference(ABC, Generic[Output]):
         self.istft = self.modules.ISTFT(**frame)
         self.classifier = classifier.to(device)
         self.network = network.to(device)
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
+        trained = list(network.parameters())
+        self.optimizer = torch.optim.Adam(trained, lr=learning_rate, weight_decay=weight_decay) if trained else None
         self._sparseness: Any = None
         self._complexity: Any = None
 
@@ -95,6 +96,8 @@ class Reference(ABC, Generic[Output]):
         Returns:
             The terms of the loss, and what else is computed, averaged over the batch.
         """
+        if self.optimizer is None:
+            raise TypeError(f"{type(self).__name__} has nothing to train")
         self.network.train()
         terms, values = self.objectives(waveforms, labels, self.forward(waveforms), training=True)
         loss = torch.stack(list(terms.values())).sum()

@@ -62,6 +62,12 @@ ACTIVATION_NAMES = {
 """Our name of each part of L2I's network for each classifier, and the name in ``PsiOptimized`` or
 ``CNN14PSI_stft_2d``."""
 
+MASK_NAMES = {
+    **{f"decoder.pyramid.layers.{layer}": f"convt{layer + 1}" for layer in range(8)},
+    "decoder.last": "convt9",
+}
+"""Our name of each part of L-MAC's network for CNN14, and the name in ``CNN14PSI_stft``."""
+
 THETA_NAMES = {"pooling.linear": "hard_att", "head": "classifier.0"}
 """Our name of each part of L2I's pooling and classifier, and the name in ``Theta``."""
 

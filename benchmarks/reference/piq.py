@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,9 +13,12 @@ from otoscope.classifiers import Classifier
 from otoscope.interpreters import Interpreter
 
 from .base import EPSILON, Reference, Values, decision_scores, or_zeros
-from .classifiers import ReferenceConv2d
+from .classifiers import ReferenceClassifier, ReferenceConv2d
 from .modules import speechbrain_modules
 from .names import INTERPRETER_NAMES, renamed
+from .pictures import ReferenceFocalNet, ReferenceViT
+
+ClassifierName = Literal["conv2d", "focalnet", "vit"]
 
 
 @dataclass
@@ -24,7 +27,8 @@ class PIQOutput:
 
     Attributes:
         logits: Of the classifier. Shape (batch, classes).
-        output: Mask, or model of the spectrogram. Shape (batch, 417 of 431 frames, frequency).
+        output: Mask, or model of the spectrogram. Shape (batch, frames, frequency); on Conv2d it has 417 of the
+            431 frames.
         adapted: Representation before quantisation (without quantisation, the classifier's).
         codes: Chosen codes; None without quantisation.
     """
@@ -36,30 +40,43 @@ class PIQOutput:
 
 
 class ReferencePIQ(Reference[PIQOutput]):
-    """PIQ on the Conv2d classifier as the reference trains, evaluates and applies it.
+    """PIQ as the reference trains, evaluates and applies it.
 
     Args:
         classes: Classes.
-        width: Channels of classifier and interpreter.
+        width: Channels of classifier and interpreter (``conv2d``); embedding of FocalNet, whose last stage and
+            interpreter have eight times as many; hidden size of ViT and its interpreter. None: as published.
         codes: Size of the codebook.
         use_vq: Quantise before decoding.
         use_mask_output: Sigmoid mask, else softplus.
         mask_threshold: Share of the maximum above which a bin counts as present.
         device: Where to compute.
+        classifier: What is interpreted.
     """
 
     def __init__(
         self,
         classes: int = 50,
-        width: int = 256,
+        width: int | None = None,
         codes: int = 1024,
         use_vq: bool = True,
         use_mask_output: bool = True,
         mask_threshold: float = 0.35,
         device: torch.device | str = "cpu",
+        classifier: ClassifierName = "conv2d",
     ) -> None:
-        network = speechbrain_modules().VectorQuantizedPSI(dim=width, K=codes, numclasses=classes)
-        super().__init__(ReferenceConv2d(classes, width), network, 2e-4, 2e-6, device)
+        modules = speechbrain_modules()
+        kind: ReferenceClassifier
+        if classifier == "focalnet":
+            kind = ReferenceFocalNet(classes, width or 128)
+            network = modules.VectorQuantizedPSIFocalNet(dim=8 * (width or 128), K=codes, numclasses=classes)
+        elif classifier == "vit":
+            kind = ReferenceViT(classes, width or 768)
+            network = modules.VectorQuantizedPSIViT(dim=width or 768, K=codes, numclasses=classes)
+        else:
+            kind = ReferenceConv2d(classes, width or 256)
+            network = modules.VectorQuantizedPSI(dim=width or 256, K=codes, numclasses=classes)
+        super().__init__(kind, network, 2e-4, 2e-6, device)
         self.use_vq = use_vq
         self.use_mask_output = use_mask_output
         self.mask_threshold = mask_threshold
@@ -71,7 +88,7 @@ class ReferencePIQ(Reference[PIQOutput]):
         self.network.load_state_dict({**self.network.state_dict(), **theirs})
 
     def interpretation(self, waveforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """See `Reference.interpretation`. Of 431 frames 417 have a mask."""
+        """See `Reference.interpretation`. On Conv2d 417 of the 431 frames have a mask."""
         log_magnitude, transform = self.preprocess(waveforms)
         phase: Tensor = self.modules.spectral_phase(transform)
         output = self.decode(*self.classifier(log_magnitude)).output

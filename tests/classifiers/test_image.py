@@ -155,3 +155,21 @@ def test_mistakes_are_named(classifier):
         kind(LABELS, backbone={"embed_dimm": 3})
     with pytest.raises(DownloadError, match=r"weights: \./no-such-folder cannot be opened"):
         kind(LABELS, weights="./no-such-folder")
+
+
+def test_probabilities_alone_are_those_of_the_prediction(classifier):
+    clips, frames = torch.rand(2, 513, 100), torch.tensor([100, 37])
+    torch.testing.assert_close(classifier.probabilities(clips, frames), classifier(clips, frames).probabilities)
+
+
+def test_runs_in_half_precision(classifier):
+    clips = torch.rand(1, 513, 100)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = classifier(clips)
+    exact = classifier(clips)
+    torch.testing.assert_close(rounded.probabilities.float(), exact.probabilities, rtol=0.3, atol=0.02)
+    for name, values in rounded.activation_maps.items():
+        resized = resize_map(values, 513, 100)
+        assert resized.dtype == torch.float32
+        close = resize_map(exact.activation_maps[name], 513, 100)
+        assert (resized - close).norm() < 0.1 * close.norm(), name

@@ -163,3 +163,24 @@ def test_initialization_is_xavier_with_zero_biases():
     without_bias = nn.ConvTranspose2d(2, 2, 3, bias=False)
     initialize_convolutions(without_bias)
     assert without_bias.bias is None
+
+
+def test_published_decoder_of_pictures_is_the_published_network(experienced):
+    decoder = experienced(make_decoder("published", 3, stretched=True)).eval()
+    hidden = torch.randn(2, 3, 14, 14)
+    values = hidden.transpose(2, 3)
+    for position, stride in zip(range(0, 12, 3), ((4, 5), (2, 2), (2, 2), (2, 2)), strict=True):
+        up, norm = decoder.layers[position], decoder.layers[position + 2]
+        values = F.conv_transpose2d(values, up.weight, up.bias, stride=stride, padding=1).relu()
+        values = F.batch_norm(values, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    last = decoder.layers[12]
+    values = F.conv_transpose2d(values, last.weight, last.bias, padding=1)
+    assert values.shape == (2, 1, 431, 513)  # the frames of 5 s, all of them
+    decoded = decoder(hidden, 513, 431)
+    torch.testing.assert_close(decoded, values[:, 0].transpose(1, 2))
+    stretched = F.interpolate(decoded[:, None], (257, 100), mode="bilinear")[:, 0]
+    torch.testing.assert_close(decoder(hidden, 257, 100), stretched)
+    padded = decoder(hidden, 257, 100, torch.tensor([100, 31]))
+    torch.testing.assert_close(padded[:1], stretched[:1])
+    torch.testing.assert_close(padded[1:, :, :31], decoder(hidden[1:], 257, 31))
+    assert padded[1:, :, 31:].count_nonzero() == 0

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from otoscope.classifiers.image import ImageClassifier, make_backbone
 
-_BASE = {"embed_dim": 128, "depths": [2, 2, 18, 2], "hidden_sizes": [256, 512, 1024, 1024]}
+_BASE = {"embed_dim": 128, "depths": [2, 2, 18, 2]}
 
 
 class FocalNetClassifier(ImageClassifier):
@@ -28,6 +28,8 @@ class FocalNetClassifier(ImageClassifier):
         head_width: Dimension in which the head takes cosines.
         scale: Factor on the cosines.
         train_scale: Learn that factor.
+        input_mean: Subtracted from the log magnitude before it becomes a picture.
+        input_std: Divides it then.
 
     Reference:
         Yang et al. 2022, arXiv 2203.11926; METHODS, "Classifiers" and "AMT".
@@ -35,6 +37,9 @@ class FocalNetClassifier(ImageClassifier):
 
     def _backbone(self, options: dict[str, Any], weights: str | None) -> Any:
         options = options if weights else {**_BASE, **options}
+        if not weights and "hidden_sizes" not in options:
+            widths = [options["embed_dim"] * 2**stage for stage in range(1, len(options["depths"]))]
+            options["hidden_sizes"] = [*widths, widths[-1]]
         return make_backbone("FocalNetBackbone", {**options, "out_features": ["stage4"]}, weights)
 
     @property
@@ -47,7 +52,12 @@ class FocalNetClassifier(ImageClassifier):
         inner = self.backbone.focalnet
         return [inner.embeddings, *(layer for stage in inner.encoder.stages for layer in stage.layers), self.head]
 
-    def see(self, picture: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def embed(self, picture: Tensor) -> Tensor:
+        """See `ImageClassifier.embed`."""
+        embedding: Tensor = self.backbone(picture).feature_maps[-1].mean((-1, -2))
+        return embedding
+
+    def see(self, picture: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor], Tensor]:
         """See `ImageClassifier.see`."""
         modulators: list[Tensor] = []
         layers = [stage.layers[-1].modulation.projection_context for stage in self.backbone.focalnet.encoder.stages]
@@ -57,6 +67,6 @@ class FocalNetClassifier(ImageClassifier):
         finally:
             for handle in handles:
                 handle.remove()
-        raised = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False, antialias=True)
+        raised = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
         maps = {f"stage{i}": one.norm(dim=1).transpose(-1, -2) for i, one in enumerate(modulators, start=1)}
-        return features.mean((-1, -2)), raised, maps
+        return features.mean((-1, -2)), raised, maps, features

@@ -92,9 +92,12 @@ class ImageClassifier(Classifier):
         head_width: Dimension in which the head takes cosines.
         scale: Factor on the cosines.
         train_scale: Learn that factor.
+        input_mean: Subtracted from the log magnitude before it becomes a picture; 0 as published. Training from
+            random weights needs about the data's own, 0.23 and 0.4 on ESC-50.
+        input_std: Divides it then; 1 as published.
 
     Raises:
-        ConfigurationError: The backbone has no such option.
+        ConfigurationError: The backbone has no such option, or ``input_std`` is not positive.
         DownloadError: The weights are neither here nor to be had.
         MissingExtraError: transformers is not installed.
     """
@@ -109,14 +112,20 @@ class ImageClassifier(Classifier):
         head_width: int = 192,
         scale: float = 30.0,
         train_scale: bool = False,
+        input_mean: float = 0.0,
+        input_std: float = 1.0,
     ) -> None:
         super().__init__(labels, frontend)
+        if input_std <= 0:
+            raise ConfigurationError(f"input_std: {input_std} must be positive")
+        self.input_mean, self.input_std = input_mean, input_std
         self.backbone: Any = self._backbone(dict(backbone or {}), weights)
         if gradient_checkpointing:
             self.backbone.gradient_checkpointing_enable()
         kept = self.backbone.config.to_diff_dict()
         self._config: dict[str, Any] = {"backbone": {k: v for k, v in kept.items() if k not in _NOT_OPTIONS}}
         self._config |= {"head_width": head_width, "scale": scale, "train_scale": train_scale}
+        self._config |= {"input_mean": input_mean, "input_std": input_std}
         self.head = CosineHead(self.embedding_size, len(self.labels), head_width, scale, train_scale)
 
     stretched = True
@@ -149,6 +158,7 @@ class ImageClassifier(Classifier):
     def picture(self, log_magnitude: Tensor, frames: Tensor | None = None) -> Tensor:
         """What the backbone sees. Shape (batch, 3, rows, columns)."""
         resized = resize_spectrogram(log_magnitude, self.image_size, frames)
+        resized = (resized - self.input_mean) / self.input_std
         return resized[:, None].expand(-1, 3, -1, -1)
 
     def forward(self, log_magnitude: Tensor, frames: Tensor | None = None) -> Prediction:

@@ -27,6 +27,8 @@ class ViTClassifier(ImageClassifier):
         head_width: Dimension in which the head takes cosines.
         scale: Factor on the cosines.
         train_scale: Learn that factor.
+        input_mean: Subtracted from the log magnitude before it becomes a picture.
+        input_std: Divides it then.
 
     Reference:
         Dosovitskiy et al. 2020, arXiv 2010.11929; METHODS, "Classifiers" and "AMT".
@@ -51,18 +53,23 @@ class ViTClassifier(ImageClassifier):
         inner = getattr(self.backbone, "encoder", self.backbone)  # transformers has moved them
         return list(getattr(inner, "layer", None) or inner.layers)
 
-    def see(self, picture: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def embed(self, picture: Tensor) -> Tensor:
+        """See `ImageClassifier.embed`."""
+        embedding: Tensor = self.backbone(picture).last_hidden_state.mean(1)
+        return embedding
+
+    def see(self, picture: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor], Tensor]:
         """See `ImageClassifier.see`."""
         output = self.backbone(picture, output_attentions=True)
         tokens: Tensor = output.last_hidden_state
         rows, columns = (side // self.backbone.config.patch_size for side in self.image_size)
         patches = tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, rows, columns)
-        attentions = [one.mean(1) for one in output.attentions]
+        attentions = [one.mean(1, dtype=torch.float32) for one in output.attentions]
         found = {"rollout": attention_rollout(attentions)}
         found |= {f"layer{i}": one for i, one in enumerate(attentions, start=1)}
         # from the class token to the patches
         maps = {name: one[:, 0, 1:].reshape(-1, rows, columns).transpose(-1, -2) for name, one in found.items()}
-        return tokens.mean(1), patches, maps
+        return tokens.mean(1), patches, maps, tokens
 
 
 def attention_rollout(attentions: Sequence[Tensor]) -> Tensor:

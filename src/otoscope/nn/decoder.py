@@ -164,13 +164,15 @@ class LightDecoder(Decoder):
     Args:
         channels: Channels of the representation.
         narrowest: Channels never fall below this.
+        widest: The first stage never makes more; of the wide maps of FocalNet (1024) and ViT (768) it keeps the
+            cost near that of Conv2d's (256).
     """
 
-    def __init__(self, channels: int, narrowest: int = 16) -> None:
+    def __init__(self, channels: int, narrowest: int = 16, widest: int = 128) -> None:
         super().__init__()
         stages: list[nn.Module] = []
         for _ in range(3):
-            narrower = max(channels // 2, narrowest)
+            narrower = max(min(channels // 2, widest), narrowest)
             stages.append(_UpStage(channels, narrower))
             channels = narrower
         self.layers = nn.Sequential(*stages, nn.ConvTranspose2d(channels, 1, 6, stride=2, padding=2))

@@ -21,7 +21,7 @@ from otoscope.nn.decoder import DecoderName, fit_frames, initialize_convolutions
 from otoscope.nn.transposed import Transposed2d
 
 _WIDEST = 128
-_ENTERING = 256
+_ENTERING = 128
 
 
 def make_mask_decoder(name: DecoderName, shapes: Sequence[Sequence[int]], bins: int) -> MaskDecoder:
@@ -99,7 +99,7 @@ class PyramidMask(MaskDecoder):
 
 
 def two_in_one(hidden: Tensor, first: nn.ConvTranspose2d, second: nn.ConvTranspose2d) -> Tensor:
-    """Two transposed convolutions, one after the other, of which the second leaves time alone and makes one channel.
+    """Two transposed convolutions in sequence, of which the second leaves time alone and makes one channel.
 
     Their composition is a transposed convolution itself, but that the first one's padding takes away positions
     which the second would have spread: what the outermost of these give to the outermost bins is taken off.

@@ -47,6 +47,10 @@ bench: setup
 	$(BIN)/python benchmarks/interpret.py --width 64 --out benchmarks/results/interpret-narrow.json
 	$(BIN)/python benchmarks/train_step.py --method l2i --width 64 --out benchmarks/results/train_step-l2i-conv2d-narrow.json
 	$(BIN)/python benchmarks/interpret.py --method l2i --width 64 --out benchmarks/results/interpret-l2i-conv2d-narrow.json
+	$(BIN)/python benchmarks/train_step.py --classifier focalnet --width 16 --phase train --out benchmarks/results/train_step-piq-focalnet-narrow.json
+	$(BIN)/python benchmarks/train_step.py --classifier vit --width 48 --phase train --out benchmarks/results/train_step-piq-vit-narrow.json
+	$(BIN)/python benchmarks/amt.py --classifier focalnet --width 32 --out benchmarks/results/amt-focalnet-narrow.json
+	$(BIN)/python benchmarks/amt.py --classifier vit --width 192 --out benchmarks/results/amt-vit-narrow.json
 	$(BIN)/python benchmarks/nmf.py --epochs 2 --out benchmarks/results/nmf-short.json
 
 clean:

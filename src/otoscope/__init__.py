@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from otoscope.audio import Frontend, Spectrogram, load_audio, save_audio
     from otoscope.classifiers import (
+        CallableClassifier,
         Classifier,
         Cnn14Classifier,
         Conv2dClassifier,
+        OnnxClassifier,
         Prediction,
-        load_classifier,
+        TorchClassifier,
+        TransformersClassifier,
         save_classifier,
     )
     from otoscope.errors import OtoscopeError
@@ -30,21 +33,24 @@ if TYPE_CHECKING:
         Interpreter,
         L2IInterpreter,
         PIQInterpreter,
-        load_interpreter,
         save_interpreter,
     )
-    from otoscope.nn import NMFDictionary, load_dictionary
+    from otoscope.nn import NMFDictionary
+    from otoscope.sources import load_classifier, load_dictionary, load_interpreter
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "audio": ("Frontend", "Spectrogram", "load_audio", "save_audio"),
     "classifiers": (
+        "CallableClassifier",
         "Classifier",
         "Cnn14Classifier",
         "Conv2dClassifier",
+        "OnnxClassifier",
         "Prediction",
-        "load_classifier",
+        "TorchClassifier",
+        "TransformersClassifier",
         "save_classifier",
     ),
     "errors": ("OtoscopeError",),
@@ -55,14 +61,15 @@ _HOMES = {
         "Interpreter",
         "L2IInterpreter",
         "PIQInterpreter",
-        "load_interpreter",
         "save_interpreter",
     ),
-    "nn": ("NMFDictionary", "load_dictionary"),
+    "nn": ("NMFDictionary",),
+    "sources": ("load_classifier", "load_dictionary", "load_interpreter"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "CallableClassifier",
     "Classifier",
     "Cnn14Classifier",
     "Components",
@@ -73,10 +80,13 @@ __all__ = [
     "Interpreter",
     "L2IInterpreter",
     "NMFDictionary",
+    "OnnxClassifier",
     "OtoscopeError",
     "PIQInterpreter",
     "Prediction",
     "Spectrogram",
+    "TorchClassifier",
+    "TransformersClassifier",
     "load",
     "load_audio",
     "load_classifier",

@@ -7,14 +7,21 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from otoscope.errors import OtoscopeError
 from otoscope.options import IMPORT_HELP, complaint, import_modules, make_parser, parse
 
 if TYPE_CHECKING:
-    pass
+    from otoscope.explanation import Explanation
 
+_SOURCE_HELP = "Model folder, owner/name on the Hugging Face hub, SpeechBrain's model folder or training results"
+_REVISION_HELP = "Branch, tag or commit on the hub."
+# as otoscope.interpreters.UNTRAINED has them, which takes seconds to import
+_UNTRAINED = (
+    "amt, grad_cam, gradient_shap, guided_backprop, guided_grad_cam, input_x_gradient, integrated_gradients, "
+    "occlusion, optimised_mask, rise, saliency, slime (or lime), smoothgrad"
+)
 USAGE = """\
 usage: otoscope VERB [options]
 
@@ -24,6 +31,8 @@ verbs:
   demo     the whole story on synthetic sounds: train, explain, score (about two minutes, no network)
   train    train a classifier or an interpreter:  otoscope train HPARAMS.yaml --data_folder DIR
   explain  explain recordings:                    otoscope explain CLIP.wav --model DIR --out DIR
+  evaluate compare methods of explanation:        otoscope evaluate HPARAMS.yaml --data_folder DIR
+  convert  a SpeechBrain checkpoint to ours:      otoscope convert SRC OUT
 
 `otoscope VERB --help` lists the options of a verb.
 """
@@ -36,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command line without the program's name; by default the process's.
 
     Returns:
-        Exit code: 0, or 2 for an error that the user can mend, told in one line.
+        Exit code: 0; 1 where some of many recordings could not be explained; or 2 for an error that the user can
+        mend, told in one line.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -47,12 +57,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(f"otoscope {otoscope.__version__}")
         return 0
-    verbs: dict[str, Callable[[list[str]], None]] = {"demo": _demo, "train": _train, "explain": _explain}
+    verbs: dict[str, Callable[[list[str]], int | None]] = {
+        "demo": _demo,
+        "train": _train,
+        "explain": _explain,
+        "evaluate": _evaluate,
+        "convert": _convert,
+    }
     verb = verbs.get(arguments[0])
     if verb is None:
         return _fail(f"otoscope: there is no verb {arguments[0]!r}; choose one of {', '.join(verbs)}")
     try:
-        verb(arguments[1:])
+        code = verb(arguments[1:])
     except OtoscopeError as error:
         return _fail(f"otoscope {arguments[0]}: {error}")
     except OSError as error:
@@ -61,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"otoscope {arguments[0]}: {error.filename or 'a file'}: cannot be written ({error.strerror})")
     except KeyboardInterrupt:
         return _fail(f"otoscope {arguments[0]}: stopped by the keyboard")
-    return 0
+    return code or 0
 
 
 def _fail(message: str) -> int:
@@ -78,6 +94,15 @@ def _train(arguments: list[str]) -> None:
     train(arguments)
 
 
+def _evaluate(arguments: list[str]) -> None:
+    from otoscope.memory import keep_freed_memory
+
+    keep_freed_memory()
+    from otoscope.evaluation.command import evaluate
+
+    evaluate(arguments)
+
+
 def _demo(arguments: list[str]) -> None:
     from otoscope.memory import keep_freed_memory
 
@@ -92,46 +117,84 @@ def _demo(arguments: list[str]) -> None:
     run_demo(Path(options.out), options.seed, options.clips)
 
 
-def _explain(arguments: list[str]) -> None:
-    parser = make_parser("explain", "Explains recordings: sounds, pictures and numbers, a folder for each.")
-    parser.add_argument("audio", nargs="+", type=str, help="Sound files (wav, flac, ogg, mp3).")
-    parser.add_argument("--model", type=str, required=True, help="Model folder of an interpreter or classifier.")
+def _explain(arguments: list[str]) -> int:
+    parser = make_parser(
+        "explain",
+        "Explains recordings: sounds, pictures and numbers, a folder for each. Of several recordings, or a folder "
+        "of them, those that cannot be read are passed over and listed at the end, with exit code 1; "
+        "manifest.jsonl in the output folder has a line for each. A single one that cannot be read "
+        "is an error, with exit code 2.",
+    )
+    parser.add_argument("audio", nargs="+", type=str, help="Sound files (wav, flac, ogg, mp3) or folders of them.")
+    parser.add_argument("--model", type=str, required=True, help=f"{_SOURCE_HELP}, or a classifier with --method.")
+    parser.add_argument("--revision", type=str | None, default=None, help=_REVISION_HELP)
     parser.add_argument("--out", type=str, default="explanations", help="Folder for the results.")
     parser.add_argument("--target", type=str | None, default=None, help="Explain this label, not the predicted.")
     parser.add_argument("--threshold", type=float | None, default=None, help="Instead of the interpreter's own.")
     parser.add_argument(
-        "--method", type=str | None, default=None, help="The model's own by default; or one that needs no training."
+        "--method", type=str | None, default=None, help=f"The model's own by default; or one that needs no training: {_UNTRAINED}."
     )
     parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda, cuda:1, mps.")
+    parser.add_argument("--batch_size", type=int, default=4, help="Recordings in one run of the networks.")
+    parser.add_argument(
+        "--skip-existing", action="store_true", help="Leave recordings that were explained: goes on after a stop."
+    )
     parser.add_argument("--json", action="store_true", help="Print the results as JSON.")
     parser.add_argument("--import", type=str, action="append", default=[], help=IMPORT_HELP)
     options = parse(parser, arguments)
     import_modules(options["import"])
+    from otoscope.bulk import explain_recordings, find_recordings
     from otoscope.explain import load
 
-    explainer = load(options.model, options.method)
+    if options.batch_size < 1:
+        raise OtoscopeError(f"--batch_size {options.batch_size}: must be positive")
+    recordings = find_recordings(options.audio)
+    explainer = load(options.model, options.method, options.revision)
     try:
         explainer.to(options.device)
     except (RuntimeError, AssertionError) as error:  # the second where torch is built without it
         raise OtoscopeError(f"--device {options.device}: cannot be used ({complaint(str(error))})") from error
-    results = []
-    for path, name in zip(options.audio, _different_names(options.audio), strict=True):
-        explanation = explainer.explain(path, options.target, name=name, threshold=options.threshold)
-        folder = explanation.save(Path(options.out) / name)
-        results.append({**explanation.to_dict(), "folder": str(folder)})
-        if not options.json:
-            print(explanation.summary(), *(f"({note})" for note in explanation.notes), f"-> {folder}")
+    results: list[dict[str, Any]] = []
+
+    def tell(explanation: Explanation, line: dict[str, Any]) -> None:
+        if options.json:
+            results.append(line)
+        else:
+            notes = (f"({note})" for note in explanation.notes)
+            print(explanation.summary(), *notes, f"-> {line['folder']}", flush=True)
+
+    single = len(options.audio) == 1 and not Path(options.audio[0]).is_dir()
+    outcome = explain_recordings(
+        explainer,
+        recordings,
+        options.out,
+        options.target,
+        options.threshold,
+        options.batch_size,
+        options.skip_existing,
+        tell,
+    )
     if options.json:
+        results += [{"file": file, "status": "failed", "error": error} for file, error in outcome.failed.items()]
         print(json.dumps(results, indent=2, ensure_ascii=False))
+    if single and outcome.failed:
+        raise OtoscopeError(next(iter(outcome.failed.values())))
+    if not single:
+        print(outcome.summary(), file=sys.stderr)
+    return 1 if outcome.failed else 0
 
 
-def _different_names(paths: Sequence[str]) -> list[str]:
-    """File names without endings, with a number behind those that occur again."""
-    names: list[str] = []
-    for stem in (Path(path).stem for path in paths):
-        again = sum(Path(path).stem == stem for path in paths[: len(names)])
-        names.append(f"{stem}-{again + 1}" if again else stem)
-    return names
+def _convert(arguments: list[str]) -> None:
+    parser = make_parser("convert", "Makes a model folder of ours from a model of SpeechBrain's, or from the hub.")
+    parser.add_argument("source", type=str, help=_SOURCE_HELP)
+    parser.add_argument("out", type=str, help="Folder for the model; one that holds a model is replaced.")
+    parser.add_argument("--revision", type=str | None, default=None, help=_REVISION_HELP)
+    parser.add_argument("--license", type=str | None, default=None, help="For the card, such as apache-2.0.")
+    options = parse(parser, arguments)
+    from otoscope.conversion import convert
+
+    details = {} if options.license is None else {"license": options.license}
+    print(f"{options.source} -> {convert(options.source, options.out, options.revision, **details)}")
 
 
 if __name__ == "__main__":

@@ -41,6 +41,14 @@ class MissingExtraError(OtoscopeError):
     """An optional dependency is not installed."""
 
 
+class PhaseError(OtoscopeError):
+    """A classifier that hears waveforms was given a spectrogram without its phase."""
+
+
+class RepresentationError(OtoscopeError):
+    """A method reads inner representations, and none of the classifier's layers is named."""
+
+
 class ShapeError(OtoscopeError, ValueError):
     """Tensors whose shapes do not fit together."""
 

@@ -4,22 +4,55 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from otoscope.audio import Frontend, load_audio, peak_normalize
-from otoscope.classifiers import Classifier, load_classifier
+from otoscope import interpreters
+from otoscope.audio import Frontend, Spectrogram, load_audio, peak_normalize
+from otoscope.classifiers import Classifier, Prediction
 from otoscope.errors import ConfigurationError, ShapeError
 from otoscope.explanation import NO_COMPONENT, Explanation
-from otoscope.interpreters import UNTRAINED, Components, Interpreter, is_untrained, load_interpreter, make_untrained
+from otoscope.hub import Shareable
+from otoscope.interpreters import UNTRAINED, Components, Interpreter, is_untrained, make_untrained
+from otoscope.interpreters.base import write_interpreter
 from otoscope.scoring import score_against_controls
+from otoscope.sources import load_classifier, load_interpreter
 
 
-class Explainer:
+class FileInterpretation(NamedTuple):
+    """What `Explainer.interpret_file` returns; can be unpacked in this order.
+
+    Attributes:
+        evidence: The sound that the decision rests on, mono. Shape (samples,).
+        label: The class that is explained.
+        sample_rate_hz: Of the sound.
+    """
+
+    evidence: Tensor
+    label: str
+    sample_rate_hz: int
+
+
+class BatchInterpretation(NamedTuple):
+    """What `Explainer.interpret_batch` returns; can be unpacked in this order.
+
+    Attributes:
+        evidence: The sounds that the decisions rest on; silence behind shorter clips. Shape (batch, samples).
+        labels: The class that is explained, of each clip.
+        sample_rate_hz: Of the sounds.
+    """
+
+    evidence: Tensor
+    labels: list[str]
+    sample_rate_hz: int
+
+
+class Explainer(Shareable):
     """A classifier with an interpreter: recording in, `Explanation` out.
 
     Args:
@@ -30,6 +63,7 @@ class Explainer:
     def __init__(self, classifier: Classifier, interpreter: Interpreter[Any]) -> None:
         self.classifier = classifier.freeze()
         self.interpreter = interpreter.eval().requires_grad_(False)
+        self.details = interpreter.details
 
     @property
     def labels(self) -> list[str]:
@@ -76,6 +110,61 @@ class Explainer:
             raise ShapeError(f"expected one mono waveform, got shape {tuple(waveform.shape)}")
         return self.explain_batch([waveform], target, scores, [name], threshold)[0]
 
+    def interpret_file(
+        self,
+        path: str | os.PathLike[str],
+        target: str | None = None,
+        threshold: float | None = None,
+        normalize: bool | None = None,
+    ) -> FileInterpretation:
+        """The evidence of one sound file, alone: no scores, no pictures.
+
+        Args:
+            path: Sound file; brought to `sample_rate_hz` and one channel.
+            target: Explain this class instead of the predicted one.
+            threshold: See `explain`.
+            normalize: See `interpret_batch`.
+
+        Raises:
+            AudioError: The file is no usable sound.
+            ConfigurationError: The classifier does not know the target, or the interpreter no threshold.
+        """
+        waveform = load_audio(path, self.sample_rate_hz)
+        found = self.interpret_batch([waveform], target, threshold, normalize)
+        return FileInterpretation(found.evidence[0], found.labels[0], found.sample_rate_hz)
+
+    @torch.no_grad()
+    def interpret_batch(
+        self,
+        wavs: Tensor | Sequence[Tensor],
+        target: str | Sequence[str] | None = None,
+        threshold: float | None = None,
+        normalize: bool | None = None,
+    ) -> BatchInterpretation:
+        """The evidence of several clips in one run of the networks, on the device that these are on.
+
+        Args:
+            wavs: Mono, at `sample_rate_hz`, on any device. Shape (batch, samples), or a sequence of (samples,) of
+                any lengths.
+            target: Explain this class instead of the predicted ones; or one for each clip.
+            threshold: See `explain`.
+            normalize: Bring each clip to a peak of 1 for the networks, as trainings do, and `explain`. By default
+                that is done, except with models that come from SpeechBrain: its interface takes clips as they are.
+
+        Raises:
+            ConfigurationError: The classifier does not know a target, or the interpreter no threshold.
+            ShapeError: The waveforms have another shape.
+        """
+        if normalize is None:
+            normalize = bool(self.details.get("normalize", True))
+        heard = self._hear(list(wavs), target, normalize)
+        frames = heard.spectrogram.frames
+        decoded = self.interpreter.decode(heard.spectrogram.log_magnitude, heard.prediction, frames)
+        with self.interpreter.at_threshold(threshold):
+            mask = self.interpreter.mask(decoded, frames)
+        labels = [self.labels[index] for index in heard.prediction.explained.tolist()]
+        return BatchInterpretation(self._sound(heard, mask), labels, self.sample_rate_hz)
+
     @torch.no_grad()
     def explain_batch(
         self,
@@ -94,22 +183,14 @@ class Explainer:
             names: Of the recordings.
             threshold: See `explain`.
         """
-        device = self.classifier.frontend.window.device
-        padded = torch.nn.utils.rnn.pad_sequence([w.float() for w in waveforms], batch_first=True).to(device)
-        lengths = torch.tensor([len(w) for w in waveforms], device=device)
-        ragged = lengths if bool((lengths != lengths[0]).any()) else None
-        gain = padded.abs().amax(-1, keepdim=True)
-        spectrogram = self.classifier.frontend(peak_normalize(padded), ragged)
-        prediction = self.classifier.predict(spectrogram.log_magnitude, spectrogram.frames, spectrogram.phase)
-        if target is not None:
-            index = self.classifier.index_of(target)
-            prediction = prediction.towards(torch.full_like(prediction.predicted, index))
+        heard = self._hear(waveforms, target)
+        padded, lengths, gain = heard.waveform, heard.lengths, heard.gain
+        spectrogram, prediction = heard.spectrogram, heard.prediction
         decoded = self.interpreter.decode(spectrogram.log_magnitude, prediction, spectrogram.frames)
         with self.interpreter.at_threshold(threshold):
             mask = self.interpreter.mask(decoded, spectrogram.frames)
             components = self.interpreter.components(decoded, spectrogram.frames)
-        evidence = gain * self.classifier.frontend.inverse(spectrogram.masked(mask), ragged)
-        remainder = gain * self.classifier.frontend.inverse(spectrogram.masked(1 - mask), ragged)
+        evidence, remainder = self._sound(heard, mask), self._sound(heard, 1 - mask)
         table = {}
         if scores:
             generator = torch.Generator().manual_seed(0)
@@ -148,6 +229,46 @@ class Explainer:
             )
         return results
 
+    def _hear(
+        self, waveforms: Sequence[Tensor], target: str | Sequence[str] | None, normalize: bool = True
+    ) -> _Heard:
+        """What the classifier says of waveforms, which may be of different lengths."""
+        if not len(waveforms) or any(one.ndim != 1 or len(one) == 0 for one in waveforms):
+            shapes = ", ".join(str(tuple(one.shape)) for one in waveforms) or "none"
+            raise ShapeError(f"expected mono waveforms of shape (samples,) each, got {shapes}")
+        device = self.classifier.frontend.window.device
+        padded = torch.nn.utils.rnn.pad_sequence([w.float() for w in waveforms], batch_first=True).to(device)
+        lengths = torch.tensor([len(w) for w in waveforms], device=device)
+        ragged = lengths if bool((lengths != lengths[0]).any()) else None
+        gain = padded.abs().amax(-1, keepdim=True) if normalize else torch.ones_like(padded[:, :1])
+        spectrogram = self.classifier.frontend(peak_normalize(padded) if normalize else padded, ragged)
+        prediction = self.classifier.predict(spectrogram.log_magnitude, spectrogram.frames, spectrogram.phase)
+        if target is not None:
+            targets = [target] * len(padded) if isinstance(target, str) else list(target)
+            if len(targets) != len(padded):
+                raise ConfigurationError(
+                    f"target: {len(targets)} labels for {len(padded)} clips; give one, or each its own"
+                )
+            indices = [self.classifier.index_of(label) for label in targets]
+            prediction = prediction.towards(torch.tensor(indices, device=device))
+        return _Heard(padded, lengths, ragged, gain, spectrogram, prediction)
+
+    def _sound(self, heard: _Heard, mask: Tensor) -> Tensor:
+        """What a mask keeps, as loud as it was. Shape (batch, samples)."""
+        masked = heard.spectrogram.masked(mask)
+        sound: Tensor = heard.gain * self.classifier.frontend.inverse(masked, heard.ragged)
+        return sound
+
+    def write_model(self, folder: Path, **details: Any) -> None:
+        """See `Shareable.write_model`."""
+        write_interpreter(self.interpreter, self.classifier, folder, **details)
+
+    @classmethod
+    def from_pretrained(cls, source: str | os.PathLike[str], revision: str | None = None) -> Self:
+        """See `Shareable.from_pretrained`; `load` opens SpeechBrain's models too."""
+        interpreter, classifier = interpreters.load_interpreter(source, revision)
+        return cls(classifier, interpreter)
+
     @property
     def method(self) -> str:
         """Name of the interpreter, as tables show it."""
@@ -164,24 +285,41 @@ class Explainer:
         return notes
 
 
-def load(path: str | os.PathLike[str], method: str | None = None, **options: Any) -> Explainer:
-    """Opens a model folder that a training wrote.
+@dataclass
+class _Heard:
+    """Waveforms, and what the classifier says of them."""
+
+    waveform: Tensor
+    lengths: Tensor
+    ragged: Tensor | None
+    gain: Tensor
+    spectrogram: Spectrogram
+    prediction: Prediction
+
+
+def load(
+    path: str | os.PathLike[str], method: str | None = None, revision: str | None = None, **options: Any
+) -> Explainer:
+    """Opens a model, wherever it comes from.
 
     Args:
-        path: The folder ``model`` in the output folder of ``otoscope train`` or of a recipe.
+        path: The folder ``model`` in the output folder of ``otoscope train`` or of a recipe; ``owner/name`` on the
+            hub; a model folder of SpeechBrain's or the results of one of its trainings.
         method: By default that of the interpreter in the folder. The name of one that needs no training (see
             `otoscope.interpreters.UNTRAINED`) explains the folder's classifier with that one.
+        revision: Branch, tag or commit on the hub.
         **options: Of such a method.
 
     Raises:
-        CheckpointError: The folder is missing, incomplete, newer than this version, or holds only a
-            classifier and no method is named.
+        CheckpointError: The folder is missing, incomplete, newer than this version, not to be trusted, or holds
+            only a classifier and no method is named.
+        DownloadError: The model cannot be fetched.
         ConfigurationError: The folder holds another method, and the one named needs training or does not exist.
     """
     if method is not None and is_untrained(method):
-        classifier = load_classifier(path)
+        classifier = load_classifier(path, revision)
         return Explainer(classifier, make_untrained(method, classifier, **options))
-    interpreter, classifier = load_interpreter(path)
+    interpreter, classifier = load_interpreter(path, revision)
     explainer = Explainer(classifier, interpreter)
     if method is not None and method.lower() != explainer.method.lower():
         raise ConfigurationError(

@@ -25,6 +25,9 @@ from otoscope.errors import CheckpointError
 FORMAT = 1
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
+CLASSIFIER_NAME = "classifier"
+"""Folder of the classifier inside an interpreter's folder."""
+_OWN_KEYS = ("format", "kind", "class", "init", "labels", "frontend")
 
 
 def write_folder(folder: str | os.PathLike[str], write: Callable[[Path], None]) -> Path:
@@ -67,9 +70,25 @@ def write_folder(folder: str | os.PathLike[str], write: Callable[[Path], None]) 
 
 def write_model(folder: Path, config: Mapping[str, Any], module: nn.Module) -> None:
     """Writes ``config.json`` and ``model.safetensors`` into an existing folder."""
-    save_file({name: value.contiguous() for name, value in module.state_dict().items()}, folder / WEIGHTS_NAME)
+    # copies: layers may share a tensor, which the format refuses
+    weights = {name: value.contiguous().clone() for name, value in module.state_dict().items()}
+    save_file(weights, folder / WEIGHTS_NAME)
     text = json.dumps({"format": FORMAT, **config}, indent=2)
     (folder / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
+
+
+def is_model_folder(folder: Path) -> bool:
+    """Whether a folder's ``config.json`` was written by otoscope; other tools write files of that name too."""
+    try:
+        config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and "format" in config and "kind" in config
+
+
+def details_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration holds besides the model itself: metrics and the like."""
+    return {name: value for name, value in config.items() if name not in _OWN_KEYS}
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import re
 import sys
 from collections.abc import Sequence
@@ -67,3 +68,35 @@ def import_modules(names: Sequence[str]) -> None:
             importlib.import_module(name)
         except ImportError as error:
             raise OtoscopeError(f"--import {name}: cannot be imported ({error})") from error
+
+
+def with_shorthands(verb: str, arguments: list[str], enough: str = "--model") -> list[str]:
+    """``HPARAMS.yaml`` becomes ``--config``, ``--data_folder`` an option of the data set.
+
+    Args:
+        verb: For messages.
+        arguments: The command line behind it.
+        enough: An option without which, and without a file, there is nothing to do.
+
+    Raises:
+        OtoscopeError: The file is not there, or none is given.
+    """
+    if arguments and not arguments[0].startswith("-"):
+        if not Path(arguments[0]).is_file():
+            raise OtoscopeError(f"{arguments[0]}: no such hyperparameter file; check the current folder")
+        arguments = ["--config", arguments[0], *arguments[1:]]
+    elif not any(a.startswith(("--config", enough, "-h", "--help")) for a in arguments):
+        raise OtoscopeError(f"give a hyperparameter file first: otoscope {verb} HPARAMS.yaml --data_folder DIR")
+    short, long = "--data_folder", "--data.init_args.data_folder"
+    return [long + a[len(short) :] if a == short or a.startswith(short + "=") else a for a in arguments]
+
+
+def values_of(option: str, arguments: Sequence[str]) -> list[str]:
+    """What a command line gives to an option, before it is parsed.
+
+    Example:
+        >>> values_of("--import", ["--import", "mine", "--import=yours"])
+        ['yours', 'mine']
+    """
+    values = [a.partition("=")[2] for a in arguments if a.startswith(option + "=")]
+    return values + [value for a, value in itertools.pairwise(arguments) if a == option]

@@ -12,14 +12,19 @@ from otoscope.classifiers import (
     Cnn14Classifier,
     Conv2dClassifier,
     FocalNetClassifier,
+    TorchClassifier,
     ViTClassifier,
     load_classifier,
 )
 from otoscope.interpreters import (
     AMTInterpreter,
+    GradCAMInterpreter,
+    IntegratedGradientsInterpreter,
     L2IInterpreter,
     LMACInterpreter,
+    OptimisedMaskInterpreter,
     PIQInterpreter,
+    RISEInterpreter,
     load_interpreter,
     save_interpreter,
 )
@@ -31,11 +36,44 @@ BINS, FRAMES = 257, 67
 FOCALNET = {"embed_dim": 4, "depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 32, 32], "image_size": 64}
 VIT = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16, "image_size": 64}
 
+
+class MelNet(torch.nn.Module):
+    """A network of the user's that takes mel spectrograms, time before frequency."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(1, 6, 4, stride=4)
+        self.norm = torch.nn.BatchNorm2d(6)
+        self.head = torch.nn.Linear(6, 3)
+
+    def forward(self, mel):
+        return self.head(self.norm(self.conv(torch.nn.functional.pad(mel, (0, 0, 2, 2)))).relu().mean((2, 3)))
+
+
+class WaveNet(torch.nn.Module):
+    """A network of the user's that takes waveforms."""
+
+    def __init__(self):
+        super().__init__()
+        self.early = torch.nn.Conv1d(1, 4, 32, stride=16)
+        self.late = torch.nn.Conv1d(4, 6, 16, stride=8)
+        self.head = torch.nn.Linear(6, 3)
+
+    def forward(self, waveform):
+        return self.head(self.late(self.early(waveform[:, None]).relu()).relu().mean(-1))
+
+
+def torch_classifier(kind, **options):
+    return TorchClassifier({"class_path": f"{__name__}.{kind.__name__}"}, LABELS, Frontend(**FRONTEND), **options)
+
+
 CLASSIFIERS = {
     "conv2d": lambda: Conv2dClassifier(LABELS, Frontend(**FRONTEND), width=6, head_width=5),
     "conv2d-deep": lambda: Conv2dClassifier(LABELS, Frontend(**FRONTEND), width=4, depth=6, head_width=5),
     "cnn14": lambda: Cnn14Classifier(LABELS, Frontend(**FRONTEND), width=1, mel_bins=64),
     "focalnet": lambda: FocalNetClassifier(LABELS, Frontend(**FRONTEND), backbone=FOCALNET, head_width=5),
+    "torch-mel": lambda: torch_classifier(MelNet, input="mel", axes="bctf", representation="norm"),
+    "torch-waveform": lambda: torch_classifier(WaveNet, input="waveform", representation=["early", "late"]),
     "vit": lambda: ViTClassifier(LABELS, Frontend(**FRONTEND), backbone=VIT, head_width=5),
 }
 
@@ -65,6 +103,11 @@ INTERPRETERS = {
     ),
     "lmac-published": lambda classifier: LMACInterpreter(classifier, decoder="published"),
     "amt": AMTInterpreter,
+    # of the attributions one of a kind: by gradient, by representation, by random masks, by steps
+    "integrated-gradients": lambda classifier: IntegratedGradientsInterpreter(classifier, steps=2),
+    "grad-cam": GradCAMInterpreter,
+    "rise": lambda classifier: RISEInterpreter(classifier, masks=3, score="logit"),
+    "optimised-mask": lambda classifier: OptimisedMaskInterpreter(classifier, steps=1),
 }
 
 INCOMPATIBLE = {
@@ -75,10 +118,17 @@ INCOMPATIBLE = {
     ("lmac-published", "conv2d-deep"),
     ("lmac-published", "focalnet"),
     ("lmac-published", "vit"),
+    ("l2i-published", "torch-waveform"),
+    *((method, kind) for method in ("amt", "lmac-published") for kind in ("torch-mel", "torch-waveform")),
 }
 """Pairs of interpreter and classifier that refuse one another."""
 
 PAIRS = [(one, other) for one in INTERPRETERS for other in CLASSIFIERS if (one, other) not in INCOMPATIBLE]
+
+
+def predict(classifier, log_magnitude, frames=None):
+    """What any classifier says; those that hear waveforms hear these in phase."""
+    return classifier.predict(log_magnitude, frames, torch.zeros_like(log_magnitude))
 
 
 def accustomed(classifier, log_magnitude):
@@ -87,7 +137,7 @@ def accustomed(classifier, log_magnitude):
         if isinstance(part, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
             part.momentum = 1.0
     with torch.no_grad():
-        classifier.train()(log_magnitude)
+        predict(classifier.train(), log_magnitude)
     return classifier.freeze()
 
 
@@ -127,7 +177,7 @@ def train(interpreter, classifier, log_magnitude, steps, frames=None):
     optimizer = torch.optim.Adam(interpreter.parameters(), lr=1e-3)
     losses = []
     with torch.no_grad():
-        prediction = classifier(log_magnitude, frames)
+        prediction = predict(classifier, log_magnitude, frames)
     for _ in range(steps):
         decoded = interpreter.decode(log_magnitude, prediction, frames)
         terms = interpreter.loss(decoded, log_magnitude, prediction, frames)
@@ -147,23 +197,23 @@ def trainable(interpreter):
 @pytest.mark.parametrize("frames", [3, 17, FRAMES, 100])
 def test_mask_covers_every_bin_of_every_frame(interpreter, classifier, frames):
     log_magnitude = torch.rand(2, BINS, frames)
-    mask = interpreter.eval()(log_magnitude, classifier(log_magnitude))
+    mask = interpreter.eval()(log_magnitude, predict(classifier, log_magnitude))
     assert mask.shape == log_magnitude.shape
     assert mask.dtype == torch.float32
     assert ((mask >= 0) & (mask <= 1)).all()
 
 
 def test_a_clip_alone_gets_its_row_of_the_batch(interpreter, classifier, log_magnitude):
-    mask = interpreter.eval()(log_magnitude, classifier(log_magnitude))
+    mask = interpreter.eval()(log_magnitude, predict(classifier, log_magnitude))
     for row, clip in zip(mask, log_magnitude, strict=True):
-        alone = interpreter(clip[None], classifier(clip[None]))[0]
+        alone = interpreter(clip[None], predict(classifier, clip[None]))[0]
         # where the mask is 0 or 1, a bin on the threshold may fall on either side
         assert ((row - alone).abs() > 1e-5).float().mean() < 1e-4
 
 
 def test_padding_gets_no_mask(interpreter, classifier, log_magnitude):
     frames = torch.tensor([FRAMES, 40, 16, 3])
-    mask = interpreter.eval()(log_magnitude, classifier(log_magnitude, frames), frames)
+    mask = interpreter.eval()(log_magnitude, predict(classifier, log_magnitude, frames), frames)
     assert mask.isfinite().all()
     for row, length in zip(mask, frames, strict=True):
         assert row[:, length:].count_nonzero() == 0
@@ -175,7 +225,7 @@ def test_what_lies_in_the_padding_does_not_matter(interpreter, classifier, log_m
     for noise in (0, 7):
         for row, length in zip(log_magnitude, frames, strict=True):
             row[:, length:] = noise
-        prediction = classifier(log_magnitude, frames)
+        prediction = predict(classifier, log_magnitude, frames)
         decoded = interpreter.eval().decode(log_magnitude, prediction, frames)
         terms = interpreter.loss(decoded, log_magnitude, prediction, frames) if trainable(interpreter) else {}
         results.append((interpreter.mask(decoded, frames), dict(terms)))
@@ -183,14 +233,14 @@ def test_what_lies_in_the_padding_does_not_matter(interpreter, classifier, log_m
 
 
 def test_calling_is_decoding_and_masking(interpreter, classifier, log_magnitude):
-    prediction = classifier(log_magnitude)
+    prediction = predict(classifier, log_magnitude)
     decoded = interpreter.eval().decode(log_magnitude, prediction)
     assert torch.equal(interpreter.mask(decoded), interpreter(log_magnitude, prediction))
     assert interpreter.output(decoded).shape == log_magnitude.shape
 
 
 def test_input_and_prediction_are_left_alone(interpreter, classifier, log_magnitude):
-    prediction = classifier(log_magnitude)
+    prediction = predict(classifier, log_magnitude)
     inputs = (log_magnitude, prediction.logits, *prediction.representations)
     before = [value.clone() for value in inputs]
     interpreter.eval()(log_magnitude, prediction)
@@ -237,18 +287,18 @@ def test_every_parameter_learns(interpreter, classifier, log_magnitude):
 def test_save_and_load(interpreter, classifier, log_magnitude, tmp_path):
     if trainable(interpreter):
         train(interpreter, classifier, log_magnitude, steps=1)
-    expected = interpreter.eval()(log_magnitude, classifier(log_magnitude))
+    expected = interpreter.eval()(log_magnitude, predict(classifier, log_magnitude))
     folder = save_interpreter(interpreter, classifier, tmp_path / "model")
     loaded, same = load_interpreter(folder)
     assert type(loaded) is type(interpreter)
     assert loaded.config == interpreter.config
-    assert torch.equal(same(log_magnitude).logits, classifier(log_magnitude).logits)
-    assert torch.equal(loaded(log_magnitude, same(log_magnitude)), expected)
+    assert torch.equal(predict(same, log_magnitude).logits, predict(classifier, log_magnitude).logits)
+    assert torch.equal(loaded(log_magnitude, predict(same, log_magnitude)), expected)
     assert load_classifier(folder).labels == LABELS
 
 
 def test_another_class_matters_as_promised(interpreter, classifier, log_magnitude):
-    prediction = classifier(log_magnitude)
+    prediction = predict(classifier, log_magnitude)
     for module in interpreter.modules():
         if isinstance(module, torch.nn.Embedding):
             torch.nn.init.normal_(module.weight)  # as training would, codes apart from one another

@@ -6,6 +6,7 @@ import torch
 from otoscope.classifiers import Conv2dClassifier, Prediction
 from otoscope.errors import ActivationMapError, ConfigurationError
 from otoscope.interpreters import AMTInterpreter
+from otoscope.interpreters.amt import AMTDecoded
 
 
 class Looking(Conv2dClassifier):
@@ -68,3 +69,11 @@ def test_mistakes_are_named(classifier):
         AMTInterpreter(classifier, activation_map="high")
     with pytest.raises(ActivationMapError, match="no activation map; use FocalNet or ViT"):
         AMTInterpreter(Conv2dClassifier(["dog"], width=4).freeze())
+
+
+@pytest.mark.parametrize("quantile", [0.05, 0.5, 0.9, 0.999])
+def test_edge_is_the_quantile(classifier, quantile):
+    interpreter = AMTInterpreter(classifier, quantile)
+    for saliency in (torch.rand(2, 7, 11), torch.rand(2, 3, 7), torch.randint(3, (2, 9, 9)).float()):
+        edge = saliency.flatten(1).double().quantile(quantile, dim=1)[:, None, None]
+        assert torch.equal(interpreter.mask(AMTDecoded(saliency)), (saliency >= edge).float())

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -278,6 +279,20 @@ def test_fidelity_is_least_where_the_decisions_agree(classifier, make, log_magni
     assert costs[0] < costs[1] < costs[2]
     p = (prediction.logits / 0.5).softmax(1)
     assert costs[0] == pytest.approx(-(p * p.log()).sum(1).mean().item(), rel=1e-4)
+
+
+def test_with_several_labels_a_clip_fidelity_is_decided_class_by_class(classifier, make, log_magnitude):
+    interpreter = make().train()
+    prediction = replace(classifier(log_magnitude), multi_label=True)
+    decoded = interpreter.decode(log_magnitude, prediction)
+    targets, own = prediction.probabilities.tolist(), decoded.logits.sigmoid().tolist()
+    expected = sum(
+        -p * math.log(q) - (1 - p) * math.log(1 - q)
+        for row, values in zip(targets, own, strict=True)
+        for p, q in zip(row, values, strict=True)
+    ) / len(targets)
+    found = interpreter.loss(decoded, log_magnitude, prediction)["fidelity"].item()
+    assert found == pytest.approx(expected, rel=1e-4)
 
 
 def test_loss_does_not_depend_on_the_explained_class(classifier, make, log_magnitude):

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning.pytorch.plugins import MixedPrecision
 
 from otoscope.errors import TrainingError
 from otoscope.training.task import TrainingTask
@@ -52,6 +53,37 @@ def test_optimizer_of_what_can_be_trained(name, kind):
     group = optimizer.param_groups[0]
     assert (group["lr"], group["weight_decay"]) == (0.1, 0.5)
     assert [id(parameter) for parameter in group["params"]] == [id(task.weight)]
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_a_step_in_one_pass_is_the_same_step(name):
+    task = Line(optimizer=name, weight_decay=0.3)
+    task.weight = torch.nn.Parameter(torch.linspace(-2, 2, 1001))
+    fused = task.configure_optimizers()
+    assert fused.param_groups[0]["fused"]
+    other = torch.nn.Parameter(task.weight.detach().clone())
+    plain = type(fused)([other], lr=0.1, weight_decay=0.3, fused=False)
+    for step in range(5):
+        task.weight.grad = torch.sin(task.weight.detach() * (step + 1))
+        other.grad = task.weight.grad.clone()
+        torch.nn.utils.clip_grad_norm_(task.weight, 1.0)
+        torch.nn.utils.clip_grad_norm_(other, 1.0)
+        fused.step()
+        plain.step()
+    torch.testing.assert_close(task.weight, other)
+    assert (other - torch.linspace(-2, 2, 1001)).abs().max() > 0.1
+
+
+def test_mixed_precision_can_clip_gradients():
+    task = Line()
+    task._trainer.precision_plugin = MixedPrecision("bf16-mixed", "cpu")
+    optimizer = task.configure_optimizers()
+    assert not optimizer.param_groups[0]["fused"]
+    task.weight.grad = torch.full((1,), 7.0)
+    task._trainer.precision_plugin.clip_gradients(optimizer, 2.0)
+    assert task.weight.grad.item() == pytest.approx(2.0)
+    with pytest.raises(RuntimeError, match="fused"):
+        task._trainer.precision_plugin.clip_gradients(torch.optim.Adam([task.weight], fused=True), 2.0)
 
 
 def test_one_cycle_rises_and_falls_over_the_whole_training():

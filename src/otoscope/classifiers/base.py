@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from otoscope.audio import Frontend
-from otoscope.errors import ActivationMapError, ConfigurationError
+from otoscope.errors import ActivationMapError, CheckpointError, ConfigurationError
+from otoscope.hub import Shareable
 
 
 @dataclass
@@ -30,6 +33,9 @@ class Prediction:
             padding.
         phase: With which the classifier heard the spectrogram, where it hears waveforms; interpreters that ask the
             classifier again need it. Shape (batch, frequency, time).
+        sources: For each representation the tensor inside the network that it was made of, in the network's own
+            layout: what the logits were computed from, so that gradients reach it (Grad-CAM). May be left out
+            where the representations themselves lie on that way.
     """
 
     logits: Tensor
@@ -39,6 +45,7 @@ class Prediction:
     multi_label: bool = False
     stretched: bool = False
     phase: Tensor | None = None
+    sources: tuple[Tensor, ...] = ()
 
     @property
     def probabilities(self) -> Tensor:
@@ -83,7 +90,7 @@ class Prediction:
         return replace(self, target=target)
 
 
-class Classifier(nn.Module, ABC):
+class Classifier(Shareable, nn.Module, ABC):
     """Sound classifier: log-magnitude spectrogram in, `Prediction` out.
 
     Write your own by deriving from it: say how many channels each representation has, and turn the
@@ -115,6 +122,7 @@ class Classifier(nn.Module, ABC):
             raise ConfigurationError(f"labels: expected one or more different names, got {labels}")
         self.labels = labels
         self.frontend = frontend or Frontend()
+        self.details: dict[str, Any] = {}
 
     @property
     @abstractmethod
@@ -151,10 +159,10 @@ class Classifier(nn.Module, ABC):
 
         What an interpreter builds itself by; costs one run of the network.
         """
-        silence = torch.zeros(1, self.frontend.bins, frames, device=next(self.parameters()).device)
+        silence = torch.zeros(1, self.frontend.bins, frames, device=self.frontend.window.device)
         modes = {module: module.training for module in self.modules()}
         try:
-            prediction: Prediction = self.eval()(silence)
+            prediction = self.eval().predict(silence, phase=silence)
         finally:
             for module, training in modes.items():
                 module.training = training
@@ -173,6 +181,12 @@ class Classifier(nn.Module, ABC):
         prediction: Prediction
         prediction = self(log_magnitude, frames, phase) if self.needs_phase else self(log_magnitude, frames)
         return prediction
+
+    def logits(
+        self, log_magnitude: Tensor, frames: Tensor | None = None, phase: Tensor | None = None
+    ) -> Tensor:
+        """Logits alone, shape (batch, classes); see `predict`."""
+        return self.predict(log_magnitude, frames, phase).logits
 
     def probabilities(
         self, log_magnitude: Tensor, frames: Tensor | None = None, phase: Tensor | None = None
@@ -208,3 +222,34 @@ class Classifier(nn.Module, ABC):
                 f"target: this classifier does not know {label!r}; it knows {', '.join(self.labels)}"
             )
         return self.labels.index(label)
+
+    def write_files(self, folder: Path) -> None:
+        """Copies what `config` needs, besides weights, into a model folder."""
+
+    @classmethod
+    def from_folder(cls, config: Mapping[str, Any], folder: Path, **given: Any) -> Self:
+        """Makes the classifier that a model folder describes, before its weights are loaded.
+
+        Args:
+            config: Of the folder.
+            folder: That folder.
+            **given: Arguments in place of those of the folder.
+        """
+        init = {**config["init"], "labels": config["labels"], "frontend": Frontend(**config["frontend"]), **given}
+        return cls(**init)
+
+    def write_model(self, folder: Path, **details: Any) -> None:
+        """See `Shareable.write_model`."""
+        from otoscope.classifiers.checkpoint import write_classifier
+
+        write_classifier(self, folder, **details)
+
+    @classmethod
+    def from_pretrained(cls, source: str | os.PathLike[str], revision: str | None = None) -> Self:
+        """See `Shareable.from_pretrained`."""
+        from otoscope.classifiers.checkpoint import load_classifier
+
+        classifier = load_classifier(source, revision)
+        if not isinstance(classifier, cls):
+            raise CheckpointError(f"{source}: holds a {type(classifier).__name__}, not a {cls.__name__}")
+        return classifier

@@ -66,7 +66,7 @@ class Cnn14Classifier(Classifier):
         self._config: dict[str, Any] = {"width": width, "mel_bins": mel_bins, "dropout": dropout}
         self.dropout = dropout
         self.mel = MelBank(mel_bins, self.frontend.bins, self.frontend.sample_rate_hz)
-        self.norm = nn.BatchNorm2d(mel_bins)
+        self.norm = nn.BatchNorm1d(mel_bins)
         widths = [1, *(width << block for block in range(_BLOCKS))]
         self.blocks = nn.ModuleList(ConvBlock(a, b) for a, b in itertools.pairwise(widths))
         self.head = nn.Linear(widths[-1], len(self.labels))
@@ -98,9 +98,9 @@ class Cnn14Classifier(Classifier):
             keep = valid_frames(frames, log_magnitude)
             log_magnitude = log_magnitude if keep is None else log_magnitude * keep
             frames = frames.to(log_magnitude.device).clamp(min=_REACH)
-        # published with time before frequency
-        mel = self.mel(log_magnitude.expm1()).log1p().transpose(1, 2)
-        hidden = self.norm(mel[:, None].transpose(1, 3)).transpose(1, 3)
+        # published as a norm over (batch, mel, time, 1), of which PyTorch 2.13 returns a wrong gradient on a CPU, and
+        # with time before frequency
+        hidden = self.norm(self.mel(log_magnitude.expm1()).log1p()).transpose(1, 2)[:, None]
         hidden = _zero_padding(hidden.contiguous(memory_format=torch.channels_last), frames)
         outputs = []
         for block, pool in zip(self.blocks, _POOLS, strict=True):
@@ -109,7 +109,8 @@ class Cnn14Classifier(Classifier):
             outputs.append(hidden)
             hidden = F.dropout(hidden, self.dropout, self.training)
         pooled = _pool_time(hidden.mean(-1), frames)
-        return Prediction(self.head(pooled), tuple(output.transpose(-1, -2) for output in outputs[2:]))
+        sources = tuple(outputs[2:])
+        return Prediction(self.head(pooled), tuple(one.transpose(-1, -2) for one in sources), sources=sources)
 
 
 class ConvBlock(nn.Module):

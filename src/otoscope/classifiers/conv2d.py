@@ -100,7 +100,7 @@ class Conv2dClassifier(Classifier):
             embedding = hidden.mean((-1, -2))
         else:
             embedding = hidden.sum((-1, -2)) / (frames * hidden.shape[-1])[:, None]
-        return Prediction(self.head(embedding), (hidden.transpose(-1, -2),))
+        return Prediction(self.head(embedding), (hidden.transpose(-1, -2),), sources=(hidden,))
 
     def _long_enough(self, log_magnitude: Tensor, frames: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Clips shorter than the network's reach are taken with silence after them."""

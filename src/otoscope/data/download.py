@@ -10,6 +10,7 @@ import errno
 import os
 import shutil
 import stat
+import tarfile
 import time
 import warnings
 import zipfile
@@ -54,7 +55,7 @@ def fetch_archive(
     contents: Sequence[str] = (),
     check: Callable[[Path, Path], None] | None = None,
 ) -> Path:
-    """Download a zip archive and unpack it to a folder, which appears only when it is whole.
+    """Download a zip or tar archive and unpack it to a folder, which appears only when it is whole.
 
     A call after an interruption continues where the server allows it. Processes that ask for the same
     destination wait for the first. A destination that exists and is not empty is left as it is.
@@ -250,6 +251,9 @@ def _install(
 
 
 def _unpack(archive: Path, folder: Path) -> None:
+    if not zipfile.is_zipfile(archive) and tarfile.is_tarfile(archive):
+        _unpack_tar(archive, folder)
+        return
     try:
         with zipfile.ZipFile(archive) as bundle:
             members = bundle.infolist()
@@ -260,6 +264,15 @@ def _unpack(archive: Path, folder: Path) -> None:
                 bundle.extractall(folder)  # compares the CRC of each member
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise DownloadError(f"the archive is damaged ({error}) and was removed") from error
+
+
+def _unpack_tar(archive: Path, folder: Path) -> None:
+    try:
+        with tarfile.open(archive) as bundle, _room(archive.stat().st_size, archive.parent):
+            folder.mkdir()
+            bundle.extractall(folder, filter="data")  # refuses links and paths that lead out, and special files
+    except (tarfile.TarError, zlib.error, EOFError) as error:
+        raise DownloadError(f"the archive is damaged or unsafe ({error}) and was removed") from error
 
 
 def _refuse_unsafe(member: zipfile.ZipInfo) -> None:

@@ -53,6 +53,8 @@ class Batch:
         key: Of each clip; see `Clip`.
         padded: Whether the clips differ in length.
         event: Of each clip, where every clip has one. Shape (batch, samples).
+        clean: The clips as they lie in ``waveform``, without the noise that was laid over them. Shape
+            (batch, samples).
     """
 
     waveform: Tensor
@@ -62,6 +64,7 @@ class Batch:
     key: list[str]
     padded: bool
     event: Tensor | None = None
+    clean: Tensor | None = None
 
     @property
     def sig(self) -> tuple[Tensor, Tensor]:

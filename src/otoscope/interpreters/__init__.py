@@ -1,25 +1,53 @@
 """Interpreters, one paper or one idea per file."""
 
 from otoscope.interpreters.amt import AMTDecoded, AMTInterpreter
+from otoscope.interpreters.attribution import AttributionInterpreter, Clips, SeededAttributionInterpreter
 from otoscope.interpreters.base import Components, Interpreter, load_interpreter, masked_mean, save_interpreter
 from otoscope.interpreters.catalogue import GRADIENT_FREE, UNTRAINED, is_untrained, make_untrained
+from otoscope.interpreters.grad_cam import GradCAMInterpreter
+from otoscope.interpreters.gradient_shap import GradientShapInterpreter
+from otoscope.interpreters.guided_backprop import GuidedBackpropInterpreter
+from otoscope.interpreters.guided_grad_cam import GuidedGradCAMInterpreter
+from otoscope.interpreters.input_x_gradient import InputXGradientInterpreter
+from otoscope.interpreters.integrated_gradients import IntegratedGradientsInterpreter
 from otoscope.interpreters.l2i import L2IDecoded, L2IInterpreter
 from otoscope.interpreters.lmac import LMACDecoded, LMACInterpreter
+from otoscope.interpreters.occlusion import OcclusionInterpreter
+from otoscope.interpreters.optimised_mask import OptimisedMaskInterpreter
 from otoscope.interpreters.piq import PIQDecoded, PIQInterpreter
+from otoscope.interpreters.rise import RISEInterpreter
+from otoscope.interpreters.saliency import SaliencyInterpreter
+from otoscope.interpreters.slime import SLIMEInterpreter
+from otoscope.interpreters.smoothgrad import SmoothGradInterpreter
 
 __all__ = [
     "GRADIENT_FREE",
     "UNTRAINED",
     "AMTDecoded",
     "AMTInterpreter",
+    "AttributionInterpreter",
+    "Clips",
     "Components",
+    "GradCAMInterpreter",
+    "GradientShapInterpreter",
+    "GuidedBackpropInterpreter",
+    "GuidedGradCAMInterpreter",
+    "InputXGradientInterpreter",
+    "IntegratedGradientsInterpreter",
     "Interpreter",
     "L2IDecoded",
     "L2IInterpreter",
     "LMACDecoded",
     "LMACInterpreter",
+    "OcclusionInterpreter",
+    "OptimisedMaskInterpreter",
     "PIQDecoded",
     "PIQInterpreter",
+    "RISEInterpreter",
+    "SLIMEInterpreter",
+    "SaliencyInterpreter",
+    "SeededAttributionInterpreter",
+    "SmoothGradInterpreter",
     "is_untrained",
     "load_interpreter",
     "make_untrained",

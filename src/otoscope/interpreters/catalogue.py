@@ -13,10 +13,24 @@ if TYPE_CHECKING:
 
 UNTRAINED = {
     "amt": "otoscope.interpreters.amt.AMTInterpreter",
+    "grad_cam": "otoscope.interpreters.grad_cam.GradCAMInterpreter",
+    "gradient_shap": "otoscope.interpreters.gradient_shap.GradientShapInterpreter",
+    "guided_backprop": "otoscope.interpreters.guided_backprop.GuidedBackpropInterpreter",
+    "guided_grad_cam": "otoscope.interpreters.guided_grad_cam.GuidedGradCAMInterpreter",
+    "input_x_gradient": "otoscope.interpreters.input_x_gradient.InputXGradientInterpreter",
+    "integrated_gradients": "otoscope.interpreters.integrated_gradients.IntegratedGradientsInterpreter",
+    "occlusion": "otoscope.interpreters.occlusion.OcclusionInterpreter",
+    "optimised_mask": "otoscope.interpreters.optimised_mask.OptimisedMaskInterpreter",
+    "rise": "otoscope.interpreters.rise.RISEInterpreter",
+    "saliency": "otoscope.interpreters.saliency.SaliencyInterpreter",
+    "slime": "otoscope.interpreters.slime.SLIMEInterpreter",
+    "smoothgrad": "otoscope.interpreters.smoothgrad.SmoothGradInterpreter",
 }
 """Class of each method that explains any classifier, or any that has what it needs, as it comes."""
-GRADIENT_FREE: tuple[str, ...] = ()
+GRADIENT_FREE = ("occlusion", "rise", "slime")
 """Those of them that explain a black box, from which no gradient comes."""
+ALIASES = {"lime": "slime", "optimized_mask": "optimised_mask", "gradcam": "grad_cam", "guided_gradcam": "guided_grad_cam"}
+"""Other names for some of them."""
 
 
 def is_untrained(name: str) -> bool:
@@ -52,4 +66,5 @@ def make_untrained(name: str, classifier: Classifier, **options: Any) -> Interpr
 
 
 def _plain(name: str) -> str:
-    return name.lower().replace("-", "_").replace(" ", "_")
+    name = name.lower().replace("-", "_").replace(" ", "_")
+    return ALIASES.get(name, name)

@@ -167,10 +167,9 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
     ) -> Mapping[str, Tensor]:
         """Reconstruction, fidelity to the classifier, and l1 norm of the activations, each with its weight."""
         error = (self.dictionary @ decoded.activations - log_magnitude).square()
-        target = (prediction.logits / self.temperature).softmax(-1)
         return {
             "reconstruction": self.alpha * masked_mean(error, frames),
-            "fidelity": F.cross_entropy(decoded.logits, target),
+            "fidelity": _cross_entropy(decoded.logits, prediction, self.temperature),
             "sparsity": self.beta * masked_mean(decoded.activations, frames),
         }
 
@@ -187,6 +186,15 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
         ranked = decoded.logits.argsort(-1, descending=True)
         agrees = (ranked == prediction.explained[:, None]).float()
         return {"Fid-L2I": agrees[:, 0], "Fid-L2I@3": agrees[:, :3].sum(-1)}
+
+
+def _cross_entropy(logits: Tensor, prediction: Prediction, temperature: float) -> Tensor:
+    """Between the interpreter's classifier and the one it imitates; summed over classes, mean over clips."""
+    imitated = prediction.logits / temperature
+    if prediction.multi_label:
+        each = F.binary_cross_entropy_with_logits(logits, imitated.sigmoid(), reduction="none")
+        return each.sum(-1).mean()
+    return F.cross_entropy(logits, imitated.softmax(-1))
 
 
 def _components_for(

@@ -4,6 +4,7 @@ from otoscope.training.amt import InterpreterESC50Brain
 from otoscope.training.brain import Interpretation, InterpretationSteps, InterpreterBrain
 from otoscope.training.callbacks import SaveInterpretations
 from otoscope.training.classifier import ClassifierTraining
+from otoscope.training.lmac import LMAC
 from otoscope.training.methods import L2I, PIQ
 from otoscope.training.nmf import AmortizedNMFTraining, DictionaryTraining, NMFTraining
 from otoscope.training.overlap import OverlapTest
@@ -12,6 +13,7 @@ from otoscope.training.task import TrainingTask
 
 __all__ = [
     "L2I",
+    "LMAC",
     "PIQ",
     "AmortizedNMFTraining",
     "ClassifierTraining",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -45,7 +45,7 @@ class InterpreterESC50Brain(InterpreterBrain):
 
     def __init__(
         self,
-        classifier: str | os.PathLike[str] | Classifier,
+        classifier: str | Classifier | Path,
         quantile: float = 0.9,
         activation_map: str | None = None,
         seed: int = 1234,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from otoscope.audio import Frontend, Spectrogram
-from otoscope.classifiers import Classifier, Prediction, load_classifier
+from otoscope.classifiers import Classifier, Prediction
 from otoscope.data import ArrayCache, Batch
 from otoscope.data.cache import default_cache_folder
 from otoscope.errors import ConfigurationError
@@ -24,6 +24,7 @@ from otoscope.explain import Explainer, method_name
 from otoscope.interpreters import Interpreter, save_interpreter
 from otoscope.metrics import SCORES, MeanScores
 from otoscope.scoring import CONTROLS, score_against_controls
+from otoscope.sources import load_classifier
 from otoscope.training.task import Schedule, TrainingTask
 
 Stage = Literal["train", "valid", "test"]
@@ -40,12 +41,14 @@ class Interpretation:
         prediction: The frozen classifier's.
         decoded: The interpreter's.
         frames: Frames that belong to each clip, where clips were padded. Shape (batch,).
+        clean: Log magnitude of `Batch.clean`, where there is one. Shape (batch, frequency, time).
     """
 
     log_magnitude: Tensor
     prediction: Prediction
     decoded: Any
     frames: Tensor | None
+    clean: Tensor | None = None
 
 
 class InterpretationSteps(NamedTuple):
@@ -68,7 +71,8 @@ class InterpreterBrain(TrainingTask):
     """Trains an interpreter of a frozen classifier; the best checkpoint has the lowest validation loss.
 
     Args:
-        classifier: A classifier's model folder, or the classifier itself.
+        classifier: The classifier itself, or where it comes from: a model folder, ``owner/name`` on the hub, or
+            what SpeechBrain published or trained.
         interpreter: Makes the interpreter from the classifier.
         cache_representations: Compute what the classifier says of a clip once and keep it on disk. Takes
             about 1 MB a clip for the published classifier; of use from the second epoch on.
@@ -79,7 +83,7 @@ class InterpreterBrain(TrainingTask):
 
     def __init__(
         self,
-        classifier: str | os.PathLike[str] | Classifier,
+        classifier: str | Classifier | Path,
         interpreter: Callable[[Classifier], Interpreter[Any]],
         cache_representations: bool = False,
         cache_folder: str | os.PathLike[str] | None = None,
@@ -154,14 +158,16 @@ class InterpreterBrain(TrainingTask):
         frames = frontend.frames(batch.lengths) if batch.padded else None
         prediction = self._predict(batch, log_magnitude, frames, stage, phase)
         decoded = self.interpreter.decode(log_magnitude, prediction, frames)
-        return Interpretation(log_magnitude, prediction, decoded, frames)
+        clean = None if batch.clean is None else frontend.log_magnitude(batch.clean)
+        return Interpretation(log_magnitude, prediction, decoded, frames, clean)
 
     def compute_objectives(self, predictions: Interpretation, batch: Batch, stage: Stage) -> Tensor:
         """The loss of the batch, logged term by term."""
-        terms = self.interpreter.loss(
-            predictions.decoded, predictions.log_magnitude, predictions.prediction, predictions.frames
-        )
-        return self.total(terms, stage, len(batch))
+        return self.total(self.loss_terms(predictions), stage, len(batch))
+
+    def loss_terms(self, forward: Interpretation) -> Mapping[str, Tensor]:
+        """The interpreter's loss; to be overridden for one that needs more."""
+        return self.interpreter.loss(forward.decoded, forward.log_magnitude, forward.prediction, forward.frames)
 
     @torch.no_grad()
     def interpret_computation_steps(self, wavs: Tensor, print_probability: bool = False) -> InterpretationSteps:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import sys
 import warnings
@@ -18,7 +17,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from otoscope.data import SoundData
 from otoscope.errors import ConfigurationError, OtoscopeError
 from otoscope.json_file import json_values
-from otoscope.options import IMPORT_HELP, complaint, import_modules, make_parser, parse
+from otoscope.options import IMPORT_HELP, complaint, import_modules, make_parser, parse, values_of, with_shorthands
 from otoscope.scoring import format_table
 from otoscope.training.callbacks import SaveInterpretations
 from otoscope.training.overlap import OverlapTest
@@ -43,8 +42,8 @@ def train(arguments: list[str]) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         parser = _training_parser()
-        arguments = _with_shorthands(arguments)
-        import_modules(_values_of("--import", arguments))
+        arguments = with_shorthands("train", arguments)
+        import_modules(values_of("--import", arguments))
         options = parse(parser, arguments)
         _share_seed(options)
         try:
@@ -124,23 +123,6 @@ def _training_parser() -> jsonargparse.ArgumentParser:
     parser.add_class_arguments(SaveInterpretations, "interpretations", skip={"folder"}, instantiate=False)
     parser.add_class_arguments(OverlapTest, "overlap", skip={"folder"}, instantiate=False)
     return parser
-
-
-def _with_shorthands(arguments: list[str]) -> list[str]:
-    """``HPARAMS.yaml`` becomes ``--config``, ``--data_folder`` an option of the data set."""
-    if arguments and not arguments[0].startswith("-"):
-        if not Path(arguments[0]).is_file():
-            raise OtoscopeError(f"{arguments[0]}: no such hyperparameter file; check the current folder")
-        arguments = ["--config", arguments[0], *arguments[1:]]
-    elif not any(a.startswith(("--config", "--model", "-h", "--help")) for a in arguments):
-        raise OtoscopeError("give a hyperparameter file first: otoscope train HPARAMS.yaml --data_folder DIR")
-    short, long = "--data_folder", "--data.init_args.data_folder"
-    return [long + a[len(short) :] if a == short or a.startswith(short + "=") else a for a in arguments]
-
-
-def _values_of(option: str, arguments: list[str]) -> list[str]:
-    values = [a.partition("=")[2] for a in arguments if a.startswith(option + "=")]
-    return values + [value for a, value in itertools.pairwise(arguments) if a == option]
 
 
 def _share_seed(options: Any) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from otoscope.classifiers import Classifier
 from otoscope.interpreters import L2IInterpreter, PIQInterpreter
+from otoscope.model_folder import is_model_folder
 from otoscope.nn import ActivationDecoderName, CodebookInit, DecoderName, NMFDictionary
+from otoscope.sources import load_dictionary
 from otoscope.training.brain import InterpreterBrain
 
 
@@ -34,7 +37,7 @@ class PIQ(InterpreterBrain):
 
     def __init__(
         self,
-        classifier: str | os.PathLike[str] | Classifier,
+        classifier: str | Classifier | Path,
         use_vq: bool = True,
         use_mask_output: bool = True,
         decoder: DecoderName = "light",
@@ -62,7 +65,8 @@ class L2I(InterpreterBrain):
 
     Args:
         classifier: A classifier's model folder, or the classifier itself.
-        dictionary: An NMF dictionary's model folder, or the dictionary itself, of the classifier's front-end.
+        dictionary: The NMF dictionary itself, of the classifier's front-end, or where it comes from, as with
+            ``classifier``.
         decoder: ``light``, or ``published`` for published weights.
         relevance_threshold: Components whose relevance is above it make the mask; nothing is trained with it.
         pooling_frames: None: attention over clips of any length; a number: the published pooling, for clips of so
@@ -75,7 +79,7 @@ class L2I(InterpreterBrain):
 
     def __init__(
         self,
-        classifier: str | os.PathLike[str] | Classifier,
+        classifier: str | Classifier | Path,
         dictionary: str | os.PathLike[str] | NMFDictionary,
         decoder: ActivationDecoderName = "light",
         relevance_threshold: float = 0.2,
@@ -87,7 +91,7 @@ class L2I(InterpreterBrain):
     ) -> None:
         interpreter = partial(
             L2IInterpreter,
-            dictionary=dictionary,
+            dictionary=_opened(dictionary),
             decoder=decoder,
             relevance_threshold=relevance_threshold,
             pooling_frames=pooling_frames,
@@ -96,3 +100,10 @@ class L2I(InterpreterBrain):
             temperature=temperature,
         )
         super().__init__(classifier, interpreter, **training)
+
+
+def _opened(dictionary: str | os.PathLike[str] | NMFDictionary) -> str | os.PathLike[str] | NMFDictionary:
+    """The dictionary itself, unless it is a model folder, which L2I opens, and names where it does not fit."""
+    if isinstance(dictionary, NMFDictionary) or is_model_folder(Path(dictionary)):
+        return dictionary
+    return load_dictionary(dictionary)

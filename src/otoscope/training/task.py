@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import lightning
 import torch
+from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR
 
@@ -89,7 +90,8 @@ class TrainingTask(lightning.LightningModule):
         """See the class."""
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.optimizer_name]
         groups = self.parameter_groups()
-        optimizer = kind(groups, lr=self.learning_rate, weight_decay=self.weight_decay)
+        rate, decay = self.learning_rate, self.weight_decay
+        optimizer = kind(groups, lr=rate, weight_decay=decay, fused=self._fuses(groups))
         rates = [group.get("lr", self.learning_rate) for group in groups]
         scheduler: LRScheduler
         if self.schedule in ("constant", "plateau"):
@@ -102,6 +104,16 @@ class TrainingTask(lightning.LightningModule):
             low = [rate / 10 for rate in rates]
             scheduler = CyclicLR(optimizer, low, rates, half, cycle_momentum=False)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _fuses(self, groups: list[dict[str, Any]]) -> bool | None:
+        """Whether the optimiser takes its step in one pass over memory, which on a CPU is several times faster.
+
+        None leaves the choice to PyTorch. With mixed precision Lightning clips no gradients of such optimisers.
+        """
+        parameters = [parameter for group in groups for parameter in group["params"]]
+        on_cpu = all(one.device.type == "cpu" and one.is_floating_point() for one in parameters)
+        mixed = isinstance(getattr(self._trainer, "precision_plugin", None), MixedPrecision)
+        return True if parameters and on_cpu and not mixed else None
 
     def configure_callbacks(self) -> Any:
         """The plateau schedule, where it is wanted."""

@@ -1,0 +1,159 @@
+"""Classifiers of which nothing is known but what they answer, and functions as such."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from otoscope.audio import Frontend
+from otoscope.classifiers.foreign import ForeignClassifier, Heard, frontend_at, logits_of
+from otoscope.classifiers.naming import is_named, make_named, name_of
+from otoscope.errors import CheckpointError, ConfigurationError, RepresentationError
+
+ArrayKind = Literal["numpy", "torch"]
+_SUM_TOLERANCE = 1e-2
+
+
+class BlackBoxClassifier(ForeignClassifier):
+    """What black boxes have in common: no gradient, no representation, and answers that are checked."""
+
+    differentiable = False
+
+    @property
+    def representation_names(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    @property
+    def representation_channels(self) -> tuple[int, ...]:
+        """A black box has no representations.
+
+        Raises:
+            RepresentationError: Always.
+        """
+        raise RepresentationError(
+            f"{type(self).__name__} is a black box without representations, which this method reads; rise, slime "
+            "and occlusion ask for probabilities alone (all such methods: otoscope.interpreters.GRADIENT_FREE)"
+        )
+
+    def check_answer(self, answer: Any, batch: int, source: str) -> Tensor:
+        """An answer as numbers (batch, classes)."""
+        try:
+            values = answer if isinstance(answer, Tensor) else torch.as_tensor(np.asarray(answer))
+            values = values.detach().float()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ConfigurationError(
+                f"{source}: its answer, {type(answer).__name__}, is no array of numbers"
+            ) from error
+        if values.shape != (batch, len(self.labels)):
+            raise ConfigurationError(
+                f"{source}: expected an answer of shape ({batch}, {len(self.labels)}), clips by labels, got "
+                f"{tuple(values.shape)}"
+            )
+        if not values.isfinite().all():
+            raise ConfigurationError(f"{source}: its answer holds NaN or infinite values")
+        return values.to(self.frontend.window.device)
+
+    def logits_of_answer(self, values: Tensor, kind: str, source: str) -> Tensor:
+        if kind == "logits":
+            return values
+        low, high = float(values.min()), float(values.max())
+        if low < -1e-6 or high > 1 + 1e-4:
+            raise ConfigurationError(
+                f"{source}: expected probabilities in [0, 1], got values from {low:.3g} to {high:.3g}; if they are "
+                "logits, take their softmax or say output=logits where there is that option"
+            )
+        total = values.sum(-1)
+        if not self.multi_label and ((total - 1).abs() > _SUM_TOLERANCE).any():
+            worst = float(total[(total - 1).abs().argmax()])
+            raise ConfigurationError(
+                f"{source}: the probabilities of a clip sum to {worst:.3g}, not 1; say multi_label=True if each "
+                "class is decided for itself"
+            )
+        return logits_of(values.clamp(0, 1), self.multi_label)
+
+
+class CallableClassifier(BlackBoxClassifier):
+    """A black box: any function from waveforms to class probabilities.
+
+    Methods that need no gradient explain it. Gradients through it are neither needed nor used, so the function may
+    call a server, a device, or another program.
+
+    Args:
+        function: From waveforms (batch, samples) in [-1, 1] to probabilities (batch, classes). Clips of equal
+            length come together, others apart.
+        labels: Names of the classes in the order of its answer.
+        sample_rate_hz: Rate at which it hears.
+        multi_label: Each class is decided for itself; else the probabilities of a clip sum to 1.
+        frontend: Makes the spectrograms that are masked; by default the usual one at that rate.
+        array: What the function takes: a ``numpy`` array or a ``torch`` tensor, float32.
+        duration_s: The only length that it takes; clips are cut, or continued with silence. None: any.
+        minimum_s: Shorter clips are continued with silence.
+
+    Raises:
+        ConfigurationError: Options contradict. When classifying: the answer has another shape, holds NaN, or is no
+            distribution.
+
+    Example:
+        >>> def loudness(waveforms):
+        ...     loud = np.clip(np.abs(waveforms).max(axis=1), 0, 1)
+        ...     return np.stack([loud, 1 - loud], axis=1)
+        >>> classifier = CallableClassifier(loudness, ["loud", "soft"])
+        >>> spectrogram = classifier.frontend(torch.full((1, 8000), 0.5))
+        >>> classifier.predict(spectrogram.log_magnitude, phase=spectrogram.phase).probabilities.round(decimals=2)
+        tensor([[0.5000, 0.5000]])
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Any], Any] | Mapping[str, Any] | None,
+        labels: Sequence[str],
+        sample_rate_hz: int = 16_000,
+        multi_label: bool = False,
+        frontend: Frontend | None = None,
+        array: ArrayKind = "numpy",
+        duration_s: float | None = None,
+        minimum_s: float = 0.0,
+    ) -> None:
+        if frontend is not None and frontend.sample_rate_hz != sample_rate_hz:
+            raise ConfigurationError(
+                f"frontend: it is at {frontend.sample_rate_hz} Hz, the function hears {sample_rate_hz} Hz; leave "
+                "one of both out"
+            )
+        super().__init__(labels, frontend or frontend_at(sample_rate_hz), True, multi_label, duration_s, minimum_s)
+        if function is None:
+            raise CheckpointError(
+                "function: a model folder holds none that cannot be imported by name; load it with "
+                "load_classifier(folder, function=...)"
+            )
+        self._function = (
+            make_named(function, "function"),
+        )  # in a tuple: should it be a module, it is none of ours
+        if not callable(self._function[0]):
+            raise ConfigurationError(f"function: expected a function, got {type(self._function[0]).__name__}")
+        self._config: dict[str, Any] = {
+            "function": dict(function) if is_named(function) else name_of(self._function[0]),
+            "sample_rate_hz": sample_rate_hz,
+            "multi_label": multi_label,
+            "array": array,
+            "duration_s": duration_s,
+            "minimum_s": minimum_s,
+        }
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """See `Classifier.config`. ``function`` is null if no import finds it."""
+        return dict(self._config)
+
+    @torch.no_grad()
+    def hear(self, sound: Tensor) -> Heard:
+        """See `ForeignClassifier.hear`."""
+        sound = sound.detach().float()
+        given: Any = sound.cpu().numpy() if self._config["array"] == "numpy" else sound
+        answer = self._function[0](given)
+        values = self.check_answer(answer, len(sound), "function")
+        return Heard(self.logits_of_answer(values, "probabilities", "function"))

@@ -1,0 +1,19 @@
+"""Methods of explanation on one footing: same clips, same areas, controls, intervals."""
+
+from otoscope.evaluation.conditions import Conditions, NoiseSource
+from otoscope.evaluation.report import Report
+from otoscope.evaluation.run import Settings, run_evaluation
+from otoscope.evaluation.statistics import Estimate
+from otoscope.evaluation.table import Block, Pair, Table
+
+__all__ = [
+    "Block",
+    "Conditions",
+    "Estimate",
+    "NoiseSource",
+    "Pair",
+    "Report",
+    "Settings",
+    "Table",
+    "run_evaluation",
+]

@@ -1,0 +1,161 @@
+"""The loop of an evaluation: condition by condition, batch by batch, method by method, as far as not known yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from otoscope.classifiers import Classifier
+from otoscope.data import Clip, SoundData, collate
+from otoscope.errors import OtoscopeError
+from otoscope.evaluation.areas import rank_bins
+from otoscope.evaluation.batch import ClassifiedBatch, classify_batch
+from otoscope.evaluation.conditions import Contaminate, Prepared
+from otoscope.evaluation.methods import Methods
+from otoscope.evaluation.records import Records
+from otoscope.evaluation.sanity import compare_maps
+from otoscope.evaluation.trial import ClipScores, MaskSource, control, decode, score
+from otoscope.scoring import CONTROLS
+
+SANITY = "sanity"
+_SANITY_BATCH = 4  # the maps of all methods lie in memory at once
+
+
+@dataclass
+class Run:
+    """What the parts of a run share."""
+
+    classifier: Classifier
+    methods: Methods
+    data: SoundData
+    areas: Sequence[float]
+    batch_size: int
+    seed: int
+    curves: bool
+    records: Records
+    prepared: Prepared
+    indices: list[int]
+    device: torch.device
+    progress: bool
+
+
+@dataclass
+class Chosen:
+    """The clips of a run, as a set of their own."""
+
+    run: Run
+
+    def __len__(self) -> int:
+        return len(self.run.indices)
+
+    def __getitem__(self, place: int) -> Clip:
+        return self.run.data.test_set[self.run.indices[place]]
+
+
+def score_all(run: Run) -> dict[str, dict[str, None]]:
+    """Runs what is not known yet; names of the clips by condition."""
+    clips: dict[str, dict[str, None]] = {}
+    rows = len(CONTROLS) - 1 + len(run.methods.ready)
+    total = len(run.prepared.contaminate) * len(run.indices) * rows
+    with tqdm(total=total, desc="Evaluating", unit="mask", disable=not run.progress) as bar:
+
+        def tick(what: str, done: int) -> None:
+            bar.set_postfix_str(what, refresh=False)
+            bar.update(done)
+
+        for position, (condition, contaminate) in enumerate(run.prepared.contaminate.items()):
+            clips[condition] = {}
+            curves = run.curves and position == 0
+            run.records.expect("conditions", condition, f"{run.prepared.about.get(condition, '')}, curves {curves}")
+            for batch in _batches(run, run.batch_size, run.indices):
+                clips[condition] |= dict.fromkeys(_score_batch(run, condition, contaminate, batch, curves, tick))
+            if not clips[condition]:
+                del clips[condition]
+                run.prepared.skipped[condition] = "no clip has another one of another class to be mixed with"
+    return clips
+
+
+def _batches(run: Run, size: int, indices: Sequence[int]) -> Iterator[list[Clip]]:
+    for start in range(0, len(indices), size):
+        yield [run.data.test_set[index] for index in indices[start : start + size]]
+
+
+def _score_batch(
+    run: Run,
+    condition: str,
+    contaminate: Contaminate,
+    clips: list[Clip],
+    curves: bool,
+    tick: Callable[[str, int], None],
+) -> list[str]:
+    """Scores the clips of a batch that some method lacks; returns the names of all that the condition has."""
+    rows = [*(name for name in CONTROLS if name != "ideal"), *run.methods.ready]
+    known = [clip.name for clip in clips if all(clip.name in run.records.of(condition, row) for row in rows)]
+    made = [contaminate(clip) for clip in clips if clip.name not in known]
+    open_clips = [clip for clip in made if clip is not None]
+    if open_clips:
+        batch = classify_batch(run.classifier, collate(open_clips), run.seed, run.device)
+        loudest = rank_bins(batch.spectrogram.log_magnitude, batch.order, batch.frames)
+        labels = [run.data.labels[clip.target] for clip in open_clips]
+        for row in ["ideal", *rows]:
+            lacking = [clip.name for clip in open_clips if clip.name not in run.records.of(condition, row)]
+            source = _source(run, row, batch) if lacking else None
+            if source is not None:
+                found = score(source, batch, run.areas, curves, None if row in CONTROLS else loudest)
+                run.records.add(condition, row, _as_records(run, batch, labels, source, found))
+            tick(f"{condition}, {row}", 0 if row == "ideal" else len(open_clips))
+    tick(condition, len(rows) * (len(clips) - len(open_clips)))
+    return [*known, *(clip.name for clip in open_clips)]
+
+
+def _source(run: Run, row: str, batch: ClassifiedBatch) -> MaskSource | None:
+    if row in CONTROLS:
+        return None if row == "ideal" and batch.truth is None else control(row, batch, run.seed)
+    if row not in run.methods.ready:
+        return None
+    try:
+        return decode(run.methods.ready[row].interpreter, batch)
+    except OtoscopeError as error:  # it does not fit this classifier; the others may
+        run.methods.skipped[row] = str(error)
+        del run.methods.ready[row]
+        return None
+
+
+def _as_records(
+    run: Run, batch: ClassifiedBatch, labels: Sequence[str], source: MaskSource, found: Sequence[ClipScores]
+) -> Iterator[dict[str, Any]]:
+    predicted = batch.prediction.predicted.tolist()
+    probability = batch.prediction.probabilities.amax(1).tolist()
+    for i, one in enumerate(found):
+        record = {
+            "clip": batch.names[i],
+            "label": labels[i],
+            "predicted": run.classifier.labels[predicted[i]],
+            "probability": probability[i],
+        }
+        if source.seconds is not None:
+            record["seconds"] = source.seconds
+        yield record | {"scores": one.scores} | ({"curves": one.curves} if one.curves else {})
+
+
+def check_sanity(run: Run, places: Sequence[int]) -> None:
+    """Compares maps on some of the clips, by their places in the run."""
+    chosen = [run.indices[place] for place in places]
+    with tqdm(total=len(chosen), desc="Sanity check", unit="clip", disable=not run.progress) as bar:
+        for clips in _batches(run, min(_SANITY_BATCH, run.batch_size), chosen):
+            bar.update(len(clips))
+            methods = [
+                one
+                for one in run.methods.ready.values()
+                if any(clip.name not in run.records.of(SANITY, one.name) for clip in clips)
+            ]
+            if not methods:
+                continue
+            batch = classify_batch(run.classifier, collate(clips), run.seed, run.device)
+            for name, found in compare_maps(methods, batch, run.seed).items():
+                lines = ({"clip": clip.name, "layers": one} for clip, one in zip(clips, found, strict=True))
+                run.records.add(SANITY, name, lines)

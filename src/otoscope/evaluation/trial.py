@@ -1,0 +1,236 @@
+"""One method on one batch: every score of its own mask, of masks of equal area, and of its map."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from otoscope.evaluation.areas import Ranking, neutral_order, rank_bins
+from otoscope.evaluation.batch import Answers, ClassifiedBatch, ask
+from otoscope.interpreters import Interpreter
+from otoscope.metrics import (
+    Score,
+    all_pass,
+    intersection_over_union,
+    mask_auroc,
+    mean_mask,
+    score_area,
+    score_evidence,
+    score_remainder,
+    si_sdr_improvement,
+)
+
+OWN, MAP, LOUDEST_OF_OWN = "own", "map", "loudest of own"
+TOLERANCE = 1e-5
+"""Probabilities nearer than this count as equal: rounding on the way to sound and back is no increase."""
+CURVE_AREAS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+CURVE_SCORES = {
+    "insertion": Score("area under the insertion curve", "", "higher"),
+    "deletion": Score("area under the deletion curve", "", "lower"),
+}
+"""Beside `otoscope.metrics.SCORES`."""
+
+
+@dataclass
+class MaskSource:
+    """What a method, or a control, has to say of a batch.
+
+    Attributes:
+        own: The mask that it makes by itself; None if it has none. Shape (batch, frequency, time).
+        map: What masks of equal area are cut from; None if it has none. Same shape.
+        seconds: It took for each clip.
+    """
+
+    own: Tensor | None = None
+    map: Tensor | None = None
+    seconds: float | None = None
+
+
+@dataclass
+class ClipScores:
+    """Scores of one method on one clip.
+
+    Attributes:
+        scores: By mask (``own``, an area such as ``0.2``, or ``map``), domain (``mask`` or ``heard``) and name.
+        curves: Probability of the explained class while the mask grows, ``insertion`` and ``deletion``.
+    """
+
+    scores: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    curves: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, mask: str, domain: str, name: str, value: float) -> None:
+        """Takes in one score."""
+        self.scores.setdefault(mask, {}).setdefault(domain, {})[name] = value
+
+
+@torch.no_grad()
+def decode(interpreter: Interpreter[Any], batch: ClassifiedBatch) -> MaskSource:
+    """Runs a method once, and reads its own mask and its map off that one decoding."""
+    log_magnitude, frames = batch.spectrogram.log_magnitude, batch.frames
+    _wait_for(log_magnitude.device)
+    start = time.perf_counter()
+    decoded = interpreter.decode(log_magnitude, batch.prediction, frames)
+    own = interpreter.mask(decoded, frames)
+    _wait_for(log_magnitude.device)
+    seconds = (time.perf_counter() - start) / len(batch.names)
+    return MaskSource(own, interpreter.output(decoded), seconds)
+
+
+def control(name: str, batch: ClassifiedBatch, seed: int) -> MaskSource:
+    """What a control says that knows nothing of the classifier; ``ideal`` needs the truth."""
+    log_magnitude = batch.spectrogram.log_magnitude
+    if name == "all-pass":
+        return MaskSource(own=all_pass(log_magnitude, batch.frames))
+    if name == "loudest":
+        return MaskSource(map=log_magnitude)
+    if name == "ideal" and batch.truth is not None:
+        return MaskSource(batch.truth.ideal, batch.truth.lead)
+    return MaskSource(map=_random_map(batch, seed))
+
+
+def score(
+    source: MaskSource,
+    batch: ClassifiedBatch,
+    areas: Sequence[float],
+    curves: bool,
+    loudest: Ranking | None = None,
+) -> list[ClipScores]:
+    """All scores of a method on each clip of a batch.
+
+    Args:
+        source: What the method says.
+        batch: The clips.
+        areas: Of the masks of equal area.
+        curves: Whether to grow the mask through `CURVE_AREAS` too.
+        loudest: Bins by loudness: scores the loudest of the own mask's area beside it.
+    """
+    found = [ClipScores() for _ in batch.names]
+    ranking = None if source.map is None else rank_bins(source.map, batch.order, batch.frames)
+    masks = _masks(source.own, ranking, batch, areas, loudest)
+    grown: dict[float, tuple[Tensor, Tensor]] = {}
+    for keys in _groups(masks, batch):
+        made = torch.stack([batch.inside(masks[key]()) for key in keys])
+        answers = ask(batch, torch.cat([made, batch.inside(torch.ones_like(made[0])) - made]), hear=True)
+        for i, key in enumerate(keys):
+            _score_mask(found, key, made[i], answers, (i, len(keys) + i), batch)
+            if key in map(str, areas):
+                grown[float(key)] = (answers.seen[i], answers.seen[len(keys) + i])
+    if source.map is not None and batch.truth is not None:
+        _put(found, MAP, "mask", {"AUROC": mask_auroc(source.map, batch.truth.ideal, batch.frames)})
+    if ranking is not None and curves:
+        _grow(found, ranking, batch, grown)
+    return found
+
+
+def _masks(
+    own: Tensor | None,
+    ranking: Ranking | None,
+    batch: ClassifiedBatch,
+    areas: Iterable[float],
+    loudest: Ranking | None,
+) -> dict[str, Callable[[], Tensor]]:
+    """Masks by key, each made when it is asked for, so that few lie in memory."""
+    masks: dict[str, Callable[[], Tensor]] = {}
+    if own is not None:
+        masks[OWN] = own.float
+        if loudest is not None:
+            masks[LOUDEST_OF_OWN] = partial(loudest.mask_like, batch.inside(own))
+    if ranking is not None:
+        masks |= {str(area): partial(ranking.mask, area) for area in areas}
+    return masks
+
+
+def _groups(masks: Iterable[Any], batch: ClassifiedBatch) -> Iterable[list[Any]]:
+    """So many masks at once as the classifier gets inputs for, evidence and remainder; at least one."""
+    keys = list(masks)
+    size = max(1, batch.at_once // (2 * len(batch.names)))
+    return (keys[start : start + size] for start in range(0, len(keys), size))
+
+
+def _score_mask(
+    found: list[ClipScores],
+    key: str,
+    mask: Tensor,
+    answers: Answers,
+    rows: tuple[int, int],
+    batch: ClassifiedBatch,
+) -> None:
+    whole, target = batch.prediction.probabilities, batch.prediction.target
+    kept, left = rows
+    for domain, said in (("mask", answers.seen), ("heard", answers.heard)):
+        assert said is not None
+        evidence = torch.where((said[kept] - whole).abs() < TOLERANCE, whole, said[kept])
+        decision = score_evidence(whole, evidence, target) | score_remainder(whole, said[left], target)
+        _put(found, key, domain, decision)
+    # a binary mask of known area has known sparseness and complexity
+    own = key == OWN
+    _put(found, key, "mask", score_area(mask, batch.frames) if own else {"MM": mean_mask(mask, batch.frames)})
+    if batch.truth is None:
+        return
+    ideal = batch.truth.ideal
+    _put(found, key, "mask", {"IoU": intersection_over_union(mask, ideal, batch.frames)})
+    if own:
+        _put(found, key, "mask", {"AUROC": mask_auroc(mask, ideal, batch.frames)})
+    assert answers.sounds is not None
+    sound = answers.sounds[kept]
+    defined = torch.isfinite(sound).all(1)
+    improvement = si_sdr_improvement(torch.nan_to_num(sound), batch.waveform, batch.truth.event, batch.lengths)
+    _put(found, key, "heard", {"SI-SDRi": improvement.masked_fill(~defined, torch.nan)})
+
+
+def _grow(
+    found: list[ClipScores], ranking: Ranking, batch: ClassifiedBatch, known: dict[float, tuple[Tensor, Tensor]]
+) -> None:
+    """Grows the mask from nothing to everything; areas that are scored anyway are not asked about again."""
+    points = dict(known)
+    everything = batch.inside(torch.ones_like(batch.spectrogram.log_magnitude))
+    for areas in _groups([area for area in CURVE_AREAS if area not in points], batch):
+        made = torch.stack([batch.inside(ranking.mask(area)) for area in areas])
+        seen = ask(batch, torch.cat([made, everything - made]), hear=False).seen
+        points |= {area: (seen[i], seen[len(areas) + i]) for i, area in enumerate(areas)}
+    silence = ask(batch, torch.zeros_like(everything)[None], hear=False).seen[0]
+    whole = batch.prediction.probabilities
+    points |= {0.0: (silence, whole), 1.0: (whole, silence)}
+    chosen = sorted({0.0, *CURVE_AREAS, 1.0})
+    label = batch.prediction.explained[:, None]
+    undefined = (ranking.position < 0).flatten(1).any(1)
+    for name, side in (("insertion", 0), ("deletion", 1)):
+        values = torch.stack([points[area][side].gather(1, label)[:, 0] for area in chosen], 1)
+        values = values.double().cpu().masked_fill(undefined[:, None].cpu(), torch.nan)
+        area = torch.trapezoid(values, torch.tensor(chosen, dtype=torch.float64), dim=1)
+        _put(found, MAP, "mask", {name: area})
+        for clip, course in zip(found, values.tolist(), strict=True):
+            clip.curves[name] = course
+
+
+def _put(found: list[ClipScores], mask: str, domain: str, scores: dict[str, Tensor]) -> None:
+    for name, values in scores.items():
+        for clip, value in zip(found, values.tolist(), strict=True):
+            clip.add(mask, domain, name, value)
+
+
+def _random_map(batch: ClassifiedBatch, seed: int) -> Tensor:
+    log_magnitude = batch.spectrogram.log_magnitude
+    result = torch.zeros_like(log_magnitude)
+    orders = neutral_order(log_magnitude, batch.names, seed, batch.frames, purpose="random control")
+    for i, order in enumerate(orders):
+        count = len(order) // log_magnitude.shape[1]
+        result[i, :, :count] = order.to(result).view(-1, count)
+    return result
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def curve_areas() -> list[float]:
+    """Areas of the points of a curve, from nothing to everything."""
+    return list(itertools.chain([0.0], CURVE_AREAS, [1.0]))

@@ -1,0 +1,112 @@
+"""Grad-CAM: inner maps, weighted by the gradient of the score (Selvaraju et al. 2016, arXiv 1610.02391)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from otoscope.classifiers import Classifier, Prediction
+from otoscope.classifiers.image import resize_map
+from otoscope.errors import RepresentationError
+from otoscope.interpreters.attribution import AttributionInterpreter, Clips, log_probabilities
+
+
+class GradCAMInterpreter(AttributionInterpreter):
+    r"""Sum of the channels of a representation, each weighted by how much the score gains where it grows.
+
+    .. math:: \sum_k \Big(\sum_{u,v} \frac{\partial s}{\partial A_{kuv}}\Big) A_k
+
+    resized to the spectrogram. As coarse as the representation: 2 x 13 cells for CNN14's last block on 5 s, 10 x 53
+    for ``block3``. One forward pass a clip and a backward pass down to the representation.
+
+    Args:
+        classifier: What it explains: one with representations.
+        representation: Name of one of the classifier's; by default the last.
+        **options: See `AttributionInterpreter`.
+
+    Raises:
+        RepresentationError: The classifier has no representation, none of this name, or no gradient reaches it.
+        ConfigurationError: An option is out of its range.
+
+    Reference:
+        Selvaraju et al. 2016, arXiv 1610.02391. Departures: sums for means, which only scales a map; what is negative
+        is kept as such in the attribution, so that bins against the class come after those that do not matter.
+
+    Example:
+        >>> from otoscope.classifiers import Conv2dClassifier
+        >>> classifier = Conv2dClassifier(["dog", "rain"], width=4).freeze()
+        >>> spectrogram = torch.rand(2, 513, 40)
+        >>> GradCAMInterpreter(classifier)(spectrogram, classifier(spectrogram)).shape
+        torch.Size([2, 513, 40])
+    """
+
+    needs_gradient = True
+
+    def __init__(self, classifier: Classifier, representation: str | None = None, **options: Any) -> None:
+        super().__init__(classifier, **options)
+        names = classifier.representation_names if classifier.representation_channels else ()
+        if not names:
+            raise RepresentationError(
+                f"Grad-CAM reads inner representations, and {type(classifier).__name__} has none; use a method that "
+                "goes by the input, such as integrated_gradients"
+            )
+        if representation is not None and representation not in names:
+            raise RepresentationError(
+                f"representation: {type(classifier).__name__} has no {representation!r}; it has {', '.join(names)}"
+            )
+        self.representation = representation
+        self._index = len(names) - 1 if representation is None else names.index(representation)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """See `Interpreter.config`."""
+        return {**super().config, "representation": self.representation}
+
+    def attribute(self, clips: Clips) -> Tensor:
+        """See `AttributionInterpreter.attribute`."""
+        inputs = clips.log_magnitude.detach().requires_grad_()
+        prediction = self.classifier.predict(inputs, None, clips.phase)
+        score = self._score_of(prediction).gather(1, clips.target[:, None]).sum()
+        hidden = prediction.representations[self._index]
+        gradient = gradient_of_representation(score, prediction, self._index)
+        coarse = (gradient.sum((-1, -2), keepdim=True) * hidden).sum(1)
+        return resize_map(coarse, *clips.log_magnitude.shape[-2:])
+
+    def _score_of(self, prediction: Prediction) -> Tensor:
+        if self.score == "logit":
+            return prediction.logits
+        logarithm = log_probabilities(prediction.logits, prediction.multi_label)
+        return logarithm if self.score == "log_probability" else logarithm.exp()
+
+
+def gradient_of_representation(score: Tensor, prediction: Prediction, index: int) -> Tensor:
+    """Gradient of a score, in the layout of a representation, (batch, channels, frequency', time').
+
+    Most representations are transposed or resized copies, off the way to the logits. Then the gradient is taken at
+    what they were made of and brought into their layout by the same, linear steps.
+
+    Args:
+        score: Computed from the prediction's logits. Shape ().
+        prediction: Made with gradients on.
+        index: Of the representation.
+
+    Raises:
+        RepresentationError: No gradient reaches it.
+    """
+    hidden = prediction.representations[index]
+    source = prediction.sources[index] if prediction.sources else hidden
+    (gradient,) = torch.autograd.grad(score, source, retain_graph=True, allow_unused=True)
+    if gradient is None:
+        raise RepresentationError(
+            "Grad-CAM: the logits are not computed from this classifier's representation; its forward must give "
+            "Prediction(sources=...)"
+        )
+    if source is hidden:
+        return gradient
+    # the derivative of hidden by source, applied to the gradient: a product with it, twice transposed
+    dummy = torch.zeros_like(hidden, requires_grad=True)
+    (back,) = torch.autograd.grad(hidden, source, dummy, create_graph=True)
+    (arranged,) = torch.autograd.grad(back, dummy, gradient)
+    return arranged

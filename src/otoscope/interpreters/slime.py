@@ -1,0 +1,135 @@
+"""SLIME: a linear model of which time-frequency segments the score rests on (Mishra et al. 2017, ISMIR)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from captum.attr import Lime
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from otoscope.classifiers import Classifier
+from otoscope.interpreters.attribution import Clips, Score, SeededAttributionInterpreter, require_positive
+from otoscope.interpreters.occlusion import cell_size
+
+
+class SLIMEInterpreter(SeededAttributionInterpreter):
+    """LIME over rectangles of time and frequency: silences random ones and fits a linear model of the score.
+
+    A sample with few segments silenced counts more: its weight is ``exp(-d² / kernel_width²)``, where d is the cosine
+    distance between the segments that sound and all of them. Each bin gets the coefficient of its segment. By
+    captum, with a ridge regression of its own. Needs no gradient. ``samples`` forward passes a clip.
+
+    Args:
+        classifier: What it explains.
+        samples: Versions of the clip that the model is fitted to; more than there are segments (80 in 5 s).
+        segment_hz: Height of a segment.
+        segment_s: Its width.
+        ridge: Penalty on the squared coefficients.
+        kernel_width: How fast the weight of a sample falls with its distance from the clip.
+        score: See `AttributionInterpreter`.
+        **options: See `SeededAttributionInterpreter`.
+
+    Raises:
+        ConfigurationError: An option is out of its range.
+
+    Reference:
+        Mishra, Sturm and Dixon 2017, Local interpretable model-agnostic explanations for music content analysis,
+        ISMIR; Ribeiro et al. 2016, arXiv 1602.04938. Departure: all coefficients are used, not only the largest.
+
+    Example:
+        >>> from otoscope.classifiers import Conv2dClassifier
+        >>> classifier = Conv2dClassifier(["dog", "rain"], width=4).freeze()
+        >>> spectrogram = torch.rand(2, 513, 40)
+        >>> SLIMEInterpreter(classifier, samples=20)(spectrogram, classifier(spectrogram)).shape
+        torch.Size([2, 513, 40])
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        samples: int = 500,
+        segment_hz: float = 1000.0,
+        segment_s: float = 0.5,
+        ridge: float = 1.0,
+        kernel_width: float = 0.25,
+        score: Score = "probability",
+        **options: Any,
+    ) -> None:
+        super().__init__(classifier, score=score, **options)
+        require_positive(samples=samples, segment_hz=segment_hz, segment_s=segment_s, ridge=ridge)
+        require_positive(kernel_width=kernel_width)
+        self._own = {"samples": samples, "segment_hz": segment_hz, "segment_s": segment_s}
+        self._own |= {"ridge": ridge, "kernel_width": kernel_width}
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """See `Interpreter.config`."""
+        return {**super().config, **self._own}
+
+    def attribute(self, clips: Clips) -> Tensor:
+        """See `AttributionInterpreter.attribute`."""
+        return torch.cat([self._fitted(clip) for clip in clips])
+
+    def _fitted(self, clip: Clips) -> Tensor:
+        size = cell_size(self.classifier, clip.log_magnitude, self._own["segment_hz"], self._own["segment_s"])
+        surrogate = RidgeRegression(self._own["ridge"])
+        method = Lime(self.scores, interpretable_model=surrogate, similarity_func=self._similarity)
+        with self.seeded(clip.log_magnitude.device):
+            attribution: Tensor = method.attribute(
+                **clip.for_captum(),
+                feature_mask=segments(clip.log_magnitude, size),
+                n_samples=self._own["samples"],
+                perturbations_per_eval=self.batch,
+            )
+        return attribution
+
+    def _similarity(self, clip: Tensor, perturbed: Tensor, sounding: Tensor, **ignored: Any) -> Tensor:
+        distance = 1 - sounding.float().mean().sqrt()  # cosine distance of zeros and ones to all ones
+        return (-((distance / self._own["kernel_width"]) ** 2)).exp()
+
+
+class RidgeRegression:
+    """Weighted linear regression with an intercept and a penalty, as captum's `Lime` takes a model.
+
+    Args:
+        ridge: Penalty on the squared coefficients; none on the intercept.
+    """
+
+    def __init__(self, ridge: float) -> None:
+        self.ridge = ridge
+        self.coefficients = torch.zeros(0)
+
+    def fit(self, train_data: DataLoader[Any], **ignored: Any) -> None:
+        """Fits; the loader gives all of (features, values, weights) at once."""
+        ((features, values, weights),) = train_data
+        features, values, weights = features.double(), values.double(), weights.double()
+        centre, mean = (weights @ features) / weights.sum(), (weights @ values) / weights.sum()
+        centred, weighted = features - centre, (features - centre) * weights[:, None]
+        penalty = self.ridge * torch.eye(features.shape[1], dtype=features.dtype, device=features.device)
+        solved = torch.linalg.solve(weighted.T @ centred + penalty, weighted.T @ (values - mean))
+        self.coefficients = solved.float()
+
+    def representation(self) -> Tensor:
+        """The coefficients, shape (features,)."""
+        return self.coefficients
+
+
+def segments(log_magnitude: Tensor, size: tuple[int, int]) -> Tensor:
+    """Numbers of the rectangles that tile the plane, row by row; those at the upper and late edge may be cut.
+
+    Args:
+        log_magnitude: Shape (1, frequency, time).
+        size: Of a rectangle: bins, frames.
+
+    Example:
+        >>> segments(torch.zeros(1, 3, 5), (2, 3))
+        tensor([[[0, 0, 0, 1, 1],
+                 [0, 0, 0, 1, 1],
+                 [2, 2, 2, 3, 3]]])
+    """
+    device = log_magnitude.device
+    rows = torch.arange(log_magnitude.shape[-2], device=device) // size[0]
+    columns = torch.arange(log_magnitude.shape[-1], device=device) // size[1]
+    return (rows[:, None] * (columns[-1] + 1) + columns)[None]

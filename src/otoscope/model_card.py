@@ -1,0 +1,106 @@
+"""The card of a model folder: what the hub shows of it, made from its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from otoscope.model_folder import CLASSIFIER_NAME, read_config
+
+CARD_NAME = "README.md"
+_MOST_NUMBERS = 40
+
+
+def write_card(folder: Path, name: str) -> None:
+    """Writes ``README.md`` into a model folder.
+
+    Args:
+        folder: With its configuration.
+        name: Of the model: a repository's id, or a folder's name.
+    """
+    config = read_config(folder)
+    inner = read_config(folder / CLASSIFIER_NAME) if config.get("kind") == "interpreter" else config
+    (folder / CARD_NAME).write_text(card_text(name, config, inner), encoding="utf-8")
+
+
+def card_text(name: str, config: Mapping[str, Any], classifier: Mapping[str, Any]) -> str:
+    """The text of a card.
+
+    Args:
+        name: Of the model.
+        config: Of the model folder.
+        classifier: Configuration of the classifier: the same, or that of the classifier which is explained.
+    """
+    explains = config.get("kind") == "interpreter"
+    title = _class_name(config).removesuffix("Interpreter").removesuffix("Classifier")
+    what = f"{title} explanations of a {_class_name(classifier)}" if explains else f"{title} sound classifier"
+    labels, frontend = classifier["labels"], classifier["frontend"]
+    parts = [
+        _header(config),
+        f"# {name}",
+        f"{what}, for the Python package otoscope.",
+        "## Use",
+        _example(name, explains),
+        "## Classes",
+        f"{len(labels)}: {', '.join(labels)}.",
+        "## Front-end",
+        f"Mono at {frontend['sample_rate_hz']} Hz; log magnitude of an STFT with {frontend['n_fft']} points, a "
+        f"Hamming window of {frontend['window_ms']} ms and a hop of {frontend['hop_ms']} ms.",
+        "## Data",
+        str(config.get("data") or "Not stated."),
+        "## Metrics",
+        _metrics(config.get("metrics")),
+        "## Licence",
+        str(config.get("license") or "Not stated: ask whoever shares it before you use it."),
+    ]
+    if source := config.get("source"):
+        parts += ["## Origin", f"Converted from {source}."]
+    return "\n\n".join(parts) + "\n"
+
+
+def _header(config: Mapping[str, Any]) -> str:
+    header: dict[str, Any] = {
+        "library_name": "otoscope",
+        "pipeline_tag": "audio-classification",
+        "tags": ["otoscope", "audio", "explainable-ai"],
+    }
+    if license_ := config.get("license"):
+        header["license"] = str(license_)
+    return f"---\n{yaml.safe_dump(header, sort_keys=False)}---"
+
+
+def _example(name: str, explains: bool) -> str:
+    lines = ["```python", "import otoscope", ""]
+    if explains:
+        lines += [f'explanation = otoscope.load("{name}").explain("clip.wav")', 'explanation.save("explanation")']
+    else:
+        lines += [
+            f'classifier = otoscope.load_classifier("{name}")',
+            'waveform = otoscope.load_audio("clip.wav", classifier.frontend.sample_rate_hz)',
+            "spectrogram = classifier.frontend(waveform[None] / waveform.abs().max())",
+            "probabilities = classifier(spectrogram.log_magnitude).probabilities",
+        ]
+    return "\n".join([*lines, "```"])
+
+
+def _metrics(metrics: Any) -> str:
+    """The numbers among the metrics, as a table."""
+    rows = list(_numbers(metrics, ""))[:_MOST_NUMBERS] if isinstance(metrics, Mapping) else []
+    if not rows:
+        return "None are stated."
+    return "\n".join(["| Metric | Value |", "|---|---|", *(f"| {name} | {value:.4g} |" for name, value in rows)])
+
+
+def _numbers(metrics: Mapping[str, Any], prefix: str) -> Any:
+    for name, value in metrics.items():
+        if isinstance(value, Mapping):
+            yield from _numbers(value, f"{prefix}{name}: ")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{prefix}{name}", value
+
+
+def _class_name(config: Mapping[str, Any]) -> str:
+    return str(config.get("class", "")).rpartition(".")[2]

@@ -1,0 +1,19 @@
+"""What SpeechBrain published or trained, opened as ours; nothing of it is executed."""
+
+from otoscope.speechbrain.classifiers import read_classifier
+from otoscope.speechbrain.hyperparameters import Call, Hyperparameters
+from otoscope.speechbrain.interpreters import has_interpreter, read_dictionary, read_interpreter
+from otoscope.speechbrain.labels import read_labels
+from otoscope.speechbrain.source import Source, find_source
+
+__all__ = [
+    "Call",
+    "Hyperparameters",
+    "Source",
+    "find_source",
+    "has_interpreter",
+    "read_classifier",
+    "read_dictionary",
+    "read_interpreter",
+    "read_labels",
+]

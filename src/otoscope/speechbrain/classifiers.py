@@ -1,0 +1,182 @@
+"""SpeechBrain's classifiers to ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from otoscope.audio import Frontend
+from otoscope.classifiers import (
+    Classifier,
+    Cnn14Classifier,
+    Conv2dClassifier,
+    FocalNetClassifier,
+    ViTClassifier,
+)
+from otoscope.classifiers.image import transformers_package
+from otoscope.errors import CheckpointError, ConfigurationError, DownloadError
+from otoscope.speechbrain import names
+from otoscope.speechbrain.hyperparameters import Call, Hyperparameters
+from otoscope.speechbrain.labels import read_labels
+from otoscope.speechbrain.source import Source
+from otoscope.speechbrain.weights import Part, load_parts
+
+_BACKBONES = {
+    "transformers.FocalNetBackbone.from_pretrained": (FocalNetClassifier, "FocalNetConfig"),
+    "transformers.ViTModel.from_pretrained": (ViTClassifier, "ViTConfig"),
+}
+_BASE = ("microsoft/focalnet-base", "google/vit-base-patch16-224")
+"""Backbones of the sizes that our classes have by default."""
+
+
+_DEFAULT_STFT: Mapping[str, Any] = {"win_length": 25, "hop_length": 10, "n_fft": 400}
+"""What SpeechBrain's STFT takes where a file does not say."""
+_PUBLISHED_STFT = {"sample_rate": 16_000, "n_fft": 1024, "win_length": 23.2199, "hop_length": 11.6099}
+"""What its recipes take; for files that have no STFT."""
+
+
+def read_classifier(source: Source) -> Classifier:
+    """Makes the classifier of a SpeechBrain source, frozen.
+
+    Args:
+        source: With ``embedding_model`` and ``classifier``.
+
+    Raises:
+        CheckpointError: A file is missing or does not fit, or the network is none that is known here.
+    """
+    content = source.hyperparameters
+    encoder = content.call("embedding_model")
+    if encoder is None:
+        raise CheckpointError(f"{content.path}: has no embedding_model, so there is no classifier to open")
+    labels = read_labels(source.file("label_encoder", "label_encoder.txt"))
+    frontend = read_frontend(content)
+    if encoder.name == "Conv2dEncoder_v2":
+        return _conv2d(source, labels, frontend)
+    if encoder.name == "Cnn14":
+        return _cnn14(source, encoder, labels, frontend)
+    if encoder.target in _BACKBONES:
+        return _image(source, encoder, labels, frontend)
+    raise CheckpointError(
+        f"{content.path}: its embedding_model is {encoder.target}; known are Conv2dEncoder_v2, Cnn14, "
+        "FocalNetBackbone and ViTModel"
+    )
+
+
+def read_frontend(content: Hyperparameters) -> Frontend:
+    """The front-end that a hyperparameter file describes.
+
+    Raises:
+        CheckpointError: It is none that ours can be.
+    """
+    stft = content.call("compute_stft")
+    if stft is None:
+        stated = {name: content.get(name, value) for name, value in _PUBLISHED_STFT.items()}
+    else:
+        stated = {**_DEFAULT_STFT, **stft.arguments}
+    _insist(content, stated, {"center": True, "normalized_stft": False, "onesided": True, "pad_mode": "constant"})
+    window = stated.get("window_fn")
+    if isinstance(window, Call) and window.name != "hamming_window":
+        raise CheckpointError(f"{content.path}: window_fn {window.target} is not supported, hamming_window is")
+    if (power := content.get("spec_mag_power", 0.5)) != 0.5:
+        raise CheckpointError(f"{content.path}: spec_mag_power {power} is not supported, 0.5 is")
+    try:
+        lengths = (float(stated["win_length"]), float(stated["hop_length"]))
+        return Frontend(int(stated["sample_rate"]), int(stated["n_fft"]), *lengths)
+    except (KeyError, TypeError, ValueError, ConfigurationError) as error:
+        raise CheckpointError(f"{content.path}: compute_stft does not describe a front-end ({error})") from error
+
+
+def _conv2d(source: Source, labels: list[str], frontend: Frontend) -> Classifier:
+    content = source.hyperparameters
+    if content.get("use_melspectra", False) or content.get("use_melspectra_log1p", False):
+        raise CheckpointError(f"{content.path}: a Conv2d classifier on mel spectra is not supported")
+    encoder = Part(source.file("embedding_model", "embedding_modelft.ckpt"), names.CONV2D_ENCODER)
+    head = _cosine_head(source, labels)
+    width, neurons = encoder.shape("conv1.weight")[0], head.shape("weight")[1]
+    classifier = Conv2dClassifier(labels, frontend, width=width, head_width=neurons, scale=1)
+    load_parts(classifier, [encoder, head], kept=["head.log_scale"])
+    return classifier.freeze()
+
+
+def _cnn14(source: Source, call: Call, labels: list[str], frontend: Frontend) -> Classifier:
+    content = source.hyperparameters
+    _insist(content, call.arguments, {"norm_type": "bn"})
+    mel_bins = _mel_bins(content, call, frontend)
+    encoder = Part(source.file("embedding_model", "embedding_modelft.ckpt"), names.CNN14_ENCODER)
+    head = Part(source.file("classifier"), names.LINEAR_HEAD)
+    _check_head(content, head, labels, "Linear")
+    width = encoder.shape("conv_block1.conv1.weight")[0]
+    classifier = Cnn14Classifier(labels, frontend, width=width, mel_bins=mel_bins)
+    load_parts(classifier, [encoder, head])
+    return classifier.freeze()
+
+
+def _mel_bins(content: Hyperparameters, call: Call, frontend: Frontend) -> int:
+    """Mel bins of the input, once it is sure that it is the one input that ours takes."""
+    if not content.get("use_melspectra_log1p", content.get("use_log1p_mel", True)):
+        raise CheckpointError(f"{content.path}: CNN14 on mel spectra without log1p is not supported")
+    bank = content.call("compute_fbank")
+    stated: dict[str, Any] = {"log_mel": True, "f_max": 8000, **bank.arguments} if bank else {}
+    highest_hz = frontend.sample_rate_hz / 2
+    _insist(content, stated, {"log_mel": False, "filter_shape": "triangular", "f_min": 0, "f_max": highest_hz})
+    return int(call.arguments.get("mel_bins") or stated.get("n_mels") or 80)
+
+
+def _image(source: Source, call: Call, labels: list[str], frontend: Frontend) -> Classifier:
+    kind, config = _BACKBONES[call.target]
+    options = _backbone_options(source, call, config)
+    encoder = Part(source.file("embedding_model"), names.BACKBONE, unused=("pooler", "embeddings.mask_token"))
+    head = _cosine_head(source, labels)
+    neurons = head.shape("weight")[1]
+    classifier = kind(labels, frontend, backbone=options, head_width=neurons, scale=1)
+    spelling = names.backbone_spelling(encoder.weights, classifier.backbone.state_dict())
+    encoder.weights = {spelling[name]: value for name, value in encoder.weights.items()}
+    load_parts(classifier, [encoder, head], kept=["head.log_scale"])
+    return classifier.freeze()
+
+
+def _backbone_options(source: Source, call: Call, config: str) -> dict[str, Any]:
+    """Options of the backbone, from the configuration of the model that SpeechBrain began with."""
+    origin = str(source.hyperparameters.follow(call.positional[0])) if call.positional else ""
+    if origin in _BASE:
+        return {}
+    try:
+        found = getattr(transformers_package(), config).from_pretrained(origin)
+    except (OSError, ValueError) as error:
+        raise DownloadError(
+            f"{source.name}: the configuration of its backbone, {origin or 'which is not named'}, cannot be opened "
+            f"({str(error).splitlines()[0]}); without network, put it into a local folder of that name"
+        ) from error
+    dropped = ("model_type", "transformers_version", "architectures", "torch_dtype", "dtype", "_name_or_path")
+    return {key: value for key, value in found.to_diff_dict().items() if key not in dropped}
+
+
+def _cosine_head(source: Source, labels: list[str]) -> Part:
+    content = source.hyperparameters
+    call = content.call("classifier")
+    if call is not None:
+        if call.name != "Classifier":
+            raise CheckpointError(f"{content.path}: this network with the head {call.target} is not supported")
+        _insist(content, {"lin_blocks": 1, **call.arguments}, {"lin_blocks": 1})
+    head = Part(source.file("classifier"), names.COSINE_HEAD)
+    _check_head(content, head, labels, "Classifier")
+    return head
+
+
+def _check_head(content: Hyperparameters, head: Part, labels: list[str], kind: str) -> None:
+    call = content.call("classifier")
+    if call is not None and call.name != kind:
+        raise CheckpointError(f"{content.path}: this network with the head {call.target} is not supported")
+    classes = head.shape("weight")[0]
+    if classes != len(labels):
+        raise CheckpointError(
+            f"{head.path}: weight has {classes} classes, the label encoder {len(labels)}; they belong to "
+            "different models"
+        )
+
+
+def _insist(content: Hyperparameters, stated: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Refuses options of SpeechBrain's that ours does not have."""
+    for name, value in expected.items():
+        if name in stated and stated[name] != value:
+            raise CheckpointError(f"{content.path}: {name} {stated[name]} is not supported, {value} is")

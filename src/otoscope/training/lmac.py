@@ -1,0 +1,126 @@
+"""L-MAC as a training: noise over the clips, and fine-tuning from an earlier run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from otoscope.classifiers import Classifier
+from otoscope.data import Batch
+from otoscope.data.contamination import WHAM_DB, NoiseFolder, mix
+from otoscope.errors import CheckpointError, ConfigurationError
+from otoscope.interpreters import LMACInterpreter
+from otoscope.nn import DecoderName
+from otoscope.sources import load_interpreter
+from otoscope.training.brain import Interpretation, InterpreterBrain, Stage
+
+
+class LMAC(InterpreterBrain):
+    """Trains L-MAC, listenable maps for audio classifiers (arXiv 2403.13086).
+
+    Args:
+        classifier: A classifier's model folder, or the classifier itself.
+        decoder: ``light``, or ``published`` (CNN14) for published weights.
+        l_in: Weight of the cross-entropy of the evidence.
+        l_out: Weight of that of the remainder, which is made large.
+        l1: Weight of the mean mask: 16 times the published 0.4, which is summed over the clips of a batch.
+        tv: Weight of the mean squared difference of neighbouring bins.
+        guidance: Weight of the cross-entropy to the loud bins of the clean clip, for fine-tuning; published: 4.
+        guidance_correlation: Product of masked and clean spectrogram from which a clip is guided.
+        guidance_threshold: Share of the clean clip's maximum from which a bin is loud.
+        start: Model folder of an earlier run to fine-tune, with the same decoder.
+        noise_folder: Noise that is laid over the training clips, such as WHAM!, of which ``tr`` is used.
+        noise_snr_db: Level of the clips over it.
+        **training: See `InterpreterBrain`.
+
+    Raises:
+        ConfigurationError: Noise and `cache_representations` are both wanted.
+        CheckpointError: ``start`` holds no L-MAC interpreter that fits.
+    """
+
+    def __init__(
+        self,
+        classifier: str | Classifier | Path,
+        decoder: DecoderName = "light",
+        l_in: float = 4.0,
+        l_out: float = 0.2,
+        l1: float = 6.4,
+        tv: float = 0.0,
+        guidance: float = 0.0,
+        guidance_correlation: float = 0.6,
+        guidance_threshold: float = 0.35,
+        start: str | os.PathLike[str] | None = None,
+        noise_folder: str | os.PathLike[str] | None = None,
+        noise_snr_db: float = WHAM_DB,
+        **training: Any,
+    ) -> None:
+        interpreter = partial(
+            LMACInterpreter,
+            decoder=decoder,
+            l_in=l_in,
+            l_out=l_out,
+            l1=l1,
+            tv=tv,
+            guidance=guidance,
+            guidance_correlation=guidance_correlation,
+            guidance_threshold=guidance_threshold,
+        )
+        super().__init__(classifier, interpreter, **training)
+        if noise_folder is not None and training.get("cache_representations"):
+            raise ConfigurationError(
+                "cache_representations: noise makes every clip new in every epoch, so nothing can be kept; leave it "
+                "out, or noise_folder"
+            )
+        rate = self.frontend.sample_rate_hz
+        self.noise = None if noise_folder is None else NoiseFolder(noise_folder, rate, "tr")
+        self.noise_snr_db = noise_snr_db
+        if start is not None:
+            self._start_from(start)
+
+    def compute_forward(self, batch: Batch, stage: Stage) -> Interpretation:
+        """See `InterpreterBrain.compute_forward`; training clips get their noise here."""
+        if self.noise is not None and stage == "train":
+            batch = with_noise(batch, self.noise, self.noise_snr_db)
+        return super().compute_forward(batch, stage)
+
+    def loss_terms(self, forward: Interpretation) -> Mapping[str, Tensor]:
+        """See `InterpreterBrain.loss_terms`."""
+        assert isinstance(self.interpreter, LMACInterpreter)
+        return self.interpreter.loss(
+            forward.decoded, forward.log_magnitude, forward.prediction, forward.frames, forward.clean
+        )
+
+    def _start_from(self, folder: str | os.PathLike[str]) -> None:
+        former, _ = load_interpreter(folder)
+        if not isinstance(former, LMACInterpreter):
+            raise CheckpointError(f"start: {folder} holds {type(former).__name__}, not L-MAC's interpreter")
+        try:
+            self.interpreter.load_state_dict(former.state_dict())
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"start: the interpreter in {folder} does not fit; it needs the same classifier and decoder "
+                f"({str(error).splitlines()[-1].strip()})"
+            ) from error
+
+
+def with_noise(batch: Batch, noise: NoiseFolder, snr_db: float) -> Batch:
+    """Lays a random piece of noise over each clip; what is left of the clips themselves becomes `Batch.clean`.
+
+    Args:
+        batch: Its padding stays silent.
+        noise: Where the pieces come from; which, torch's random state says.
+        snr_db: Level of each clip over its noise.
+    """
+    waveform, clean = torch.zeros_like(batch.waveform), torch.zeros_like(batch.waveform)
+    for index, length in enumerate(batch.lengths.tolist()):
+        signal = batch.waveform[index, :length]
+        mixture = mix(signal, noise.piece(length).to(signal), snr_db)
+        waveform[index, :length], clean[index, :length] = mixture.waveform, mixture.signal
+    return replace(batch, waveform=waveform, clean=clean)

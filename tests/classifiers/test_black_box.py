@@ -1,0 +1,328 @@
+"""Functions and ONNX files as classifiers: answers, checks, agreement with the torch original, model folders."""
+
+import json
+import shutil
+import sys
+import types
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from otoscope.audio import Frontend
+from otoscope.classifiers import (
+    CallableClassifier,
+    OnnxClassifier,
+    TorchClassifier,
+    load_classifier,
+    save_classifier,
+)
+from otoscope.classifiers.onnx_model import onnx_package
+from otoscope.errors import (
+    CheckpointError,
+    ConfigurationError,
+    GradientError,
+    MissingExtraError,
+    RepresentationError,
+)
+from otoscope.explain import Explainer
+from otoscope.interpreters import Interpreter, L2IInterpreter, PIQInterpreter
+
+LABELS = ["loud", "soft"]
+
+
+def loudness(waveforms):
+    """Probability of being loud: the largest sample."""
+    loud = np.clip(np.abs(waveforms).max(axis=1), 0, 1)
+    return np.stack([loud, 1 - loud], axis=1)
+
+
+def predicted(classifier, waveform):
+    spectrogram = classifier.frontend(waveform)
+    return classifier.predict(spectrogram.log_magnitude, None, spectrogram.phase)
+
+
+def test_a_function_is_asked_with_the_waveform():
+    given = []
+
+    def function(waveforms):
+        given.append(waveforms)
+        return loudness(waveforms)
+
+    classifier = CallableClassifier(function, LABELS)
+    waveform = torch.stack([torch.linspace(-0.25, 0.1, 8000), torch.linspace(0.0, 0.75, 8000)])
+    prediction = predicted(classifier, waveform)
+    torch.testing.assert_close(prediction.probabilities[:, 0], torch.tensor([0.25, 0.75]), rtol=0, atol=1e-3)
+    assert isinstance(given[0], np.ndarray)
+    assert given[0].dtype == np.float32
+    np.testing.assert_allclose(given[0][:, :8000], waveform.numpy(), atol=1e-4)
+    assert not classifier.differentiable
+    assert classifier.needs_phase
+
+
+@pytest.mark.parametrize("form", [np.asarray, torch.as_tensor, lambda x: np.asarray(x).tolist()])
+def test_answers_may_be_arrays_tensors_or_lists(form):
+    classifier = CallableClassifier(lambda w: form(loudness(w)), LABELS)
+    assert predicted(classifier, torch.full((2, 4000), 0.5)).probabilities.shape == (2, 2)
+
+
+def test_a_function_may_want_tensors():
+    def function(waveforms):
+        assert isinstance(waveforms, torch.Tensor)
+        return torch.softmax(waveforms[:, :3], -1)
+
+    prediction = predicted(CallableClassifier(function, ["a", "b", "c"], array="torch"), torch.randn(2, 4000))
+    assert prediction.probabilities.shape == (2, 3)
+
+
+def test_a_function_hears_at_its_own_rate(pad_sounds):
+    lengths = []
+
+    def function(waveforms):
+        lengths.append(waveforms.shape)
+        return loudness(waveforms)
+
+    classifier = CallableClassifier(function, LABELS, sample_rate_hz=48_000)
+    assert classifier.frontend.sample_rate_hz == 48_000
+    clips, padded, sizes = pad_sounds([48_000, 20_000])
+    spectrogram = classifier.frontend(padded.clamp(-1, 1), sizes)
+    together = classifier.predict(spectrogram.log_magnitude, spectrogram.frames, spectrogram.phase)
+    assert sorted(shape[0] for shape in lengths) == [1, 1]
+    for row, clip in enumerate(clips):
+        alone = predicted(classifier, clip[None].clamp(-1, 1))
+        torch.testing.assert_close(together.logits[row], alone.logits[0], rtol=1e-4, atol=1e-4)
+
+
+def test_several_labels_a_clip():
+    classifier = CallableClassifier(lambda w: np.tile([[0.9, 0.8]], (len(w), 1)), LABELS, multi_label=True)
+    prediction = predicted(classifier, torch.randn(2, 4000))
+    torch.testing.assert_close(prediction.probabilities, torch.tensor([[0.9, 0.8]]).expand(2, 2))
+    assert prediction.multi_label
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (
+            lambda w: np.full((len(w), 3), 1 / 3),
+            r"expected an answer of shape \(2, 2\), clips by labels, got \(2, 3\)",
+        ),
+        (lambda w: np.full(2, 0.5), r"got \(2,\)"),
+        (lambda w: np.full((len(w), 2), np.nan), "holds NaN or infinite"),
+        (lambda w: np.full((len(w), 2), 0.9), "sum to 1.8, not 1; say multi_label=True"),
+        (
+            lambda w: np.tile([[4.0, -3.0]], (len(w), 1)),
+            r"expected probabilities in \[0, 1\], got values from -3 to 4",
+        ),
+        (lambda w: "dog", "is no array of numbers"),
+        (lambda w: None, "is no array of numbers"),
+    ],
+)
+def test_answers_that_make_no_sense_are_refused(answer, message):
+    with pytest.raises(ConfigurationError, match=f"function: .*{message}"):
+        predicted(CallableClassifier(answer, LABELS), torch.randn(2, 4000))
+
+
+def test_methods_that_need_more_are_refused_by_name():
+    class Gradient(Interpreter):
+        needs_gradient = True
+        config, decode, mask, loss = {}, None, None, None
+
+    classifier = CallableClassifier(loudness, LABELS)
+    with pytest.raises(GradientError, match="Gradient needs gradients, and CallableClassifier is a black box"):
+        Gradient(classifier)
+    for method in (PIQInterpreter, L2IInterpreter):
+        with pytest.raises(
+            RepresentationError, match=r"black box without representations.* rise, slime and occlusion"
+        ):
+            method(classifier)
+
+
+def test_an_importable_function_is_saved_by_name(tmp_path, monkeypatch):
+    module = types.ModuleType("my_functions")
+    module.loudness = loudness
+    monkeypatch.setattr(loudness, "__module__", "my_functions")
+    monkeypatch.setitem(sys.modules, "my_functions", module)
+    classifier = CallableClassifier(loudness, LABELS, sample_rate_hz=8000, multi_label=True)
+    folder = save_classifier(classifier, tmp_path / "model")
+    loaded = load_classifier(folder)
+    waveform = 0.3 * torch.randn(1, 4000)
+    assert torch.equal(predicted(loaded, waveform).logits, predicted(classifier, waveform).logits)
+    assert loaded.multi_label
+    assert loaded.frontend.sample_rate_hz == 8000
+    monkeypatch.delitem(sys.modules, "my_functions")
+    with pytest.raises(CheckpointError, match="import my_functions before loading"):
+        load_classifier(folder)
+
+
+def test_other_functions_are_asked_for_again(tmp_path):
+    classifier = CallableClassifier(lambda w: loudness(w), LABELS)
+    folder = save_classifier(classifier, tmp_path / "model")
+    with pytest.raises(CheckpointError, match=r"load_classifier\(folder, function=\.\.\.\)"):
+        load_classifier(folder)
+    loaded = load_classifier(folder, function=loudness)
+    waveform = 0.3 * torch.randn(1, 4000)
+    assert torch.equal(predicted(loaded, waveform).logits, predicted(classifier, waveform).logits)
+
+
+def test_mistakes_of_functions_are_named():
+    with pytest.raises(ConfigurationError, match="function: expected a function, got int"):
+        CallableClassifier(3, LABELS)
+    with pytest.raises(ConfigurationError, match="frontend: it is at 8000 Hz, the function hears 16000 Hz"):
+        CallableClassifier(loudness, LABELS, frontend=Frontend(8000))
+
+
+class WaveNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(1, 6, 64, stride=16)
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, waveform):
+        return self.head(self.conv(waveform[:, None]).relu().mean(-1))
+
+
+class SpectrumNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 5, 5, stride=3)
+        self.head = nn.Linear(5, 2)
+
+    def forward(self, spectrogram):
+        return self.head(self.conv(spectrogram).relu().mean((2, 3)))
+
+
+def export(module, example, path, time_axis):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    names = {"input_names": ["sound"], "output_names": ["logits"]}
+    axes = {"sound": {0: "clips", time_axis: "time"}, "logits": {0: "clips"}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter says of itself that it is the old one
+        torch.onnx.export(module.eval(), (example,), path, dynamo=False, dynamic_axes=axes, **names)
+    return path
+
+
+@pytest.fixture
+def wave_pair(tmp_path):
+    """A network that hears waveforms, and the same in an ONNX file."""
+    net = WaveNet()
+    return net, export(net, torch.randn(1, 4000), tmp_path / "net.onnx", 1)
+
+
+def test_onnx_agrees_with_the_torch_original_on_waveforms(wave_pair, pad_sounds):
+    net, path = wave_pair
+    ours, original = OnnxClassifier(path, LABELS), TorchClassifier(net, LABELS, input="waveform")
+    _, padded, lengths = pad_sounds([9000, 4000, 9000])
+    spectrogram = ours.frontend(padded, lengths)
+    inputs = (spectrogram.log_magnitude, spectrogram.frames, spectrogram.phase)
+    torch.testing.assert_close(ours.predict(*inputs).logits, original.predict(*inputs).logits, rtol=1e-4, atol=1e-5)
+
+
+def test_onnx_agrees_with_the_torch_original_on_spectrograms(tmp_path):
+    net = SpectrumNet()
+    path = export(net, torch.rand(1, 1, 513, 30), tmp_path / "net.onnx", 3)
+    ours = OnnxClassifier(path, LABELS, input="log_magnitude")
+    values = torch.rand(3, 513, 50)
+    torch.testing.assert_close(
+        ours(values).logits, TorchClassifier(net, LABELS)(values).logits, rtol=1e-4, atol=1e-5
+    )
+    assert not ours.needs_phase
+    assert not ours.differentiable
+
+
+def test_an_onnx_file_travels_with_its_model_folder(wave_pair, tmp_path):
+    _, path = wave_pair
+    classifier = OnnxClassifier(path, LABELS, multi_label=True)
+    folder = save_classifier(classifier, tmp_path / "model")
+    waveform = torch.randn(1, 6000)
+    expected = predicted(classifier, waveform).logits
+    path.unlink()
+    moved = shutil.copytree(folder, tmp_path / "elsewhere" / "model")
+    loaded = load_classifier(moved)
+    assert torch.equal(predicted(loaded, waveform).logits, expected)
+    assert (loaded.labels, loaded.multi_label) == (LABELS, True)
+
+
+def test_labels_of_an_onnx_file(wave_pair):
+    import onnx
+
+    _, path = wave_pair
+    assert OnnxClassifier(path).labels == ["0", "1"]
+    model = onnx.load(path)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = "labels", json.dumps(["dog", "rain"])
+    onnx.save(model, path)
+    assert OnnxClassifier(path).labels == ["dog", "rain"]
+
+
+def test_mistakes_of_onnx_files_are_named(wave_pair, tmp_path):
+    _, path = wave_pair
+    with pytest.raises(ConfigurationError, match=r"nowhere\.onnx: no such file"):
+        OnnxClassifier(tmp_path / "nowhere.onnx")
+    (tmp_path / "text.onnx").write_text("no network")
+    with pytest.raises(ConfigurationError, match=r"text.onnx is no network that onnxruntime reads"):
+        OnnxClassifier(tmp_path / "text.onnx")
+    with pytest.raises(ConfigurationError, match=r"output_name: .* has no 'odds'; it has logits"):
+        OnnxClassifier(path, output_name="odds")
+    with pytest.raises(ConfigurationError, match=r"axes: .* takes 2 axes, which none does not fit"):
+        OnnxClassifier(path, input="log_magnitude")
+    with pytest.raises(ConfigurationError, match=r"expected an answer of shape \(1, 3\)"):
+        predicted(OnnxClassifier(path, ["a", "b", "c"]), torch.randn(1, 4000))
+    with pytest.raises(ConfigurationError, match=r"expected probabilities in \[0, 1\]|sum to"):
+        predicted(OnnxClassifier(path, LABELS, output="probabilities"), 9 * torch.randn(1, 4000))
+
+
+def test_a_network_of_one_length_says_so(tmp_path):
+    class Fixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(4000, 2)
+
+        def forward(self, waveform):
+            return self.head(waveform)
+
+    pytest.importorskip("onnxruntime")
+    net = Fixed()
+    path = export(net, torch.randn(1, 4000), tmp_path / "net.onnx", 0)
+    waveform = torch.randn(2, 4000)
+    with pytest.raises(ConfigurationError, match=r"cannot run on shape \(2, 4091\).*duration_s"):
+        predicted(OnnxClassifier(path, LABELS), waveform)
+    found = predicted(OnnxClassifier(path, LABELS, duration_s=0.25), waveform)
+    torch.testing.assert_close(found.logits, net(waveform).detach(), rtol=1e-3, atol=1e-3)
+
+
+def test_without_onnxruntime_the_extra_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'otoscope\[onnx\]'"):
+        onnx_package()
+
+
+class Half(Interpreter):
+    """Keeps the lower half of the frequencies."""
+
+    @property
+    def config(self):
+        return {}
+
+    def decode(self, log_magnitude, prediction, frames=None):
+        mask = torch.zeros_like(log_magnitude)
+        mask[:, : mask.shape[1] // 2] = 1
+        return mask
+
+    def mask(self, decoded, frames=None):
+        return decoded
+
+    def loss(self, *arguments):
+        return {}
+
+
+def test_a_black_box_is_explained_and_scored():
+    classifier = CallableClassifier(loudness, LABELS)
+    time = torch.arange(8000) / 16_000
+    waveform = 0.2 * torch.sin(2 * torch.pi * 500 * time) + 0.6 * torch.sin(2 * torch.pi * 6000 * time)
+    explanation = Explainer(classifier, Half()).explain(waveform)
+    assert explanation.predicted == "loud"
+    assert explanation.scores["p_evidence"] < 0.5 < explanation.scores["p_remainder"]

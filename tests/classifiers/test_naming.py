@@ -1,0 +1,55 @@
+"""Classes and functions by name."""
+
+import pytest
+from torch import nn
+
+from otoscope.classifiers.naming import is_named, make_named, name_of, refuse_strangers
+from otoscope.errors import CheckpointError, ConfigurationError
+
+
+def test_nested_names_are_made_from_within():
+    spec = {
+        "class_path": "torch.nn.TransformerEncoder",
+        "init_args": {
+            "encoder_layer": {
+                "class_path": "torch.nn.TransformerEncoderLayer",
+                "init_args": {"d_model": 4, "nhead": 2, "batch_first": True},
+            },
+            "num_layers": 2,
+        },
+    }
+    made = make_named(spec, "module")
+    assert isinstance(made, nn.TransformerEncoder)
+    assert made.num_layers == 2
+
+
+def test_functions_are_found_and_not_called():
+    assert make_named({"class_path": "otoscope.audio.peak_normalize"}, "input").__name__ == "peak_normalize"
+
+
+def test_other_values_stay():
+    for value in (3, "mel", {"width": 4}, [1, {"a": 2}], None):
+        assert make_named(value, "x") == value
+        assert not is_named(value)
+
+
+@pytest.mark.parametrize("path", ["nowhere.Net", "Net", "torch.nn.Nothing", ""])
+def test_names_of_nothing(path):
+    with pytest.raises(ConfigurationError, match="net: there is no"):
+        make_named({"class_path": path}, "net")
+
+
+def test_only_what_an_import_finds_has_a_name():
+    from otoscope.audio import peak_normalize
+
+    assert name_of(peak_normalize) == {"class_path": "otoscope.audio.frontend.peak_normalize"}
+    assert name_of(lambda x: x) is None
+    assert name_of(nn.Linear(1, 1)) is None
+
+
+def test_strangers():
+    refuse_strangers({"a": [{"class_path": "torch.nn.Linear", "init_args": {"in_features": 2}}, 3]}, "folder")
+    refuse_strangers({"class_path": "otoscope.audio.frontend.peak_normalize"}, "folder")
+    for path in ("os.system", "subprocess.run", "torch.load", "not_imported.Net", "builtins.eval"):
+        with pytest.raises(CheckpointError, match="folder: "):
+            refuse_strangers({"deep": [{"class_path": path, "init_args": {}}]}, "folder")

@@ -1,0 +1,79 @@
+"""Methods from what a configuration names; every mistake is named."""
+
+import pytest
+import torch
+
+from otoscope.classifiers import Conv2dClassifier
+from otoscope.errors import ConfigurationError
+from otoscope.evaluation.methods import build_methods, digest
+from otoscope.interpreters import UNTRAINED, PIQInterpreter, save_interpreter
+
+
+@pytest.fixture
+def trained(classifier, tmp_path):
+    folder = tmp_path / "piq"
+    save_interpreter(PIQInterpreter(classifier, codes=6).eval(), classifier, folder)
+    return folder
+
+
+def test_model_folder(classifier, trained):
+    method = build_methods({"PIQ": str(trained)}, classifier).ready["PIQ"]
+    assert method.trained
+    assert method.make() is method.interpreter
+    assert isinstance(method.interpreter, PIQInterpreter)
+
+
+def test_a_folder_of_another_classifier_is_skipped(classifier, trained):
+    torch.manual_seed(5)
+    other = Conv2dClassifier(classifier.labels, width=6, depth=3, head_width=8, scale=5.0).freeze()
+    skipped = build_methods({"PIQ": str(trained)}, other).skipped["PIQ"]
+    assert "another classifier" in skipped
+
+
+def test_a_class_with_options(classifier):
+    path = "otoscope.interpreters.PIQInterpreter"
+    wanted = {"P": {"class_path": path, "init_args": {"codes": 6}}}
+    assert build_methods(wanted, classifier).ready["P"].interpreter.config["codes"] == 6
+    for what, message in (
+        ({"class_path": path, "init_args": {"coeds": 6}}, "coeds"),
+        ({"class_path": path + "s"}, "cannot be imported"),
+        ({"class_path": "otoscope.classifiers.Conv2dClassifier"}, "is no Interpreter"),
+        ({"class_path": path, "codes": 6}, "there is no codes"),
+        ({"codes": 6}, "expected a model folder"),
+        (3, "expected a model folder"),
+        ({"name": "nonsense"}, "those are amt"),
+    ):
+        with pytest.raises(ConfigurationError, match=message):
+            build_methods({"P": what}, classifier)
+
+
+def test_unknown_names_list_the_known(classifier):
+    with pytest.raises(ConfigurationError) as caught:
+        build_methods({"X": "integrated_gardients"}, classifier)
+    assert "methods.X" in str(caught.value)
+    assert all(name in str(caught.value) for name in UNTRAINED)
+
+
+@pytest.mark.parametrize("name", ["random", "ideal", " "])
+def test_names_of_controls_are_taken(classifier, gradient, name):
+    with pytest.raises(ConfigurationError, match="name of a control"):
+        build_methods({name: gradient}, classifier)
+
+
+def test_a_method_that_asks_again_asks_the_classifier_at_hand(classifier, kinds, tmp_path):
+    folder = tmp_path / "gradient"
+    save_interpreter(kinds["gradient"](classifier, power=2.0), classifier, folder)
+    method = build_methods({"G": str(folder)}, classifier).ready["G"]
+    assert method.interpreter.classifier is classifier
+    assert method.interpreter.config == {"power": 2.0}
+
+
+def test_fingerprint_follows_options_and_weights(classifier, kinds):
+    def fingerprint(power):
+        return build_methods({"G": kinds["gradient"](classifier, power)}, classifier).ready["G"].fingerprint
+
+    assert fingerprint(1.0) == fingerprint(1.0) != fingerprint(2.0)
+    former = digest(classifier)
+    with torch.no_grad():
+        next(classifier.parameters()).add_(1e-3)
+    assert digest(classifier) != former

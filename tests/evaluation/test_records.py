@@ -1,0 +1,81 @@
+"""Records survive a kill, and are refused where they belong to something else."""
+
+import json
+
+import pytest
+
+from otoscope.errors import ConfigurationError, DataError
+from otoscope.evaluation.records import Records, write_whole
+
+
+def _line(clip, value=1.0):
+    return {"clip": clip, "scores": {"AD": value}}
+
+
+def test_are_read_again(tmp_path):
+    Records(tmp_path, {"seed": 1}).add("clean", "L-MAC / λ", [_line("a"), _line("b", float("nan"))])
+    found = Records(tmp_path, {"seed": 1}).of("clean", "L-MAC / λ")
+    assert found == {"a": _line("a"), "b": _line("b", None)}
+    assert Records(tmp_path, {"seed": 1}).of("clean", "L-MAC") == {}
+
+
+def test_names_that_look_like_paths_stay_inside(tmp_path):
+    records = Records(tmp_path / "records", {})
+    records.add("clean", "../../escape", [_line("a")])
+    assert records.of("clean", "../../escape")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["records"]
+
+
+def test_half_a_line_is_forgotten(tmp_path):
+    Records(tmp_path, {}).add("clean", "IG", [_line("a"), _line("b")])
+    path = tmp_path / "clean" / "IG.jsonl"
+    path.write_bytes(path.read_bytes()[:-9])
+    records = Records(tmp_path, {})
+    assert set(records.of("clean", "IG")) == {"a"}
+    records.add("clean", "IG", [_line("b", 5.0)])
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines == [_line("a"), _line("b", 5.0)]
+
+
+def test_a_clip_is_written_once(tmp_path):
+    records = Records(tmp_path, {})
+    records.add("clean", "IG", [_line("a", 1.0)])
+    records.add("clean", "IG", [_line("a", 2.0), _line("b", 2.0)])
+    assert [one["scores"]["AD"] for one in Records(tmp_path, {}).of("clean", "IG").values()] == [1.0, 2.0]
+
+
+def test_other_settings_are_refused_by_name(tmp_path):
+    Records(tmp_path, {"seed": 1, "areas": (0.1,)}).add("clean", "IG", [_line("a")])
+    Records(tmp_path, {"seed": 1, "areas": [0.1]})
+    with pytest.raises(ConfigurationError, match=r"seed was 1, is 2.*choose another"):
+        Records(tmp_path, {"seed": 2, "areas": (0.1,)})
+
+
+def test_another_method_of_the_same_name_is_refused(tmp_path):
+    records = Records(tmp_path, {})
+    records.expect("methods", "IG", "steps 20")
+    records.add("clean", "IG", [_line("a")])
+    again = Records(tmp_path, {})
+    again.expect("methods", "IG", "steps 20")
+    again.expect("methods", "new", "x")
+    with pytest.raises(ConfigurationError, match=r"methods\.IG was steps 20, is steps 50"):
+        again.expect("methods", "IG", "steps 50")
+
+
+def test_files_are_written_whole(tmp_path):
+    path = write_whole(tmp_path / "new" / "table.csv", "a\n")
+    assert path.read_text() == "a\n"
+    assert [one.name for one in path.parent.iterdir()] == ["table.csv"]
+
+
+def test_damage_and_obstacles_are_named(tmp_path):
+    Records(tmp_path / "a", {}).add("clean", "IG", [_line("a")])
+    (tmp_path / "a" / "clean" / "IG.jsonl").write_text("{nonsense\n")
+    with pytest.raises(DataError, match=r"IG\.jsonl: is damaged"):
+        Records(tmp_path / "a", {}).of("clean", "IG")
+    (tmp_path / "a" / "index.json").write_text("")
+    with pytest.raises(DataError, match=r"index\.json: is damaged"):
+        Records(tmp_path / "a", {})
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ConfigurationError, match="--output_folder"):
+        Records(tmp_path / "file" / "records", {})

@@ -1,0 +1,213 @@
+"""Whole evaluations: batch sizes, kills, additions, bad methods."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from otoscope.data import AudioFolder, Clip
+from otoscope.errors import ConfigurationError
+from otoscope.evaluation import Block, Conditions, NoiseSource, Settings, report, run_evaluation
+from otoscope.evaluation.run import choose
+
+CONDITIONS = Conditions(white_noise=False, speech=None)
+QUICK = {"areas": (0.1, 0.3), "bootstrap": 100, "sanity": False, "curves": False, "sanity_clips": 2, "clips": 4}
+ALL = {"sanity": True, "curves": True}
+
+
+@pytest.fixture
+def run(classifier, data, kinds, tmp_path, monkeypatch):
+    """Evaluates; without pictures, which take most of the time of so small a run."""
+    draw = (report.draw_table, report.draw_curves)
+
+    def evaluate(folder="out", names=("gradient", "constant"), methods=None, pictures=False, **options):
+        for name, function in zip(("draw_table", "draw_curves"), draw, strict=True):
+            monkeypatch.setattr(report, name, function if pictures else lambda *arguments: None)
+        wanted = methods or {name: kinds[name](classifier) for name in names}
+        settings = Settings(**{**QUICK, **options})
+        return run_evaluation(classifier, wanted, data, tmp_path / folder, CONDITIONS, settings, progress=False)
+
+    return evaluate
+
+
+def _numbers(content: Any) -> dict[str, float]:
+    """Every number of a nested result, by its path; times of the machine left out."""
+    found = {}
+
+    def walk(part, path):
+        if isinstance(part, dict):
+            for name, value in part.items():
+                if name not in ("seconds_per_clip", "machine", "settings", "leaders", "labels"):
+                    walk(value, f"{path}/{name}")
+        elif isinstance(part, list):
+            for place, value in enumerate(part):
+                walk(value, f"{path}/{place}")
+        elif isinstance(part, int | float) and part == part:
+            found[path] = float(part)
+
+    walk(content, "")
+    return found
+
+
+def test_batch_size_does_not_matter(run):
+    one, sixteen = (_numbers(run(f"out{size}", batch_size=size, clips=3, **ALL).results) for size in (1, 16))
+    assert one.keys() == sixteen.keys()
+    assert len(one) > 1000
+    for path, value in one.items():
+        tolerance = 1e-4 * max(1.0, abs(value)) if "SI-SDRi" not in path and "sanity" not in path else 2e-3
+        assert value == pytest.approx(sixteen[path], abs=tolerance, nan_ok=True), path
+
+
+def test_what_is_written(run, tmp_path):
+    found = run(pictures=True, **ALL)
+    folder = tmp_path / "out"
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        "results.json", "table.csv", "pairs.csv", "table.txt", "table.png", "curves.png", "records"
+    }  # fmt: skip
+    results = json.loads((folder / "results.json").read_text())
+    assert results["conditions"]["clean"]["clips"] == 4
+    assert results["skipped"]["conditions"] == {"wham": "no folder of it is given (--conditions.wham.folder DIR)"}
+    scores = results["scores"]["mixture"]["0.3"]["heard"]
+    assert list(scores) == ["gradient", "constant", "random", "loudest", "ideal"]
+    assert {"mean", "low", "high", "n"} == scores["gradient"]["AD"].keys()
+    assert "loudest as gradient" in results["scores"]["clean"]["own"]["mask"]
+    assert results["scores"]["clean"]["0.1"]["mask"]["gradient"]["MM"]["mean"] == pytest.approx(0.1, abs=1e-4)
+    assert results["seconds_per_clip"].keys() == {"gradient", "constant"}
+    assert results["machine"]["torch"] == torch.__version__
+    assert set(results["curves"]) == {"areas", "clean"}
+    assert len(results["curves"]["clean"]["random"]["insertion"]["mean"]) == len(results["curves"]["areas"])
+    assert set(results["sanity"]["gradient"]["rank_correlation"]) == {
+        "head", "residual", "blocks.2", "blocks.1", "blocks.0"
+    }  # fmt: skip
+    assert results["sanity"]["constant"]["verdict"].startswith("undefined")
+    assert found.text in (folder / "table.txt").read_text()
+    lines = (folder / "table.csv").read_text().splitlines()
+    assert lines[0] == "condition,method,mask,domain,score,mean,low,high,n"
+    assert any(line.startswith("mixture,ideal,own,heard,SI-SDRi,") for line in lines)
+
+
+def test_a_killed_run_goes_on(run, kinds, classifier, monkeypatch):
+    whole = _numbers(run("whole", names=("gradient",), batch_size=2, clips=4, **ALL).results)
+    kind = kinds["gradient"]
+    decode, calls = kind.decode, []
+
+    def dying(self, *arguments, **options):
+        calls.append(len(arguments[0]))
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return decode(self, *arguments, **options)
+
+    monkeypatch.setattr(kind, "decode", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run("killed", names=("gradient",), batch_size=2, clips=4, **ALL)
+    assert len(calls) == 4
+    assert _numbers(run("killed", names=("gradient",), batch_size=2, clips=4, **ALL).results) == whole
+    assert calls[:5] == [2] * 5  # two batches in each of two conditions, and the one that died again
+
+
+def test_nothing_is_computed_again(run, kinds, classifier, monkeypatch):
+    first = run(**ALL).results
+    monkeypatch.setattr(kinds["gradient"], "decode", lambda *a, **k: pytest.fail("decoded again"))
+    monkeypatch.setattr(classifier, "forward", lambda *a, **k: pytest.fail("classified again"))
+    assert _numbers(run(**ALL).results) == _numbers(first)
+
+
+def test_methods_and_clips_can_be_added(run, kinds, classifier, monkeypatch):
+    both = {name: kinds[name](classifier) for name in ("constant", "gradient")}
+    fresh = _numbers(run("fresh", methods=both).results["scores"])
+    run(names=("constant",), clips=2)
+    run(names=("constant",))
+    monkeypatch.setattr(kinds["constant"], "decode", lambda *a, **k: pytest.fail("decoded again"))
+    assert _numbers(run(methods=both).results["scores"]) == pytest.approx(fresh, abs=2e-3)
+
+
+def test_other_settings_are_refused(run):
+    run()
+    with pytest.raises(ConfigurationError, match=r"areas was \[0.1, 0.3\], is \[0.2\]"):
+        run(areas=(0.2,))
+    with pytest.raises(ConfigurationError, match="seed was 1234, is 5"):
+        run(seed=5)
+
+
+def test_a_method_that_changed_is_refused(run, kinds, classifier):
+    run(methods={"G": kinds["gradient"](classifier)})
+    with pytest.raises(ConfigurationError, match=r"methods\.G was"):
+        run(methods={"G": kinds["gradient"](classifier, power=2.0)})
+
+
+def test_misfits_are_skipped_with_their_reason(run, classifier, kinds):
+    found = run(methods={"AMT": "amt", "gone": "no/such/model", "G": kinds["gradient"](classifier)})
+    skipped = found.results["skipped"]["methods"]
+    assert "activation map" in skipped["AMT"]
+    assert "no/such/model" in skipped["gone"]
+    assert "skipped method AMT: " in found.text
+    assert "AMT" not in found.results["scores"]["clean"]["0.1"]["mask"]
+    assert "G" in found.results["scores"]["clean"]["0.1"]["mask"]
+
+
+def test_nan_is_counted_not_hidden(run):
+    found = run(names=("broken",), batch_size=2)
+    assert found.results["undefined"] == {"broken": 4}
+    cell = found.table.estimates[Block("clean", "0.1", "mask")]["AD"]["broken"]
+    assert cell.clips == 2
+    assert np.isfinite(cell.mean)
+    assert "not finite on 4 clips" in found.text
+
+
+def test_noise_from_a_folder(classifier, data, kinds, tmp_path):
+    from otoscope import save_audio
+
+    for name in ("a", "b"):
+        save_audio(tmp_path / "wham" / "tt" / f"{name}.wav", torch.randn(3000))
+    conditions = Conditions(False, NoiseSource(str(tmp_path / "wham")), False, False, None)
+    settings = Settings(**{**QUICK, "curves": True})
+    method = {"G": kinds["gradient"](classifier)}
+    found = run_evaluation(classifier, method, data, tmp_path / "out", conditions, settings, progress=False)
+    assert list(found.results["conditions"]) == ["wham"]
+    assert set(found.results["curves"]) == {"areas", "wham"}  # the first condition, whichever it is
+    with pytest.raises(ConfigurationError, match="there is none"):
+        run_evaluation(classifier, method, data, tmp_path, Conditions(False, None, False, False, None), settings)
+
+
+def test_ideal_needs_a_truth(classifier, kinds, tmp_path):
+    from otoscope import save_audio
+
+    for number in range(24):
+        label = classifier.labels[number % 3]
+        save_audio(tmp_path / "sounds" / label / f"{number}.wav", torch.randn(6000 + 500 * (number % 2)))
+    folder = AudioFolder(tmp_path / "sounds", cache_folder=tmp_path / "cache", test_share=0.3)
+    settings = Settings(**{**QUICK, "clips": 4, "batch_size": 3})
+    method = {"G": kinds["gradient"](classifier)}
+    found = run_evaluation(classifier, method, folder, tmp_path / "out", CONDITIONS, settings, progress=False)
+    assert "ideal" not in found.results["scores"]["clean"]["0.1"]["mask"]
+    assert "IoU" not in found.results["scores"]["clean"]["0.1"]["mask"]["G"]
+    assert "ideal" in found.results["scores"]["mixture"]["0.1"]["mask"]  # there the clean clip is the truth
+
+
+@pytest.mark.parametrize("wanted", [1, 4, 7, 11])
+def test_clips_are_spread_over_classes(wanted):
+    clips = [Clip(torch.zeros(1), index // 4, str(index), "") for index in range(12)]
+    chosen = choose(clips, wanted)
+    assert len(set(chosen)) == wanted
+    counts = [sum(index // 4 == target for index in chosen) for target in range(3)]
+    assert max(counts) - min(counts) <= 1
+    assert choose(clips, None) == choose(clips, 50) == list(range(12))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"areas": [0.1, 0.1]}, "areas"),
+        ({"areas": [1.5]}, "areas"),
+        ({"areas": []}, "areas"),
+        ({"batch_size": 0}, "batch_size: expected 1 or more"),
+        ({"bootstrap": 3}, "bootstrap"),
+        ({"clips": 0}, "clips"),
+    ],
+)
+def test_settings_out_of_range(options, message):
+    with pytest.raises(ConfigurationError, match=message):
+        Settings(**options)

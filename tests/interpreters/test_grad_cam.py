@@ -1,0 +1,100 @@
+"""Grad-CAM: gradients of representations, on and off the way to the logits."""
+
+import captum.attr
+import pytest
+import torch
+from attributions import FRAMES, Window, attribution_of, make, sounds
+
+from otoscope.classifiers import (
+    Cnn14Classifier,
+    Conv2dClassifier,
+    FocalNetClassifier,
+    Prediction,
+    ViTClassifier,
+)
+from otoscope.classifiers.image import resize_map
+from otoscope.errors import RepresentationError
+from otoscope.interpreters.grad_cam import gradient_of_representation
+
+LABELS = ["dog", "rain", "clock"]
+FOCALNET = {"embed_dim": 4, "depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 32, 32], "image_size": 64}
+VIT = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16, "image_size": 64}
+NETWORKS = {
+    "conv2d": lambda: Conv2dClassifier(LABELS, Window().frontend, width=4, head_width=4),
+    "cnn14": lambda: Cnn14Classifier(LABELS, Window().frontend, width=2, mel_bins=32),
+    "focalnet": lambda: FocalNetClassifier(LABELS, Window().frontend, FOCALNET, head_width=4),
+    "vit": lambda: ViTClassifier(LABELS, Window().frontend, VIT, head_width=4),
+}
+
+
+@pytest.fixture(params=NETWORKS)
+def classifier(request, experienced):
+    return experienced(NETWORKS[request.param]()).freeze()
+
+
+def test_every_classifier_of_the_house_has_one(classifier):
+    clips = sounds(2)
+    attribution = attribution_of("grad_cam", classifier, clips)
+    assert attribution.shape == clips.shape
+    assert attribution.isfinite().all()
+    assert attribution.std() > 0
+
+
+@pytest.mark.parametrize("layer", ["block4", "block6"])
+def test_agrees_with_captum_where_captum_has_a_layer(layer, experienced):
+    classifier = experienced(NETWORKS["cnn14"]()).freeze()
+    clips = sounds(2)
+    method = captum.attr.LayerGradCam(lambda x: classifier(x).logits, classifier.blocks[int(layer[-1]) - 1])
+    coarse = method.attribute(clips.requires_grad_(), classifier(clips).predicted).detach()[:, 0].transpose(1, 2)
+    expected = resize_map(coarse * coarse[0].numel(), *clips.shape[1:])  # sums instead of means
+    found = attribution_of("grad_cam", classifier, clips.detach(), representation=layer)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5 * expected.abs().max().item())
+
+
+def test_gradient_comes_in_the_layout_of_the_representation():
+    """Slowly: what a step in one place of the inner map does to the score."""
+    source = torch.rand(1, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    representation = torch.nn.functional.interpolate(source.transpose(-1, -2), scale_factor=2.0)
+    weights = torch.rand(3, 4, 5, dtype=torch.float64)
+    score = (weights * source[0] ** 2).sum()
+    prediction = Prediction(score.view(1, 1), (representation,), sources=(source,))
+    gradient = gradient_of_representation(score, prediction, 0)
+    expected = 2 * (weights * source[0]).transpose(-1, -2)
+    torch.testing.assert_close(gradient[0], torch.nn.functional.interpolate(expected[None], scale_factor=2.0)[0])
+
+
+def test_only_the_early_part_of_a_padded_clip_counts(experienced):
+    classifier = experienced(NETWORKS["conv2d"]()).freeze()
+    clips, frames = sounds(2), torch.tensor([FRAMES, 32])
+    mask = make("grad_cam", classifier, area=0.5)(clips, classifier(clips, frames), frames)
+    assert mask[1, :, 32:].count_nonzero() == 0
+    assert mask[1].sum() == round(0.5 * 129 * 32)
+
+
+def test_guided_is_the_product_of_both(experienced):
+    classifier = experienced(NETWORKS["conv2d"]()).freeze()
+    clips = sounds(2)
+    coarse, fine = (attribution_of(name, classifier, clips) for name in ("grad_cam", "guided_backprop"))
+    torch.testing.assert_close(attribution_of("guided_grad_cam", classifier, clips), coarse.clamp(min=0) * fine)
+
+
+def test_a_classifier_without_representation_is_refused():
+    class Blind(Window):
+        @property
+        def representation_channels(self):
+            return ()
+
+    with pytest.raises(RepresentationError, match="Blind has none; use a method that goes by the input"):
+        make("grad_cam", Blind())
+    with pytest.raises(RepresentationError, match="no 'block9'; it has representation1"):
+        make("grad_cam", Window(), representation="block9")
+
+
+def test_a_representation_off_the_way_needs_its_source():
+    class Aside(Window):
+        def forward(self, log_magnitude, frames=None):
+            prediction = super().forward(log_magnitude, frames)
+            return Prediction(prediction.logits, (log_magnitude[:, None] * 2,))
+
+    with pytest.raises(RepresentationError, match=r"Prediction\(sources=\.\.\.\)"):
+        attribution_of("grad_cam", Aside().freeze(), sounds(1))

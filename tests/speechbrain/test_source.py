@@ -1,0 +1,115 @@
+import pytest
+import torch
+
+from otoscope.errors import CheckpointError
+from otoscope.speechbrain import find_source
+
+TEXT = """
+checkpointer: !new:speechbrain.utils.checkpoints.Checkpointer
+    recoverables:
+        psi_model: 1
+        counter: 2
+pretrained: !new:speechbrain.utils.parameter_transfer.Pretrainer
+    paths:
+        embedding_model: !ref <root>/embedding_modelft.ckpt
+        theta: !ref <absent>/theta.ckpt
+root: speechbrain/PIQ-ESC50
+"""
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Results of a training with checkpoints of these validation losses."""
+
+    def write(losses, measure="loss", text=TEXT, name="results/piq/1234"):
+        folder = tmp_path / name
+        for index, loss in enumerate(losses):
+            checkpoint = folder / "save" / f"CKPT+2024-01-{index + 1:02d}+00"
+            checkpoint.mkdir(parents=True)
+            lines = [
+                "end-of-epoch: true",
+                f"unixtime: {1700000000.5 + index}",
+                "tensor: !!python/object/apply:x.y []",
+            ]
+            lines += [f"{measure}: {loss}"] if loss is not None else []
+            (checkpoint / "CKPT.yaml").write_text("# yamllint disable\n" + "\n".join(lines) + "\n")
+            torch.save({"w": torch.ones(1)}, checkpoint / "psi_model.ckpt")
+        (folder / "hyperparams.yaml").write_text(text)
+        return folder
+
+    return write
+
+
+def chosen(source):
+    return source.folders[0].name
+
+
+def test_the_lowest_validation_loss(results):
+    folder = results([0.5, 0.2, "1.0e-01", 0.4])
+    assert chosen(find_source(folder)) == "CKPT+2024-01-03+00"
+    assert chosen(find_source(folder / "save")) == "CKPT+2024-01-03+00"
+    assert chosen(find_source(folder.parent)) == "CKPT+2024-01-03+00"
+    asked = folder / "save" / "CKPT+2024-01-01+00"
+    assert chosen(find_source(asked)) == asked.name
+
+
+def test_the_newest_of_equals_and_of_those_without_a_measure(results):
+    assert chosen(find_source(results([0.2, 0.2], name="a"))) == "CKPT+2024-01-02+00"
+    assert chosen(find_source(results([None, None], name="b"))) == "CKPT+2024-01-02+00"
+    assert chosen(find_source(results([0.7, None], name="c"))) == "CKPT+2024-01-01+00"
+
+
+def test_classifiers_are_chosen_by_their_error(results):
+    text = TEXT.replace("psi_model: 1", "embedding_model: 1")
+    folder = results([0.4, 0.1, 0.3], measure="error", text=text)
+    for checkpoint in (folder / "save").iterdir():
+        (checkpoint / "psi_model.ckpt").rename(checkpoint / "embedding_model.ckpt")
+    assert chosen(find_source(folder)) == "CKPT+2024-01-02+00"
+
+
+def test_a_checkpoint_that_was_cut_short_is_passed_over(results):
+    folder = results([0.5, 0.1, 0.3])
+    (folder / "save" / "CKPT+2024-01-02+00" / "psi_model.ckpt").unlink()
+    (folder / "save" / "CKPT+2024-01-03+00" / "CKPT.yaml").unlink()
+    assert chosen(find_source(folder)) == "CKPT+2024-01-01+00"
+    (folder / "save" / "CKPT+2024-01-01+00" / "psi_model.ckpt").unlink()
+    with pytest.raises(CheckpointError, match=r"no whole checkpoint .*psi_model\.ckpt"):
+        find_source(folder)
+
+
+def test_several_trainings(results, tmp_path):
+    results([0.1], name="results/piq/1")
+    results([0.1], name="results/piq/2")
+    with pytest.raises(CheckpointError, match=r"holds 2 trainings \(1, 2\); give one"):
+        find_source(tmp_path / "results" / "piq")
+
+
+def test_what_is_no_source(tmp_path):
+    assert find_source(tmp_path) is None
+    assert find_source(tmp_path / "absent") is None
+    (tmp_path / "below" / "deeper").mkdir(parents=True)
+    assert find_source(tmp_path / "below" / "deeper") is None
+
+
+def test_files(results, tmp_path):
+    folder = results([0.5])
+    (folder / "save" / "embedding_model.ckpt").touch()
+    source = find_source(folder)
+    assert source.file("embedding_model") == folder / "save" / "embedding_model.ckpt"
+    (folder / "save" / "embedding_modelft.ckpt").touch()
+    assert source.file("embedding_model").name == "embedding_modelft.ckpt", "the name in the file comes first"
+    assert source.file("psi_model").parent.name == "CKPT+2024-01-01+00"
+    (folder / "save" / "label_encoder.txt").touch()
+    assert source.file("label_encoder", "label_encoder.txt").name == "label_encoder.txt"
+    with pytest.raises(
+        CheckpointError, match=r"classifier\.ckpt is missing; put the file beside hyperparams\.yaml"
+    ):
+        source.file("classifier")
+    with pytest.raises(CheckpointError, match="<absent> is referred to"):
+        source.file("theta")
+
+
+def test_a_folder_with_the_form_of_a_training_is_not_above_everything(results, tmp_path):
+    folder = results([0.5])
+    (folder / "save" / "other" / "deep").mkdir(parents=True)
+    assert find_source(folder / "save" / "other" / "deep") is None

@@ -1,0 +1,330 @@
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import otoscope
+from otoscope.audio import Frontend
+from otoscope.classifiers import Cnn14Classifier, Conv2dClassifier
+from otoscope.classifiers import load_classifier as load_own_classifier
+from otoscope.errors import CheckpointError, DownloadError, OtoscopeError
+from otoscope.explain import Explainer
+from otoscope.hub import is_repository_id
+from otoscope.interpreters import L2IInterpreter, PIQInterpreter
+from otoscope.nn import NMFDictionary
+from otoscope.speechbrain import names
+from otoscope.training import L2I, PIQ
+
+_SPEC = importlib.util.spec_from_file_location("hub_server", Path(__file__).with_name("hub_server.py"))
+hub_server = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(hub_server)
+
+LABELS = ["dog", "rain", "siren"]
+WEIGHTS = "model.safetensors"
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub of our own, with a cache that is empty."""
+    from huggingface_hub import constants
+
+    with hub_server.running() as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.address)
+        template = server.address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        yield server
+
+
+@pytest.fixture
+def no_network(hub):
+    def switch_off():
+        hub.requests.clear()
+        hub.shutdown()
+        hub.server_close()
+
+    return switch_off
+
+
+@pytest.fixture
+def explainer(experienced):
+    classifier = experienced(Conv2dClassifier(LABELS, width=6, head_width=5))
+    return Explainer(classifier, PIQInterpreter(classifier, codes=12))
+
+
+@pytest.fixture
+def published(hub, explainer, tmp_path):
+    hub.add("me/piq", explainer.save_pretrained(tmp_path / "saved", metrics={"scores": {"PIQ": {"AI": 12.5}}}))
+    return "me/piq"
+
+
+def same(one, other):
+    waveform = torch.randn(8000, generator=torch.Generator().manual_seed(1))
+    return torch.equal(one.explain(waveform, scores=False).mask, other.explain(waveform, scores=False).mask)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("speechbrain/PIQ-ESC50", True),
+        ("me/my.model_2", True),
+        ("model", False),
+        ("a/b/c", False),
+        ("./me/model", False),
+        ("../model", False),
+        ("/me/model", False),
+        ("me/", False),
+        ("~/model", False),
+    ],
+)
+def test_what_is_an_id(source, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert is_repository_id(source) == expected
+    if expected:
+        Path(source).mkdir(parents=True)
+        assert not is_repository_id(source), "what lies here comes first"
+
+
+def test_first_fetch_and_cached_second_load(hub, published, explainer, no_network):
+    first = otoscope.load(published)
+    assert same(first, explainer)
+    fetched = [path for method, path, _ in hub.requests if method == "GET" and "/resolve/" in path]
+    assert len(fetched) == 4
+    no_network()
+    started = time.monotonic()
+    second = otoscope.load(published)
+    assert same(second, first)
+    assert second.details["metrics"] == {"scores": {"PIQ": {"AI": 12.5}}}
+    assert same(Explainer.from_pretrained(published), first)
+    assert load_own_classifier(published).labels == LABELS
+    assert time.monotonic() - started < 10
+    assert not hub.requests
+
+
+def test_offline_by_setting(hub, published, explainer, monkeypatch):
+    otoscope.load(published)
+    hub.requests.clear()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert same(otoscope.load(published), explainer)
+    assert not hub.requests
+
+
+def test_without_network_and_cache(hub, no_network):
+    no_network()
+    with pytest.raises(DownloadError) as caught:
+        otoscope.load("me/piq")
+    for words in ("me/piq: is no folder here", "config.json", f"{hub.address}/me/piq", "give that folder instead"):
+        assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_without_network_in_the_middle(hub, published, explainer, no_network):
+    """What was cut off is told by file, and fetched when the network is back."""
+    hub.shortened.add(WEIGHTS)
+    with pytest.raises(DownloadError, match=WEIGHTS):
+        otoscope.load(published)
+    hub.shortened.clear()
+    assert same(otoscope.load(published), explainer)
+
+
+def test_an_interrupted_download_is_resumed(hub, published, explainer, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1024)  # else ten million
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: hub.break_after.clear())
+    hub.break_after[WEIGHTS] = 5000
+    assert same(otoscope.load(published), explainer)
+    ranges = [asked for method, path, asked in hub.requests if method == "GET" and path.endswith(f"/{WEIGHTS}")]
+    assert "bytes=5000-" in ranges or "bytes=4096-" in ranges
+
+
+def test_a_download_that_breaks_again_and_again(hub, published, explainer, monkeypatch):
+    pauses = []
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", pauses.append)
+    hub.break_after[WEIGHTS] = 100
+    with pytest.raises(DownloadError, match=WEIGHTS):
+        otoscope.load(published)
+    assert len(pauses) == 5
+    fetched = hub.fetched("config.json")
+    hub.break_after.clear()
+    assert same(otoscope.load(published), explainer)
+    assert hub.fetched("piq/resolve/main/config.json") <= fetched, "what has arrived stays"
+
+
+def test_a_wrong_checksum_is_refused(hub, published, explainer, tmp_path):
+    hub.spoiled.add(WEIGHTS)
+    with pytest.raises(DownloadError, match=rf"me/piq.*{WEIGHTS} arrived damaged: its checksum") as caught:
+        otoscope.load(published)
+    assert "try again" in str(caught.value)
+    with pytest.raises(DownloadError, match="arrived damaged"):
+        otoscope.load(published)
+    hub.spoiled.clear()
+    assert same(otoscope.load(published), explainer)
+    blob = next(path.resolve() for path in (tmp_path / "cache").rglob(WEIGHTS) if "classifier" not in path.parts)
+    blob.write_bytes(blob.read_bytes()[:-1] + b"x")
+    with pytest.raises(DownloadError, match="arrived damaged"):
+        otoscope.load(published)
+
+
+@pytest.mark.parametrize("name", ["config.json", "classifier/model.safetensors"])
+def test_a_wrong_checksum_of_other_files(hub, published, name):
+    hub.spoiled.add(name)
+    with pytest.raises(DownloadError, match="arrived damaged"):
+        otoscope.load(published)
+
+
+def test_a_wrong_size_is_refused(hub, published):
+    hub.shortened.add(WEIGHTS)
+    with pytest.raises(DownloadError, match=WEIGHTS):
+        otoscope.load(published)
+
+
+def test_what_is_not_there(hub, published):
+    with pytest.raises(DownloadError, match="me/absent: is neither a folder here nor a repository"):
+        otoscope.load("me/absent")
+    with pytest.raises(DownloadError, match="no such revision"):
+        otoscope.load(published, revision="v7")
+    del hub.repositories[published][WEIGHTS]
+    with pytest.raises(CheckpointError, match=rf"{WEIGHTS}: cannot be read"):
+        otoscope.load(published)
+    hub.repositories["me/empty"] = {"README.md": b"nothing"}
+    with pytest.raises(CheckpointError, match="neither a model of otoscope's nor one of SpeechBrain's"):
+        otoscope.load("me/empty")
+    with pytest.raises(CheckpointError, match="holds no model that otoscope saved"):
+        load_own_classifier("me/empty")
+
+
+def test_a_newer_format(hub, published):
+    content = hub.repositories[published]["config.json"]
+    hub.repositories[published]["config.json"] = content.replace(b'"format": 1', b'"format": 2')
+    with pytest.raises(CheckpointError, match=r"format 2 is newer than 1.*update otoscope"):
+        otoscope.load(published)
+
+
+def test_revisions(hub, published, explainer, no_network, tmp_path):
+    former = hub.commit(published)
+    assert same(otoscope.load(published), explainer)
+    other = Explainer(explainer.classifier, PIQInterpreter(explainer.classifier, codes=12))
+    hub.add(published, other.save_pretrained(tmp_path / "other"))
+    assert same(otoscope.load(published), other)
+    no_network()
+    assert same(otoscope.load(published, revision=former), explainer)
+    with pytest.raises(CheckpointError, match="no repository on the hub"):
+        otoscope.load(tmp_path / "other", revision="main")
+
+
+def test_what_is_pushed_is_fetched(hub, explainer):
+    address = explainer.push_to_hub("me/new", token="hf_secret", license="mit", data="ESC-10, folds 1 to 3")
+    assert address == f"{hub.address}/me/new/commit/{hub.commit('me/new')}"
+    files = {"README.md", "config.json", WEIGHTS, "classifier/config.json", f"classifier/{WEIGHTS}"}
+    assert set(hub.repositories["me/new"]) == files
+    fetched = otoscope.load("me/new")
+    assert same(fetched, explainer)
+    assert fetched.details == {"license": "mit", "data": "ESC-10, folds 1 to 3"}
+    explainer.classifier.push_to_hub("me/classifier", token="hf_secret")
+    classifier = Conv2dClassifier.from_pretrained("me/classifier")
+    assert classifier.labels == LABELS
+    with pytest.raises(CheckpointError, match="holds a Conv2dClassifier, not a Cnn14Classifier"):
+        Cnn14Classifier.from_pretrained("me/classifier")
+    with pytest.raises(CheckpointError, match="holds a classifier without an interpreter"):
+        Explainer.from_pretrained("me/classifier")
+
+
+def test_push_that_fails(hub, explainer, no_network, monkeypatch):
+    monkeypatch.setattr(
+        "huggingface_hub.HfApi.create_repo", lambda *_, **__: (_ for _ in ()).throw(OSError("no route"))
+    )
+    with pytest.raises(DownloadError, match=r"me/new: cannot be written on the hub \(no route\)"):
+        explainer.push_to_hub("me/new", token="hf_secret")
+
+
+def test_card(explainer, tmp_path):
+    details = {
+        "metrics": {"scores": {"PIQ": {"AI": 12.5}}},
+        "license": "apache-2.0",
+        "data": "ESC-10, folds 1 to 3",
+    }
+    folder = explainer.save_pretrained(tmp_path / "piq", **details)
+    text = (folder / "README.md").read_text()
+    _, header, body = text.split("---\n", 2)
+    assert yaml.safe_load(header)["license"] == "apache-2.0"
+    assert yaml.safe_load(header)["library_name"] == "otoscope"
+    for words in ("dog, rain, siren", "16000 Hz", "ESC-10, folds 1 to 3", "scores: PIQ: AI | 12.5", 'load("piq")'):
+        assert words in body
+    again = Explainer.from_pretrained(folder)
+    assert again.details == details
+    assert "12.5" in (again.save_pretrained(tmp_path / "again") / "README.md").read_text(), "metrics travel along"
+    explainer.classifier.save_pretrained(tmp_path / "classifier")
+    bare = (tmp_path / "classifier" / "README.md").read_text()
+    assert "Not stated" in bare
+    assert "license" not in yaml.safe_load(bare.split("---\n", 2)[1])
+
+
+def test_trainings_take_classifiers_and_dictionaries_from_the_hub(hub, explainer, tmp_path):
+    hub.add("me/classifier", explainer.classifier.save_pretrained(tmp_path / "classifier"))
+    hub.add("me/dictionary", NMFDictionary(torch.rand(513, 7), Frontend()).save(tmp_path / "dictionary"))
+    assert PIQ("me/classifier", codes=12).labels == LABELS
+    assert isinstance(L2I("me/classifier", "me/dictionary").interpreter, L2IInterpreter)
+
+
+def theirs(state, *tables):
+    """A state dict under SpeechBrain's names."""
+    back = {ours: name for table in tables for name, ours in table.items()}
+    found = {}
+    for name, value in state.items():
+        fitting = [ours for ours in back if name == ours or name.startswith(f"{ours}.")]
+        if fitting:
+            ours = max(fitting, key=len)
+            found[back[ours] + name.removeprefix(ours)] = value
+    return found
+
+
+def test_speechbrain_on_the_hub(hub, no_network, experienced, tmp_path):
+    classifier = experienced(Conv2dClassifier(LABELS, width=6, head_width=5, scale=1))
+    options = {"decoder": "published", "codes": 60, "codebook_init": "uniform", "codebook_classes": 50}
+    explainer = Explainer(classifier, PIQInterpreter(classifier, **options))
+    folder = tmp_path / "PIQ-ESC50"
+    folder.mkdir()
+    state = classifier.state_dict()
+    torch.save(theirs(state, names.CONV2D_ENCODER), folder / "embedding_modelft.ckpt")
+    torch.save({"wrong": torch.ones(1)}, folder / "embedding_model.ckpt")
+    torch.save(theirs(state, names.COSINE_HEAD), folder / "classifier.ckpt")
+    torch.save(theirs(explainer.interpreter.state_dict(), names.PIQ), folder / "psi_model.ckpt")
+    (folder / "label_encoder.txt").write_text("".join(f"{label!r} => {i}\n" for i, label in enumerate(LABELS)))
+    (folder / "config.json").write_text('{"speechbrain_interface": "PIQAudioInterpreter"}')
+    (folder / "hyperparams.yaml").write_text("""
+        root: speechbrain/PIQ-ESC50
+        embedding_model: !new:speechbrain.lobes.models.PIQ.Conv2dEncoder_v2
+        psi: !new:speechbrain.lobes.models.PIQ.VectorQuantizedPSI_Audio
+        pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
+            paths:
+                embedding_model: !ref <root>/embedding_modelft.ckpt
+                classifier: !ref <root>/classifier.ckpt
+                psi: !ref <root>/psi_model.ckpt
+                label_encoder: !ref <root>/label_encoder.txt
+    """)
+    hub.add("speechbrain/PIQ-ESC50", folder)
+    assert same(otoscope.load("speechbrain/PIQ-ESC50"), explainer)
+    assert hub.fetched("embedding_model.ckpt") == 0
+    assert PIQ("speechbrain/PIQ-ESC50", codes=12).labels == LABELS
+    no_network()
+    again = otoscope.load("speechbrain/PIQ-ESC50")
+    assert same(again, explainer)
+    with pytest.raises(OtoscopeError, match=r"SpeechBrain checkpoint, open it with otoscope\.load"):
+        load_own_classifier("speechbrain/PIQ-ESC50")
+
+
+def test_command_line_by_environment(hub, published, tmp_path):
+    """In a process of its own, as users set the endpoint."""
+    environment = {**os.environ, "HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-m", "otoscope", "convert", published, str(tmp_path / "out")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr.count("Traceback")) == (0, 0), done.stderr
+    assert done.stdout == f"me/piq -> {tmp_path / 'out'}\n"
+    assert (tmp_path / "out" / "classifier" / WEIGHTS).is_file()

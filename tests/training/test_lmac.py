@@ -1,0 +1,90 @@
+import pytest
+import torch
+
+from otoscope.audio import save_audio
+from otoscope.classifiers import Cnn14Classifier
+from otoscope.data import Synthetic, collate
+from otoscope.data.contamination import NoiseFolder
+from otoscope.errors import CheckpointError, ConfigurationError
+from otoscope.explain import load
+from otoscope.interpreters import LMACInterpreter
+from otoscope.training import LMAC, PIQ, run_training
+from otoscope.training.lmac import with_noise
+
+
+@pytest.fixture
+def noise_folder(tmp_path):
+    torch.manual_seed(0)
+    for split, level in (("tr", 0.5), ("tt", 0.0)):
+        save_audio(tmp_path / "wham" / split / "a.wav", level * (torch.rand(32_000) - 0.5))
+    return tmp_path / "wham"
+
+
+def test_options_reach_the_interpreter(classifier):
+    options = {"l_in": 1.0, "l_out": 0.5, "l1": 2.0, "tv": 0.1, "guidance": 3.0, "decoder": "light"}
+    options |= {"guidance_correlation": 0.7, "guidance_threshold": 0.2}
+    task = LMAC(classifier, **options, learning_rate=0.5)
+    assert task.interpreter.config == options
+    assert task.learning_rate == 0.5
+
+
+def test_from_data_to_table_and_on_to_fine_tuning(classifier, trainer_options, tmp_path):
+    data = Synthetic(clips_per_class=4, classes=classifier.labels, duration_s=0.5, batch_size=6)
+    task = LMAC(classifier, l_out=0.02, learning_rate=3e-3, schedule="constant")
+    before = {name: value.clone() for name, value in task.classifier.state_dict().items()}
+    results = run_training(task, data, tmp_path / "run", {**trainer_options, "max_epochs": 3})
+    assert list(results["scores"])[:2] == ["LMAC", "all-pass"]
+    assert all(torch.equal(value, before[name]) for name, value in task.classifier.state_dict().items())
+    rows = [row.split(",") for row in (tmp_path / "run" / "metrics.csv").read_text().splitlines()]
+    losses = [float(row[rows[0].index("train_loss")]) for row in rows[1:] if row[rows[0].index("train_loss")]]
+    assert losses[-1] < losses[0]
+    explainer = load(tmp_path / "run" / "model")
+    assert isinstance(explainer.interpreter, LMACInterpreter)
+    assert 0 < explainer.explain(data.test_set[0].waveform).mask.mean() < 1
+
+    tuned = LMAC(classifier, start=tmp_path / "run" / "model", guidance=4.0)
+    for name, value in explainer.interpreter.state_dict().items():
+        assert torch.equal(tuned.interpreter.state_dict()[name], value)
+
+
+def test_noise_lies_over_training_clips_alone(classifier, data, noise_folder):
+    data.setup("fit")
+    batch = collate([data.train_set[0], data.train_set[1]])
+    task = LMAC(classifier, noise_folder=noise_folder, guidance=4.0)
+    trained, tested = (task.compute_forward(batch, stage) for stage in ("train", "valid"))
+    assert tested.clean is None
+    assert torch.equal(tested.log_magnitude, classifier.frontend.log_magnitude(batch.waveform))
+    assert not torch.allclose(trained.log_magnitude, tested.log_magnitude)
+    # the clean clip, quieter for the sum to keep its peak
+    gain = (trained.clean.expm1() / tested.log_magnitude.expm1()).flatten(1).median(1).values
+    assert ((gain > 0) & (gain < 1)).all()
+    torch.testing.assert_close(
+        trained.clean.expm1(), gain[:, None, None] * tested.log_magnitude.expm1(), rtol=0.05, atol=1e-3
+    )
+    assert "guidance" in task.loss_terms(trained)
+
+
+def test_noise_has_its_level_and_leaves_padding_silent(data, noise_folder):
+    data.setup("fit")
+    clips = [data.train_set[0], data.train_set[1]]
+    clips[1].waveform = clips[1].waveform[:5000]
+    batch = collate(clips)
+    noisy = with_noise(batch, NoiseFolder(noise_folder, 16_000, "tr"), 6.0)
+    noise = noisy.waveform - noisy.clean
+    ratio = noisy.clean.square().sum(-1) / noise.square().sum(-1)
+    torch.testing.assert_close(10 * ratio.log10(), torch.full((2,), 6.0), rtol=0, atol=1e-3)
+    assert noisy.waveform[1, 5000:].count_nonzero() == 0
+    assert torch.equal(batch.waveform, collate(clips).waveform)
+
+
+def test_refuses_what_makes_no_sense(classifier, noise_folder, tmp_path, data, trainer_options):
+    with pytest.raises(ConfigurationError, match="cache_representations"):
+        LMAC(classifier, noise_folder=noise_folder, cache_representations=True, cache_folder=tmp_path)
+    piq = PIQ(classifier, codes=12)
+    piq.export(tmp_path / "piq")
+    with pytest.raises(CheckpointError, match="holds PIQInterpreter"):
+        LMAC(classifier, start=tmp_path / "piq")
+    other = Cnn14Classifier(classifier.labels, width=1, mel_bins=64).freeze()
+    LMAC(other).export(tmp_path / "other")
+    with pytest.raises(CheckpointError, match="does not fit"):
+        LMAC(classifier, start=tmp_path / "other")

@@ -20,6 +20,12 @@ from otoscope.nn import NMFDictionary
 LABELS = ["dog", "rain"]
 
 
+@pytest.fixture(autouse=True)
+def _no_pictures(monkeypatch):
+    """They take most of the time, and are no matter of this file."""
+    monkeypatch.setattr("otoscope.explanation.save_picture", lambda figure, path: path.touch())
+
+
 @pytest.fixture
 def explainer(experienced):
     classifier = experienced(Conv2dClassifier(LABELS, width=4, head_width=5))

@@ -20,7 +20,7 @@ _REVISION_HELP = "Branch, tag or commit on the hub."
 # as otoscope.interpreters.UNTRAINED has them, which takes seconds to import
 _UNTRAINED = (
     "amt, grad_cam, gradient_shap, guided_backprop, guided_grad_cam, input_x_gradient, integrated_gradients, "
-    "occlusion, optimised_mask, rise, saliency, slime (or lime), smoothgrad"
+    "occlusion, optimised_mask, refined, rise, saliency, slime (or lime), smoothgrad"
 )
 USAGE = """\
 usage: otoscope VERB [options]
@@ -132,7 +132,10 @@ def _explain(arguments: list[str]) -> int:
     parser.add_argument("--target", type=str | None, default=None, help="Explain this label, not the predicted.")
     parser.add_argument("--threshold", type=float | None, default=None, help="Instead of the interpreter's own.")
     parser.add_argument(
-        "--method", type=str | None, default=None, help=f"The model's own by default; or one that needs no training: {_UNTRAINED}."
+        "--method",
+        type=str | None,
+        default=None,
+        help=f"The model's own by default; or one that needs no training: {_UNTRAINED}.",
     )
     parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda, cuda:1, mps.")
     parser.add_argument("--batch_size", type=int, default=4, help="Recordings in one run of the networks.")

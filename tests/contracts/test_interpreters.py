@@ -24,6 +24,7 @@ from otoscope.interpreters import (
     LMACInterpreter,
     OptimisedMaskInterpreter,
     PIQInterpreter,
+    RefinedInterpreter,
     RISEInterpreter,
     load_interpreter,
     save_interpreter,
@@ -105,6 +106,7 @@ INTERPRETERS = {
     "amt": AMTInterpreter,
     # of the attributions one of a kind: by gradient, by representation, by random masks, by steps
     "integrated-gradients": lambda classifier: IntegratedGradientsInterpreter(classifier, steps=2),
+    "refined": lambda classifier: RefinedInterpreter(classifier, steps=2, refinements=1),
     "grad-cam": GradCAMInterpreter,
     "rise": lambda classifier: RISEInterpreter(classifier, masks=3, score="logit"),
     "optimised-mask": lambda classifier: OptimisedMaskInterpreter(classifier, steps=1),

@@ -32,9 +32,9 @@ def test_other_names_lead_to_methods():
 
 def test_unknown_names_and_options_are_refused():
     assert not is_untrained("piq")
-    with pytest.raises(ConfigurationError, match="there is no 'grad' that needs no training; there are amt, grad_cam"):
+    with pytest.raises(ConfigurationError, match=r"there is no 'grad' .*; there are amt, grad_cam"):
         make_untrained("grad", Window())
-    with pytest.raises(ConfigurationError, match="method saliency: .*stepz"):
+    with pytest.raises(ConfigurationError, match=r"method saliency: .*stepz"):
         make_untrained("saliency", Window(), stepz=3)
 
 

@@ -18,7 +18,13 @@ from otoscope.interpreters.grad_cam import gradient_of_representation
 
 LABELS = ["dog", "rain", "clock"]
 FOCALNET = {"embed_dim": 4, "depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 32, 32], "image_size": 64}
-VIT = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16, "image_size": 64}
+VIT = {
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "image_size": 64,
+}
 NETWORKS = {
     "conv2d": lambda: Conv2dClassifier(LABELS, Window().frontend, width=4, head_width=4),
     "cnn14": lambda: Cnn14Classifier(LABELS, Window().frontend, width=2, mel_bins=32),

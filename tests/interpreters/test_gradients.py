@@ -173,7 +173,9 @@ def test_guided_backpropagation_differs_where_relus_are_functions_or_in_place(cl
     assert not torch.allclose(found, attribution_of("saliency", classifier, clips))
 
 
-@pytest.mark.parametrize("relu", [nn.functional.relu, torch.relu, torch.Tensor.relu, nn.ReLU(), nn.ReLU(inplace=True)])
+@pytest.mark.parametrize(
+    "relu", [nn.functional.relu, torch.relu, torch.Tensor.relu, nn.ReLU(), nn.ReLU(inplace=True)]
+)
 def test_every_kind_of_relu_is_guided(relu):
     value = torch.tensor([-1.0, 2.0, 3.0], requires_grad=True)
     with GuidedReLU() as guided:
@@ -198,7 +200,7 @@ def test_a_network_without_relu_is_refused(method):
             hidden = nn.functional.gelu(log_magnitude)[:, None]
             return Prediction(hidden.mean((2, 3)).expand(-1, 2), (hidden,))
 
-    with pytest.raises(ConfigurationError, match="Smooth has no ReLU to guide.*use saliency"):
+    with pytest.raises(ConfigurationError, match=r"Smooth has no ReLU to guide.*use saliency"):
         make(method, Smooth())
 
 

@@ -182,9 +182,7 @@ class Classifier(Shareable, nn.Module, ABC):
         prediction = self(log_magnitude, frames, phase) if self.needs_phase else self(log_magnitude, frames)
         return prediction
 
-    def logits(
-        self, log_magnitude: Tensor, frames: Tensor | None = None, phase: Tensor | None = None
-    ) -> Tensor:
+    def logits(self, log_magnitude: Tensor, frames: Tensor | None = None, phase: Tensor | None = None) -> Tensor:
         """Logits alone, shape (batch, classes); see `predict`."""
         return self.predict(log_magnitude, frames, phase).logits
 

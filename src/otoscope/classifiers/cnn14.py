@@ -98,8 +98,8 @@ class Cnn14Classifier(Classifier):
             keep = valid_frames(frames, log_magnitude)
             log_magnitude = log_magnitude if keep is None else log_magnitude * keep
             frames = frames.to(log_magnitude.device).clamp(min=_REACH)
-        # published as a norm over (batch, mel, time, 1), of which PyTorch 2.13 returns a wrong gradient on a CPU, and
-        # with time before frequency
+        # published with time before frequency and a norm over (batch, mel, time, 1), of which PyTorch 2.13 returns
+        # a wrong gradient on a CPU
         hidden = self.norm(self.mel(log_magnitude.expm1()).log1p()).transpose(1, 2)[:, None]
         hidden = _zero_padding(hidden.contiguous(memory_format=torch.channels_last), frames)
         outputs = []

@@ -167,9 +167,7 @@ class ImageClassifier(Classifier):
         representations, sources = (representation.transpose(-1, -2),), (source,)
         return Prediction(self.head(embedding), representations, None, maps, stretched=True, sources=sources)
 
-    def logits(
-        self, log_magnitude: Tensor, frames: Tensor | None = None, phase: Tensor | None = None
-    ) -> Tensor:
+    def logits(self, log_magnitude: Tensor, frames: Tensor | None = None, phase: Tensor | None = None) -> Tensor:
         """See `Classifier.logits`. Makes neither representation nor activation maps."""
         logits: Tensor = self.head(self.embed(self.picture(log_magnitude, frames)))
         return logits

@@ -15,6 +15,7 @@ from otoscope.interpreters.lmac import LMACDecoded, LMACInterpreter
 from otoscope.interpreters.occlusion import OcclusionInterpreter
 from otoscope.interpreters.optimised_mask import OptimisedMaskInterpreter
 from otoscope.interpreters.piq import PIQDecoded, PIQInterpreter
+from otoscope.interpreters.refined import RefinedInterpreter
 from otoscope.interpreters.rise import RISEInterpreter
 from otoscope.interpreters.saliency import SaliencyInterpreter
 from otoscope.interpreters.slime import SLIMEInterpreter
@@ -44,6 +45,7 @@ __all__ = [
     "PIQDecoded",
     "PIQInterpreter",
     "RISEInterpreter",
+    "RefinedInterpreter",
     "SLIMEInterpreter",
     "SaliencyInterpreter",
     "SeededAttributionInterpreter",

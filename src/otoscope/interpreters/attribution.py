@@ -67,8 +67,8 @@ class Clips:
 class AttributionInterpreter(Interpreter[Tensor]):
     """Says for each bin how much it speaks for the explained class, and keeps the bins that speak most.
 
-    Nothing is trained. `decode` returns the attribution, which may be negative; padding gets 0. A clip gets the same
-    in a batch and alone: clips are explained without their padding, those of equal length together.
+    Nothing is trained. `decode` returns the attribution, which may be negative; padding gets 0. A clip gets the
+    same in a batch and alone: clips are explained without their padding, those of equal length together.
 
     Args:
         classifier: What it explains, by asking it again.
@@ -76,8 +76,8 @@ class AttributionInterpreter(Interpreter[Tensor]):
         mask: ``quantile`` keeps the ``area`` with the largest attribution; ties are broken by a fixed random
             order, the same for all clips of one length. ``soft`` divides by the attribution that 99 % of the bins
             do not exceed, and clamps to [0, 1].
-        sign: ``positive``: bins that speak against the class come last, and are 0 in a soft mask. ``absolute``: bins
-            count that matter either way.
+        sign: ``positive``: bins that speak against the class come last, and are 0 in a soft mask. ``absolute``:
+            bins count that matter either way.
         score: What is explained: the ``logit`` of the class, its ``log_probability`` or its ``probability``.
         batch: Inputs that the classifier gets at a time; bounds the memory. It changes no result, but where captum
             draws noise (SmoothGrad, gradient SHAP), it draws in such portions.
@@ -188,7 +188,7 @@ class SeededAttributionInterpreter(AttributionInterpreter):
 
     @contextlib.contextmanager
     def seeded(self, device: torch.device, offset: int = 0) -> Iterator[None]:
-        """Within it the global generators, which captum draws from, start at the seed; then they go on as before."""
+        """Within it the global generators, which captum draws from, start at the seed; then they go on."""
         former = np.random.get_state()
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(self.seed + offset)
@@ -202,8 +202,8 @@ class SeededAttributionInterpreter(AttributionInterpreter):
 def largest_bins(importance: Tensor, area: float) -> Tensor:
     """Keeps exactly ``round(area * bins)`` bins of one clip: the largest.
 
-    Bins of equal importance are taken in a random order that is always the same: to prefer, say, the lower one would
-    give a coarse map knowledge that it does not have.
+    Bins of equal importance are taken in a random order that is always the same: to prefer, say, the lower one
+    would give a coarse map knowledge that it does not have.
 
     Args:
         importance: Of any range. Shape (frequency, time).
@@ -266,7 +266,8 @@ def _counts(like: Tensor, frames: Tensor | None) -> list[int]:
 
 def _equally_long(like: Tensor, frames: Tensor | None, batch: int) -> Iterator[tuple[Tensor, int]]:
     """Rows of at most so many clips that have the same number of frames, and that number."""
-    counts = torch.tensor(_counts(like, frames))
-    for count in counts.unique().tolist():
-        for rows in (counts == count).nonzero()[:, 0].split(batch):
-            yield rows.to(like.device), count
+    counts = _counts(like, frames)
+    for count in sorted(set(counts)):
+        rows = [row for row, own in enumerate(counts) if own == count]
+        for start in range(0, len(rows), batch):
+            yield torch.tensor(rows[start : start + batch], device=like.device), count

@@ -21,6 +21,7 @@ UNTRAINED = {
     "integrated_gradients": "otoscope.interpreters.integrated_gradients.IntegratedGradientsInterpreter",
     "occlusion": "otoscope.interpreters.occlusion.OcclusionInterpreter",
     "optimised_mask": "otoscope.interpreters.optimised_mask.OptimisedMaskInterpreter",
+    "refined": "otoscope.interpreters.refined.RefinedInterpreter",
     "rise": "otoscope.interpreters.rise.RISEInterpreter",
     "saliency": "otoscope.interpreters.saliency.SaliencyInterpreter",
     "slime": "otoscope.interpreters.slime.SLIMEInterpreter",
@@ -29,7 +30,12 @@ UNTRAINED = {
 """Class of each method that explains any classifier, or any that has what it needs, as it comes."""
 GRADIENT_FREE = ("occlusion", "rise", "slime")
 """Those of them that explain a black box, from which no gradient comes."""
-ALIASES = {"lime": "slime", "optimized_mask": "optimised_mask", "gradcam": "grad_cam", "guided_gradcam": "guided_grad_cam"}
+ALIASES = {
+    "lime": "slime",
+    "optimized_mask": "optimised_mask",
+    "gradcam": "grad_cam",
+    "guided_gradcam": "guided_grad_cam",
+}
 """Other names for some of them."""
 
 

@@ -31,8 +31,9 @@ class GradCAMInterpreter(AttributionInterpreter):
         ConfigurationError: An option is out of its range.
 
     Reference:
-        Selvaraju et al. 2016, arXiv 1610.02391. Departures: sums for means, which only scales a map; what is negative
-        is kept as such in the attribution, so that bins against the class come after those that do not matter.
+        Selvaraju et al. 2016, arXiv 1610.02391. Departures: sums for means, which only scales a map; what is
+        negative is kept as such in the attribution, so that bins against the class come after those that do not
+        matter.
 
     Example:
         >>> from otoscope.classifiers import Conv2dClassifier
@@ -49,8 +50,8 @@ class GradCAMInterpreter(AttributionInterpreter):
         names = classifier.representation_names if classifier.representation_channels else ()
         if not names:
             raise RepresentationError(
-                f"Grad-CAM reads inner representations, and {type(classifier).__name__} has none; use a method that "
-                "goes by the input, such as integrated_gradients"
+                f"Grad-CAM reads inner representations, and {type(classifier).__name__} has none; use a "
+                "method that goes by the input, such as integrated_gradients"
             )
         if representation is not None and representation not in names:
             raise RepresentationError(

@@ -34,8 +34,8 @@ class GuidedBackpropInterpreter(AttributionInterpreter):
         ConfigurationError: The classifier has no ReLU, or an option is out of its range.
 
     Reference:
-        Springenberg et al. 2014, arXiv 1412.6806. Departures: none. Adebayo et al. 2018, arXiv 1810.03292, show that
-        it hardly depends on the later layers.
+        Springenberg et al. 2014, arXiv 1412.6806. Departures: none. Adebayo et al. 2018, arXiv 1810.03292, show
+        that it hardly depends on the later layers.
 
     Example:
         >>> from otoscope.classifiers import Conv2dClassifier
@@ -68,13 +68,19 @@ class GuidedReLU(TorchFunctionMode):
         self.met = 0
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Iterable[type], args: Any = (), kwargs: Mapping[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: Any = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Called instead of every function of torch."""
         if func in _RELUS or func in _RELUS_IN_PLACE:
             self.met += 1
             value = args[0] if args else (kwargs or {})["input"]
-            passed = _Guided.apply(value.clone() if func in _RELUS_IN_PLACE else value)
+            passed: Tensor = _Guided.apply(  # type: ignore[no-untyped-call]
+                value.clone() if func in _RELUS_IN_PLACE else value
+            )
             return value.copy_(passed) if func in _RELUS_IN_PLACE else passed
         return func(*args, **(kwargs or {}))
 
@@ -88,7 +94,8 @@ class _Guided(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (value,) = ctx.saved_tensors
-        return gradients[0].clamp(min=0) * (value > 0)
+        passed: Tensor = gradients[0].clamp(min=0) * (value > 0)
+        return passed
 
 
 def guided_gradient(scores: Callable[[Tensor, Tensor | None], Tensor], clips: Clips) -> Tensor:
@@ -117,6 +124,6 @@ def require_relu(classifier: Classifier) -> None:
         classifier.logits(silence, None, silence if classifier.needs_phase else None)
     if guided.met == 0:
         raise ConfigurationError(
-            f"guided backpropagation: {type(classifier).__name__} has no ReLU to guide, so that it would be the plain "
-            "gradient; use saliency"
+            f"guided backpropagation: {type(classifier).__name__} has no ReLU to guide, so that it would be the "
+            "plain gradient; use saliency"
         )

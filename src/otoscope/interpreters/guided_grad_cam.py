@@ -13,7 +13,7 @@ from otoscope.interpreters.guided_backprop import guided_gradient, require_relu
 
 
 class GuidedGradCAMInterpreter(GradCAMInterpreter):
-    """Guided backpropagation, as fine as the spectrogram, times what is positive of Grad-CAM, which knows the class.
+    """Guided backpropagation, which is fine, times what is positive of Grad-CAM, which knows the class.
 
     Two forward and two backward passes a clip.
 

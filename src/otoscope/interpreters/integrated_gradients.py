@@ -14,8 +14,8 @@ from otoscope.interpreters.attribution import AttributionInterpreter, Clips, req
 class IntegratedGradientsInterpreter(AttributionInterpreter):
     """What each bin adds to the score on the straight way from silence to the clip, by captum.
 
-    The attributions of all bins sum to the clip's score less that of silence, up to the error of the integral, which
-    ``steps`` makes small. ``steps`` forward and as many backward passes a clip.
+    The attributions of all bins sum to the clip's score less that of silence, up to the error of the integral,
+    which ``steps`` makes small. ``steps`` forward and as many backward passes a clip.
 
     Args:
         classifier: What it explains.
@@ -33,9 +33,9 @@ class IntegratedGradientsInterpreter(AttributionInterpreter):
         >>> from otoscope.classifiers import Conv2dClassifier
         >>> classifier = Conv2dClassifier(["dog", "rain"], width=4).freeze()
         >>> spectrogram = torch.rand(1, 513, 40)
-        >>> attribution = IntegratedGradientsInterpreter(classifier).decode(spectrogram, classifier(spectrogram))
-        >>> silence = torch.zeros_like(spectrogram)
-        >>> gain = (classifier(spectrogram).logits - classifier(silence).logits)[0, classifier(spectrogram).predicted]
+        >>> prediction, silence = classifier(spectrogram), classifier(torch.zeros_like(spectrogram))
+        >>> attribution = IntegratedGradientsInterpreter(classifier).decode(spectrogram, prediction)
+        >>> gain = (prediction.logits - silence.logits)[0, prediction.predicted]
         >>> torch.isclose(attribution.sum(), gain, rtol=0.05)
         tensor([True])
     """

@@ -113,7 +113,10 @@ class LMACInterpreter(Interpreter[LMACDecoded]):
         """See `Interpreter.decode`."""
         hidden, time = prediction.representations, log_magnitude.shape[-1]
         if prediction.stretched and frames is not None:
-            logits = decode_each(lambda clip, own: self.decoder([one[clip] for one in hidden], own), time, frames)
+            network = self.decoder
+            logits = decode_each(
+                lambda clip, own: network([one[clip] for one in hidden], own), time, frames, self.training
+            )
         else:
             logits = self.decoder(hidden, time, frames)
         return LMACDecoded(logits)
@@ -205,7 +208,9 @@ def normalized_product(one: Tensor, other: Tensor) -> Tensor:
         tensor([0.7071])
     """
     one, other = one.flatten(1), other.flatten(1)
-    return (one * other).sum(-1) / (one.norm(dim=-1) * other.norm(dim=-1) + _EPSILON)
+    size = torch.linalg.vector_norm(one, dim=-1) * torch.linalg.vector_norm(other, dim=-1)
+    product: Tensor = (one * other).sum(-1) / (size + _EPSILON)
+    return product
 
 
 def _means(values: Tensor, frames: Tensor | None) -> Tensor:

@@ -14,8 +14,8 @@ from otoscope.interpreters.attribution import AttributionInterpreter, Clips, req
 class OcclusionInterpreter(AttributionInterpreter):
     """Silences a patch of the spectrogram at a time and notes by how much the score falls, by captum.
 
-    Needs no gradient. A bin gets the mean over the patches that hold it. Patches overlap by half or more: about
-    ``overlap² * bandwidth / patch_hz * duration / patch_s`` forward passes a clip, 400 for 5 s at 16 kHz.
+    Needs no gradient. A bin gets the mean over the patches that hold it. About
+    ``overlap² * bandwidth / patch_hz * duration / patch_s`` forward passes a clip, 401 for 5 s at 16 kHz.
 
     Args:
         classifier: What it explains.
@@ -40,7 +40,12 @@ class OcclusionInterpreter(AttributionInterpreter):
     """
 
     def __init__(
-        self, classifier: Classifier, patch_hz: float = 1000.0, patch_s: float = 0.4, overlap: int = 2, **options: Any
+        self,
+        classifier: Classifier,
+        patch_hz: float = 1000.0,
+        patch_s: float = 0.4,
+        overlap: int = 2,
+        **options: Any,
     ) -> None:
         super().__init__(classifier, **options)
         require_positive(patch_hz=patch_hz, patch_s=patch_s, overlap=overlap)

@@ -26,14 +26,14 @@ class OptimisedMaskInterpreter(AttributionInterpreter):
     r"""Looks by gradient for the order of a clip's bins whose first so many per cent decide.
 
     The order is that of a field over the plane: the rank of a bin's loudness, in [-1, 1], plus a grid of numbers,
-    raised bilinearly, which are what is optimised. A step cuts one of the ``areas`` from the field, with M the sigmoid
-    of the distance from the cut over ``softness``, and lowers
+    raised bilinearly, which are what is optimised. A step cuts one of the ``areas`` from the field, with M the
+    sigmoid of the distance from the cut over ``softness``, and lowers
 
     .. math:: -\log p(M X) - \mathrm{remainder} \cdot \log(1 - p((1 - M) X)) + \mathrm{smoothness} \cdot TV
 
-    where p is the probability of the explained class and TV the mean absolute difference of neighbouring cells. Since
-    the cut holds the area, none has to be traded for. Deterministic. ``2 * steps`` forward and as many backward passes
-    a clip.
+    where p is the probability of the explained class and TV the mean absolute difference of neighbouring cells.
+    Since the cut holds the area, none has to be traded for. Deterministic. ``2 * steps`` forward and as many
+    backward passes a clip.
 
     Args:
         classifier: What it explains.
@@ -45,7 +45,8 @@ class OptimisedMaskInterpreter(AttributionInterpreter):
         cell_s: Its width.
         learning_rate: Of Adam, in ranks.
         softness: Of the cut, in ranks.
-        start: ``loudness``, as above, or ``flat``: the grid alone, so that the mask knows nothing finer than a cell.
+        start: ``loudness``, as above, or ``flat``: the grid alone, so that the mask knows nothing finer than a
+            cell.
         **options: See `AttributionInterpreter`; ``score`` is not used.
 
     Raises:
@@ -53,8 +54,8 @@ class OptimisedMaskInterpreter(AttributionInterpreter):
         GradientError: The classifier is a black box.
 
     Reference:
-        Fong and Vedaldi 2017, arXiv 1704.03296; Fong, Patrick and Vedaldi 2019, arXiv 1910.08485. Departures: several
-        areas in one map, held by the cut instead of by a loss; both evidence and remainder; loudness as a start.
+        Fong and Vedaldi 2017, arXiv 1704.03296; Fong, Patrick and Vedaldi 2019, arXiv 1910.08485. Departures:
+        several areas in one map, held by the cut instead of by a loss; evidence and remainder; loudness as a start.
 
     Example:
         >>> from otoscope.classifiers import Conv2dClassifier
@@ -116,7 +117,9 @@ class OptimisedMaskInterpreter(AttributionInterpreter):
             loss = self._objective(mask, clips) + self._own["smoothness"] * _total_variation(grid)
             (gradient,) = torch.autograd.grad(loss, grid)
             mean, square = mean.lerp(gradient, 1 - _DECAY), square.lerp(gradient**2, 1 - _SQUARE_DECAY)
-            move = (mean / (1 - _DECAY ** (step + 1))) / ((square / (1 - _SQUARE_DECAY ** (step + 1))).sqrt() + _TINY)
+            move = (mean / (1 - _DECAY ** (step + 1))) / (
+                (square / (1 - _SQUARE_DECAY ** (step + 1))).sqrt() + _TINY
+            )
             grid = (grid.detach() - self._own["learning_rate"] * move).requires_grad_()
         return base + _raised(grid.detach(), clip)
 
@@ -129,11 +132,12 @@ class OptimisedMaskInterpreter(AttributionInterpreter):
         every = log_probabilities(logits, self.classifier.multi_label)
         found = every.gather(1, clips.target.repeat(times)[:, None])[:, 0]
         kept, left = found[: len(clips)], found[len(clips) :]
-        return -kept.sum() - weight * torch.log1p(-left.exp().clamp(max=_CERTAIN)).sum()
+        objective: Tensor = -kept.sum() - weight * torch.log1p(-left.exp().clamp(max=_CERTAIN)).sum()
+        return objective
 
 
 def loudness_ranks(log_magnitude: Tensor) -> Tensor:
-    """Rank of each bin within its clip, from -1 for the softest to 1 for the loudest. Shape (batch, frequency, time).
+    """Rank of each bin in its clip, from -1 for the softest to 1 for the loudest, (batch, frequency, time).
 
     Example:
         >>> loudness_ranks(torch.tensor([[[0.0, 5.0, 2.0]]]))

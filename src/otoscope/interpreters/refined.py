@@ -101,14 +101,11 @@ class RefinedInterpreter(IntegratedGradientsInterpreter):
     def objective(self, ranking: Tensor, clips: Clips) -> Tensor:
         """What is made small, of each clip. Its gradient is that of soft cuts. Shape (batch,)."""
         masks = [_cut(ranking, area) for area in self.areas]
-        value = sum(self._cross_entropy(mask * clips.log_magnitude, clips) for mask in masks)
+        value = torch.stack([self._cross_entropy(mask * clips.log_magnitude, clips) for mask in masks]).mean(0)
         if self.l_out > 0:
-            remainders = ((1 - mask) * clips.log_magnitude for mask in masks)
-            value = value - self.l_out * sum(
-                self._cross_entropy(left, clips).clamp(max=_LOST) for left in remainders
-            )
-        assert isinstance(value, Tensor)
-        return value / len(self.areas)
+            remainders = [self._cross_entropy((1 - mask) * clips.log_magnitude, clips) for mask in masks]
+            value = value - self.l_out * torch.stack(remainders).clamp(max=_LOST).mean(0)
+        return value
 
     def _cross_entropy(self, log_magnitude: Tensor, clips: Clips) -> Tensor:
         logits = self.classifier.logits(log_magnitude, None, clips.phase)

@@ -39,9 +39,9 @@ class RISEInterpreter(SeededAttributionInterpreter):
         ConfigurationError: An option is out of its range.
 
     Reference:
-        Petsiuk et al. 2018, arXiv 1806.07421. Departures: the mean score is taken off, which leaves the order of the
-        bins as it is in expectation and takes away most of the variance; cells have a size in Hz and seconds
-        instead of 7 x 7 cells for a picture.
+        Petsiuk et al. 2018, arXiv 1806.07421. Departures: the mean score is taken off, which leaves the order of
+        the bins as it is in expectation and lowers the variance; cells have a size in Hz and seconds instead of
+        7 x 7 cells for a picture.
 
     Example:
         >>> from otoscope.classifiers import Conv2dClassifier

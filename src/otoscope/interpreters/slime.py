@@ -17,9 +17,9 @@ from otoscope.interpreters.occlusion import cell_size
 class SLIMEInterpreter(SeededAttributionInterpreter):
     """LIME over rectangles of time and frequency: silences random ones and fits a linear model of the score.
 
-    A sample with few segments silenced counts more: its weight is ``exp(-d² / kernel_width²)``, where d is the cosine
-    distance between the segments that sound and all of them. Each bin gets the coefficient of its segment. By
-    captum, with a ridge regression of its own. Needs no gradient. ``samples`` forward passes a clip.
+    A sample with few segments silenced counts more: its weight is ``exp(-d² / kernel_width²)``, where d is the
+    cosine distance between the segments that sound and all of them. Each bin gets the coefficient of its segment.
+    By captum, with a ridge regression of its own. Needs no gradient. ``samples`` forward passes a clip.
 
     Args:
         classifier: What it explains.

@@ -202,7 +202,7 @@ class LightMask(MaskDecoder):
             hidden = F.relu(norm(torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]), inplace=True)
             keep = None if valid is None else valid_frames(valid >> level, hidden.transpose(-1, -2))
             hidden = hidden if keep is None else hidden * keep.transpose(-1, -2)
-        decoded = self.last(hidden, output_size=[length, self._rows(0)])
+        decoded: Tensor = self.last(hidden, output_size=[length, self._rows(0)])
         return decoded[:, 0, :frames, : self.bins].transpose(-1, -2)
 
     def _rows(self, halvings: int) -> int:
@@ -216,6 +216,7 @@ class LightMask(MaskDecoder):
         parts = []
         for own, layer, values in zip(self.halvings, self.inputs, representations, strict=True):
             if own == level:
+                assert isinstance(layer, _Entering)
                 narrowed = layer.narrow(values)
                 if narrowed.shape[-1] != length >> level:
                     rows = narrowed.shape[-2]

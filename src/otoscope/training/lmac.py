@@ -75,8 +75,8 @@ class LMAC(InterpreterBrain):
         super().__init__(classifier, interpreter, **training)
         if noise_folder is not None and training.get("cache_representations"):
             raise ConfigurationError(
-                "cache_representations: noise makes every clip new in every epoch, so nothing can be kept; leave it "
-                "out, or noise_folder"
+                "cache_representations: noise makes every clip new in every epoch, so nothing can be kept; leave "
+                "it out, or noise_folder"
             )
         rate = self.frontend.sample_rate_hz
         self.noise = None if noise_folder is None else NoiseFolder(noise_folder, rate, "tr")

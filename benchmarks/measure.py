@@ -287,8 +287,9 @@ def method_settings(options: MethodOptions, decoder: DecoderName) -> dict[str, A
 def make_interpreter(options: MethodOptions, decoder: DecoderName, classifier: Classifier) -> Interpreter[Any]:
     """One of ours with random weights."""
     torch.manual_seed(1)
-    kinds = {"l2i": L2IInterpreter, "lmac": LMACInterpreter, "piq": PIQInterpreter}
-    return kinds[options.method](classifier, **method_settings(options, decoder))
+    kinds: dict[str, Any] = {"l2i": L2IInterpreter, "lmac": LMACInterpreter, "piq": PIQInterpreter}
+    interpreter: Interpreter[Any] = kinds[options.method](classifier, **method_settings(options, decoder))
+    return interpreter
 
 
 @torch.no_grad()

@@ -169,7 +169,8 @@ class Ours(Side):
     @property
     def interpreter(self) -> Interpreter[Any]:
         """The network that is trained."""
-        return self.brain.interpreter
+        interpreter: Interpreter[Any] = self.brain.interpreter
+        return interpreter
 
     @torch.no_grad()
     def prepare(self, batches: Sequence[Batch]) -> None:

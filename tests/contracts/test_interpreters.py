@@ -35,7 +35,13 @@ LABELS = ["dog", "rain", "clock"]
 FRONTEND = {"n_fft": 512, "window_ms": 23.2199, "hop_ms": 11.6099}
 BINS, FRAMES = 257, 67
 FOCALNET = {"embed_dim": 4, "depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 32, 32], "image_size": 64}
-VIT = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16, "image_size": 64}
+VIT = {
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "image_size": 64,
+}
 
 
 class MelNet(torch.nn.Module):

@@ -7,7 +7,7 @@ from otoscope.audio import Frontend
 from otoscope.classifiers import Classifier, Cnn14Classifier, Conv2dClassifier, Prediction
 from otoscope.errors import ConfigurationError, ShapeError
 from otoscope.nn import make_activation_decoder
-from otoscope.nn.activations import LightActivations, PublishedActivations, PyramidActivations, _resized
+from otoscope.nn.activations import LightActivations, PublishedActivations, PyramidActivations, resized_columns
 from otoscope.nn.decoder import valid_columns
 
 LABELS = ["dog", "rain"]
@@ -159,14 +159,14 @@ def test_maps_of_one_size_are_stretched_over_each_clip(make, frames, columns):
 def test_resizing_is_that_of_torch_for_each_clip(columns, frames, halvings):
     sequence = torch.randn(4, 2, columns)
     valid = torch.tensor([frames, frames - 1, frames // 2, 16]).clamp(min=1 << halvings)
-    resized = _resized(sequence, frames >> halvings, frames, valid, halvings)
+    resized = resized_columns(sequence, frames >> halvings, frames, valid, halvings)
     own = valid_columns(columns, frames, valid)
     for row, clip, of, to in zip(resized, sequence, own.tolist(), (valid >> halvings).tolist(), strict=True):
         expected = F.interpolate(clip[None, :, :of], to, mode="linear")[0]
         torch.testing.assert_close(row[:, :to], expected, rtol=1e-4, atol=1e-4)
         assert row[:, to:].count_nonzero() == 0
     whole = F.interpolate(sequence, frames >> halvings, mode="linear")
-    assert torch.equal(_resized(sequence, frames >> halvings, frames, None, halvings), whole)
+    assert torch.equal(resized_columns(sequence, frames >> halvings, frames, None, halvings), whole)
 
 
 def test_published_network_for_conv2d(make):

@@ -7,7 +7,7 @@ from attributions import EARLY, HIGH, LATE, LOW, Window, attribution_of, make, s
 from otoscope.classifiers import Conv2dClassifier
 from otoscope.errors import ConfigurationError
 from otoscope.interpreters.attribution import largest_bins
-from otoscope.interpreters.optimised_mask import loudness_ranks, soft_cut
+from otoscope.interpreters.optimised_mask import ranks, soft_cut
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def kept(classifier, clips, attribution, area, target):
 def test_one_order_serves_every_area(classifier, area):
     clips = sounds(2)
     found = attribution_of("optimised_mask", classifier, clips, 0, steps=60)
-    loudest = kept(classifier, clips, loudness_ranks(clips), area, 0)
+    loudest = kept(classifier, clips, ranks(clips), area, 0)
     assert (kept(classifier, clips, found, area, 0) > loudest).all()
 
 
@@ -48,6 +48,13 @@ def test_flat_start_knows_nothing_finer_than_a_cell(classifier):
     assert field.diff(dim=0).abs().max() < 0.5 * (field.max() - field.min())
 
 
+def test_start_by_attribution_joins_loudness_and_integrated_gradients(classifier):
+    clips = sounds(2)
+    still = attribution_of("optimised_mask", classifier, clips, 0, steps=1, learning_rate=1e-9)
+    found = attribution_of("integrated_gradients", classifier, clips, 0, steps=16)
+    torch.testing.assert_close(still, ranks(ranks(clips) + ranks(found)))
+
+
 def test_smoothness_smooths(classifier):
     clips = sounds(1)
     rough, smooth = (
@@ -57,20 +64,20 @@ def test_smoothness_smooths(classifier):
     assert smooth.diff(dim=1).abs().mean() < 0.5 * rough.diff(dim=1).abs().mean()
 
 
-def test_no_step_is_the_loudest_bins_and_the_remainder_can_be_left_out(experienced):
+def test_hardly_a_step_is_the_start_and_the_remainder_can_be_left_out(experienced):
     classifier = experienced(Conv2dClassifier(["dog", "rain"], Window().frontend, width=4, head_width=4)).freeze()
     clips, sizes = sounds(1), []
     classifier.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
-    still = attribution_of("optimised_mask", classifier, clips, steps=1, learning_rate=1e-9)
-    torch.testing.assert_close(still, loudness_ranks(clips))
-    attribution_of("optimised_mask", classifier, clips, steps=1, remainder=0.0)
+    still = attribution_of("optimised_mask", classifier, clips, steps=1, learning_rate=1e-9, start="loudness")
+    torch.testing.assert_close(still, ranks(clips))
+    attribution_of("optimised_mask", classifier, clips, steps=1, remainder=0.0, start="loudness")
     assert sizes == [1, 2, 1, 1]
 
 
 def test_evidence_and_remainder_together_fill_a_batch_at_most(classifier):
     sizes = []
     classifier.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
-    attribution_of("optimised_mask", classifier, sounds(5), steps=1, batch=4)
+    attribution_of("optimised_mask", classifier, sounds(5), steps=1, batch=4, start="flat")
     assert sizes == [5, 4, 4, 2]
 
 
@@ -89,7 +96,7 @@ def test_cut_holds_the_area(area):
         ({"areas": [0.1, 1.0]}, "areas"),
         ({"steps": 0}, "steps: 0 must be positive"),
         ({"smoothness": -1.0}, "smoothness"),
-        ({"start": "loud"}, "start: 'loud' is none of loudness, flat"),
+        ({"start": "loud"}, "start: 'loud' is none of attribution, loudness, flat"),
     ],
 )
 def test_mistakes_are_named(classifier, options, message):

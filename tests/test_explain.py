@@ -421,3 +421,23 @@ def test_components_in_a_batch_are_those_of_each_clip(listener):
         assert one.components.activations.shape == alone.components.activations.shape
         torch.testing.assert_close(one.components.relevance, alone.components.relevance, rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(one.components.mask(), one.mask)
+
+
+def test_a_method_without_training_explains_the_classifier_of_any_folder(explainer, clip, tmp_path):
+    trained = save_interpreter(explainer.interpreter, explainer.classifier, tmp_path / "model")
+    plain = save_classifier(explainer.classifier, tmp_path / "classifier")
+    for folder in (trained, plain):
+        loaded = load(folder, "input-x-gradient", area=0.1)
+        assert loaded.method == "InputXGradient"
+        result = loaded.explain(clip, scores=False)
+        assert float(result.mask.mean()) == pytest.approx(0.1, abs=1e-3)
+
+
+def test_a_method_that_is_not_there_is_named_with_those_that_are(explainer, tmp_path):
+    plain = save_classifier(explainer.classifier, tmp_path / "classifier")
+    with pytest.raises(ConfigurationError, match="'nonsense' is none of .*saliency.*holds a classifier without"):
+        load(plain, "nonsense")
+    with pytest.raises(CheckpointError, match="holds a classifier without an interpreter"):
+        load(plain)
+    with pytest.raises(ConfigurationError, match="input_x_gradient.*widht"):
+        load(plain, "input_x_gradient", widht=3)

@@ -15,7 +15,7 @@ from torch import Tensor
 from otoscope import interpreters
 from otoscope.audio import Frontend, Spectrogram, load_audio, peak_normalize
 from otoscope.classifiers import Classifier, Prediction
-from otoscope.errors import ConfigurationError, ShapeError
+from otoscope.errors import CheckpointError, ConfigurationError, ShapeError
 from otoscope.explanation import NO_COMPONENT, Explanation
 from otoscope.hub import Shareable
 from otoscope.interpreters import UNTRAINED, Components, Interpreter, is_untrained, make_untrained
@@ -319,7 +319,13 @@ def load(
     if method is not None and is_untrained(method):
         classifier = load_classifier(path, revision)
         return Explainer(classifier, make_untrained(method, classifier, **options))
-    interpreter, classifier = load_interpreter(path, revision)
+    try:
+        interpreter, classifier = load_interpreter(path, revision)
+    except CheckpointError as error:
+        if method is None:
+            raise
+        names = ", ".join(sorted(UNTRAINED))
+        raise ConfigurationError(f"method: {method!r} is none of {names}, which need no training; {error}") from error
     explainer = Explainer(classifier, interpreter)
     if method is not None and method.lower() != explainer.method.lower():
         raise ConfigurationError(

@@ -15,7 +15,8 @@ from otoscope.interpreters.attribution import Clips, SeededAttributionInterprete
 class GradientShapInterpreter(SeededAttributionInterpreter):
     """Gradients at random points between silence and noisy copies of the clip, times the copy, by captum.
 
-    Approximates SHAP values of the bins. ``samples`` forward and as many backward passes a clip.
+    Approximates SHAP values of the bins. ``samples`` forward and as many backward passes a clip: 0.4 s for 5 s on a
+    narrow CNN14 and one core.
 
     Args:
         classifier: What it explains.

@@ -24,7 +24,7 @@ class RISEInterpreter(SeededAttributionInterpreter):
     .. math:: \frac{1}{N p} \sum_i (s(M_i X) - \bar s) M_i
 
     Masks are zeros and ones on a grid, raised bilinearly and shifted at random by less than a cell. Needs no
-    gradient. ``masks`` forward passes a clip.
+    gradient. ``masks`` forward passes a clip: 5 s for 5 s on a narrow CNN14 and one core.
 
     Args:
         classifier: What it explains.

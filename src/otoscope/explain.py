@@ -324,8 +324,9 @@ def load(
     except CheckpointError as error:
         if method is None:
             raise
-        names = ", ".join(sorted(UNTRAINED))
-        raise ConfigurationError(f"method: {method!r} is none of {names}, which need no training; {error}") from error
+        raise ConfigurationError(
+            f"method: {method!r} is none of {', '.join(sorted(UNTRAINED))}, which need no training; {error}"
+        ) from error
     explainer = Explainer(classifier, interpreter)
     if method is not None and method.lower() != explainer.method.lower():
         raise ConfigurationError(

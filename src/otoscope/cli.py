@@ -117,7 +117,7 @@ def _demo(arguments: list[str]) -> None:
     run_demo(Path(options.out), options.seed, options.clips)
 
 
-def _explain(arguments: list[str]) -> int:
+def _explain_options(arguments: list[str]) -> Any:
     parser = make_parser(
         "explain",
         "Explains recordings: sounds, pictures and numbers, a folder for each. Of several recordings, or a folder "
@@ -144,7 +144,11 @@ def _explain(arguments: list[str]) -> int:
     )
     parser.add_argument("--json", action="store_true", help="Print the results as JSON.")
     parser.add_argument("--import", type=str, action="append", default=[], help=IMPORT_HELP)
-    options = parse(parser, arguments)
+    return parse(parser, arguments)
+
+
+def _explain(arguments: list[str]) -> int:
+    options = _explain_options(arguments)
     import_modules(options["import"])
     from otoscope.bulk import explain_recordings, find_recordings
     from otoscope.explain import load

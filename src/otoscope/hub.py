@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import tempfile
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -152,15 +153,15 @@ def fetch_files(repository: Repository) -> Path | None:
     return config.parent
 
 
-class Shareable:
+class Shareable(ABC):
     """What can be saved as a model folder with a card, and shared on the hub."""
 
     details: dict[str, Any]
     """What is kept beside the model: ``metrics``, ``data``, ``license``, ``source`` and the like (JSON values)."""
 
+    @abstractmethod
     def write_model(self, folder: Path, **details: Any) -> None:
         """Writes the model's files into an existing folder."""
-        raise NotImplementedError
 
     def save_pretrained(self, folder: str | os.PathLike[str], **details: Any) -> Path:
         """Saves a model folder with ``README.md``, the card that the hub shows.
@@ -228,6 +229,7 @@ class Shareable:
         return write_folder(folder, write)
 
     @classmethod
+    @abstractmethod
     def from_pretrained(cls, source: str | os.PathLike[str], revision: str | None = None) -> Self:
         """Opens what `save_pretrained` or a training wrote, or a repository on the hub that holds it.
 
@@ -239,7 +241,6 @@ class Shareable:
             CheckpointError: There is no such model, or it is of another kind.
             DownloadError: It cannot be fetched.
         """
-        raise NotImplementedError
 
 
 def hub_answers() -> bool:

@@ -192,3 +192,23 @@ def test_frozen_parts_get_no_gradient(frozen, way, forced):
     parts[frozen].requires_grad_(False)
     layer(parts["hidden"]).sum().backward()
     assert {name for name, part in parts.items() if part.grad is None} == {frozen}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("add", [False, True])
+def test_products_one_by_one_or_together(threads, add, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    one, other, result = (torch.randn(3, *size, dtype=torch.double) for size in ((4, 5), (5, 6), (4, 6)))
+    expected = one @ other + (result if add else 0)
+    if not add:
+        result.fill_(float("nan"))  # what memory may hold
+    transposed._multiply(one, other, result, add)
+    torch.testing.assert_close(result, expected)
+
+
+def test_room_is_used_again_and_grows():
+    room = transposed._Room(torch.zeros(0, dtype=torch.double))
+    first = room(3, 4)
+    assert room(2, 5).data_ptr() == first.data_ptr()
+    assert room(5, 4).shape == (5, 4)
+    assert room(5, 4).dtype == torch.double

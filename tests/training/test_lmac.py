@@ -8,6 +8,7 @@ from otoscope.data.contamination import NoiseFolder
 from otoscope.errors import CheckpointError, ConfigurationError
 from otoscope.explain import load
 from otoscope.interpreters import LMACInterpreter
+from otoscope.metrics import score_mask
 from otoscope.training import LMAC, PIQ, run_training
 from otoscope.training.lmac import with_noise
 
@@ -62,6 +63,31 @@ def test_noise_lies_over_training_clips_alone(classifier, data, noise_folder):
         trained.clean.expm1(), gain[:, None, None] * tested.log_magnitude.expm1(), rtol=0.05, atol=1e-3
     )
     assert "guidance" in task.loss_terms(trained)
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+def test_validation_asks_once_for_loss_and_scores(classifier, data, ragged):
+    data.setup("fit")
+    clips = [data.train_set[0], data.train_set[1]]
+    if ragged:
+        clips[1].waveform = clips[1].waveform[:5000]
+    batch = collate(clips)
+    task = LMAC(classifier).eval()
+    task.log_dict = lambda *args, **kwargs: None
+    calls = []
+    predict = classifier.predict
+    classifier.predict = lambda *args, **kwargs: calls.append(len(args[0])) or predict(*args, **kwargs)
+    with torch.no_grad():
+        task.validation_step(batch, 0)
+        del classifier.predict
+        forward = task.compute_forward(batch, "valid")
+        mask = task.interpreter.mask(forward.decoded, forward.frames)
+        whole = forward.prediction.probabilities
+        expected = score_mask(classifier.probabilities, forward.log_magnitude, mask, whole, forward.frames)
+    assert calls == [2, 4]  # the clips, then their evidence and remainder together
+    found = task._valid_scores.compute()
+    for name in ("AI", "AD", "AG", "FF", "Fid-In", "MM", "SPS", "COMP"):
+        torch.testing.assert_close(found[name].float(), expected[name].float().mean(), rtol=1e-4, atol=1e-4)
 
 
 def test_noise_has_its_level_and_leaves_padding_silent(data, noise_folder):

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from otoscope.audio import Frontend, MelBank, valid_frames
 from otoscope.classifiers.base import Classifier, Prediction
 from otoscope.errors import ConfigurationError
+from otoscope.nn.convolution import Convolution2d
 
 _BLOCKS = 6
 _POOLS = (2, 2, 2, 2, 2, 1)
@@ -123,9 +124,9 @@ class ConvBlock(nn.Module):
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        self.conv1 = Convolution2d(channels, width, 3, padding=1, bias=False)
         self.norm1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.conv2 = Convolution2d(width, width, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(width)
         for conv in (self.conv1, self.conv2):
             nn.init.xavier_uniform_(conv.weight)

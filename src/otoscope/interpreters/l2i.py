@@ -20,6 +20,7 @@ from otoscope.nn import (
     FixedLengthPooling,
     NMFDictionary,
     TimePooling,
+    for_images,
     load_dictionary,
     make_activation_decoder,
 )
@@ -118,7 +119,7 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
             AttentionPooling(count) if pooling_frames is None else FixedLengthPooling(pooling_frames)
         )
         self.head = nn.Linear(count, len(classifier.labels), bias=False)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs lack it
+        for_images(self)
 
     @property
     def relevance_threshold(self) -> float:

@@ -14,7 +14,7 @@ from otoscope.audio import valid_frames
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.errors import ConfigurationError
 from otoscope.interpreters.base import Interpreter
-from otoscope.nn import DecoderName, make_mask_decoder
+from otoscope.nn import DecoderName, for_images, make_mask_decoder
 from otoscope.nn.decoder import decode_each
 
 _EPSILON = 1e-10
@@ -102,7 +102,7 @@ class LMACInterpreter(Interpreter[LMACDecoded]):
         self.guidance_correlation, self.guidance_threshold = guidance_correlation, guidance_threshold
         shapes, bins = classifier.representation_shapes(), classifier.frontend.bins
         self.decoder = make_mask_decoder(decoder, shapes, bins)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs lack it
+        for_images(self)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -138,6 +138,7 @@ class LMACInterpreter(Interpreter[LMACDecoded]):
         prediction: Prediction,
         frames: Tensor | None = None,
         clean: Tensor | None = None,
+        answers: Tensor | None = None,
     ) -> Mapping[str, Tensor]:
         """Cross-entropies of evidence and remainder, regularisers and guidance, each with its weight.
 
@@ -147,18 +148,21 @@ class LMACInterpreter(Interpreter[LMACDecoded]):
             prediction: The classifier's.
             frames: Frames that belong to each clip, where clips were padded. Shape (batch,).
             clean: The spectrogram before noise was added, where it was. Shape as ``log_magnitude``.
+            answers: Of `ask`, where they are known.
         """
         mask = self.mask(decoded, frames)
         keep = valid_frames(frames, mask)
-        kept = mask * log_magnitude
-        left = log_magnitude - kept if keep is None else (log_magnitude - kept) * keep
-        evidence, remainder = self._cross_entropies(kept, left, prediction, frames)
-        terms = {"evidence": self.l_in * evidence, "remainder": -self.l_out * remainder}
+        answers = self.ask(mask, log_magnitude, prediction, frames) if answers is None else answers
+        explained = prediction.explained.repeat(2)
+        values = class_cross_entropy(answers.flatten(0, 1), explained, prediction.multi_label)
+        evidence, remainder = values.chunk(2)
+        terms = {"evidence": self.l_in * evidence.mean(), "remainder": -self.l_out * remainder.mean()}
         free = torch.ones_like(mask[:, 0, 0])
         if self.guidance > 0:
             clean = log_magnitude if clean is None else clean
             clean = clean if keep is None else clean * keep
-            guided = (normalized_product(clean, kept.detach()) >= self.guidance_correlation).to(mask.dtype)
+            kept = mask.detach() * log_magnitude
+            guided = (normalized_product(clean, kept) >= self.guidance_correlation).to(mask.dtype)
             free = 1 - guided
             loud = clean >= self.guidance_threshold * clean.amax((-1, -2), keepdim=True)
             each = F.binary_cross_entropy_with_logits(decoded.logits, loud.to(mask.dtype), reduction="none")
@@ -169,16 +173,22 @@ class LMACInterpreter(Interpreter[LMACDecoded]):
             terms["roughness"] = self.tv * (_roughness(mask, frames) * free).mean()
         return terms
 
-    def _cross_entropies(
-        self, kept: Tensor, left: Tensor, prediction: Prediction, frames: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Of evidence and of remainder, in one run of the classifier. Shape () each."""
+    def ask(self, mask: Tensor, log_magnitude: Tensor, prediction: Prediction, frames: Tensor | None) -> Tensor:
+        """Logits of evidence and of remainder, in one run of the classifier. Shape (2, batch, classes).
+
+        Args:
+            mask: Of `mask`. Shape (batch, frequency, time).
+            log_magnitude: Shape (batch, frequency, time).
+            prediction: The classifier's, of the whole clips.
+            frames: Frames that belong to each clip, where clips were padded. Shape (batch,).
+        """
+        keep = valid_frames(frames, mask)
+        kept = mask * log_magnitude
+        left = log_magnitude - kept if keep is None else (log_magnitude - kept) * keep
         frames = None if frames is None else frames.repeat(2)
         phase = None if prediction.phase is None else prediction.phase.repeat(2, 1, 1)
         logits = self.classifier.predict(torch.cat([kept, left]), frames, phase).logits
-        values = class_cross_entropy(logits, prediction.explained.repeat(2), prediction.multi_label)
-        evidence, remainder = values.chunk(2)
-        return evidence.mean(), remainder.mean()
+        return logits.view(2, len(mask), -1)
 
 
 def class_cross_entropy(logits: Tensor, target: Tensor, multi_label: bool = False) -> Tensor:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,7 +13,15 @@ from otoscope.audio import valid_frames
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.errors import ConfigurationError
 from otoscope.interpreters.base import Interpreter, masked_mean
-from otoscope.nn import ClassQuantizer, CodebookInit, DecoderName, Quantized, ResidualBlock, make_decoder
+from otoscope.nn import (
+    ClassQuantizer,
+    CodebookInit,
+    DecoderName,
+    Quantized,
+    ResidualBlock,
+    for_images,
+    make_decoder,
+)
 from otoscope.nn.decoder import decode_each, initialize_convolutions, valid_columns
 
 
@@ -104,7 +111,7 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
             for part in (self.adapter, self.down, self.up):
                 part.apply(initialize_convolutions)
         self.decoder = make_decoder(decoder, channels, classifier.stretched)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs lack it
+        for_images(self)
 
     @property
     def mask_threshold(self) -> float:

@@ -28,7 +28,15 @@ from otoscope.metrics.modules import (
     SISDRImprovement,
     Sparseness,
 )
-from otoscope.metrics.scores import SCORES, Score, score_area, score_evidence, score_mask, score_remainder
+from otoscope.metrics.scores import (
+    SCORES,
+    Score,
+    score_answers,
+    score_area,
+    score_evidence,
+    score_mask,
+    score_remainder,
+)
 from otoscope.metrics.sparsity import complexity, is_empty, mean_mask, sparseness
 
 __all__ = [
@@ -61,6 +69,7 @@ __all__ = [
     "mask_auroc",
     "mean_mask",
     "random_of_equal_area",
+    "score_answers",
     "score_area",
     "score_evidence",
     "score_mask",

@@ -102,14 +102,40 @@ def score_mask(
     require_same_shape(log_magnitude=log_magnitude, mask=mask)
     with torch.no_grad():
         padding = ~valid_bins(mask, frames)
-        evidence = (mask * log_magnitude).masked_fill(padding, 0.0)
-        scores = score_evidence(probabilities, classify(evidence, frames), target) | score_area(mask, frames)
+        kept = classify((mask * log_magnitude).masked_fill(padding, 0.0), frames)
+        left = None
         if remainder:
-            rest = ((1 - mask.to(log_magnitude.dtype)) * log_magnitude).masked_fill(padding, 0.0)
-            scores |= score_remainder(probabilities, classify(rest, frames), target)
-        if ideal is not None:
-            scores["IoU"] = intersection_over_union(mask, ideal, frames)
-            scores["AUROC"] = mask_auroc(mask, ideal, frames)
+            rest = (1 - mask.to(log_magnitude.dtype)) * log_magnitude
+            left = classify(rest.masked_fill(padding, 0.0), frames)
+        return score_answers(mask, probabilities, kept, left, frames, target, ideal)
+
+
+def score_answers(
+    mask: Tensor,
+    whole: Tensor,
+    kept: Tensor,
+    left: Tensor | None = None,
+    frames: Tensor | None = None,
+    target: Tensor | None = None,
+    ideal: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """`score_mask` where the classifier has been asked already.
+
+    Args:
+        mask: Shape (batch, frequency, time).
+        whole: Class probabilities of the whole input. Shape (batch, classes).
+        kept: Those of the evidence. Same shape.
+        left: Those of the remainder; None: FF and p_remainder are left out. Same shape.
+        frames: See `score_mask`.
+        target: See `score_mask`.
+        ideal: See `score_mask`.
+    """
+    scores = score_evidence(whole, kept, target) | score_area(mask, frames)
+    if left is not None:
+        scores |= score_remainder(whole, left, target)
+    if ideal is not None:
+        scores["IoU"] = intersection_over_union(mask, ideal, frames)
+        scores["AUROC"] = mask_auroc(mask, ideal, frames)
     return {name: scores[name] for name in SCORES if name in scores}
 
 

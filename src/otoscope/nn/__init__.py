@@ -11,6 +11,7 @@ from otoscope.nn.decoder import (
 )
 from otoscope.nn.dictionary import NMFDictionary, load_dictionary
 from otoscope.nn.mask_decoder import LightMask, MaskDecoder, PyramidMask, make_mask_decoder
+from otoscope.nn.memory_format import for_images
 from otoscope.nn.nmf import AmortizedNMF, NMFLoss, SparseNMF, frames_of, infer_activations
 from otoscope.nn.pooling import AttentionPooling, FixedLengthPooling, TimePooling
 from otoscope.nn.quantizer import ClassQuantizer, CodebookInit, Quantized, class_of_codes
@@ -39,6 +40,7 @@ __all__ = [
     "SparseNMF",
     "TimePooling",
     "class_of_codes",
+    "for_images",
     "frames_of",
     "infer_activations",
     "load_dictionary",

@@ -33,7 +33,7 @@ _CHUNK = 320
 """Tiles or positions at a time: enough for products at full speed, few enough for the cache."""
 _TOGETHER = 1024
 """Tiles for which the points are kept while going from block to block."""
-_BLOCK = 24 << 20
+_BLOCK = 96 << 20
 """Bytes of the weights' points at a time."""
 _MULTIPLE = 16
 """What sides of a matrix should be a multiple of: others make products up to a third slower."""
@@ -202,12 +202,13 @@ class _Tiled(torch.autograd.Function):
         kind: Any = {"dtype": torch.bool if mean else hidden.dtype, "device": hidden.device}
         result = torch.empty(size, memory_format=torch.channels_last, **kind)
         means = hidden.new_empty(size[:3] if mean else 0)
+        room = _Room(weight)
         for block, parts in grid.work(hidden, weight):
-            spread = grid.spread(weight[:, block])
+            spread = grid.spread(weight[:, block], room)
             for i, chunk, points in parts:
                 products = hidden.new_empty(len(spread), points.shape[1], spread.shape[2])
                 for of, at in grid.runs:
-                    torch.bmm(points[at], spread[of], out=products[of])
+                    _multiply(points[at], spread[of], products[of])
                 image, places = grid.image(products, chunk), grid.rows.places(chunk)
                 target = result[i, block, places].permute(1, 2, 0)
                 if not mean:
@@ -228,9 +229,10 @@ class _Tiled(torch.autograd.Function):
         to_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         to_bias = torch.zeros_like(weight[0, :, 0, 0]) if ctx.needs_input_grad[2] else None
         kept: dict[tuple[int, int], Tensor] = {}  # from block to block
+        room, other_room = _Room(weight), _Room(weight)
         for block, parts in grid.work(hidden, weight):
-            spread = grid.spread(weight[:, block])
-            to_spread = None if to_weight is None else torch.zeros_like(spread)
+            spread = grid.spread(weight[:, block], room)
+            to_spread = None if to_weight is None else other_room(*spread.shape).zero_()
             for i, chunk, points in parts:
                 places = grid.rows.places(chunk)
                 if mean:
@@ -243,12 +245,12 @@ class _Tiled(torch.autograd.Function):
                 to_products = grid.image_backward(image, chunk)
                 if to_spread is not None:
                     for of, at in grid.runs:
-                        to_spread[of].baddbmm_(points[at].mT, to_products[of])
+                        _multiply(points[at].mT, to_products[of], to_spread[of], add=True)
                 if to_hidden is not None:
                     to_points = kept.pop((i, chunk.start), None)
                     to_points = torch.zeros_like(points) if to_points is None else to_points
                     for of, at in grid.runs:
-                        to_points[at].baddbmm_(to_products[of], spread[of].mT)
+                        _multiply(to_products[of], spread[of].mT, to_points[at], add=True)
                     if block.stop < weight.shape[1]:
                         kept[i, chunk.start] = to_points
                     else:
@@ -256,6 +258,37 @@ class _Tiled(torch.autograd.Function):
             if to_weight is not None and to_spread is not None:
                 grid.spread_backward(to_spread, to_weight[:, block])
         return to_hidden, to_weight, to_bias, None
+
+
+class _Room:
+    """Memory that is used again, block after block: memory of that size is slow to get.
+
+    Args:
+        like: Has its type and device.
+    """
+
+    def __init__(self, like: Tensor) -> None:
+        self.memory = like.new_empty(0)
+
+    def __call__(self, *shape: int) -> Tensor:
+        """A tensor there, with whatever was left in it."""
+        size = math.prod(shape)
+        if self.memory.numel() < size:
+            self.memory = self.memory.new_empty(size)
+        return self.memory[:size].view(shape)
+
+
+def _multiply(one: Tensor, other: Tensor, result: Tensor, add: bool = False) -> None:
+    """Products of matrices, shape (batch, ...) each, into ``result``, or added to it.
+
+    A batch is dealt out to the threads matrix by matrix: where some would wait for others at its end, matrices
+    are multiplied one at a time, by all threads together.
+    """
+    if len(result) % torch.get_num_threads() == 0:
+        torch.baddbmm(result, one, other, beta=float(add), out=result)
+        return
+    for left, right, target in zip(one, other, result, strict=True):
+        torch.addmm(target, left, right, beta=float(add), out=target)
 
 
 @dataclass(frozen=True)
@@ -406,9 +439,11 @@ class _Grid:
             for start in range(0, channels, size):
                 yield slice(start, min(start + size, channels)), parts
 
-    def spread(self, weight: Tensor) -> Tensor:
-        """Shape (channels, channels', *kernel) to (products, channels, channels')."""
-        values = self._of_taps(weight) @ weight.reshape(-1, weight[0, 0].numel()).t()
+    def spread(self, weight: Tensor, room: _Room) -> Tensor:
+        """Shape (channels, channels', *kernel) to (products, channels, channels'), which lies in `room`."""
+        of_taps = self._of_taps(weight)
+        values = room(len(of_taps), weight[:, :, 0, 0].numel())
+        torch.mm(of_taps, weight.reshape(-1, weight[0, 0].numel()).t(), out=values)
         return values.view(-1, *weight.shape[:2])
 
     def spread_backward(self, gradient: Tensor, target: Tensor) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -22,7 +22,7 @@ from otoscope.data.cache import default_cache_folder
 from otoscope.errors import ConfigurationError
 from otoscope.explain import Explainer, method_name
 from otoscope.interpreters import Interpreter, save_interpreter
-from otoscope.metrics import SCORES, MeanScores
+from otoscope.metrics import SCORES, MeanScores, score_answers, score_mask
 from otoscope.scoring import CONTROLS, score_against_controls
 from otoscope.sources import load_classifier
 from otoscope.training.task import Schedule, TrainingTask
@@ -42,6 +42,7 @@ class Interpretation:
         decoded: The interpreter's.
         frames: Frames that belong to each clip, where clips were padded. Shape (batch,).
         clean: Log magnitude of `Batch.clean`, where there is one. Shape (batch, frequency, time).
+        answers: Logits of evidence and remainder, where the loss asks for them. Shape (2, batch, classes).
     """
 
     log_magnitude: Tensor
@@ -49,6 +50,7 @@ class Interpretation:
     decoded: Any
     frames: Tensor | None
     clean: Tensor | None = None
+    answers: Tensor | None = None
 
 
 class InterpretationSteps(NamedTuple):
@@ -259,11 +261,12 @@ class InterpreterBrain(TrainingTask):
 
     @torch.no_grad()
     def _score_decision(self, forward: Interpretation, mask: Tensor) -> dict[str, Tensor]:
-        from otoscope.metrics import score_mask
-
-        probabilities = forward.prediction.probabilities
-        classify = partial(self.classifier.probabilities, phase=forward.prediction.phase)
-        return score_mask(classify, forward.log_magnitude, mask, probabilities, forward.frames)
+        prediction = forward.prediction
+        if forward.answers is not None:
+            kept, left = replace(prediction, logits=forward.answers).probabilities
+            return score_answers(mask, prediction.probabilities, kept, left, forward.frames)
+        classify = partial(self.classifier.probabilities, phase=prediction.phase)
+        return score_mask(classify, forward.log_magnitude, mask, prediction.probabilities, forward.frames)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         """Takes the frozen classifier along to another device."""

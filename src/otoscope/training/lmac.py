@@ -85,16 +85,25 @@ class LMAC(InterpreterBrain):
             self._start_from(start)
 
     def compute_forward(self, batch: Batch, stage: Stage) -> Interpretation:
-        """See `InterpreterBrain.compute_forward`; training clips get their noise here."""
+        """See `InterpreterBrain.compute_forward`; noise goes before it, and what the loss asks after it."""
         if self.noise is not None and stage == "train":
             batch = with_noise(batch, self.noise, self.noise_snr_db)
-        return super().compute_forward(batch, stage)
+        forward = super().compute_forward(batch, stage)
+        assert isinstance(self.interpreter, LMACInterpreter)
+        mask = self.interpreter.mask(forward.decoded, forward.frames)
+        forward.answers = self.interpreter.ask(mask, forward.log_magnitude, forward.prediction, forward.frames)
+        return forward
 
     def loss_terms(self, forward: Interpretation) -> Mapping[str, Tensor]:
         """See `InterpreterBrain.loss_terms`."""
         assert isinstance(self.interpreter, LMACInterpreter)
         return self.interpreter.loss(
-            forward.decoded, forward.log_magnitude, forward.prediction, forward.frames, forward.clean
+            forward.decoded,
+            forward.log_magnitude,
+            forward.prediction,
+            forward.frames,
+            forward.clean,
+            forward.answers,
         )
 
     def _start_from(self, folder: str | os.PathLike[str]) -> None:

@@ -1,3 +1,6 @@
+import itertools
+import math
+
 import pytest
 import torch
 
@@ -6,7 +9,7 @@ from otoscope.classifiers import Conv2dClassifier
 from otoscope.errors import ConfigurationError
 from otoscope.interpreters.attribution import Clips
 from otoscope.interpreters.integrated_gradients import IntegratedGradientsInterpreter
-from otoscope.interpreters.refined import RefinedInterpreter, _descend, ranks
+from otoscope.interpreters.refined import RefinedInterpreter, _descend, ranks, smoothed
 
 
 @pytest.fixture
@@ -28,54 +31,94 @@ def clips(classifier):
 
 
 @torch.no_grad()
-def test_no_clip_ends_worse_than_its_starts(classifier, clips):
-    interpreter = RefinedInterpreter(classifier, steps=4, refinements=6, cell=(3, 5))
-    chosen = RefinedInterpreter(classifier, steps=4, refinements=0)
+def test_no_clip_ends_worse_than_it_starts(classifier, clips):
+    options = {"steps": 4, "areas": (0.2, 0.5), "cell": (3, 5), "rate": 0.02, "goal": 0.0}
+    interpreter = RefinedInterpreter(classifier, **options, refinements=6)
+    start = RefinedInterpreter(classifier, **options, refinements=0)
     prediction = classifier(clips.log_magnitude)
     ends = interpreter.objective(interpreter.decode(clips.log_magnitude, prediction), clips)
-    starts = interpreter.objective(chosen.decode(clips.log_magnitude, prediction), clips)
-    attribution = IntegratedGradientsInterpreter(classifier, steps=4).decode(clips.log_magnitude, prediction)
+    starts = interpreter.objective(start.decode(clips.log_magnitude, prediction), clips)
     assert (ends <= starts + 1e-6).all()
     assert (ends < starts - 1e-3).any()
-    for other in (attribution, clips.log_magnitude):
-        assert (starts <= interpreter.objective(ranks(other), clips) + 1e-6).all()
+
+
+@torch.no_grad()
+def test_start_is_the_mean_of_three_ranks(classifier, clips):
+    clips = clips.take(torch.tensor([1, 3]))
+    interpreter = RefinedInterpreter(classifier, steps=4, refinements=0, smoothing=(0, 0))
+    prediction = classifier(clips.log_magnitude)
+    evidence = IntegratedGradientsInterpreter(classifier, steps=4).decode(clips.log_magnitude, prediction)
+    above = clips.log_magnitude - torch.quantile(clips.log_magnitude, 0.2, dim=-1, keepdim=True)
+    expected = (ranks(clips.log_magnitude) + ranks(above) + ranks(evidence.clamp(min=0))) / 3
+    torch.testing.assert_close(interpreter.decode(clips.log_magnitude, prediction), expected)
+
+
+@torch.no_grad()
+def test_nothing_is_changed_where_the_goal_is_reached(classifier, clips):
+    start = RefinedInterpreter(classifier, steps=4, refinements=0)
+    easy = RefinedInterpreter(classifier, steps=4, goal=1e9)
+    prediction = classifier(clips.log_magnitude)
+    found, expected = (one.decode(clips.log_magnitude, prediction) for one in (easy, start))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
 @torch.no_grad()
 def test_objective_by_hand(classifier, clips):
-    interpreter = RefinedInterpreter(classifier, areas=(0.25, 0.5), l_out=0.3)
+    interpreter = RefinedInterpreter(classifier, areas=(0.25, 0.5), goal=0.9)
     ranking = ranks(torch.rand(5, 33, 48))
     expected = torch.zeros(5)
+
+    def cross_entropy(log_magnitude, target):
+        return -classifier(log_magnitude).logits.log_softmax(-1)[0, target].item()
+
     for area in (0.25, 0.5):
         for i, one in enumerate(clips):
             values = ranking[i].flatten()
             kept = torch.zeros_like(values)
             kept[values.argsort(descending=True)[: round(area * len(values))]] = 1
-            mask = kept.view(1, 33, 48)
-            kept, left = (
-                -classifier(part * one.log_magnitude).logits.log_softmax(-1)[0, one.target]
-                for part in (mask, 1 - mask)
-            )
-            expected[i] += (kept - 0.3 * left.clamp(max=6)).item() / 2
+            evidence = cross_entropy(kept.view(1, 33, 48) * one.log_magnitude, one.target)
+            expected[i] += max(0.0, evidence - 0.9 * cross_entropy(one.log_magnitude, one.target)) / 2
+    assert expected.any()
     torch.testing.assert_close(interpreter.objective(ranking, clips), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_smoothing_equals_a_loop():
+    values = torch.rand(2, 7, 9)
+    found = smoothed(values, (1.0, 0.5))
+    expected = torch.zeros_like(values)
+    weights = {(i, j): math.exp(-0.5 * i * i - 2 * j * j) for i in range(-3, 4) for j in range(-2, 3)}
+    total = sum(weights.values())
+    for f, t in itertools.product(range(7), range(9)):
+        for (i, j), weight in weights.items():
+            expected[:, f, t] += weight / total * values[:, min(max(f + i, 0), 6), min(max(t + j, 0), 8)]
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(smoothed(values, (0, 0)), values)
 
 
 def test_descent_keeps_each_clip_apart():
     goal = torch.tensor([[1.0, -2.0], [0.1, 0.0]])
     asked = []
 
-    def objective(place):
-        asked.append(place)
-        return (place - goal).square().sum(-1)
+    def objective(place, clips):
+        asked.append(clips.tolist())
+        return ((place - goal[clips]).square().sum(-1) - 1e-3).relu()
 
     found = _descend(objective, torch.zeros(2, 2), steps=40, rate=0.3)
     torch.testing.assert_close(found, goal, rtol=0, atol=0.05)
-    assert len(asked) == 41
-    alone = _descend(lambda place: (place - goal[:1]).square().sum(-1), torch.zeros(1, 2), steps=40, rate=0.3)
-    torch.testing.assert_close(found[:1], alone)
+    assert asked[0] == [0, 1]
+    assert len(asked) < 41  # what is reached is not asked about again
+    assert [0] in asked or [1] in asked
+    for clip in (0, 1):
+        alone = _descend(
+            lambda place, _, clip=clip: objective(place, torch.tensor([clip])), torch.zeros(1, 2), 40, 0.3
+        )
+        torch.testing.assert_close(found[clip : clip + 1], alone)
 
 
 def test_refuses_what_makes_no_sense(classifier):
     for options in ({"areas": ()}, {"areas": (0.0, 0.5)}, {"cell": (0, 3)}, {"refinements": -1}, {"rate": 0.0}):
+        with pytest.raises(ConfigurationError, match=next(iter(options))):
+            RefinedInterpreter(classifier, **options)
+    for options in ({"goal": -1.0}, {"smoothing": (1.0,)}, {"smoothing": (-1.0, 0.0)}):
         with pytest.raises(ConfigurationError, match=next(iter(options))):
             RefinedInterpreter(classifier, **options)

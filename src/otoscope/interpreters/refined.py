@@ -1,4 +1,4 @@
-"""Refined: a ranking of the bins that starts from attributions and is improved by asking the classifier again."""
+"""Refined: a ranking by loudness and evidence, changed no more than it takes to convince the classifier."""
 
 from __future__ import annotations
 
@@ -14,34 +14,35 @@ from otoscope.errors import ConfigurationError
 from otoscope.interpreters.attribution import Clips, log_probabilities, require_positive
 from otoscope.interpreters.integrated_gradients import IntegratedGradientsInterpreter
 
-_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Of the loudness, in the starting points."""
 _SHARPNESS = 0.1
 """Width of the sigmoid that stands for a cut in the gradient, in ranks."""
-_LOST = 6.0
-"""Cross-entropy of the remainder beyond which nothing is gained."""
+_BACKGROUND = 0.2
+"""Quantile of a frequency's magnitude over time that counts as the background of a clip."""
 
 
 class RefinedInterpreter(IntegratedGradientsInterpreter):
-    r"""One ranking of the bins, chosen such that its best bins convince the classifier at several areas at once.
+    r"""One ranking of the bins, whose best bins convince the classifier at several areas at once.
 
-    Per clip, without training. With :math:`M_a(s)` the bins that a map s ranks among the best share a, it lowers
+    Per clip, without training. The start is the mean of three ranks of each bin: by magnitude, by how far the
+    magnitude stands above the background of its frequency, and by positive integrated gradients, smoothed. It says
+    where sounds are, and which of them speak for the class. With :math:`M_a(s)` the bins that a map s ranks among
+    the best share a, and CE the cross-entropy to the explained class c, the descent then lowers
 
-    .. math:: \frac{1}{|A|} \sum_{a \in A} CE(f(M_a(s) X), c) - l_{out}\, CE(f((1 - M_a(s)) X), c)
+    .. math:: \frac{1}{|A|} \sum_{a \in A} \max(0,\; CE(f(M_a(s) X), c) - goal \cdot CE(f(X), c))
 
-    First by choice: s is the best of five mixtures of the ranks of integrated gradients and of the loudness. Then
-    by gradient: offsets of cells of bins are added to s, in steps that are kept only where they lower the objective
-    and halved where they do not. So no clip ends worse, by this measure, than any start; and cells are coarse,
-    against single bins that fool the classifier.
+    by offsets to the ranks, in steps that are kept only where they lower it and halved where they do not. So no
+    clip ends worse, by this measure, than it starts; and where the goal is reached nothing is changed any more:
+    beyond it, bins are swapped for others that only the classifier likes better.
 
     Args:
         classifier: What it explains.
         steps: Points of integrated gradients.
         areas: Shares of the bins at which the ranking is judged.
-        refinements: Steps of the gradient. 0: the best start as it is.
+        goal: Cross-entropy to reach, as a share of that of the whole clip. 0: as low as it gets.
+        smoothing: Standard deviations of the Gaussian over the gradients, in bins of frequency and frames.
+        refinements: Most steps of the descent. 0: the start as it is.
         rate: Length of the first step, in ranks.
         cell: Bins of frequency and frames that share an offset.
-        l_out: Weight of the remainder.
         **options: See `AttributionInterpreter`.
 
     Raises:
@@ -49,7 +50,7 @@ class RefinedInterpreter(IntegratedGradientsInterpreter):
         GradientError: The classifier is a black box.
 
     Reference:
-        Of this project. The objective is L-MAC's (arXiv 2403.13086) with the area as a constraint.
+        Of this project. The objective is L-MAC's (arXiv 2403.13086) with the area as a constraint, and a goal.
 
     Example:
         >>> from otoscope.classifiers import Conv2dClassifier
@@ -65,47 +66,61 @@ class RefinedInterpreter(IntegratedGradientsInterpreter):
         classifier: Classifier,
         steps: int = 16,
         areas: Sequence[float] = (0.1, 0.2, 0.3),
-        refinements: int = 10,
-        rate: float = 0.02,
-        cell: Sequence[int] = (4, 4),
-        l_out: float = 0.0,
+        goal: float = 0.5,
+        smoothing: Sequence[float] = (4.0, 4.0),
+        refinements: int = 16,
+        rate: float = 0.005,
+        cell: Sequence[int] = (1, 1),
         **options: Any,
     ) -> None:
         super().__init__(classifier, steps, **options)
         require_positive(rate=rate)
         if not areas or not all(0 < area < 1 for area in areas):
             raise ConfigurationError(f"areas: {list(areas)} must be shares between 0 and 1, at least one")
-        if refinements < 0 or l_out < 0 or len(cell) != 2 or min(cell) < 1:
+        if refinements < 0 or goal < 0 or len(cell) != 2 or min(cell) < 1:
             raise ConfigurationError(
-                f"refined: refinements ({refinements}) and l_out ({l_out}) must not be negative, cell "
+                f"refined: refinements ({refinements}) and goal ({goal}) must not be negative, cell "
                 f"({list(cell)}) two numbers of 1 or more"
             )
-        self.areas, self.refinements, self.rate = list(areas), refinements, rate
-        self.cell, self.l_out = list(cell), l_out
+        if len(smoothing) != 2 or min(smoothing) < 0:
+            raise ConfigurationError(f"refined: smoothing ({list(smoothing)}) must be two numbers of 0 or more")
+        self.areas, self.goal, self.smoothing = list(areas), goal, list(smoothing)
+        self.refinements, self.rate, self.cell = refinements, rate, list(cell)
 
     @property
     def config(self) -> dict[str, Any]:
         """See `Interpreter.config`."""
-        own = {"areas": self.areas, "refinements": self.refinements, "rate": self.rate}
-        return {**super().config, **own, "cell": self.cell, "l_out": self.l_out}
+        own = {"areas": self.areas, "goal": self.goal, "smoothing": self.smoothing}
+        return {**super().config, **own, "refinements": self.refinements, "rate": self.rate, "cell": self.cell}
 
     def attribute(self, clips: Clips) -> Tensor:
         """See `AttributionInterpreter.attribute`. What it returns are ranks, about 0 to 1, of no unit."""
-        evidence, loudness = ranks(super().attribute(clips)), ranks(clips.log_magnitude)
-        starts = [(1 - share) * evidence + share * loudness for share in _SHARES]
-        with torch.no_grad():
-            values = torch.stack([self.objective(start, clips) for start in starts])
-        chosen = torch.stack(starts)[values.argmin(0), torch.arange(len(clips), device=values.device)]
-        return self._refined(chosen, clips)
+        magnitude, gradients = clips.log_magnitude, super().attribute(clips)
+        above = magnitude - magnitude.quantile(_BACKGROUND, dim=-1, keepdim=True)
+        evidence = smoothed(gradients.clamp(min=0), self.smoothing)
+        start = torch.stack([ranks(magnitude), ranks(above), ranks(evidence)]).mean(0)
+        return self._refined(start, clips)
 
-    def objective(self, ranking: Tensor, clips: Clips) -> Tensor:
-        """What is made small, of each clip. Its gradient is that of soft cuts. Shape (batch,)."""
-        masks = [_cut(ranking, area) for area in self.areas]
-        value = torch.stack([self._cross_entropy(mask * clips.log_magnitude, clips) for mask in masks]).mean(0)
-        if self.l_out > 0:
-            remainders = [self._cross_entropy((1 - mask) * clips.log_magnitude, clips) for mask in masks]
-            value = value - self.l_out * torch.stack(remainders).clamp(max=_LOST).mean(0)
-        return value
+    def objective(self, ranking: Tensor, clips: Clips, goal: Tensor | None = None) -> Tensor:
+        """What is made small, of each clip. Its gradient is that of soft cuts.
+
+        Args:
+            ranking: Shape (batch, frequency, time).
+            clips: What is ranked.
+            goal: Cross-entropy that is low enough; None: that of `goals`. Shape (batch,).
+
+        Returns:
+            Shape (batch,).
+        """
+        goal = self.goals(clips) if goal is None else goal
+        masks = (_cut(ranking, area) for area in self.areas)
+        lacking = [(self._cross_entropy(mask * clips.log_magnitude, clips) - goal).relu() for mask in masks]
+        return torch.stack(lacking).mean(0)
+
+    @torch.no_grad()
+    def goals(self, clips: Clips) -> Tensor:
+        """Cross-entropy of each clip that is low enough. Shape (batch,)."""
+        return self.goal * self._cross_entropy(clips.log_magnitude, clips)
 
     def _cross_entropy(self, log_magnitude: Tensor, clips: Clips) -> Tensor:
         logits = self.classifier.logits(log_magnitude, None, clips.phase)
@@ -114,16 +129,47 @@ class RefinedInterpreter(IntegratedGradientsInterpreter):
 
     def _refined(self, start: Tensor, clips: Clips) -> Tensor:
         """The start with an offset for each cell."""
+        if self.refinements == 0:
+            return start
         frequency, time = start.shape[-2:]
         size = [-(-frequency // self.cell[0]), -(-time // self.cell[1])]
-        offset = start.new_zeros(len(start), 1, *size)
+        goals = self.goals(clips)
 
-        def at(offset: Tensor) -> Tensor:
+        def at(offset: Tensor, chosen: Tensor | slice) -> Tensor:
             spread = F.interpolate(offset, [frequency, time], mode="bilinear", align_corners=False)
-            return start + spread[:, 0]
+            return start[chosen] + spread[:, 0]
 
-        best = _descend(lambda offset: self.objective(at(offset), clips), offset, self.refinements, self.rate)
-        return at(best)
+        def lacking(offset: Tensor, chosen: Tensor) -> Tensor:
+            return self.objective(at(offset, chosen), clips.take(chosen), goals[chosen])
+
+        offset = _descend(lacking, start.new_zeros(len(start), 1, *size), self.refinements, self.rate)
+        return at(offset, slice(None))
+
+
+def smoothed(values: Tensor, deviations: Sequence[float]) -> Tensor:
+    """Convolves (batch, frequency, time) with a Gaussian; what lies beyond the edge is as the edge.
+
+    Args:
+        values: Shape (batch, frequency, time).
+        deviations: In bins of frequency and in frames; 0: that axis stays as it is.
+
+    Example:
+        >>> smoothed(torch.tensor([[[0.0, 0.0, 1.0, 0.0, 0.0]]]), (0, 0.5))
+        tensor([[[2.6387e-04, 1.0645e-01, 7.8657e-01, 1.0645e-01, 2.6387e-04]]])
+    """
+    hidden = values[:, None]
+    for axis, deviation in enumerate(deviations):
+        if deviation == 0:
+            continue
+        reach = max(round(3 * deviation), 1)
+        places = torch.arange(-reach, reach + 1, device=values.device, dtype=values.dtype)
+        weights = (-0.5 * (places / deviation).square()).exp()
+        weights = weights / weights.sum()
+        shape, padding = (
+            ([1, 1, -1, 1], (0, 0, reach, reach)) if axis == 0 else ([1, 1, 1, -1], (reach, reach, 0, 0))
+        )
+        hidden = F.conv2d(F.pad(hidden, padding, mode="replicate"), weights.view(shape))
+    return hidden[:, 0]
 
 
 def ranks(values: Tensor) -> Tensor:
@@ -147,41 +193,39 @@ def _cut(ranking: Tensor, area: float) -> Tensor:
     return soft + ((ranking > edge).to(soft.dtype) - soft).detach()
 
 
-def _descend(objective: Callable[[Tensor], Tensor], start: Tensor, steps: int, rate: float) -> Tensor:
+def _descend(objective: Callable[[Tensor, Tensor], Tensor], start: Tensor, steps: int, rate: float) -> Tensor:
     """Goes down from a start, each clip with steps of its own, which are halved where they lead up.
 
     Args:
-        objective: From (batch, ...) to one value a clip, shape (batch,).
+        objective: From places and the indices of the clips that they belong to, shape (some, ...) and (some,), to
+            values, shape (some,), not negative. Clips at 0 are not asked about again.
         start: Shape (batch, ...).
-        steps: How often the objective is asked.
+        steps: How often the objective is asked, at most.
         rate: Root mean square of the first step.
     """
-    if steps == 0:
-        return start
-    each = (-1, *[1] * (start.dim() - 1))
-    best = start
-    value, slope = _value_and_slope(objective, best)
-    rates = torch.full_like(value, rate)
-    for step in range(steps):
-        trial = best - rates.view(each) * slope
-        found, its_slope = _value_and_slope(objective, trial, slope=step + 1 < steps)
-        better = found < value
-        value = torch.where(better, found, value)
-        best = torch.where(better.view(each), trial, best)
-        slope = torch.where(better.view(each), its_slope, slope)
-        rates = torch.where(better, 1.2 * rates, 0.5 * rates)
+    best = start.clone()
+    left = torch.arange(len(start), device=start.device)
+    value, slope = _value_and_slope(objective, best, left)
+    rates = torch.full_like(value, rate).view(-1, *[1] * (start.dim() - 1))
+    for _ in range(steps):
+        left = value.nonzero()[:, 0]
+        if not len(left):
+            break
+        trial = best[left] - rates[left] * slope[left]
+        found, its_slope = _value_and_slope(objective, trial, left)
+        better = found < value[left]
+        kept = left[better]
+        value[kept], best[kept], slope[kept] = found[better], trial[better], its_slope[better]
+        rates[left] *= torch.where(better, 1.2, 0.5).view(-1, *rates.shape[1:])
     return best
 
 
 def _value_and_slope(
-    objective: Callable[[Tensor], Tensor], place: Tensor, slope: bool = True
+    objective: Callable[[Tensor, Tensor], Tensor], place: Tensor, clips: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Objective of each clip, and its gradient scaled to a root mean square of 1."""
-    if not slope:
-        with torch.no_grad():
-            return objective(place), torch.zeros_like(place)
     place = place.detach().requires_grad_(True)
-    value = objective(place)
+    value = objective(place, clips)
     (gradient,) = torch.autograd.grad(value.sum(), place)
     size = gradient.square().flatten(1).mean(1).sqrt().view(-1, *[1] * (place.dim() - 1))
     return value.detach(), gradient / size.clamp(min=1e-30)

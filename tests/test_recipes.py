@@ -1,4 +1,4 @@
-"""The recipes of L2I, run as their users run them: classifier, dictionary, interpreter, explanation."""
+"""Recipes, run as their users run them: classifier, dictionary, L2I, L-MAC, explanation, comparison."""
 
 import json
 import os
@@ -125,3 +125,33 @@ def test_a_dictionary_of_another_rate_is_refused_in_one_line(run, esc50, trained
     assert "8000 Hz" in finished.stderr
     assert "16000 Hz" in finished.stderr
     assert "results/nmf-8k/model" in finished.stderr
+
+
+def test_lmac_its_fine_tuning_and_the_comparison(run, esc50, trained):
+    name = {"l2i_conv2dclassifier": "conv2d", "l2i_cnn14": "cnn14"}[trained]
+    data = [*QUICK, f"--data_folder={esc50}", "--interpretations.clips=1"]
+    lmac = ["--trainer.max_epochs=1", "--model.learning_rate=0.001"]
+    finished = run("interpret", "train_lmac.py", f"hparams/lmac_{name}.yaml", *data, *lmac)
+    assert "LMAC" in finished.stdout
+    if name == "cnn14":
+        finished = run("interpret", "train_lmac.py", "hparams/lmac_cnn14_finetune.yaml", *data, *lmac, "--json")
+        first, second = (
+            json.loads((run.work / "interpret" / "results" / folder / "1234" / "test.json").read_text())
+            for folder in ("lmac_cnn14", "lmac_cnn14_finetune")
+        )
+        assert json.loads(finished.stdout) == second
+        assert first["scores"]["LMAC"] != second["scores"]["LMAC"]
+
+    classifier = f"../classification/results/{name}/1234/model"
+    methods = {"L-MAC": f"results/lmac_{name}/1234/model", "PIQ": "results/nowhere", "refined": "refined"}
+    finished = run(
+        *("interpret", "eval.py", f"hparams/eval_{name}.yaml", f"--data_folder={esc50}", "--data.download=false"),
+        *(f"--classifier={classifier}", f"--methods={json.dumps(methods)}", "--clips=2", "--sanity_clips=1"),
+        *("--conditions.white_noise=false", "--json"),
+    )
+    results = json.loads(finished.stdout)
+    assert set(results["skipped"]["methods"]) == {"PIQ"}
+    assert set(results["skipped"]["conditions"]) == {"wham", "speech"}
+    written = run.work / "interpret" / "results" / f"eval_{name}" / "1234"
+    assert json.loads((written / "results.json").read_text()) == results
+    assert {"table.csv", "table.png", "curves.png", "pairs.csv", "records"} <= {one.name for one in written.iterdir()}

@@ -190,7 +190,8 @@ class Classifier(Shareable, nn.Module, ABC):
         self, log_magnitude: Tensor, frames: Tensor | None = None, phase: Tensor | None = None
     ) -> Tensor:
         """Class probabilities alone, shape (batch, classes); see `predict`."""
-        return self.predict(log_magnitude, frames, phase).probabilities
+        logits = self.logits(log_magnitude, frames, phase)
+        return logits.sigmoid() if self.multi_label else logits.softmax(-1)
 
     def activation_map(
         self, log_magnitude: Tensor, frames: Tensor | None = None, name: str | None = None

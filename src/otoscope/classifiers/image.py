@@ -172,12 +172,6 @@ class ImageClassifier(Classifier):
         logits: Tensor = self.head(self.embed(self.picture(log_magnitude, frames)))
         return logits
 
-    def probabilities(
-        self, log_magnitude: Tensor, frames: Tensor | None = None, phase: Tensor | None = None
-    ) -> Tensor:
-        """See `Classifier.probabilities`. Makes neither representation nor activation maps."""
-        return self.logits(log_magnitude, frames).softmax(-1)
-
     @abstractmethod
     def embed(self, picture: Tensor) -> Tensor:
         """Runs the backbone for the embedding alone, (batch, 3, rows, columns) to (batch, channels)."""

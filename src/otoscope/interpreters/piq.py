@@ -69,6 +69,7 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
         mask.
 
     Example:
+        >>> import torch
         >>> from otoscope.classifiers import Conv2dClassifier
         >>> classifier = Conv2dClassifier(["dog", "rain"], width=8).freeze()
         >>> spectrogram = torch.rand(2, 513, 100)

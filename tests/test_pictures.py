@@ -31,6 +31,7 @@ def test_panels_share_axes_and_one_range_of_colours():
 @pytest.mark.parametrize("panels", [{"input": np.zeros((4, 1))}, {"mask": np.zeros((4, 3))}])
 def test_silence_and_single_frames_are_drawn(panels, tmp_path):
     save_picture(spectra_picture(panels, "$ silent _ ^", 16_000, 0.01), tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_confusions_with_counts_and_accuracy(tmp_path, monkeypatch):

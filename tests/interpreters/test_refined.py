@@ -9,7 +9,7 @@ from otoscope.classifiers import Conv2dClassifier
 from otoscope.errors import ConfigurationError
 from otoscope.interpreters.attribution import Clips
 from otoscope.interpreters.integrated_gradients import IntegratedGradientsInterpreter
-from otoscope.interpreters.refined import RefinedInterpreter, _descend, ranks, smoothed
+from otoscope.interpreters.refined import RefinedInterpreter, _descend, background, ranks, smoothed
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_start_is_the_mean_of_three_ranks(classifier, clips):
     interpreter = RefinedInterpreter(classifier, steps=4, refinements=0, smoothing=(0, 0))
     prediction = classifier(clips.log_magnitude)
     evidence = IntegratedGradientsInterpreter(classifier, steps=4).decode(clips.log_magnitude, prediction)
-    above = clips.log_magnitude - torch.quantile(clips.log_magnitude, 0.2, dim=-1, keepdim=True)
+    above = clips.log_magnitude - background(clips.log_magnitude)
     expected = (ranks(clips.log_magnitude) + ranks(above) + ranks(evidence.clamp(min=0))) / 3
     torch.testing.assert_close(interpreter.decode(clips.log_magnitude, prediction), expected)
 
@@ -80,6 +80,20 @@ def test_objective_by_hand(classifier, clips):
             expected[i] += max(0.0, evidence - 0.9 * cross_entropy(one.log_magnitude, one.target)) / 2
     assert expected.any()
     torch.testing.assert_close(interpreter.objective(ranking, clips), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 6, 11, 50])
+def test_background_is_a_quantile(frames):
+    magnitude = torch.rand(2, 5, frames)
+    torch.testing.assert_close(background(magnitude), magnitude.quantile(0.2, dim=-1, keepdim=True))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("frames", [1, 16])
+def test_silence_and_few_frames(classifier, frames):
+    silence = torch.zeros(1, 33, frames)
+    mask = RefinedInterpreter(classifier, steps=2)(silence, classifier(silence))
+    assert mask.sum() == round(0.2 * 33 * frames)
 
 
 def test_smoothing_equals_a_loop():

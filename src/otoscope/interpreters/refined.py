@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -96,7 +97,7 @@ class RefinedInterpreter(IntegratedGradientsInterpreter):
     def attribute(self, clips: Clips) -> Tensor:
         """See `AttributionInterpreter.attribute`. What it returns are ranks, about 0 to 1, of no unit."""
         magnitude, gradients = clips.log_magnitude, super().attribute(clips)
-        above = magnitude - magnitude.quantile(_BACKGROUND, dim=-1, keepdim=True)
+        above = magnitude - background(magnitude)
         evidence = smoothed(gradients.clamp(min=0), self.smoothing)
         start = torch.stack([ranks(magnitude), ranks(above), ranks(evidence)]).mean(0)
         return self._refined(start, clips)
@@ -144,6 +145,21 @@ class RefinedInterpreter(IntegratedGradientsInterpreter):
 
         offset = _descend(lacking, start.new_zeros(len(start), 1, *size), self.refinements, self.rate)
         return at(offset, slice(None))
+
+
+def background(magnitude: Tensor) -> Tensor:
+    """The 20 % quantile over time of each frequency, (batch, frequency, time) to (batch, frequency, 1).
+
+    As `torch.quantile`, which refuses long recordings before PyTorch's newer versions.
+
+    Example:
+        >>> background(torch.tensor([[[5.0, 1.0, 4.0, 3.0, 2.0]]]))
+        tensor([[[1.8000]]])
+    """
+    ordered = magnitude.sort(dim=-1).values
+    place = _BACKGROUND * (magnitude.shape[-1] - 1)
+    low, high = math.floor(place), math.ceil(place)
+    return ordered[..., low, None].lerp(ordered[..., high, None], place - low)
 
 
 def smoothed(values: Tensor, deviations: Sequence[float]) -> Tensor:

@@ -1,4 +1,4 @@
-"""What every test shares: a fixed seed, and clips of different lengths."""
+"""What the tests share: clips of different lengths, and data in the layout of ESC-50."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,11 +10,6 @@ import torch
 from torch import Tensor, nn
 
 PadSounds = Callable[[Sequence[int]], tuple[list[Tensor], Tensor, Tensor]]
-
-
-@pytest.fixture(autouse=True)
-def _seed() -> None:
-    torch.manual_seed(0)
 
 
 @pytest.fixture

@@ -37,8 +37,8 @@ class IntegratedGradientsInterpreter(AttributionInterpreter):
         >>> prediction, silence = classifier(spectrogram), classifier(torch.zeros_like(spectrogram))
         >>> attribution = IntegratedGradientsInterpreter(classifier).decode(spectrogram, prediction)
         >>> gain = (prediction.logits - silence.logits)[0, prediction.predicted]
-        >>> torch.isclose(attribution.sum(), gain, rtol=0.05)
-        tensor([True])
+        >>> ((attribution.sum() - gain).abs() < 0.01 * attribution.abs().sum()).item()
+        True
     """
 
     needs_gradient = True

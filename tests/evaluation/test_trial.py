@@ -8,7 +8,15 @@ from otoscope.audio import load_audio, save_audio
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.evaluation.areas import neutral_order, rank_bins
 from otoscope.evaluation.batch import ask, classify_batch
-from otoscope.evaluation.trial import CURVE_AREAS, TOLERANCE, MaskSource, control, decode, score
+from otoscope.evaluation.trial import (
+    CURVE_AREAS,
+    TOLERANCE,
+    MaskSource,
+    _without_rounding,
+    control,
+    decode,
+    score,
+)
 from otoscope.metrics import ideal_mask, score_mask, si_sdr_improvement
 
 AREAS = (0.1, 0.3)
@@ -106,13 +114,44 @@ def test_curves_by_a_slow_loop(classifier, gradient, batch, ready):
             assert found[i].scores["map"]["mask"][name] == pytest.approx(area, abs=1e-4)
 
 
-def test_loudest_of_the_own_area_stands_beside(gradient, ready):
-    loudness = ready.spectrogram.log_magnitude
-    source = decode(gradient, ready)
-    found = score(source, ready, AREAS, False, rank_bins(loudness, ready.order, ready.frames))
-    for clip, bins in zip(found, ready.frames * loudness.shape[1], strict=True):
-        own, beside = (clip.scores[key]["mask"]["MM"] for key in ("own", "loudest of own"))
-        assert beside == pytest.approx(own, abs=0.51 / float(bins))
+def test_controls_of_the_own_area_stand_beside(gradient, ready):
+    maps = {name: control(name, ready, 0).map for name in ("loudest", "random")}
+    ranked = {name: rank_bins(one, ready.order, ready.frames) for name, one in maps.items()}
+    found = score(decode(gradient, ready), ready, AREAS, False, ranked)
+    for clip, bins in zip(found, ready.frames * maps["loudest"].shape[1], strict=True):
+        for beside in ("loudest of own", "random of own"):
+            own, control_area = (clip.scores[key]["mask"]["MM"] for key in ("own", beside))
+            assert control_area == pytest.approx(own, abs=0.51 / float(bins))
+        assert clip.scores["loudest of own"]["mask"]["AD"] != clip.scores["random of own"]["mask"]["AD"]
+
+
+def test_rounding_is_no_gain():
+    whole = torch.tensor([[0.002, 0.998]])
+    assert torch.equal(_without_rounding(whole * (1 + TOLERANCE / 2), whole), whole)
+    apart = whole * (1 + 2 * TOLERANCE)
+    assert torch.equal(_without_rounding(apart, whole), apart)
+
+
+def test_fidelity_is_told_from_what_was_heard_however_many_classes(batch):
+    class Flat(Classifier):
+        """500 classes, all nearly as probable."""
+
+        representation_channels, config = (), {}
+
+        def __init__(self):
+            super().__init__([str(i) for i in range(500)])
+            self.register_buffer("weight", 1e-3 * torch.randn(self.frontend.bins, 500))
+
+        def forward(self, log_magnitude, frames=None):
+            return Prediction(log_magnitude.mean(-1) @ self.weight, ())
+
+    flat = classify_batch(Flat().freeze(), batch, seed=7)
+    order = rank_bins(flat.spectrogram.log_magnitude, flat.order, flat.frames)
+    seen = ask(flat, order.mask(0.1)[None], hear=False).seen[0]
+    assert ((seen - flat.prediction.probabilities).abs() < 1e-5).float().mean() > 0.1
+    found = score(control("loudest", flat, 0), flat, (0.1,), False)
+    agrees = (seen.argmax(1) == flat.prediction.predicted).float().tolist()
+    assert [clip.scores["0.1"]["mask"]["Fid-In"] for clip in found] == agrees
 
 
 def test_who_knows_the_truth_localises_best(ready):

@@ -1,19 +1,23 @@
 """Grad-CAM: gradients of representations, on and off the way to the logits."""
 
 import captum.attr
+import numpy as np
 import pytest
 import torch
 from attributions import FRAMES, Window, attribution_of, make, sounds
+from torch import nn
 
+from otoscope.audio import MelBank, mel_centers_hz
 from otoscope.classifiers import (
     Cnn14Classifier,
     Conv2dClassifier,
     FocalNetClassifier,
     Prediction,
+    TorchClassifier,
     ViTClassifier,
 )
 from otoscope.classifiers.image import resize_map
-from otoscope.errors import RepresentationError
+from otoscope.errors import ConfigurationError, RepresentationError
 from otoscope.interpreters.grad_cam import gradient_of_representation
 
 LABELS = ["dog", "rain", "clock"]
@@ -52,9 +56,51 @@ def test_agrees_with_captum_where_captum_has_a_layer(layer, experienced):
     clips = sounds(2)
     method = captum.attr.LayerGradCam(lambda x: classifier(x).logits, classifier.blocks[int(layer[-1]) - 1])
     coarse = method.attribute(clips.requires_grad_(), classifier(clips).predicted).detach()[:, 0].transpose(1, 2)
-    expected = resize_map(coarse * coarse[0].numel(), *clips.shape[1:])  # sums instead of means
+    rows = coarse.shape[1]
+    wide = resize_map(coarse * coarse[0].numel(), rows, FRAMES)  # sums instead of means
+    mels = np.linspace(0, 2595 * np.log10(1 + 8000 / 700), 34)[1:-1]
+    centers = 700 * (10 ** (mels / 2595) - 1)
+    rows_hz = [centers[16 * row + 7 : 16 * row + 9].mean() for row in range(rows)]  # each has 16 of the 32 bands
+    hertz = np.linspace(0, 8000, clips.shape[1])
+    expected = [[np.interp(hertz, rows_hz, column) for column in clip.T] for clip in wide.double().numpy()]
+    expected = torch.tensor(np.array(expected)).transpose(1, 2).float()
     found = attribution_of("grad_cam", classifier, clips.detach(), representation=layer)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5 * expected.abs().max().item())
+
+
+def _peak_hz(classifier, hertz):
+    """Where Grad-CAM sees a tone, in a network that adds up what is loud."""
+    time = torch.arange(classifier.frontend.sample_rate_hz) / classifier.frontend.sample_rate_hz
+    spectrogram = classifier.frontend((2 * torch.pi * hertz * time).sin()[None])
+    found = make("grad_cam", classifier).decode(spectrogram.log_magnitude, classifier(spectrogram.log_magnitude))
+    bin_hz = classifier.frontend.sample_rate_hz / 2 / (classifier.frontend.bins - 1)
+    return found[0].mean(1).argmax().item() * bin_hz
+
+
+def _adder(**options):
+    layer = nn.Conv2d(1, 1, 3, padding=1)
+    nn.init.constant_(layer.weight, 0.1)
+    nn.init.zeros_(layer.bias)
+    head = nn.Linear(1, 2)
+    nn.init.constant_(head.weight, 1.0)
+    module = nn.Sequential(layer, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
+    return TorchClassifier(module, LABELS[:2], representation="1", **options).freeze()
+
+
+@pytest.mark.parametrize("hertz", [300, 1000, 1800, 4000, 7000])
+def test_a_tone_is_where_it_sounds_behind_a_mel_bank_too(hertz):
+    assert _peak_hz(_adder(), hertz) == pytest.approx(hertz, abs=40)
+    assert _peak_hz(_adder(input="mel"), hertz) == pytest.approx(hertz, rel=0.03)
+    bank = MelBank(64)  # of the network's own
+    own = _adder(input=lambda sound: bank(sound.expm1()).log1p()[:, None], rows_hz=mel_centers_hz(64).tolist())
+    assert _peak_hz(own, hertz) == pytest.approx(hertz, rel=0.04)
+
+
+def test_frequencies_of_rows_must_rise():
+    with pytest.raises(
+        ConfigurationError, match="rows_hz: expected frequencies in rising order"
+    ):
+        _adder(rows_hz=[2, 1])
 
 
 def test_gradient_comes_in_the_layout_of_the_representation():

@@ -7,9 +7,9 @@ import torch
 from otoscope.audio import Frontend
 from otoscope.classifiers import Conv2dClassifier
 from otoscope.errors import ConfigurationError
-from otoscope.interpreters.attribution import Clips
+from otoscope.interpreters.attribution import Clips, ranks
 from otoscope.interpreters.integrated_gradients import IntegratedGradientsInterpreter
-from otoscope.interpreters.refined import RefinedInterpreter, _descend, background, ranks, smoothed
+from otoscope.interpreters.refined import RefinedInterpreter, _descend, background, smoothed
 
 
 @pytest.fixture

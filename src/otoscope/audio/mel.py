@@ -6,6 +6,16 @@ import torch
 from torch import Tensor, nn
 
 
+def mel_centers_hz(n_mels: int = 80, sample_rate_hz: int = 16_000) -> Tensor:
+    """Centres of the filters of `mel_filters`, in Hz. Shape (n_mels,).
+
+    Example:
+        >>> mel_centers_hz(n_mels=3).round()
+        tensor([ 614., 1768., 3934.])
+    """
+    return _corners_hz(n_mels, sample_rate_hz)[1:-1]
+
+
 def mel_filters(n_mels: int = 80, bins: int = 513, sample_rate_hz: int = 16_000) -> Tensor:
     r"""Triangular filters, evenly spaced on the HTK mel scale :math:`2595 \log_{10}(1 + f / 700)`.
 
@@ -28,13 +38,10 @@ def mel_filters(n_mels: int = 80, bins: int = 513, sample_rate_hz: int = 16_000)
         >>> mel_filters(n_mels=2, bins=5).shape
         torch.Size([2, 5])
     """
-    highest_hz = sample_rate_hz / 2
-    top = 2595 * torch.log10(torch.tensor(1 + highest_hz / 700))
-    mels = torch.linspace(0, float(top), n_mels + 2)
-    corners_hz = 700 * (10 ** (mels / 2595) - 1)
+    corners_hz = _corners_hz(n_mels, sample_rate_hz)
     center_hz = corners_hz[1:-1, None]
     half_width_hz = corners_hz.diff()[:-1, None]
-    frequency_hz = torch.linspace(0, highest_hz, bins)
+    frequency_hz = torch.linspace(0, sample_rate_hz / 2, bins)
     return (1 - (frequency_hz - center_hz).abs() / half_width_hz).clamp(min=0)
 
 
@@ -56,3 +63,8 @@ class MelBank(nn.Module):
     def forward(self, magnitude: Tensor) -> Tensor:
         """Applies the bank; see the class for shapes."""
         return self.filters @ magnitude
+
+
+def _corners_hz(n_mels: int, sample_rate_hz: int) -> Tensor:
+    top = 2595 * torch.log10(torch.tensor(1 + sample_rate_hz / 2 / 700))
+    return 700 * (10 ** (torch.linspace(0, float(top), n_mels + 2) / 2595) - 1)

@@ -134,6 +134,19 @@ class Classifier(Shareable, nn.Module, ABC):
         """Name of each representation, the deepest last."""
         return tuple(f"representation{i + 1}" for i in range(len(self.representation_channels)))
 
+    def row_frequencies(self, index: int, rows: int) -> Tensor | None:
+        """Where the rows of a representation lie, for maps over frequency that are made of it.
+
+        Args:
+            index: Of the representation.
+            rows: Its frequency'.
+
+        Returns:
+            Frequency at the centre of each row in Hz, rising, shape (rows,), on the CPU. None: the rows divide the
+            frequencies from 0 Hz to half the sample rate evenly.
+        """
+        return None
+
     @property
     @abstractmethod
     def config(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from otoscope.audio import Frontend, MelBank, valid_frames
+from otoscope.audio import Frontend, MelBank, mel_centers_hz, valid_frames
 from otoscope.classifiers.base import Classifier, Prediction
+from otoscope.classifiers.rows import divide_rows
 from otoscope.errors import ConfigurationError
 from otoscope.nn.convolution import Convolution2d
 
@@ -88,6 +90,11 @@ class Cnn14Classifier(Classifier):
     def config(self) -> dict[str, Any]:
         """See `Classifier.config`."""
         return dict(self._config)
+
+    def row_frequencies(self, index: int, rows: int) -> Tensor:
+        """See `Classifier.row_frequencies`: every block but the last halves the mel bands."""
+        step = math.prod(_POOLS[: index + 1 + _BLOCKS - len(self.representation_names)])
+        return divide_rows(mel_centers_hz(self._config["mel_bins"], self.frontend.sample_rate_hz), rows, step)
 
     def forward(self, log_magnitude: Tensor, frames: Tensor | None = None) -> Prediction:
         """See `Classifier.forward`."""

@@ -5,6 +5,7 @@ Each equals the feature extractor of `transformers` that it stands for, and take
 
 from __future__ import annotations
 
+import math
 import warnings
 from abc import ABC, abstractmethod
 from typing import Any
@@ -18,6 +19,7 @@ from otoscope.errors import ConfigurationError
 
 _KALDI_FLOOR = 1.192092955078125e-07
 _LENGTH, _HOP, _TRANSFORM, _PREEMPHASIS = 400, 160, 512, 0.97  # of the filter bank, as AST was published
+_LOWEST_HZ = 20
 
 
 class Features(nn.Module, ABC):
@@ -91,7 +93,7 @@ class FilterBank(Features):
         filters = _mel_filters(
             num_frequency_bins=_TRANSFORM // 2 + 1,
             num_mel_filters=mel_bins,
-            min_frequency=20,
+            min_frequency=_LOWEST_HZ,
             max_frequency=sample_rate_hz // 2,
             sampling_rate=sample_rate_hz,
             norm=None,
@@ -99,6 +101,12 @@ class FilterBank(Features):
             triangularize_in_mel_space=True,
         )
         self.register_buffer("filters", filters, persistent=False)
+
+    @property
+    def centers_hz(self) -> Tensor:
+        """Centres of the filters. Shape (mel bins,)."""
+        low, high = (1127 * math.log1p(hertz / 700) for hertz in (_LOWEST_HZ, self.sample_rate_hz // 2))
+        return 700 * (torch.linspace(low, high, self.filters.shape[1] + 2)[1:-1] / 1127).expm1()
 
     def span(self, samples: int) -> int:
         """See `Features.span`."""

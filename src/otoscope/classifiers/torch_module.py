@@ -13,10 +13,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from otoscope.audio import Frontend, MelBank
+from otoscope.audio import Frontend, MelBank, mel_centers_hz
 from otoscope.classifiers.foreign import ForeignClassifier, Heard, logits_of
 from otoscope.classifiers.layers import LayerAxes, as_map, check_layer, record_layers
 from otoscope.classifiers.naming import is_named, make_named, name_of
+from otoscope.classifiers.rows import divide_rows
 from otoscope.errors import CheckpointError, ConfigurationError, ShapeError
 
 InputName = Literal["log_magnitude", "magnitude", "mel", "waveform"]
@@ -55,6 +56,9 @@ class TorchClassifier(ForeignClassifier):
             for tokens.
         token_rows: Rows of frequency that tokens are made of, one row after the other.
         special_tokens: Tokens in front of those, such as a class token.
+        rows_hz: Frequencies of the rows that the network itself makes, such as the centres of its mel bank, rising;
+            the rows of ``representation`` divide them evenly. Without it ``mel`` has those of its bank, and any
+            other input counts as spread evenly up to half the sample rate. Grad-CAM puts its rows there.
         weights: A file with the network's ``state_dict``, ``.safetensors`` or ``.pt``.
         differentiable: False where no gradient comes through the network: methods that need one then refuse.
 
@@ -89,6 +93,7 @@ class TorchClassifier(ForeignClassifier):
         representation_axes: LayerAxes | None = None,
         token_rows: int = 1,
         special_tokens: int = 0,
+        rows_hz: Sequence[float] | None = None,
         weights: str | os.PathLike[str] | None = None,
         differentiable: bool = True,
     ) -> None:
@@ -112,12 +117,14 @@ class TorchClassifier(ForeignClassifier):
         self._config |= {"multi_label": multi_label, "representation": representation}
         self._config |= {"representation_axes": representation_axes, "token_rows": token_rows}
         self._config |= {"special_tokens": special_tokens, "differentiable": differentiable}
+        self._config |= {"rows_hz": None if rows_hz is None else [float(one) for one in rows_hz]}
         self.module = made
         self.differentiable = differentiable
         self.input, self.axes = self._checked_input(make_named(input, "input"), axes)
         self.mel = MelBank(mel_bins, self.frontend.bins, self.frontend.sample_rate_hz) if input == "mel" else None
         names = [representation] if isinstance(representation, str) else list(representation or ())
         self._names = tuple(check_layer(made, name) for name in names)
+        self._rows_hz = self._checked_rows(self._config["rows_hz"])
         if output not in get_args(OutputKind):
             raise ConfigurationError(f"output: {output!r} is neither logits nor probabilities")
         if weights is not None:
@@ -128,6 +135,10 @@ class TorchClassifier(ForeignClassifier):
     def representation_names(self) -> tuple[str, ...]:
         """The layers named as ``representation``."""
         return self._names
+
+    def row_frequencies(self, index: int, rows: int) -> Tensor | None:
+        """See `Classifier.row_frequencies`."""
+        return None if self._rows_hz is None else divide_rows(self._rows_hz, rows)
 
     @property
     def no_representation(self) -> str:
@@ -182,6 +193,15 @@ class TorchClassifier(ForeignClassifier):
         if not callable(input):
             raise ConfigurationError(f"input: expected a name or a function, got {type(input).__name__}")
         return input, axes or "bcft"
+
+    def _checked_rows(self, rows_hz: list[float] | None) -> Tensor | None:
+        if rows_hz is None:
+            bands = self.mel
+            return None if bands is None else mel_centers_hz(len(bands.filters), self.frontend.sample_rate_hz)
+        found = torch.tensor(rows_hz)
+        if len(found) == 0 or not bool(found.isfinite().all()) or bool((found.diff() <= 0).any()):
+            raise ConfigurationError(f"rows_hz: expected frequencies in rising order, got {rows_hz}")
+        return found
 
     def _as_map(self, output: Tensor, name: str) -> Tensor:
         """What a layer returned as (batch, channels, frequency', time')."""

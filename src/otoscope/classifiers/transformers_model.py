@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from otoscope.audio import Frontend
-from otoscope.classifiers.features import make_features
+from otoscope.classifiers.features import FilterBank, make_features
 from otoscope.classifiers.foreign import ForeignClassifier, Heard, frontend_at
 from otoscope.classifiers.image import transformers_package
 from otoscope.classifiers.layers import LayerAxes, as_map, check_layer, record_layers
+from otoscope.classifiers.rows import divide_rows
 from otoscope.classifiers.torch_module import take_logits
 from otoscope.errors import ConfigurationError, DownloadError
 
@@ -109,6 +110,14 @@ class TransformersClassifier(ForeignClassifier):
     def representation_names(self) -> tuple[str, ...]:
         """The layers that are read."""
         return self._names
+
+    def row_frequencies(self, index: int, rows: int) -> Tensor | None:
+        """See `Classifier.row_frequencies`: known of AST, whose rows of patches overlap on a mel bank."""
+        config = self.model.config
+        if config.model_type != _AST or rows == 1 or not isinstance(self.features, FilterBank):
+            return None
+        first = (config.patch_size - config.frequency_stride) // 2
+        return divide_rows(self.features.centers_hz[first:], rows, config.frequency_stride)
 
     @property
     def no_representation(self) -> str:

@@ -12,13 +12,13 @@ from tqdm import tqdm
 from otoscope.classifiers import Classifier
 from otoscope.data import Clip, SoundData, collate
 from otoscope.errors import OtoscopeError
-from otoscope.evaluation.areas import rank_bins
+from otoscope.evaluation.areas import Ranking, rank_bins
 from otoscope.evaluation.batch import ClassifiedBatch, classify_batch
 from otoscope.evaluation.conditions import Contaminate, Prepared
 from otoscope.evaluation.methods import Methods
 from otoscope.evaluation.records import Records
 from otoscope.evaluation.sanity import compare_maps
-from otoscope.evaluation.trial import ClipScores, MaskSource, control, decode, score
+from otoscope.evaluation.trial import BESIDE_OWN, ClipScores, MaskSource, control, decode, score
 from otoscope.scoring import CONTROLS
 
 SANITY = "sanity"
@@ -99,17 +99,23 @@ def _score_batch(
     open_clips = [clip for clip in made if clip is not None]
     if open_clips:
         batch = classify_batch(run.classifier, collate(open_clips), run.seed, run.device)
-        loudest = rank_bins(batch.spectrogram.log_magnitude, batch.order, batch.frames)
+        beside = {name: _ranked_by(name, batch, run.seed) for name in BESIDE_OWN.values()}
         labels = [run.data.labels[clip.target] for clip in open_clips]
         for row in ["ideal", *rows]:
             lacking = [clip.name for clip in open_clips if clip.name not in run.records.of(condition, row)]
             source = _source(run, row, batch) if lacking else None
             if source is not None:
-                found = score(source, batch, run.areas, curves, None if row in CONTROLS else loudest)
+                found = score(source, batch, run.areas, curves, None if row in CONTROLS else beside)
                 run.records.add(condition, row, _as_records(run, batch, labels, source, found))
             tick(f"{condition}, {row}", 0 if row == "ideal" else len(open_clips))
     tick(condition, len(rows) * (len(clips) - len(open_clips)))
     return [*known, *(clip.name for clip in open_clips)]
+
+
+def _ranked_by(name: str, batch: ClassifiedBatch, seed: int) -> Ranking:
+    importance = control(name, batch, seed).map
+    assert importance is not None
+    return rank_bins(importance, batch.order, batch.frames)
 
 
 def _source(run: Run, row: str, batch: ClassifiedBatch) -> MaskSource | None:

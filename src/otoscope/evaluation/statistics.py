@@ -62,7 +62,11 @@ def resampling(clips: int, count: int, seed: int) -> Values:
 
 
 def estimate(values: Values, table: Values, level: float = 0.95) -> list[Estimate]:
-    r"""Means with percentile bootstrap intervals; NaN (undefined) values are left out, also of each sample.
+    r"""Means with bootstrap intervals; NaN (undefined) values are left out, also of each sample.
+
+    Percentiles of the sample means, expanded so far that of normal values the interval is as wide as Student's:
+    plain percentiles are too narrow with few clips. Of strongly skewed values it still misses the mean more often
+    than it says.
 
     Args:
         values: Shape (clips, columns).
@@ -73,7 +77,8 @@ def estimate(values: Values, table: Values, level: float = 0.95) -> list[Estimat
         One for each column.
 
     Reference:
-        Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13. Departures: none.
+        Hesterberg 2015, What Teachers Should Know About the Bootstrap, The American Statistician 69 (expanded
+        percentile interval). Departures: none.
 
     Example:
         >>> estimate(np.array([[1.0], [3.0]]), resampling(2, 1000, seed=0))
@@ -85,12 +90,13 @@ def estimate(values: Values, table: Values, level: float = 0.95) -> list[Estimat
     with np.errstate(invalid="ignore"):
         means = filled.sum(0) / clips
         samples = (table @ filled) / (table @ defined)
-    tail = (1 - level) / 2
     ends = np.full((2, values.shape[1]), np.nan)
-    whole = np.isfinite(samples).all(0)
-    ends[:, whole] = np.quantile(samples[:, whole], (tail, 1 - tail), axis=0)
-    for column in np.nonzero(~whole & (clips > 0))[0]:
-        ends[:, column] = np.nanquantile(samples[:, column], (tail, 1 - tail))
+    whole = np.isfinite(samples).all(0)  # the other way of counting is slow
+    for count in np.unique(clips[clips > 0]):
+        tail = _tail(int(count), level)
+        for quantile, columns in ((np.quantile, whole), (np.nanquantile, ~whole)):
+            chosen = columns & (clips == count)
+            ends[:, chosen] = quantile(samples[:, chosen], (tail, 1 - tail), axis=0)
     return [Estimate(float(m), float(a), float(b), int(n)) for m, a, b, n in zip(means, *ends, clips, strict=True)]
 
 
@@ -107,3 +113,12 @@ def better(difference: Estimate, direction: Literal["higher", "lower", "neither"
     if direction == "neither" or not difference.excludes_zero:
         return 0
     return 1 if (difference.mean > 0) == (direction == "higher") else -1
+
+
+def _tail(clips: int, level: float) -> float:
+    """Share of the samples to leave out on each side."""
+    if clips < 2:
+        return 0.0
+    from scipy.special import ndtr, stdtrit  # only evaluations need it
+
+    return float(ndtr(np.sqrt(clips / (clips - 1)) * stdtrit(clips - 1, (1 - level) / 2)))

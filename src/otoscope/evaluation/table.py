@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from otoscope.evaluation.statistics import Estimate, Values, better, estimate, resampling
-from otoscope.evaluation.trial import CURVE_SCORES, LOUDEST_OF_OWN, OWN
+from otoscope.evaluation.trial import BESIDE_OWN, CURVE_SCORES, OWN
 from otoscope.metrics import SCORES, Score
 from otoscope.scoring import CONTROLS
 
@@ -173,8 +173,8 @@ def _values(
     for method, records in methods.items():
         for position, clip in enumerate(clips):
             for mask, domains in records.get(clip, {}).get("scores", {}).items():
-                beside = mask == LOUDEST_OF_OWN
-                row = f"loudest as {method}" if beside else method
+                beside = BESIDE_OWN.get(mask)
+                row = f"{beside} as {method}" if beside else method
                 for domain, scores in domains.items():
                     block = result.setdefault(Block(condition, OWN if beside else mask, domain), {})
                     for score, value in scores.items():
@@ -199,4 +199,4 @@ def _csv(head: Sequence[str], lines: Iterator[list[str]]) -> str:
 
 def is_control(row: str) -> bool:
     """Whether a row of the table is a control."""
-    return row in CONTROLS or row.startswith("loudest as ")
+    return row in CONTROLS or row.startswith(tuple(f"{name} as " for name in BESIDE_OWN.values()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -18,6 +18,7 @@ from otoscope.interpreters import Interpreter
 from otoscope.metrics import (
     Score,
     all_pass,
+    input_fidelity,
     intersection_over_union,
     mask_auroc,
     mean_mask,
@@ -27,9 +28,11 @@ from otoscope.metrics import (
     si_sdr_improvement,
 )
 
-OWN, MAP, LOUDEST_OF_OWN = "own", "map", "loudest of own"
+OWN, MAP = "own", "map"
+BESIDE_OWN = {"loudest of own": "loudest", "random of own": "random"}
+"""Masks that are scored beside a method's own, with as many bins, and the control that ranks them."""
 TOLERANCE = 1e-5
-"""Probabilities nearer than this count as equal: rounding on the way to sound and back is no increase."""
+"""Share by which probabilities may differ and still count as equal: rounding on the way to sound is no gain."""
 CURVE_AREAS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 CURVE_SCORES = {
     "insertion": Score("area under the insertion curve", "", "higher"),
@@ -100,7 +103,7 @@ def score(
     batch: ClassifiedBatch,
     areas: Sequence[float],
     curves: bool,
-    loudest: Ranking | None = None,
+    controls: Mapping[str, Ranking] | None = None,
 ) -> list[ClipScores]:
     """All scores of a method on each clip of a batch.
 
@@ -109,11 +112,11 @@ def score(
         batch: The clips.
         areas: Of the masks of equal area.
         curves: Whether to grow the mask through `CURVE_AREAS` too.
-        loudest: Bins by loudness: scores the loudest of the own mask's area beside it.
+        controls: How controls rank the bins, by their names: they are scored with the own mask's area beside it.
     """
     found = [ClipScores() for _ in batch.names]
     ranking = None if source.map is None else rank_bins(source.map, batch.order, batch.frames)
-    masks = _masks(source.own, ranking, batch, areas, loudest)
+    masks = _masks(source.own, ranking, batch, areas, controls or {})
     grown: dict[float, tuple[Tensor, Tensor]] = {}
     for keys in _groups(masks, batch):
         made = torch.stack([batch.inside(masks[key]()) for key in keys])
@@ -134,14 +137,14 @@ def _masks(
     ranking: Ranking | None,
     batch: ClassifiedBatch,
     areas: Iterable[float],
-    loudest: Ranking | None,
+    controls: Mapping[str, Ranking],
 ) -> dict[str, Callable[[], Tensor]]:
     """Masks by key, each made when it is asked for, so that few lie in memory."""
     masks: dict[str, Callable[[], Tensor]] = {}
     if own is not None:
         masks[OWN] = own.float
-        if loudest is not None:
-            masks[LOUDEST_OF_OWN] = partial(loudest.mask_like, batch.inside(own))
+        beside = {key: controls[name] for key, name in BESIDE_OWN.items() if name in controls}
+        masks |= {key: partial(ranked.mask_like, batch.inside(own)) for key, ranked in beside.items()}
     if ranking is not None:
         masks |= {str(area): partial(ranking.mask, area) for area in areas}
     return masks
@@ -166,8 +169,9 @@ def _score_mask(
     kept, left = rows
     for domain, said in (("mask", answers.seen), ("heard", answers.heard)):
         assert said is not None
-        evidence = torch.where((said[kept] - whole).abs() < TOLERANCE, whole, said[kept])
-        decision = score_evidence(whole, evidence, target) | score_remainder(whole, said[left], target)
+        gains = score_evidence(whole, _without_rounding(said[kept], whole), target)
+        decision = gains | {"Fid-In": input_fidelity(whole, said[kept], target)}
+        decision |= score_remainder(whole, said[left], target)
         _put(found, key, domain, decision)
     # a binary mask of known area has known sparseness and complexity
     own = key == OWN
@@ -183,6 +187,11 @@ def _score_mask(
     defined = torch.isfinite(sound).all(1)
     improvement = si_sdr_improvement(torch.nan_to_num(sound), batch.waveform, batch.truth.event, batch.lengths)
     _put(found, key, "heard", {"SI-SDRi": improvement.masked_fill(~defined, torch.nan)})
+
+
+def _without_rounding(probabilities: Tensor, whole: Tensor) -> Tensor:
+    """Probabilities that differ from those of the whole clip by no more than rounding, made equal to them."""
+    return torch.where((probabilities - whole).abs() < TOLERANCE * whole, whole, probabilities)
 
 
 def _grow(

@@ -234,6 +234,25 @@ def largest_bins(importance: Tensor, area: float) -> Tensor:
     return kept.view_as(importance).to(importance.dtype)
 
 
+def ranks(values: Tensor) -> Tensor:
+    """Share of its clip's bins that are smaller than each bin, equal ones counting half: in [0, 1].
+
+    Args:
+        values: Shape (batch, frequency, time).
+
+    Returns:
+        Equal for equal bins. Same shape.
+
+    Example:
+        >>> ranks(torch.tensor([[[3.0, 1.0, 1.0, 9.0, 2.0]]]))
+        tensor([[[0.7500, 0.1250, 0.1250, 1.0000, 0.5000]]])
+    """
+    flat = values.flatten(1)
+    ordered = flat.sort(dim=1).values
+    below, upto = (torch.searchsorted(ordered, flat, right=right) for right in (False, True))
+    return ((below + upto - 1).to(values.dtype) / (2 * max(flat.shape[1] - 1, 1))).view_as(values)
+
+
 def log_probabilities(logits: Tensor, multi_label: bool) -> Tensor:
     """Logarithm of the probability of each class, shape (batch, classes)."""
     return torch.nn.functional.logsigmoid(logits) if multi_label else logits.log_softmax(-1)

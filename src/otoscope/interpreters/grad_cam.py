@@ -9,6 +9,7 @@ from torch import Tensor
 
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.classifiers.image import resize_map
+from otoscope.classifiers.rows import spread_rows
 from otoscope.errors import RepresentationError
 from otoscope.interpreters.attribution import AttributionInterpreter, Clips, log_probabilities
 
@@ -18,8 +19,9 @@ class GradCAMInterpreter(AttributionInterpreter):
 
     .. math:: \sum_k \Big(\sum_{u,v} \frac{\partial s}{\partial A_{kuv}}\Big) A_k
 
-    resized to the spectrogram. As coarse as the representation: 2 x 13 cells for CNN14's last block on 5 s, 10 x 53
-    for ``block3``. One forward pass a clip and a backward pass down to the representation.
+    resized to the spectrogram, each row at its frequency (`Classifier.row_frequencies`). As coarse as the
+    representation: 2 x 13 cells for CNN14's last block on 5 s, 10 x 53 for ``block3``. One forward pass a clip
+    and a backward pass down to the representation.
 
     Args:
         classifier: What it explains: one with representations.
@@ -73,7 +75,12 @@ class GradCAMInterpreter(AttributionInterpreter):
         hidden = prediction.representations[self._index]
         gradient = gradient_of_representation(score, prediction, self._index)
         coarse = (gradient.sum((-1, -2), keepdim=True) * hidden).sum(1)
-        return resize_map(coarse, *clips.log_magnitude.shape[-2:])
+        bins, frames = clips.log_magnitude.shape[-2:]
+        rows_hz = self.classifier.row_frequencies(self._index, coarse.shape[1])
+        if rows_hz is None:
+            return resize_map(coarse, bins, frames)
+        wide = resize_map(coarse, coarse.shape[1], frames)
+        return spread_rows(wide, rows_hz, bins, self.classifier.frontend.sample_rate_hz)
 
     def _score_of(self, prediction: Prediction) -> Tensor:
         if self.score == "logit":

@@ -12,7 +12,13 @@ from torch.nn import functional as F
 
 from otoscope.classifiers import Classifier
 from otoscope.errors import ConfigurationError
-from otoscope.interpreters.attribution import AttributionInterpreter, Clips, log_probabilities, require_positive
+from otoscope.interpreters.attribution import (
+    AttributionInterpreter,
+    Clips,
+    log_probabilities,
+    ranks,
+    require_positive,
+)
 from otoscope.interpreters.occlusion import cell_size
 
 Start = Literal["attribution", "loudness", "flat"]
@@ -130,10 +136,10 @@ class OptimisedMaskInterpreter(AttributionInterpreter):
         if self._own["start"] == "flat":
             return torch.zeros_like(clip)
         if self._own["start"] == "loudness":
-            return ranks(clip)
+            return 2 * ranks(clip) - 1
         method = IntegratedGradients(self.scores)
         found = method.attribute(**clips.for_captum(), n_steps=_PATH_STEPS, internal_batch_size=self.batch)
-        return ranks(ranks(clip) + ranks(found))
+        return 2 * ranks(ranks(clip) + ranks(found)) - 1
 
     def _objective(self, mask: Tensor, clips: Clips) -> Tensor:
         clip, weight = clips.log_magnitude, self._own["remainder"]
@@ -146,19 +152,6 @@ class OptimisedMaskInterpreter(AttributionInterpreter):
         kept, left = found[: len(clips)], found[len(clips) :]
         objective: Tensor = -kept.sum() - weight * torch.log1p(-left.exp().clamp(max=_CERTAIN)).sum()
         return objective
-
-
-def ranks(values: Tensor) -> Tensor:
-    """Rank of each bin in its clip, from -1 for the smallest to 1 for the largest, (batch, frequency, time).
-
-    Example:
-        >>> ranks(torch.tensor([[[0.0, 5.0, 2.0]]]))
-        tensor([[[-1.,  1.,  0.]]])
-    """
-    flat = values.flatten(1)
-    order = flat.argsort(dim=1, stable=True)
-    steps = torch.linspace(-1, 1, flat.shape[1], device=flat.device, dtype=flat.dtype)
-    return torch.empty_like(flat).scatter(1, order, steps.expand_as(flat)).view_as(values)
 
 
 def soft_cut(field: Tensor, area: float, softness: float) -> Tensor:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from otoscope.classifiers import Classifier
 from otoscope.errors import ConfigurationError
-from otoscope.interpreters.attribution import Clips, log_probabilities, require_positive
+from otoscope.interpreters.attribution import Clips, log_probabilities, ranks, require_positive
 from otoscope.interpreters.integrated_gradients import IntegratedGradientsInterpreter
 
 _SHARPNESS = 0.1
@@ -186,18 +186,6 @@ def smoothed(values: Tensor, deviations: Sequence[float]) -> Tensor:
         )
         hidden = F.conv2d(F.pad(hidden, padding, mode="replicate"), weights.view(shape))
     return hidden[:, 0]
-
-
-def ranks(values: Tensor) -> Tensor:
-    """Share of the clip's bins that are smaller, in [0, 1); equal bins in the order of frequency and time.
-
-    Example:
-        >>> ranks(torch.tensor([[[3.0, 1.0], [2.0, 9.0]]]))
-        tensor([[[0.5000, 0.0000],
-                 [0.2500, 0.7500]]])
-    """
-    order = values.flatten(1).argsort(dim=1, stable=True).argsort(dim=1)
-    return order.view_as(values).to(values.dtype) / order.shape[1]
 
 
 def _cut(ranking: Tensor, area: float) -> Tensor:

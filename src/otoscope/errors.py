@@ -55,3 +55,9 @@ class ShapeError(OtoscopeError, ValueError):
 
 class TrainingError(OtoscopeError):
     """Training cannot go on, for instance because the loss is no longer finite."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, for messages that quote it."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -5,7 +5,8 @@ import torch
 
 from otoscope.classifiers import Conv2dClassifier
 from otoscope.errors import ConfigurationError
-from otoscope.evaluation.methods import build_methods, digest
+from otoscope.evaluation.identity import digest
+from otoscope.evaluation.methods import build_methods
 from otoscope.interpreters import UNTRAINED, PIQInterpreter, save_interpreter
 
 
@@ -77,3 +78,9 @@ def test_fingerprint_follows_options_and_weights(classifier, kinds):
     with torch.no_grad():
         next(classifier.parameters()).add_(1e-3)
     assert digest(classifier) != former
+
+
+def test_an_interpreter_of_another_classifier_is_refused(classifier, kinds):
+    other = Conv2dClassifier(classifier.labels, width=6, depth=3, head_width=8, scale=5.0).freeze()
+    with pytest.raises(ConfigurationError, match="explains another classifier"):
+        build_methods({"G": kinds["gradient"](other)}, classifier)

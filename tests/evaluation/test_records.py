@@ -37,11 +37,12 @@ def test_half_a_line_is_forgotten(tmp_path):
     assert lines == [_line("a"), _line("b", 5.0)]
 
 
-def test_a_clip_is_written_once(tmp_path):
+def test_the_last_record_of_a_clip_holds(tmp_path):
     records = Records(tmp_path, {})
     records.add("clean", "IG", [_line("a", 1.0)])
-    records.add("clean", "IG", [_line("a", 2.0), _line("b", 2.0)])
-    assert [one["scores"]["AD"] for one in Records(tmp_path, {}).of("clean", "IG").values()] == [1.0, 2.0]
+    records.add("clean", "IG", [_line("a", 2.0), _line("b", 3.0)])
+    for known in (records, Records(tmp_path, {})):
+        assert {clip: one["scores"]["AD"] for clip, one in known.of("clean", "IG").items()} == {"a": 2.0, "b": 3.0}
 
 
 def test_other_settings_are_refused_by_name(tmp_path):
@@ -60,6 +61,20 @@ def test_another_method_of_the_same_name_is_refused(tmp_path):
     again.expect("methods", "new", "x")
     with pytest.raises(ConfigurationError, match=r"methods\.IG was steps 20, is steps 50"):
         again.expect("methods", "IG", "steps 50")
+
+
+def test_a_method_without_records_may_change(tmp_path):
+    records = Records(tmp_path, {})
+    records.expect("methods", "could not explain", "steps 20")
+    records.add("clean", "IG", [_line("a")])
+    Records(tmp_path, {}).expect("methods", "could not explain", "steps 50")
+
+
+def test_what_another_machine_computes_a_little_otherwise_is_the_same(tmp_path):
+    Records(tmp_path, {"answer": [0.1, 0.9]}).add("clean", "IG", [_line("a")])
+    Records(tmp_path, {"answer": [0.1000001, 0.9]})
+    with pytest.raises(ConfigurationError, match="answer was"):
+        Records(tmp_path, {"answer": [0.2, 0.8]})
 
 
 def test_files_are_written_whole(tmp_path):

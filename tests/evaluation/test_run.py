@@ -1,14 +1,16 @@
 """Whole evaluations: batch sizes, kills, additions, bad methods."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from otoscope.classifiers import CallableClassifier
 from otoscope.data import AudioFolder, Clip
-from otoscope.errors import ConfigurationError
+from otoscope.errors import ConfigurationError, DataError
 from otoscope.evaluation import Block, Conditions, NoiseSource, Settings, report, run_evaluation
 from otoscope.evaluation.run import choose
 
@@ -111,8 +113,10 @@ def test_a_killed_run_goes_on(run, kinds, classifier, monkeypatch):
 def test_nothing_is_computed_again(run, kinds, classifier, monkeypatch):
     first = run(**ALL).results
     monkeypatch.setattr(kinds["gradient"], "decode", lambda *a, **k: pytest.fail("decoded again"))
-    monkeypatch.setattr(classifier, "forward", lambda *a, **k: pytest.fail("classified again"))
+    forward, asked = classifier.forward, []
+    monkeypatch.setattr(classifier, "forward", lambda *a, **k: asked.append(len(a[0])) or forward(*a, **k))
     assert _numbers(run(**ALL).results) == _numbers(first)
+    assert asked == [1, 1]  # about noise, to know it again
 
 
 def test_methods_and_clips_can_be_added(run, kinds, classifier, monkeypatch):
@@ -211,3 +215,78 @@ def test_clips_are_spread_over_classes(wanted):
 def test_settings_out_of_range(options, message):
     with pytest.raises(ConfigurationError, match=message):
         Settings(**options)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda other: other.blocks[0][0].bias.add_(0.5), "classifier.weights"),
+        (lambda other: other.labels.reverse(), "classifier.labels"),
+        (lambda other: other._config.update(scale=7.0), "classifier.options"),
+        (lambda other: other.head.register_forward_hook(lambda *call: call[2] + torch.eye(3)[:1]), "answer"),
+    ],
+)
+def test_records_of_another_classifier_are_refused(run, classifier, change, named):
+    run()
+    change(classifier)
+    with pytest.raises(ConfigurationError, match=f"{named}.* was .*choose another --output_folder"):
+        run()
+
+
+def test_records_of_another_function_are_refused(data, tmp_path):
+    def evaluate(function):
+        box = CallableClassifier(function, data.labels)
+        settings = Settings(**{**QUICK, "sanity": True})
+        return run_evaluation(box, {"occlusion": "occlusion"}, data, tmp_path, CONDITIONS, settings, progress=False)
+
+    def level(waveforms):
+        loud = np.clip(np.abs(waveforms).mean(1), 0, 0.5)
+        return np.stack([loud, loud / 2, 1 - 1.5 * loud], 1)
+
+    found = evaluate(level)
+    assert found.results["skipped"]["checks"] == {
+        "sanity": "CallableClassifier shows no weights that could be shuffled"
+    }
+    assert "skipped check sanity" in found.text
+    evaluate(level)
+    with pytest.raises(ConfigurationError, match=r"classifier\.answer was"):
+        evaluate(lambda waveforms: level(waveforms)[:, ::-1])
+
+
+def test_records_of_another_sound_are_refused(run, data, monkeypatch):
+    run(clips=2)
+    flipped = [replace(clip, waveform=clip.waveform.flip(0)) for clip in (data.test_set[i] for i in range(9))]
+    monkeypatch.setattr(data, "setup", lambda stage: None)
+    monkeypatch.setattr(data, "test_set", flipped)
+    with pytest.raises(DataError, match=r"was another sound when it was scored; choose another"):
+        run(clips=2)
+
+
+def test_curves_can_be_asked_for_later(run):
+    run()
+    assert set(run(curves=True).results["curves"]) == {"areas", "clean"}
+    assert set(run().results["curves"]) == {"areas"}
+
+
+def test_clips_of_one_name_are_refused(run, data, monkeypatch):
+    clips = [replace(data.test_set[i], name="same" if i > 4 else str(i)) for i in range(9)]
+    monkeypatch.setattr(data, "setup", lambda stage: None)
+    monkeypatch.setattr(data, "test_set", clips)
+    with pytest.raises(DataError, match="two test clips are named 'same'"):
+        run(clips=9, batch_size=1)
+
+
+def test_a_method_that_breaks_down_costs_the_others_nothing(run, kinds, classifier, monkeypatch):
+    def fail(*arguments):
+        raise ValueError("a matrix is singular\nand more")
+
+    monkeypatch.setattr(kinds["broken"], "decode", fail)
+    results = run(names=("gradient", "broken")).results
+    assert results["skipped"]["methods"] == {"broken": "ValueError: a matrix is singular"}
+    assert "gradient" in results["scores"]["clean"]["own"]["mask"]
+
+
+def test_clips_that_are_not_asked_for_do_not_count_in_the_sanity_check(run):
+    assert run(**ALL).results["sanity"]["gradient"]["rank_correlation"]["head"]["n"] == 2
+    fewer = run(**{**ALL, "sanity_clips": 1}).results
+    assert fewer["sanity"]["gradient"]["rank_correlation"]["head"]["n"] == 1

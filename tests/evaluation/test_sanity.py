@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from otoscope.classifiers import Cnn14Classifier
+from otoscope.classifiers import CallableClassifier, Cnn14Classifier, TorchClassifier
 from otoscope.evaluation.batch import classify_batch
-from otoscope.evaluation.methods import build_methods, digest
+from otoscope.evaluation.identity import digest
+from otoscope.evaluation.methods import build_methods
 from otoscope.evaluation.sanity import cascade, compare_maps, forgetting, rank_correlation, similarity, verdict
 from otoscope.evaluation.statistics import Estimate
 
@@ -47,7 +49,7 @@ def test_forgetting_is_cumulative_keeps_the_scale_and_ends(classifier):
             now = classifier.state_dict()
             different = {name for name in before if not torch.equal(before[name], now[name])}
             assert changed <= different
-            assert all(name.startswith(layer) for name in different - changed)
+            assert all(name.startswith(layer) or layer == "the rest" for name in different - changed)
             changed = different
         weight = "blocks.0.0.weight"
         assert weight in changed
@@ -99,3 +101,54 @@ def test_a_clip_gets_the_same_in_every_batch(classifier, gradient, data):
 def test_verdict(low, high, clips, word):
     layers = {"head": Estimate(0.99, 0.98, 1.0, 9), "blocks.0": Estimate((low + high) / 2, low, high, clips)}
     assert verdict(layers).startswith(word)
+
+
+class HeadFirst(nn.Module):
+    """Registers its head before its body, holds a weight of its own, and a table in a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(4, 3)
+        self.offset = nn.Parameter(torch.randn(4))
+        self.body = nn.Sequential(nn.Linear(513, 8), nn.ReLU(), nn.Linear(8, 4))
+        self.register_buffer("table", torch.randn(3, 3))
+
+    def forward(self, log_magnitude):
+        hidden = self.body(log_magnitude.mean(-1)) + self.offset
+        return self.head(hidden) @ self.table
+
+
+def test_cascade_follows_the_order_in_which_layers_run_and_leaves_nothing_out():
+    classifier = TorchClassifier(HeadFirst(), ["a", "b", "c"], axes="bft")
+    layers = cascade(classifier)
+    assert [layer.name for layer in layers] == ["module.head", "module.body.2", "module.body.0", "the rest"]
+    assert set(layers[-1].weights) == {"module.offset", "module.table"}
+    before = {name: value.clone() for name, value in classifier.state_dict().items()}
+    with forgetting(classifier, seed=0) as steps:
+        assert len(list(steps)) == 4
+        now = classifier.state_dict()
+        assert all(not torch.equal(before[name], now[name]) for name in before)
+
+
+def test_the_layers_of_a_transformer_forget_one_by_one():
+    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    net = nn.Sequential(nn.Linear(513, 16), nn.TransformerEncoder(layer, 6), nn.Flatten(), nn.LazyLinear(2))
+    net(torch.zeros(1, 64, 513))
+    classifier = TorchClassifier(net, ["a", "b"], axes="btf", duration_s=63 * 186 / 16000)
+    names = [layer.name for layer in cascade(classifier)]
+    assert {f"module.1.layers.{i}" for i in range(6)} <= set(names)
+    assert names.index("module.1.layers.5") < names.index("module.1.layers.0") < names.index("module.0")
+
+
+def test_a_black_box_has_nothing_to_forget():
+    box = CallableClassifier(lambda waveforms: np.full((len(waveforms), 2), 0.5), ["a", "b"])
+    assert cascade(box) == []
+
+
+def test_undefined_maps_and_small_pictures():
+    values = torch.rand(9, 8)
+    broken = values.clone()
+    broken[3, 3] = torch.nan
+    assert np.isnan(rank_correlation(values, broken))
+    assert np.isnan(similarity(torch.rand(40, 5), torch.rand(40, 5)))
+    assert np.isfinite(similarity(torch.rand(40, 6), torch.rand(40, 6)))

@@ -97,9 +97,7 @@ def test_a_tone_is_where_it_sounds_behind_a_mel_bank_too(hertz):
 
 
 def test_frequencies_of_rows_must_rise():
-    with pytest.raises(
-        ConfigurationError, match="rows_hz: expected frequencies in rising order"
-    ):
+    with pytest.raises(ConfigurationError, match="rows_hz: expected frequencies in rising order"):
         _adder(rows_hz=[2, 1])
 
 

@@ -91,6 +91,10 @@ class Cnn14Classifier(Classifier):
         """See `Classifier.config`."""
         return dict(self._config)
 
+    def layers(self) -> list[nn.Module]:
+        """Norm of the mel bands, blocks, head."""
+        return [self.norm, *self.blocks, self.head]
+
     def row_frequencies(self, index: int, rows: int) -> Tensor:
         """See `Classifier.row_frequencies`: every block but the last halves the mel bands."""
         step = math.prod(_POOLS[: index + 1 + _BLOCKS - len(self.representation_names)])

@@ -86,6 +86,10 @@ class Conv2dClassifier(Classifier):
         """See `Classifier.config`."""
         return dict(self._config)
 
+    def layers(self) -> list[nn.Module]:
+        """Blocks, residual block, head."""
+        return [*self.blocks, self.residual, self.head]
+
     def forward(self, log_magnitude: Tensor, frames: Tensor | None = None) -> Prediction:
         """See `Classifier.forward`."""
         hidden, frames = self._long_enough(log_magnitude, frames)

@@ -120,8 +120,7 @@ class ClipFiles(Dataset[Clip]):
 
     def __init__(self, files: Sequence[ClipFile], sample_rate_hz: int, cache: ArrayCache) -> None:
         self.files = list(files)
-        stems = Counter(file.path.stem for file in self.files)
-        self._names = [_unique_name(file.path, stems) for file in self.files]
+        self._names = unique_names([file.path for file in self.files])
         self.sample_rate_hz = sample_rate_hz
         self.cache = cache
 
@@ -155,8 +154,31 @@ class ClipFiles(Dataset[Clip]):
         return f"{file.path.resolve()}|{self.sample_rate_hz}"
 
 
-def _unique_name(path: Path, stems: Counter[str]) -> str:
-    return path.stem if stems[path.stem] == 1 else f"{path.parent.name}-{path.stem}"
+def unique_names(paths: Sequence[Path]) -> list[str]:
+    """A name for each file: its own without the suffix, with so many folders in front as tell it from the others.
+
+    Example:
+        >>> unique_names([Path("dog/a.wav"), Path("cat/a.wav"), Path("cat/b.wav"), Path("cat/b.ogg")])
+        ['dog-a', 'cat-a', 'b.wav', 'b.ogg']
+    """
+    places = Counter(path.with_suffix("") for path in set(paths))
+    plain = [path.with_suffix("") if places[path.with_suffix("")] == 1 else path for path in paths]
+    names = [path.name for path in plain]
+    for depth in range(2, max((len(path.parts) for path in plain), default=0) + 1):
+        owners: dict[str, set[Path]] = {}
+        for name, path in zip(names, plain, strict=True):
+            owners.setdefault(name, set()).add(path)
+        if all(len(sharing) == 1 for sharing in owners.values()):
+            break
+        names = [
+            name if len(owners[name]) == 1 else "-".join(path.parts[-depth:])
+            for name, path in zip(names, plain, strict=True)
+        ]
+    seen: Counter[str] = Counter()
+    for i, name in enumerate(names):
+        seen[name] += 1
+        names[i] = name if seen[name] == 1 else f"{name}-{seen[name]}"  # one file, listed twice
+    return names
 
 
 def fill_cache(files: ClipFiles, progress: bool = True) -> None:

@@ -41,7 +41,7 @@ class Ranking:
 
     def mask_like(self, mask: Tensor) -> Tensor:
         """Keeps as many bins as another mask is worth: the sum of its values, rounded."""
-        return self.mask_of(torch.nan_to_num(mask.double()).sum((1, 2)).round())
+        return self.mask_of(torch.nan_to_num(mask).cpu().double().sum((1, 2)).round())
 
     def mask_of(self, count: Tensor) -> Tensor:
         """Keeps so many bins of each clip, shape (batch,)."""

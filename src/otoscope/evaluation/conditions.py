@@ -62,12 +62,10 @@ class Prepared:
     Attributes:
         contaminate: What each condition makes of a clip; None where it can make nothing.
         skipped: Reason by condition.
-        about: What else the sounds of a condition depend on, for those from a folder.
     """
 
     contaminate: dict[str, Contaminate] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
-    about: dict[str, str] = field(default_factory=dict)
 
 
 def prepare(conditions: Conditions, clips: Any, sample_rate_hz: int, seed: int) -> Prepared:
@@ -134,7 +132,6 @@ def _add_folder(
         FETCH[name](Path(source.folder))
     sample_rate_hz, seed = rate_and_seed
     noises = NoiseFolder(source.folder, sample_rate_hz, split)
-    ready.about[name] = f"{len(noises)} files"
 
     def lay_over(clip: Clip) -> Clip:
         noise = noises.piece(len(clip.waveform), generator_for(seed, name, clip.name))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,13 +11,14 @@ from tqdm import tqdm
 
 from otoscope.classifiers import Classifier
 from otoscope.data import Clip, SoundData, collate
-from otoscope.errors import OtoscopeError
+from otoscope.errors import DataError, OtoscopeError, first_line
 from otoscope.evaluation.areas import Ranking, rank_bins
 from otoscope.evaluation.batch import ClassifiedBatch, classify_batch
 from otoscope.evaluation.conditions import Contaminate, Prepared
+from otoscope.evaluation.identity import alike, sound_of
 from otoscope.evaluation.methods import Methods
 from otoscope.evaluation.records import Records
-from otoscope.evaluation.sanity import compare_maps
+from otoscope.evaluation.sanity import cascade, compare_maps
 from otoscope.evaluation.trial import BESIDE_OWN, ClipScores, MaskSource, control, decode, score
 from otoscope.scoring import CONTROLS
 
@@ -41,6 +42,7 @@ class Run:
     indices: list[int]
     device: torch.device
     progress: bool
+    unchecked: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -70,7 +72,6 @@ def score_all(run: Run) -> dict[str, dict[str, None]]:
         for position, (condition, contaminate) in enumerate(run.prepared.contaminate.items()):
             clips[condition] = {}
             curves = run.curves and position == 0
-            run.records.expect("conditions", condition, f"{run.prepared.about.get(condition, '')}, curves {curves}")
             for batch in _batches(run, run.batch_size, run.indices):
                 clips[condition] |= dict.fromkeys(_score_batch(run, condition, contaminate, batch, curves, tick))
             if not clips[condition]:
@@ -80,8 +81,19 @@ def score_all(run: Run) -> dict[str, dict[str, None]]:
 
 
 def _batches(run: Run, size: int, indices: Sequence[int]) -> Iterator[list[Clip]]:
+    """So many clips at a time.
+
+    Raises:
+        DataError: Two have one name, which records are kept by.
+    """
+    seen: set[str] = set()
     for start in range(0, len(indices), size):
-        yield [run.data.test_set[index] for index in indices[start : start + size]]
+        clips = [run.data.test_set[index] for index in indices[start : start + size]]
+        for clip in clips:
+            if clip.name in seen:
+                raise DataError(f"data: two test clips are named {clip.name!r}; each needs a name of its own")
+            seen.add(clip.name)
+        yield clips
 
 
 def _score_batch(
@@ -94,22 +106,41 @@ def _score_batch(
 ) -> list[str]:
     """Scores the clips of a batch that some method lacks; returns the names of all that the condition has."""
     rows = [*(name for name in CONTROLS if name != "ideal"), *run.methods.ready]
-    known = [clip.name for clip in clips if all(clip.name in run.records.of(condition, row) for row in rows)]
-    made = [contaminate(clip) for clip in clips if clip.name not in known]
-    open_clips = [clip for clip in made if clip is not None]
+    made = [clip for clip in map(contaminate, clips) if clip is not None]
+    sounds = {clip.name: sound_of(clip.waveform) for clip in made}
+    lacking = {row: _lacking(run, condition, row, sounds, curves) for row in [*rows, "ideal"]}
+    open_clips = [clip for clip in made if any(clip.name in lacking[row] for row in rows)]
     if open_clips:
         batch = classify_batch(run.classifier, collate(open_clips), run.seed, run.device)
         beside = {name: _ranked_by(name, batch, run.seed) for name in BESIDE_OWN.values()}
         labels = [run.data.labels[clip.target] for clip in open_clips]
         for row in ["ideal", *rows]:
-            lacking = [clip.name for clip in open_clips if clip.name not in run.records.of(condition, row)]
-            source = _source(run, row, batch) if lacking else None
+            source = _source(run, row, batch) if any(clip.name in lacking[row] for clip in open_clips) else None
             if source is not None:
                 found = score(source, batch, run.areas, curves, None if row in CONTROLS else beside)
-                run.records.add(condition, row, _as_records(run, batch, labels, source, found))
+                records = _as_records(run, batch, labels, source, found)
+                fresh = (one | {"sound": sounds[one["clip"]]} for one in records if one["clip"] in lacking[row])
+                run.records.add(condition, row, fresh)
             tick(f"{condition}, {row}", 0 if row == "ideal" else len(open_clips))
     tick(condition, len(rows) * (len(clips) - len(open_clips)))
-    return [*known, *(clip.name for clip in open_clips)]
+    return [clip.name for clip in made]
+
+
+def _lacking(run: Run, condition: str, row: str, sounds: Mapping[str, list[float]], curves: bool) -> set[str]:
+    """Clips that have no record of a row yet, or one without the curves that are wanted.
+
+    Raises:
+        DataError: There is a record, and the clip sounded otherwise then.
+    """
+    known = run.records.of(condition, row)
+    for name, sound in sounds.items():
+        if name in known and not alike(known[name].get("sound"), sound):
+            raise DataError(
+                f"{run.records.folder}: {name} ({condition}) was another sound when it was scored; choose another "
+                "--output_folder, or delete the folder"
+            )
+    drawn = curves and row != "all-pass"  # which has no order to grow by
+    return {name for name in sounds if name not in known or (drawn and "curves" not in known[name])}
 
 
 def _ranked_by(name: str, batch: ClassifiedBatch, seed: int) -> Ranking:
@@ -125,8 +156,9 @@ def _source(run: Run, row: str, batch: ClassifiedBatch) -> MaskSource | None:
         return None
     try:
         return decode(run.methods.ready[row].interpreter, batch)
-    except OtoscopeError as error:  # it does not fit this classifier; the others may
-        run.methods.skipped[row] = str(error)
+    except Exception as error:  # it does not fit this classifier, or is faulty; the others need not suffer
+        ours = isinstance(error, OtoscopeError)
+        run.methods.skipped[row] = str(error) if ours else f"{type(error).__name__}: {first_line(error)}"
         del run.methods.ready[row]
         return None
 
@@ -148,12 +180,17 @@ def _as_records(
         yield record | {"scores": one.scores} | ({"curves": one.curves} if one.curves else {})
 
 
-def check_sanity(run: Run, places: Sequence[int]) -> None:
-    """Compares maps on some of the clips, by their places in the run."""
+def check_sanity(run: Run, places: Sequence[int]) -> list[str]:
+    """Compares maps on some of the clips, by their places in the run; returns the names of those clips."""
+    if not cascade(run.classifier):
+        run.unchecked["sanity"] = f"{type(run.classifier).__name__} shows no weights that could be shuffled"
+        return []
     chosen = [run.indices[place] for place in places]
+    names: list[str] = []
     with tqdm(total=len(chosen), desc="Sanity check", unit="clip", disable=not run.progress) as bar:
         for clips in _batches(run, min(_SANITY_BATCH, run.batch_size), chosen):
             bar.update(len(clips))
+            names += [clip.name for clip in clips]
             methods = [
                 one
                 for one in run.methods.ready.values()
@@ -165,3 +202,4 @@ def check_sanity(run: Run, places: Sequence[int]) -> None:
             for name, found in compare_maps(methods, batch, run.seed).items():
                 lines = ({"clip": clip.name, "layers": one} for clip, one in zip(clips, found, strict=True))
                 run.records.add(SANITY, name, lines)
+    return names

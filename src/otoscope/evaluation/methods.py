@@ -15,9 +15,12 @@ import torch
 
 from otoscope.classifiers import Classifier
 from otoscope.errors import ConfigurationError, OtoscopeError
+from otoscope.evaluation.identity import digest, traits_of
 from otoscope.interpreters import UNTRAINED, Interpreter, is_untrained, make_untrained
 from otoscope.scoring import CONTROLS
 from otoscope.sources import load_interpreter
+
+_NAMED_OR_GIVEN = ("module", "function", "input", "model", "path", "threads")
 
 
 @dataclass(frozen=True)
@@ -77,17 +80,10 @@ def build_methods(wanted: Mapping[str, Any], classifier: Classifier) -> Methods:
     return methods
 
 
-def digest(module: torch.nn.Module) -> str:
-    """Short fingerprint of the weights of a network."""
-    state = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        state.update(name.encode())
-        state.update(value.detach().cpu().reshape(-1).clone().view(torch.uint8).numpy().tobytes())
-    return state.hexdigest()[:16]
-
-
 def _build(name: str, what: Any, classifier: Classifier) -> Method:
     if isinstance(what, Interpreter):
+        if _asks_again(what) and what.classifier is not classifier:
+            raise ConfigurationError(f"methods.{name}: explains another classifier; make it with the one evaluated")
         return _method(name, lambda: what, trained=True)
     if isinstance(what, str) and not is_untrained(what):
         return _trained(name, what, classifier)
@@ -108,13 +104,14 @@ def _build(name: str, what: Any, classifier: Classifier) -> Method:
 
 def _method(name: str, make: Callable[[], Interpreter[Any]], trained: bool = False) -> Method:
     interpreter = make()
-    device = interpreter_device(interpreter)
     kind = type(interpreter)
     content = [kind.__module__, kind.__qualname__, interpreter.config, digest(interpreter)]
     fingerprint = hashlib.sha256(json.dumps(content, default=repr, sort_keys=True).encode()).hexdigest()[:16]
 
     def again() -> Interpreter[Any]:
-        return interpreter if trained else make().to(device).eval().requires_grad_(False)
+        if trained:
+            return interpreter
+        return make().to(interpreter_device(interpreter)).eval().requires_grad_(False)
 
     return Method(name, interpreter.eval().requires_grad_(False), trained, again, fingerprint)
 
@@ -128,13 +125,19 @@ def _trained(name: str, folder: str, classifier: Classifier) -> Method:
     if not Path(folder).exists() and "/" not in folder:
         raise ConfigurationError(f"methods.{name}: {_unknown(folder)}")
     interpreter, own = load_interpreter(folder)
-    if own.labels != classifier.labels or digest(own) != digest(classifier):
+    if _without_module(traits_of(own)) != _without_module(traits_of(classifier)):
         raise OtoscopeError(f"{folder} was trained to explain another classifier")
     if _asks_again(interpreter):
         weights = interpreter.state_dict()
         interpreter = type(interpreter)(classifier, **interpreter.config)
         interpreter.load_state_dict(weights)
     return _method(name, lambda: interpreter, trained=True)
+
+
+def _without_module(traits: dict[str, Any]) -> dict[str, Any]:
+    """A network may be given as an object and named in the folder: its weights tell."""
+    options = {name: value for name, value in traits["options"].items() if name not in _NAMED_OR_GIVEN}
+    return {**traits, "options": options}
 
 
 def _asks_again(interpreter: Interpreter[Any]) -> bool:

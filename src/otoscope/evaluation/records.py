@@ -11,7 +11,10 @@ from typing import Any
 from urllib.parse import quote
 
 from otoscope.errors import ConfigurationError, DataError
+from otoscope.evaluation.identity import alike
 from otoscope.json_file import json_values, write_json
+
+_LONGEST = 200
 
 
 class Records:
@@ -54,6 +57,8 @@ class Records:
             name: Of it.
             fingerprint: Changes when its scores may.
         """
+        if not self._has(part, name):
+            self._known[part].pop(name, None)  # of a method that could not explain then
         former = self._known[part].setdefault(name, fingerprint)
         self._compare(f"{part}.", {name: former}, {name: fingerprint})
 
@@ -65,9 +70,9 @@ class Records:
         return self._read[key]
 
     def add(self, condition: str, method: str, found: Iterable[Mapping[str, Any]]) -> None:
-        """Appends records, each a whole line or none."""
+        """Appends records, each a whole line or none; one of a clip that is known takes its place."""
         known = self.of(condition, method)
-        fresh = [json_values(dict(record)) for record in found if record["clip"] not in known]
+        fresh = [json_values(dict(record)) for record in found]
         if not self._index.is_file() or json.loads(self._index.read_text(encoding="utf-8")) != self._known:
             write_json(self._index, self._known)
         path = self._path(condition, method)
@@ -76,14 +81,20 @@ class Records:
             file.write("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in fresh).encode())
         known |= {record["clip"]: record for record in fresh}
 
+    def _has(self, part: str, name: str) -> bool:
+        """Whether there are records of a method or a condition."""
+        if part == "conditions":
+            return (self.folder / quote(name, safe="")).is_dir()
+        return any(self._path(folder.name, name).is_file() for folder in self.folder.iterdir() if folder.is_dir())
+
     def _path(self, condition: str, method: str) -> Path:
         return self.folder / quote(condition, safe="") / f"{quote(method, safe=' +-')}.jsonl"
 
     def _compare(self, prefix: str, former: Mapping[str, Any], present: Mapping[str, Any]) -> None:
         changed = [
-            f"{prefix}{name} was {former.get(name)}, is {present.get(name)}"
+            f"{prefix}{name} was {_short(former.get(name))}, is {_short(present.get(name))}"
             for name in sorted(former.keys() | present.keys())
-            if former.get(name) != present.get(name)
+            if not alike(former.get(name), present.get(name))
         ]
         if changed:
             raise ConfigurationError(
@@ -104,6 +115,11 @@ def write_whole(path: Path, text: str) -> Path:
     finally:
         Path(temporary).unlink(missing_ok=True)
     return path
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:

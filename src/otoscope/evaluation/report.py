@@ -58,7 +58,8 @@ def make_report(
     """
     count, seed = int(settings["bootstrap"]), int(settings["seed"])
     table = make_table(records, clips, count, seed)
-    curves = {name: _curves(rows, clips[name], count, seed) for name, rows in records.items()}
+    drawn = list(records)[:1] if settings["curves"] else []
+    curves = {name: _curves(records[name], clips[name], count, seed) for name in drawn}
     curves = {name: methods for name, methods in curves.items() if methods}
     checked = {name: _sanity(found, count, seed) for name, found in sanity.items() if found}
     results = {
@@ -70,7 +71,7 @@ def make_report(
         "leaders": _leaders(table),
         "curves": {"areas": curve_areas(), **curves},
         "sanity": checked,
-        "seconds_per_clip": _seconds(records, count, seed),
+        "seconds_per_clip": _seconds(records),
         "undefined": _undefined(records),
     }
     text = _text(table, results)
@@ -143,14 +144,14 @@ def _sanity(records: Mapping[str, Any], count: int, seed: int) -> dict[str, Any]
     return {**parts, "verdict": verdict(found["rank_correlation"])}
 
 
-def _seconds(records: Mapping[str, Mapping[str, Mapping[str, Any]]], count: int, seed: int) -> dict[str, Any]:
+def _seconds(records: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, float]]:
+    """Without intervals: the clips of a batch share one time."""
     times: dict[str, list[float]] = {}
     for rows in records.values():
         for row, found in rows.items():
             times.setdefault(row, []).extend(one["seconds"] for one in found.values() if "seconds" in one)
     return {
-        row: estimate(np.array(values)[:, None], resampling(len(values), count, seed))[0].to_dict()
-        | {"median": float(np.median(values))}
+        row: {"mean": float(np.mean(values)), "median": float(np.median(values)), "n": len(values)}
         for row, values in times.items()
         if values
     }

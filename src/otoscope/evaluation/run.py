@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from otoscope import __version__
 from otoscope.classifiers import Classifier
 from otoscope.data import SoundData
 from otoscope.data.module import ClipFiles
 from otoscope.errors import ConfigurationError, DataError
 from otoscope.evaluation.conditions import Conditions, prepare
+from otoscope.evaluation.identity import answer_of, traits_of
 from otoscope.evaluation.loop import SANITY, Chosen, Run, check_sanity, score_all
-from otoscope.evaluation.methods import build_methods, digest
+from otoscope.evaluation.methods import build_methods
 from otoscope.evaluation.records import Records
 from otoscope.evaluation.report import Report, make_report
 from otoscope.scoring import CONTROLS
@@ -99,8 +101,9 @@ def run_evaluation(
     for method in ready.ready.values():
         method.interpreter.to(device)
     prepared = prepare(conditions or Conditions(), data.test_set, data.sample_rate_hz, settings.seed)
-    kept = {name: getattr(settings, name) for name in ("areas", "seed", "curves")}
-    content = {"classifier": digest(classifier), "data": dict(data_options or {}), **kept}
+    content: dict[str, Any] = {f"classifier.{name}": value for name, value in traits_of(classifier).items()}
+    content |= {"classifier.answer": answer_of(classifier), "data": dict(data_options or {})}
+    content |= {"areas": settings.areas, "seed": settings.seed, "version": __version__}
     records = Records(output_folder / "records", content)
     for method in ready.ready.values():
         records.expect("methods", method.name, method.fingerprint)
@@ -120,15 +123,14 @@ def run_evaluation(
         progress=progress,
     )
     clips = score_all(run)
-    if settings.sanity:
-        check_sanity(run, choose(Chosen(run), settings.sanity_clips))
+    checked = check_sanity(run, choose(Chosen(run), settings.sanity_clips)) if settings.sanity else []
     return make_report(
         output_folder,
         records={name: _rows(run, name, list(clips[name])) for name in clips},
         clips={name: list(found) for name, found in clips.items()},
-        sanity={name: records.of(SANITY, name) for name in ready.ready} if settings.sanity else {},
+        sanity={name: _of_clips(records.of(SANITY, name), checked) for name in ready.ready},
         settings=asdict(settings),
-        skipped={"methods": ready.skipped, "conditions": prepared.skipped},
+        skipped={"methods": ready.skipped, "conditions": prepared.skipped, "checks": run.unchecked},
         about={"classifier": type(classifier).__name__, "labels": classifier.labels, "machine": _machine(device)},
     )
 
@@ -172,9 +174,13 @@ def _rows(run: Run, condition: str, clips: Sequence[str]) -> dict[str, dict[str,
     found = {}
     for row in [*run.methods.ready, *CONTROLS]:
         records = run.records.of(condition, row)
-        if chosen := {clip: records[clip] for clip in clips if clip in records}:
+        if chosen := _of_clips(records, clips):
             found[row] = chosen
     return found
+
+
+def _of_clips(records: Mapping[str, Any], clips: Sequence[str]) -> dict[str, Any]:
+    return {clip: records[clip] for clip in clips if clip in records}
 
 
 def _machine(device: str | torch.device) -> dict[str, Any]:

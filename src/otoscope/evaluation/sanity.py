@@ -22,24 +22,44 @@ SIMILAR = 0.5
 """Rank correlation above which two maps count as alike: a convention, not a law."""
 
 
+_PROBED_FRAMES = 64
+_SMALLEST_SIDE = 6
+"""Half of the window of SSIM, which is mirrored at the edges."""
+
+
 @dataclass(frozen=True)
 class Layer:
-    """A part of a classifier that has weights, and its name."""
+    """A part of a classifier that has weights.
+
+    Attributes:
+        name: Of it.
+        weights: Its tensors by name.
+    """
 
     name: str
-    module: nn.Module
+    weights: dict[str, Tensor]
 
 
 def cascade(classifier: Classifier) -> list[Layer]:
-    """The classifier's parts from the head down: those of `Classifier.layers`, else its children, blocks apart.
+    """The classifier's parts from the head down; none for a black box.
 
-    Parts without weights are left out.
+    They are those of `Classifier.layers`. A classifier that names none is taken apart as long as a part holds more
+    than a quarter of its weights, and its parts are in the order in which they run. What is in no part (weights
+    that stand for themselves, such as a class token) comes last, at the input.
     """
     parts = [part for part in classifier.layers() if _has_weights(part)]
-    while len(parts) == 1 and any(_has_weights(child) for child in parts[0].children()):
-        parts = [part for child in parts[0].children() for part in _blocks(child) if _has_weights(part)]
+    if parts == [classifier]:
+        total = sum(one.numel() for one in _weights(classifier).values())
+        parts = _in_order_of_use(classifier, _taken_apart(classifier, total))
     names = {module: name for name, module in classifier.named_modules()}
-    return [Layer(names[part], part) for part in reversed(parts)]
+    every = _weights(classifier)
+    layers = []
+    for part in reversed(parts):
+        inside = {id(value) for value in _weights(part).values()}
+        own = {name: every.pop(name) for name in [name for name in every if id(every[name]) in inside]}
+        if own:
+            layers.append(Layer(names[part], own))
+    return [*layers, Layer("the rest", every)] if every else layers
 
 
 def shuffle_weights(layer: Layer, seed: int) -> None:
@@ -50,8 +70,8 @@ def shuffle_weights(layer: Layer, seed: int) -> None:
         seed: With the name, makes the permutation.
     """
     with torch.no_grad():
-        for name, value in layer.module.named_parameters():
-            order = torch.randperm(value.numel(), generator=generator_for(seed, layer.name, name))
+        for name, value in layer.weights.items():
+            order = torch.randperm(value.numel(), generator=generator_for(seed, name))
             value.copy_(value.flatten()[order.to(value.device)].view_as(value))
 
 
@@ -121,7 +141,9 @@ def compare_maps(
 
 
 def rank_correlation(first: Tensor, second: Tensor) -> float:
-    """Spearman's rank correlation of two maps; equal values share their mean rank. NaN for a constant map.
+    """Spearman's rank correlation of two maps; equal values share their mean rank.
+
+    NaN for a constant map, or one that holds NaN.
 
     Example:
         >>> round(rank_correlation(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([10.0, 30.0, 20.0])), 6)
@@ -130,18 +152,19 @@ def rank_correlation(first: Tensor, second: Tensor) -> float:
     ranks = torch.stack([_ranks(first), _ranks(second)])
     centred = ranks - ranks.mean(1, keepdim=True)
     norms = centred.norm(dim=1)
-    return float(centred[0] @ centred[1] / (norms[0] * norms[1])) if bool((norms > 0).all()) else float("nan")
+    defined = bool((norms > 0).all()) and not bool(first.isnan().any() or second.isnan().any())
+    return float(centred[0] @ centred[1] / (norms[0] * norms[1])) if defined else float("nan")
 
 
 def similarity(first: Tensor, second: Tensor) -> float:
-    """Structural similarity (SSIM) of two maps, each stretched to [0, 1]; NaN if one of them is not finite.
+    """Structural similarity (SSIM) of two maps, each stretched to [0, 1]; NaN if one is not finite, or too small.
 
     Args:
         first: Shape (frequency, time).
         second: Same shape.
     """
     pictures = [_stretched(one)[None, None] for one in (first.float(), second.float())]
-    if not all(bool(torch.isfinite(one).all()) for one in pictures):
+    if min(first.shape) < _SMALLEST_SIDE or not all(bool(torch.isfinite(one).all()) for one in pictures):
         return float("nan")
     found = structural_similarity_index_measure(pictures[0], pictures[1], data_range=1.0)
     assert isinstance(found, Tensor)
@@ -160,12 +183,45 @@ def verdict(correlations: Mapping[str, Estimate]) -> str:
     return "unclear"
 
 
-def _blocks(module: nn.Module) -> list[nn.Module]:
-    return list(module) if isinstance(module, nn.ModuleList) else [module]
+def _weights(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters, and buffers that are weights in all but name, such as the class vectors of CLAP."""
+    saved = module.state_dict(keep_vars=True)
+    known = dict(module.named_parameters())
+    buffers = {
+        name: value
+        for name, value in saved.items()
+        if name not in known and isinstance(value, Tensor) and value.is_floating_point() and value.numel() > 1
+    }
+    return known | {name: value for name, value in buffers.items() if "running_" not in name}
 
 
 def _has_weights(module: nn.Module) -> bool:
-    return next(module.parameters(), None) is not None
+    return bool(_weights(module))
+
+
+def _taken_apart(module: nn.Module, total: int) -> list[nn.Module]:
+    children = [child for child in module.children() if _has_weights(child)]
+    if not children or 4 * sum(one.numel() for one in _weights(module).values()) <= total:
+        return [module]
+    return [part for child in children for part in _taken_apart(child, total)]
+
+
+@torch.no_grad()
+def _in_order_of_use(classifier: Classifier, parts: list[nn.Module]) -> list[nn.Module]:
+    """As they run on a short silence; those that are not called come first."""
+    turns: dict[nn.Module, int] = {}
+
+    def note(part: nn.Module, inputs: Any) -> None:
+        turns.setdefault(part, len(turns))
+
+    hooks = [part.register_forward_pre_hook(note) for part in parts]
+    try:
+        silence = torch.zeros(1, classifier.frontend.bins, _PROBED_FRAMES, device=classifier.frontend.window.device)
+        classifier.logits(silence, None, silence)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sorted(parts, key=lambda part: turns.get(part, -1))
 
 
 def _map_of(interpreter: Any, batch: ClassifiedBatch, prediction: Any) -> Tensor:
@@ -175,7 +231,7 @@ def _map_of(interpreter: Any, batch: ClassifiedBatch, prediction: Any) -> Tensor
 
 
 def _ranks(values: Tensor) -> Tensor:
-    flat = values.flatten().double()
+    flat = values.flatten().cpu().double()
     ordered = flat.sort().values
     return (torch.searchsorted(ordered, flat) + torch.searchsorted(ordered, flat, right=True)).double() / 2
 

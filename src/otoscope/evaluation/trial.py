@@ -212,7 +212,7 @@ def _grow(
     undefined = (ranking.position < 0).flatten(1).any(1)
     for name, side in (("insertion", 0), ("deletion", 1)):
         values = torch.stack([points[area][side].gather(1, label)[:, 0] for area in chosen], 1)
-        values = values.double().cpu().masked_fill(undefined[:, None].cpu(), torch.nan)
+        values = values.cpu().double().masked_fill(undefined[:, None].cpu(), torch.nan)
         area = torch.trapezoid(values, torch.tensor(chosen, dtype=torch.float64), dim=1)
         _put(found, MAP, "mask", {name: area})
         for clip, course in zip(found, values.tolist(), strict=True):
@@ -238,6 +238,8 @@ def _random_map(batch: ClassifiedBatch, seed: int) -> Tensor:
 def _wait_for(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def curve_areas() -> list[float]:

@@ -53,6 +53,10 @@ class ShapeError(OtoscopeError, ValueError):
     """Tensors whose shapes do not fit together."""
 
 
+class UnsuitableMethodError(OtoscopeError):
+    """A method does not fit the kind of classifier that it is to explain."""
+
+
 class TrainingError(OtoscopeError):
     """Training cannot go on, for instance because the loss is no longer finite."""
 

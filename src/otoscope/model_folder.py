@@ -159,7 +159,7 @@ def find_class(config: Mapping[str, Any], folder: Path, base: type) -> Any:
     else:
         raise CheckpointError(
             f"{folder}: its class {module_name}.{name} is not part of otoscope; if you trust it, "
-            f"import {module_name or 'it'} before loading"
+            f"import {module_name or 'it'} before loading, on the command line by --import"
         )
     kind = getattr(module, name, None)
     if not (isinstance(kind, type) and issubclass(kind, base)):

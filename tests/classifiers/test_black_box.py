@@ -28,7 +28,7 @@ from otoscope.errors import (
     RepresentationError,
 )
 from otoscope.explain import Explainer
-from otoscope.interpreters import Interpreter, L2IInterpreter, PIQInterpreter
+from otoscope.interpreters import Interpreter, L2IInterpreter, PIQInterpreter, make_untrained
 
 LABELS = ["loud", "soft"]
 
@@ -288,10 +288,32 @@ def test_a_network_of_one_length_says_so(tmp_path):
     net = Fixed()
     path = export(net, torch.randn(1, 4000), tmp_path / "net.onnx", 0)
     waveform = torch.randn(2, 4000)
-    with pytest.raises(ConfigurationError, match=r"cannot run on shape \(2, 4091\).*duration_s"):
-        predicted(OnnxClassifier(path, LABELS), waveform)
-    found = predicted(OnnxClassifier(path, LABELS, duration_s=0.25), waveform)
+    with pytest.raises(ConfigurationError, match=r"cannot run on shape \(2, 3200\).*duration_s"):
+        predicted(OnnxClassifier(path, LABELS, duration_s=0.2), waveform)
+    found = predicted(OnnxClassifier(path, LABELS), waveform)  # the file tells the length
     torch.testing.assert_close(found.logits, net(waveform).detach(), rtol=1e-3, atol=1e-3)
+
+
+def test_a_network_for_one_clip_at_a_time(tmp_path):
+    pytest.importorskip("onnxruntime")
+    net = nn.Sequential(nn.Linear(4000, 2))
+    path = tmp_path / "net.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(net.eval(), (torch.randn(1, 4000),), path, dynamo=False)
+    classifier, waveform = OnnxClassifier(path, LABELS), torch.randn(3, 4000)
+    torch.testing.assert_close(predicted(classifier, waveform).logits, net(waveform).detach(), rtol=1e-3, atol=1e-3)
+    spectrogram = classifier.frontend(waveform)
+    prediction = classifier.predict(spectrogram.log_magnitude, None, spectrogram.phase)
+    mask = make_untrained("rise", classifier, masks=5)(spectrogram.log_magnitude, prediction)
+    assert mask.mean() == pytest.approx(0.2, abs=1e-3)
+
+
+def test_options_outside_their_choice_are_named(wave_pair, tmp_path):
+    with pytest.raises(ConfigurationError, match="array: 'jax' is neither numpy nor torch"):
+        CallableClassifier(len, LABELS, array="jax")
+    with pytest.raises(ConfigurationError, match="input: 'mel' is none of waveform, log_magnitude"):
+        OnnxClassifier(wave_pair[1], LABELS, input="mel")
 
 
 def test_without_onnxruntime_the_extra_is_named(monkeypatch, tmp_path):

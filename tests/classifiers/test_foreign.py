@@ -1,5 +1,7 @@
 """Foreign networks: what they hear, clips of several lengths, phase, where their layers' columns go."""
 
+import pickle
+
 import pytest
 import torch
 from torch import nn
@@ -8,6 +10,7 @@ from otoscope.audio import Frontend
 from otoscope.classifiers import TorchClassifier
 from otoscope.classifiers.foreign import frontend_at, logits_of
 from otoscope.errors import ConfigurationError, PhaseError, ShapeError
+from otoscope.interpreters import make_untrained
 
 LABELS = ["dog", "rain", "clock"]
 
@@ -224,3 +227,65 @@ def test_gradients_reach_the_layers_that_are_read(classifier):
     for source in prediction.sources:
         (gradient,) = torch.autograd.grad(prediction.logits.sum(), source, retain_graph=True)
         assert gradient.count_nonzero() > 0
+
+
+def test_one_class_needs_a_sigmoid():
+    with pytest.raises(ConfigurationError, match="'dog', would always have probability 1; say multi_label=True"):
+        TorchClassifier(WaveNet(), ["dog"], input="waveform")
+
+
+def test_a_network_that_fails_is_named_with_what_it_was_given():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(7, 3))
+    classifier = TorchClassifier(net, LABELS)
+    with pytest.raises(ConfigurationError, match=r"failed on spectrograms of shape \(1, 513, 40\).*check input"):
+        classifier(torch.rand(1, 513, 40))
+
+
+def test_nan_is_not_explained():
+    class Logarithm(nn.Module):
+        def forward(self, spectrogram):
+            return spectrogram.mean((1, 2, 3)).log()[:, None] * torch.zeros(3)
+
+    with pytest.raises(ConfigurationError, match="the network returned NaN"):
+        TorchClassifier(Logarithm(), LABELS)(torch.zeros(1, 513, 40))
+
+
+def test_probabilities_are_checked():
+    class Raw(nn.Module):
+        def forward(self, spectrogram):
+            return spectrogram.mean((1, 2, 3))[:, None] * torch.tensor([0.5, 3.0, 2.0])
+
+    spectrogram = torch.ones(2, 513, 40)
+    with pytest.raises(ConfigurationError, match=r"probabilities in \[0, 1\], got values from 0.5 to 3"):
+        TorchClassifier(Raw(), LABELS, output="probabilities")(spectrogram)
+    with pytest.raises(ConfigurationError, match=r"sum to 1.1, not 1; say multi_label=True"):
+        TorchClassifier(Raw(), LABELS, output="probabilities")(0.2 * spectrogram)
+
+
+def test_labels_as_a_mapping_from_numbers_or_not_at_all():
+    classifier = TorchClassifier(WaveNet(), {"1": "rain", "0": "dog", "2": "clock"}, input="waveform")
+    assert classifier.labels == LABELS
+    with pytest.raises(ConfigurationError, match="labels: expected a list of names, got the text 'dog'"):
+        TorchClassifier(WaveNet(), "dog", input="waveform")
+
+
+def test_can_be_pickled_after_it_has_heard():
+    classifier = TorchClassifier(WaveNet(), LABELS, input="waveform")
+    spectrogram = classifier.frontend(torch.randn(1, 8000))
+    again = pickle.loads(pickle.dumps(classifier))
+    found, expected = (
+        one.predict(spectrogram.log_magnitude, None, spectrogram.phase) for one in (again, classifier)
+    )
+    torch.testing.assert_close(found.logits, expected.logits)
+
+
+def test_a_layer_is_read_before_what_follows_writes_into_it():
+    layers = (nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1))
+    net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(2, 3))
+    classifier = TorchClassifier(net, LABELS, representation="1")
+    spectrogram = torch.rand(1, 513, 40)
+    found = classifier(spectrogram).representations[0]
+    assert found.min() < 0
+    torch.testing.assert_close(found, net[1](net[0](spectrogram[:, None])))
+    mask = make_untrained("grad_cam", classifier)(spectrogram, classifier(spectrogram))
+    assert mask.mean() == pytest.approx(0.2, abs=1e-3)

@@ -238,7 +238,7 @@ def test_noise_takes_no_bin_below_silence_and_gradients_pass():
         ({"mask": "hard"}, "mask: 'hard' is none of quantile, soft"),
         ({"sign": "negative"}, "sign: 'negative' is none of positive, absolute"),
         ({"score": "p"}, "score: 'p' is none of logit, log_probability, probability"),
-        ({"batch": 0}, "batch: 0 must be positive"),
+        ({"batch": 0}, "batch: 0 must be a whole number, 1 or more"),
     ],
 )
 def test_mistakes_are_named(options, message):
@@ -283,3 +283,35 @@ def test_silence_prefers_no_frequency(method):
     order = interpreter.decode(silence, classifier(silence)).flatten()
     rows = torch.arange(129).repeat_interleave(FRAMES).double()
     assert torch.corrcoef(torch.stack([order.double() + 1e-9 * torch.rand_like(rows), rows]))[0, 1].abs() < 0.1
+
+
+def test_a_map_with_nan_has_no_mask():
+    values = torch.rand(5, 4)
+    values[2, 1] = torch.nan
+    assert largest_bins(values, 0.2).isnan().all()
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        ("gradient_shap", {"noise": -0.1}, "noise: -0.1 must be a number of 0 or more"),
+        ("occlusion", {"overlap": 2.5}, "overlap: 2.5 must be a whole number"),
+        ("integrated_gradients", {"steps": 2.5}, "steps: 2.5 must be a whole number"),
+        ("rise", {"cell_s": float("nan")}, "cell_s: nan must be a positive number"),
+        ("rise", {"masks": "many"}, "masks: 'many' must be a whole number"),
+        ("rise", {"area": "large"}, "area: 'large' must lie in"),
+        ("rise", {"maskss": 5}, "method rise: there is no option 'maskss'"),
+    ],
+)
+def test_options_of_the_wrong_kind_are_named(method, options, message):
+    with pytest.raises(ConfigurationError, match=message):
+        make_untrained(method, Window(), **options)
+
+
+def test_drawing_leaves_the_random_numbers_of_others_alone():
+    classifier, clips = Window().freeze(), sounds(1)
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    make("smoothgrad", classifier).decode(clips, classifier(clips))
+    assert torch.equal(torch.rand(3), expected)

@@ -8,7 +8,7 @@ from torch import nn
 
 from otoscope.audio import Frontend
 from otoscope.classifiers import Classifier, Cnn14Classifier, Conv2dClassifier, Prediction
-from otoscope.errors import ConfigurationError
+from otoscope.errors import ConfigurationError, GradientError, UnsuitableMethodError
 from otoscope.interpreters.guided_backprop import GuidedReLU
 
 NETWORKS = {
@@ -200,20 +200,73 @@ def test_a_network_without_relu_is_refused(method):
             hidden = nn.functional.gelu(log_magnitude)[:, None]
             return Prediction(hidden.mean((2, 3)).expand(-1, 2), (hidden,))
 
-    with pytest.raises(ConfigurationError, match=r"Smooth has no ReLU to guide.*use saliency"):
+    with pytest.raises(UnsuitableMethodError, match=r"Smooth has no ReLU to guide.*use saliency"):
         make(method, Smooth())
 
 
 @pytest.mark.parametrize(
     ("method", "options", "message"),
     [
-        ("integrated_gradients", {"steps": 0}, "steps: 0 must be positive"),
-        ("smoothgrad", {"samples": 0}, "samples: 0 must be positive"),
-        ("smoothgrad", {"noise": 0.0}, r"noise: 0\.0 must be positive"),
-        ("gradient_shap", {"samples": 0}, "samples: 0 must be positive"),
+        ("integrated_gradients", {"steps": 0}, "steps: 0 must be a whole number, 1 or more"),
+        ("smoothgrad", {"samples": 0}, "samples: 0 must be a whole number, 1 or more"),
+        ("smoothgrad", {"noise": 0.0}, r"noise: 0\.0 must be a positive number"),
+        ("gradient_shap", {"samples": 0}, "samples: 0 must be a whole number, 1 or more"),
         ("integrated_gradients", {"stepz": 3}, "method integrated_gradients: .*stepz"),
     ],
 )
 def test_mistakes_are_named(method, options, message):
     with pytest.raises(ConfigurationError, match=message):
         make(method, Window(), area=AREA, **options)
+
+
+class Wrapped(Window):
+    """Adds a step of its own in front of the linear classifier."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.step = step
+
+    def forward(self, log_magnitude, frames=None):
+        return super().forward(self.step(log_magnitude), frames)
+
+
+def _relu_whose_answer_nobody_takes(values):
+    values = values.clone()
+    nn.functional.relu(values, inplace=True)
+    return values
+
+
+def test_a_relu_in_place_is_one_though_nobody_takes_its_answer():
+    classifier, plain = Wrapped(_relu_whose_answer_nobody_takes).freeze(), Wrapped(nn.functional.relu).freeze()
+    clips = sounds(2) - 0.8
+    with GuidedReLU() as guided:
+        found = classifier(clips).logits
+    assert guided.met == 2
+    torch.testing.assert_close(found, plain(clips).logits)
+    expected = attribution_of("guided_backprop", plain, clips)
+    torch.testing.assert_close(attribution_of("guided_backprop", classifier, clips), expected)
+
+
+@pytest.mark.parametrize("step", [torch.detach, lambda values: torch.from_numpy(values.detach().numpy())])
+def test_a_network_without_gradient_is_told_what_to_do(step):
+    with pytest.raises(GradientError, match=r"no gradient comes through Wrapped.*differentiable=False.*rise"):
+        attribution_of("saliency", Wrapped(step).freeze(), sounds(1))
+
+
+def test_a_network_that_was_set_to_training_is_explained_in_evaluation_mode(experienced):
+    classifier = experienced(NETWORKS["cnn14"]()).freeze()
+    clips, before = sounds(2), {name: value.clone() for name, value in classifier.state_dict().items()}
+    expected = attribution_of("saliency", classifier, clips)
+    prediction = classifier(clips)
+    classifier.blocks.train()
+    torch.testing.assert_close(make("saliency", classifier).decode(clips, prediction), expected)
+    assert all(torch.equal(before[name], value) for name, value in classifier.state_dict().items())
+
+
+def test_works_under_inference_mode():
+    classifier, clips = Window().freeze(), sounds(1)
+    expected = attribution_of("integrated_gradients", classifier, clips, 0)
+    with torch.inference_mode():
+        prediction = classifier(clips).towards(torch.tensor([0]))
+        found = make("integrated_gradients", classifier).decode(clips.clone(), prediction)
+    torch.testing.assert_close(found, expected)

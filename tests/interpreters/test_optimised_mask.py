@@ -94,7 +94,7 @@ def test_cut_holds_the_area(area):
     [
         ({"areas": []}, r"areas: expected shares between 0 and 1, got \[\]"),
         ({"areas": [0.1, 1.0]}, "areas"),
-        ({"steps": 0}, "steps: 0 must be positive"),
+        ({"steps": 0}, "steps: 0 must be a whole number, 1 or more"),
         ({"smoothness": -1.0}, "smoothness"),
         ({"start": "loud"}, "start: 'loud' is none of attribution, loudness, flat"),
     ],

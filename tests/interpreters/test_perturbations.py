@@ -116,11 +116,11 @@ def test_size_of_a_cell_in_bins_and_frames(classifier):
 @pytest.mark.parametrize(
     ("method", "options", "message"),
     [
-        ("occlusion", {"patch_hz": 0.0}, r"patch_hz: 0\.0 must be positive"),
-        ("occlusion", {"overlap": 0}, "overlap: 0 must be positive"),
-        ("rise", {"masks": 0}, "masks: 0 must be positive"),
+        ("occlusion", {"patch_hz": 0.0}, r"patch_hz: 0\.0 must be a positive number"),
+        ("occlusion", {"overlap": 0}, "overlap: 0 must be a whole number, 1 or more"),
+        ("rise", {"masks": 0}, "masks: 0 must be a whole number, 1 or more"),
         ("rise", {"probability": 1.0}, r"probability: 1\.0 must lie between 0 and 1"),
-        ("slime", {"samples": 0}, "samples: 0 must be positive"),
+        ("slime", {"samples": 0}, "samples: 0 must be a whole number, 1 or more"),
         ("slime", {"kernel_width": 0.0}, r"kernel_width: 0\.0"),
     ],
 )

@@ -99,7 +99,7 @@ class Classifier(Shareable, nn.Module, ABC):
     phase, see `needs_phase`.
 
     Args:
-        labels: Names of the classes in the order of the logits. At least one, all different.
+        labels: Names of the classes in the order of the logits, or by their number. At least one, all different.
         frontend: Makes the spectrograms; its parameters travel with the checkpoint.
 
     Raises:
@@ -115,9 +115,13 @@ class Classifier(Shareable, nn.Module, ABC):
     differentiable: bool = True
     """Whether gradients flow from the logits to the spectrogram; False for black boxes."""
 
-    def __init__(self, labels: Sequence[str], frontend: Frontend | None = None) -> None:
+    def __init__(self, labels: Sequence[str] | Mapping[Any, str], frontend: Frontend | None = None) -> None:
         super().__init__()
-        labels = list(labels)
+        if isinstance(labels, str):
+            raise ConfigurationError(f"labels: expected a list of names, got the text {labels!r}")
+        if isinstance(labels, Mapping):  # such as id2label
+            labels = [labels[key] for key in sorted(labels, key=int)]
+        labels = list(map(str, labels))
         if not labels or len(set(labels)) < len(labels):
             raise ConfigurationError(f"labels: expected one or more different names, got {labels}")
         self.labels = labels
@@ -216,8 +220,7 @@ class Classifier(Shareable, nn.Module, ABC):
             frames: Frames that belong to each clip, where clips were padded. Shape (batch,).
             name: Stage or layer.
         """
-        prediction: Prediction = self(log_magnitude, frames)
-        return prediction.activation_map(name)
+        return self.predict(log_magnitude, frames, torch.zeros_like(log_magnitude)).activation_map(name)
 
     def freeze(self) -> Self:
         """Evaluation mode, no gradient to the weights: how interpreters use a classifier."""

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from otoscope.audio import Frontend
-from otoscope.classifiers.foreign import ForeignClassifier, Heard, frontend_at, logits_of
+from otoscope.classifiers.foreign import ForeignClassifier, Heard, check_probabilities, frontend_at, logits_of
 from otoscope.classifiers.naming import is_named, make_named, name_of
 from otoscope.errors import CheckpointError, ConfigurationError, RepresentationError
 
 ArrayKind = Literal["numpy", "torch"]
-_SUM_TOLERANCE = 1e-2
 
 
 class BlackBoxClassifier(ForeignClassifier):
@@ -61,20 +60,7 @@ class BlackBoxClassifier(ForeignClassifier):
     def logits_of_answer(self, values: Tensor, kind: str, source: str) -> Tensor:
         if kind == "logits":
             return values
-        low, high = float(values.min()), float(values.max())
-        if low < -1e-6 or high > 1 + 1e-4:
-            raise ConfigurationError(
-                f"{source}: expected probabilities in [0, 1], got values from {low:.3g} to {high:.3g}; if they are "
-                "logits, take their softmax or say output=logits where there is that option"
-            )
-        total = values.sum(-1)
-        if not self.multi_label and ((total - 1).abs() > _SUM_TOLERANCE).any():
-            worst = float(total[(total - 1).abs().argmax()])
-            raise ConfigurationError(
-                f"{source}: the probabilities of a clip sum to {worst:.3g}, not 1; say multi_label=True if each "
-                "class is decided for itself"
-            )
-        return logits_of(values.clamp(0, 1), self.multi_label)
+        return logits_of(check_probabilities(values, self.multi_label, source), self.multi_label)
 
 
 class CallableClassifier(BlackBoxClassifier):
@@ -119,6 +105,8 @@ class CallableClassifier(BlackBoxClassifier):
         duration_s: float | None = None,
         minimum_s: float = 0.0,
     ) -> None:
+        if array not in get_args(ArrayKind):
+            raise ConfigurationError(f"array: {array!r} is neither numpy nor torch")
         if frontend is not None and frontend.sample_rate_hz != sample_rate_hz:
             raise ConfigurationError(
                 f"frontend: it is at {frontend.sample_rate_hz} Hz, the function hears {sample_rate_hz} Hz; leave "

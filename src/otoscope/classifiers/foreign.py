@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import weakref
 from abc import abstractmethod
@@ -17,9 +18,17 @@ from torch.nn import functional as F
 from otoscope.audio import Frontend, Spectrogram
 from otoscope.classifiers.base import Classifier, Prediction
 from otoscope.classifiers.naming import refuse_strangers
-from otoscope.errors import ConfigurationError, PhaseError, RepresentationError, ShapeError
+from otoscope.errors import (
+    ConfigurationError,
+    OtoscopeError,
+    PhaseError,
+    RepresentationError,
+    ShapeError,
+    first_line,
+)
 
 _PROBED_FRAMES = 512
+_SUM_TOLERANCE = 1e-2
 
 
 @dataclass
@@ -63,7 +72,8 @@ class ForeignClassifier(Classifier):
         minimum_s: Shorter clips are continued with silence.
 
     Raises:
-        ConfigurationError: A length is not positive, or the shortest exceeds the only one.
+        ConfigurationError: A length is not positive, or the shortest exceeds the only one; or there is one class
+            that is not decided for itself.
     """
 
     def __init__(
@@ -80,6 +90,11 @@ class ForeignClassifier(Classifier):
             raise ConfigurationError(f"duration_s ({duration_s}) and minimum_s ({minimum_s}) must be positive")
         if duration_s is not None and minimum_s > duration_s:
             raise ConfigurationError(f"minimum_s ({minimum_s}) exceeds duration_s ({duration_s})")
+        if len(self.labels) == 1 and not multi_label:
+            raise ConfigurationError(
+                f"labels: the only class, {self.labels[0]!r}, would always have probability 1; say "
+                "multi_label=True if it is decided by a sigmoid"
+            )
         self.needs_phase = hears_waveform
         self.multi_label = multi_label
         self.duration_s = duration_s
@@ -148,7 +163,7 @@ class ForeignClassifier(Classifier):
         for rows, count in _equal_lengths(frames, log_magnitude):
             part = log_magnitude[rows, :, :count]
             sound = self._sound(part, None if phase is None else phase[rows, :, :count])
-            heard = self.hear(sound)
+            heard = self._heard(sound)
             self._check(heard, len(part))
             logits.append(heard.logits)
             rows_of_all.append(rows)
@@ -186,12 +201,36 @@ class ForeignClassifier(Classifier):
             return length
         return frames if length == frames * hop - 1 else length / hop
 
+    def _heard(self, sound: Tensor) -> Heard:
+        """What the network says; without cuDNN if it is recurrent, whose gradient needs training mode there."""
+        recurrent = sound.is_cuda and any(isinstance(part, nn.RNNBase) for part in self.modules())
+        try:
+            with torch.backends.cudnn.flags(enabled=False) if recurrent else contextlib.nullcontext():
+                return self.hear(sound)
+        except (OtoscopeError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            kind = "waveforms" if self.needs_phase else "spectrograms"
+            raise ConfigurationError(
+                f"{type(self).__name__}: what it explains failed on {kind} of shape {tuple(sound.shape)} "
+                f"({type(error).__name__}: {first_line(error)}); check input, axes, mel_bins, minimum_s, "
+                "duration_s and the sample rate"
+            ) from error
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_latest": None}  # what was heard last does not travel
+
     def _check(self, heard: Heard, batch: int) -> None:
+        if heard.logits.isnan().any():
+            raise ConfigurationError(
+                f"{type(self).__name__}: the network returned NaN; silence or a logarithm of 0 may be the cause"
+            )
         if heard.logits.shape != (batch, len(self.labels)):
             first = ", ".join(self.labels[:5]) + (", ..." if len(self.labels) > 5 else "")
             raise ShapeError(
                 f"{type(self).__name__}: the network returned shape {tuple(heard.logits.shape)} for {batch} clips "
-                f"and {len(self.labels)} labels ({first}); give as many labels as it has classes"
+                f"and {len(self.labels)} labels ({first}); it must be (clips, labels): give as many labels as it "
+                "has classes, and keep the axis of the clips (a squeeze removes it)"
             )
 
     def _has_representations(self) -> bool:
@@ -209,7 +248,7 @@ class ForeignClassifier(Classifier):
             self.eval()
             sound = self._sound(silence, silence if self.needs_phase else None)
             try:
-                heard = self.hear(sound)
+                heard = self._heard(sound)
             finally:
                 for module, training in modes.items():
                     module.training = training
@@ -261,6 +300,34 @@ def _placed(hidden: Tensor, halvings: int, span: float, frames: int, longest: in
         hidden = F.interpolate(hidden, size, mode="bilinear", align_corners=False, antialias=True)
     hidden = hidden[..., :own]
     return F.pad(hidden, (0, all_columns - hidden.shape[-1]))
+
+
+def check_probabilities(values: Tensor, multi_label: bool, source: str) -> Tensor:
+    """Probabilities within [0, 1].
+
+    Args:
+        values: Said to be probabilities. Shape (batch, classes).
+        multi_label: They need not sum to 1.
+        source: Where they come from, for messages.
+
+    Raises:
+        ConfigurationError: They are none.
+    """
+    known = values.detach()
+    low, high = float(known.min()), float(known.max())
+    if low < -1e-6 or high > 1 + 1e-4:
+        raise ConfigurationError(
+            f"{source}: expected probabilities in [0, 1], got values from {low:.3g} to {high:.3g}; if they are "
+            "logits, take their softmax or say output=logits where there is that option"
+        )
+    total = known.sum(-1)
+    if not multi_label and ((total - 1).abs() > _SUM_TOLERANCE).any():
+        worst = float(total[(total - 1).abs().argmax()])
+        raise ConfigurationError(
+            f"{source}: the probabilities of a clip sum to {worst:.3g}, not 1; say multi_label=True if each "
+            "class is decided for itself"
+        )
+    return values.clamp(0, 1)
 
 
 def logits_of(probabilities: Tensor, multi_label: bool) -> Tensor:

@@ -47,8 +47,10 @@ def record_layers(module: nn.Module, names: Sequence[str]) -> Iterator[dict[str,
     layers = dict(module.named_modules())
 
     def keep(name: str) -> Callable[..., None]:
-        def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
+        def hook(layer: nn.Module, inputs: Any, output: Any) -> Any:
             found[name] = _first_tensor(output, name)
+            # what follows may write into what it gets, such as a ReLU in place
+            return output.clone() if isinstance(output, Tensor) else None
 
         return hook
 

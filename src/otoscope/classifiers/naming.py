@@ -79,7 +79,8 @@ def refuse_strangers(value: Any, folder: object) -> None:
         module, _, name = path.rpartition(".")
         if module not in sys.modules:
             raise CheckpointError(
-                f"{folder}: its {path} is not part of otoscope; if you trust it, import {module} before loading"
+                f"{folder}: its {path} is not part of otoscope; if you trust it, import {module} before "
+                f"loading, on the command line by --import {module}"
             )
         found = getattr(sys.modules[module], name, None)
         known = isinstance(found, type) and issubclass(found, nn.Module)

@@ -7,8 +7,9 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,7 +36,8 @@ class OnnxClassifier(BlackBoxClassifier):
         output: Whether it returns ``logits`` or ``probabilities``.
         output_name: Of the output; by default the first.
         multi_label: Each class is decided for itself.
-        duration_s: The only length that the network takes; clips are cut, or continued with silence. None: any.
+        duration_s: The only length that the network takes; clips are cut, or continued with silence. None: the one
+            that the file fixes, else any.
         minimum_s: Shorter clips are continued with silence.
         threads: That onnxruntime may use. By default as many as torch.
 
@@ -87,6 +89,11 @@ class OnnxClassifier(BlackBoxClassifier):
         self._session = (session,)
         self._entry = entries[0].name
         self._axes = _onnx_axes(axes, input, len(entries[0].shape), self.path)
+        sizes = dict(zip(self._axes, entries[0].shape, strict=True))
+        self._at_once = 1 if sizes["b"] == 1 else None
+        if duration_s is None and isinstance(sizes["t"], int) and sizes["t"] > 1:
+            samples = sizes["t"] if input == "waveform" else (sizes["t"] - 1) * self.frontend.hop_length
+            self.duration_s = samples / self.frontend.sample_rate_hz
         self._config: dict[str, Any] = {"path": _ONNX_NAME, "input": input, "axes": axes, "output": output}
         self._config |= {"output_name": output_name, "multi_label": multi_label, "duration_s": duration_s}
         self._config |= {"minimum_s": minimum_s, "threads": threads}
@@ -112,15 +119,19 @@ class OnnxClassifier(BlackBoxClassifier):
         if "f" in self._axes and self._axes.index("t") < self._axes.index("f"):
             given = given.transpose(1, 2)
         given = given[:, None] if "c" in self._axes else given
+        pieces = torch.split(given, self._at_once or len(given))  # some are exported for so many clips at a time
         try:
-            (answer,) = self._session[0].run([self._output], {self._entry: given.cpu().contiguous().numpy()})
+            answers = [
+                self._session[0].run([self._output], {self._entry: one.cpu().contiguous().numpy()})[0]
+                for one in pieces
+            ]
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
             raise ConfigurationError(
                 f"{self.path}: cannot run on shape {tuple(given.shape)} ({reason}); set "
                 "axes, duration_s or minimum_s, or export it with dynamic axes"
             ) from error
-        values = self.check_answer(answer, len(sound), str(self.path))
+        values = self.check_answer(np.concatenate(answers), len(sound), str(self.path))
         return Heard(self.logits_of_answer(values, self._config["output"], str(self.path)))
 
 
@@ -154,6 +165,8 @@ def _onnx_labels(session: Any, output: Any) -> list[str]:
 
 
 def _onnx_axes(axes: str | None, input: str, count: int, path: Path) -> str:
+    if input not in get_args(OnnxInput):
+        raise ConfigurationError(f"input: {input!r} is none of {', '.join(get_args(OnnxInput))}")
     usual = {"waveform": {2: "bt", 3: "bct"}, "log_magnitude": {3: "bft", 4: "bcft"}}[input]
     found = axes or usual.get(count, "")
     allowed = {"waveform": ("bt", "bct"), "log_magnitude": ("bft", "btf", "bcft", "bctf")}[input]

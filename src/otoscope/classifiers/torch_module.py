@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from otoscope.audio import Frontend, MelBank, mel_centers_hz
-from otoscope.classifiers.foreign import ForeignClassifier, Heard, logits_of
+from otoscope.classifiers.foreign import ForeignClassifier, Heard, check_probabilities, logits_of
 from otoscope.classifiers.layers import LayerAxes, as_map, check_layer, record_layers
 from otoscope.classifiers.naming import is_named, make_named, name_of
 from otoscope.classifiers.rows import divide_rows
@@ -164,7 +164,7 @@ class TorchClassifier(ForeignClassifier):
         if logits.ndim == 1 and len(self.labels) == 1:
             logits = logits[:, None]
         if self._config["output"] == "probabilities":
-            logits = logits_of(logits, self.multi_label)
+            logits = logits_of(check_probabilities(logits, self.multi_label, "output"), self.multi_label)
         maps = tuple(self._as_map(found[name], name) for name in self._names)
         return Heard(logits, maps, sources=tuple(found[name] for name in self._names))
 

@@ -73,8 +73,10 @@ def build_methods(wanted: Mapping[str, Any], classifier: Classifier) -> Methods:
     for name, what in wanted.items():
         try:
             methods.ready[name] = _build(name, what, classifier)
-        except ConfigurationError:
-            raise
+        except ConfigurationError as error:
+            if f"methods.{name}" in str(error):
+                raise
+            raise ConfigurationError(f"methods.{name}: {error}") from error
         except OtoscopeError as error:
             methods.skipped[name] = str(error)
     return methods

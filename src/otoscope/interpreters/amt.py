@@ -49,7 +49,8 @@ class AMTInterpreter(Interpreter[AMTDecoded]):
 
     def __init__(self, classifier: Classifier, quantile: float = 0.9, activation_map: str | None = None) -> None:
         super().__init__()
-        classifier.activation_map(torch.zeros(1, classifier.frontend.bins, 64), name=activation_map)
+        silence = torch.zeros(1, classifier.frontend.bins, 64, device=classifier.frontend.window.device)
+        classifier.activation_map(silence, name=activation_map)
         self.quantile = quantile
         self.activation_map = activation_map
 

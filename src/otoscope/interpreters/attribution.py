@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from otoscope.classifiers import Classifier, Prediction
-from otoscope.errors import ConfigurationError
+from otoscope.errors import ConfigurationError, GradientError, first_line
 from otoscope.interpreters.base import Interpreter
+from otoscope.interpreters.catalogue import GRADIENT_FREE
 
 MaskKind = Literal["quantile", "soft"]
 Sign = Literal["positive", "absolute"]
@@ -24,6 +25,13 @@ Score = Literal["logit", "log_probability", "probability"]
 _CAP = 0.99
 """Share of the bins below what counts as the clip's maximum in a soft mask (Smilkov et al. 2017)."""
 _TIES_SEED = 0
+_NO_GRADIENT = (
+    "does not require grad",
+    "inplace operation",
+    "in-place operation",
+    "not have been used in the graph",
+)
+"""Of messages of PyTorch when a network cannot be differentiated."""
 
 
 @dataclass
@@ -106,7 +114,7 @@ class AttributionInterpreter(Interpreter[Tensor]):
         for name, value, allowed in (("mask", mask, MaskKind), ("sign", sign, Sign), ("score", score, Score)):
             if value not in get_args(allowed):
                 raise ConfigurationError(f"{name}: {value!r} is none of {', '.join(get_args(allowed))}")
-        require_positive(batch=batch)
+        require_count(batch=batch)
         self.area = area
         self._options: dict[str, Any] = {"mask": mask, "sign": sign, "score": score, "batch": batch}
         self.sign = sign
@@ -120,8 +128,8 @@ class AttributionInterpreter(Interpreter[Tensor]):
 
     @area.setter
     def area(self, value: float) -> None:
-        if not 0 < value <= 1:
-            raise ConfigurationError(f"area: {value} must lie in (0, 1]")
+        if not is_number(value) or not 0 < value <= 1:
+            raise ConfigurationError(f"area: {value!r} must lie in (0, 1]")
         self._area = value
 
     @property
@@ -146,13 +154,28 @@ class AttributionInterpreter(Interpreter[Tensor]):
 
     def decode(self, log_magnitude: Tensor, prediction: Prediction, frames: Tensor | None = None) -> Tensor:
         """See `Interpreter.decode`."""
-        attribution = torch.zeros_like(log_magnitude)
-        with torch.set_grad_enabled(self.needs_gradient):
+        if any(part.training for part in self.classifier.modules()):
+            self.classifier.eval()  # its network was set to training from outside
+        with torch.inference_mode(False), torch.set_grad_enabled(self.needs_gradient):
+            attribution = torch.zeros_like(log_magnitude)
             for rows, count in _equally_long(log_magnitude, frames, self.batch):
-                phase = None if prediction.phase is None else prediction.phase[rows, :, :count].detach()
-                clips = Clips(log_magnitude[rows, :, :count].detach(), prediction.explained[rows], phase)
-                attribution[rows, :, :count] = self.attribute(clips).detach().to(attribution.dtype)
+                phase = None if prediction.phase is None else prediction.phase[rows, :, :count].detach().clone()
+                part = log_magnitude[rows, :, :count].detach().clone()
+                clips = Clips(part, prediction.explained[rows].clone(), phase)
+                attribution[rows, :, :count] = self._attributed(clips).detach().to(attribution.dtype)
         return attribution
+
+    def _attributed(self, clips: Clips) -> Tensor:
+        try:
+            return self.attribute(clips)
+        except RuntimeError as error:
+            if not self.needs_gradient or not any(sign in str(error) for sign in _NO_GRADIENT):
+                raise
+            raise GradientError(
+                f"no gradient comes through {type(self.classifier).__name__} ({first_line(error)}); if its network "
+                "computes outside autograd or writes into its input, say differentiable=False and use one of "
+                f"{', '.join(GRADIENT_FREE)}"
+            ) from error
 
     def output(self, decoded: Tensor) -> Tensor:
         """The importances that the mask is cut from; higher is more important. Shape (batch, frequency, time)."""
@@ -196,7 +219,9 @@ class SeededAttributionInterpreter(AttributionInterpreter):
         """Within it the global generators, which captum draws from, start at the seed; then they go on."""
         former = np.random.get_state()
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(self.seed + offset)
+            torch.default_generator.manual_seed(self.seed + offset)
+            if device.type == "cuda":
+                torch.cuda.manual_seed(self.seed + offset)
             np.random.seed((self.seed + offset) % 2**32)
             try:
                 yield
@@ -215,7 +240,7 @@ def largest_bins(importance: Tensor, area: float) -> Tensor:
         area: Share of the bins, in [0, 1].
 
     Returns:
-        Ones and zeros. Shape (frequency, time).
+        Ones and zeros; NaN throughout if the importance holds NaN. Shape (frequency, time).
 
     Example:
         >>> largest_bins(torch.tensor([[0.1, 0.9], [0.5, -0.2]]), 0.5)
@@ -224,6 +249,8 @@ def largest_bins(importance: Tensor, area: float) -> Tensor:
     """
     values = importance.flatten()
     wanted = round(area * len(values))
+    if values.isnan().any():
+        return torch.full_like(importance, torch.nan)
     if wanted == 0:
         return torch.zeros_like(importance)
     edge = values.kthvalue(len(values) - wanted + 1).values
@@ -258,15 +285,31 @@ def log_probabilities(logits: Tensor, multi_label: bool) -> Tensor:
     return torch.nn.functional.logsigmoid(logits) if multi_label else logits.log_softmax(-1)
 
 
-def require_positive(**values: float) -> None:
+def is_number(value: Any) -> bool:
+    """Whether it is a real number; options from files may be anything."""
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def require_positive(**values: Any) -> None:
     """Refuses options that must be above zero, by name.
 
     Raises:
         ConfigurationError: One is not.
     """
     for name, value in values.items():
-        if value <= 0:
-            raise ConfigurationError(f"{name}: {value} must be positive")
+        if not is_number(value) or not 0 < value < math.inf:
+            raise ConfigurationError(f"{name}: {value!r} must be a positive number")
+
+
+def require_count(**values: Any) -> None:
+    """Refuses options that must be whole numbers from 1 on, by name.
+
+    Raises:
+        ConfigurationError: One is not.
+    """
+    for name, value in values.items():
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+            raise ConfigurationError(f"{name}: {value!r} must be a whole number, 1 or more")
 
 
 def to_audible(log_magnitude: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from typing import TYPE_CHECKING, Any
 
 from otoscope.errors import ConfigurationError, OtoscopeError
@@ -67,7 +68,9 @@ def make_untrained(name: str, classifier: Classifier, **options: Any) -> Interpr
     except OtoscopeError:
         raise
     except TypeError as error:
-        raise ConfigurationError(f"method {name}: {error}") from error
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        told = f"there is no option {unknown.group(1)!r}" if unknown else str(error)
+        raise ConfigurationError(f"method {name}: {told}") from error
     return interpreter
 
 

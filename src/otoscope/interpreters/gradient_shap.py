@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,7 +10,14 @@ from captum.attr import GradientShap
 from torch import Tensor
 
 from otoscope.classifiers import Classifier
-from otoscope.interpreters.attribution import Clips, SeededAttributionInterpreter, require_positive, to_audible
+from otoscope.errors import ConfigurationError
+from otoscope.interpreters.attribution import (
+    Clips,
+    SeededAttributionInterpreter,
+    is_number,
+    require_count,
+    to_audible,
+)
 
 
 class GradientShapInterpreter(SeededAttributionInterpreter):
@@ -43,7 +51,9 @@ class GradientShapInterpreter(SeededAttributionInterpreter):
 
     def __init__(self, classifier: Classifier, samples: int = 16, noise: float = 0.05, **options: Any) -> None:
         super().__init__(classifier, **options)
-        require_positive(samples=samples)
+        require_count(samples=samples)
+        if not is_number(noise) or not 0 <= noise < math.inf:
+            raise ConfigurationError(f"noise: {noise!r} must be a number of 0 or more")
         self.samples = samples
         self.noise = noise
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from otoscope.classifiers import Classifier
-from otoscope.errors import ConfigurationError
+from otoscope.errors import UnsuitableMethodError
 from otoscope.interpreters.attribution import AttributionInterpreter, Clips
 
 _PROBED_FRAMES = 64
@@ -31,7 +31,8 @@ class GuidedBackpropInterpreter(AttributionInterpreter):
         **options: See `AttributionInterpreter`.
 
     Raises:
-        ConfigurationError: The classifier has no ReLU, or an option is out of its range.
+        UnsuitableMethodError: The classifier has no ReLU.
+        ConfigurationError: An option is out of its range.
 
     Reference:
         Springenberg et al. 2014, arXiv 1412.6806. Departures: none. Adebayo et al. 2018, arXiv 1810.03292, show
@@ -77,11 +78,12 @@ class GuidedReLU(TorchFunctionMode):
         """Called instead of every function of torch."""
         if func in _RELUS or func in _RELUS_IN_PLACE:
             self.met += 1
-            value = args[0] if args else (kwargs or {})["input"]
-            passed: Tensor = _Guided.apply(  # type: ignore[no-untyped-call]
-                value.clone() if func in _RELUS_IN_PLACE else value
-            )
-            return value.copy_(passed) if func in _RELUS_IN_PLACE else passed
+            options = kwargs or {}
+            value = args[0] if args else options["input"]
+            wanted = args[1] if len(args) > 1 else options.get("inplace", False)
+            in_place = func in _RELUS_IN_PLACE or wanted
+            passed: Tensor = _Guided.apply(value.clone() if in_place else value)  # type: ignore[no-untyped-call]
+            return value.copy_(passed) if in_place else passed
         return func(*args, **(kwargs or {}))
 
 
@@ -117,13 +119,13 @@ def require_relu(classifier: Classifier) -> None:
     """Refuses a classifier in which no ReLU runs; costs one run on a short silence.
 
     Raises:
-        ConfigurationError: There is none.
+        UnsuitableMethodError: There is none.
     """
     silence = torch.zeros(1, classifier.frontend.bins, _PROBED_FRAMES, device=classifier.frontend.window.device)
     with GuidedReLU() as guided:
         classifier.logits(silence, None, silence if classifier.needs_phase else None)
     if guided.met == 0:
-        raise ConfigurationError(
+        raise UnsuitableMethodError(
             f"guided backpropagation: {type(classifier).__name__} has no ReLU to guide, so that it would be the "
-            "plain gradient; use saliency"
+            "plain gradient; use saliency, integrated_gradients or another method without ReLUs"
         )

@@ -24,7 +24,8 @@ class GuidedGradCAMInterpreter(GradCAMInterpreter):
 
     Raises:
         RepresentationError: See `GradCAMInterpreter`.
-        ConfigurationError: The classifier has no ReLU, or an option is out of its range.
+        UnsuitableMethodError: The classifier has no ReLU.
+        ConfigurationError: An option is out of its range.
 
     Reference:
         Selvaraju et al. 2016, arXiv 1610.02391. Departures: none.

@@ -8,7 +8,7 @@ from captum.attr import IntegratedGradients
 from torch import Tensor
 
 from otoscope.classifiers import Classifier
-from otoscope.interpreters.attribution import AttributionInterpreter, Clips, require_positive
+from otoscope.interpreters.attribution import AttributionInterpreter, Clips, require_count
 
 
 class IntegratedGradientsInterpreter(AttributionInterpreter):
@@ -45,7 +45,7 @@ class IntegratedGradientsInterpreter(AttributionInterpreter):
 
     def __init__(self, classifier: Classifier, steps: int = 32, **options: Any) -> None:
         super().__init__(classifier, **options)
-        require_positive(steps=steps)
+        require_count(steps=steps)
         self.steps = steps
 
     @property

@@ -8,7 +8,7 @@ from captum.attr import Occlusion
 from torch import Tensor
 
 from otoscope.classifiers import Classifier
-from otoscope.interpreters.attribution import AttributionInterpreter, Clips, require_positive
+from otoscope.interpreters.attribution import AttributionInterpreter, Clips, require_count, require_positive
 
 
 class OcclusionInterpreter(AttributionInterpreter):
@@ -49,7 +49,8 @@ class OcclusionInterpreter(AttributionInterpreter):
         **options: Any,
     ) -> None:
         super().__init__(classifier, **options)
-        require_positive(patch_hz=patch_hz, patch_s=patch_s, overlap=overlap)
+        require_count(overlap=overlap)
+        require_positive(patch_hz=patch_hz, patch_s=patch_s)
         self.patch_hz = patch_hz
         self.patch_s = patch_s
         self.overlap = overlap

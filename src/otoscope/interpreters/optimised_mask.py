@@ -17,6 +17,7 @@ from otoscope.interpreters.attribution import (
     Clips,
     log_probabilities,
     ranks,
+    require_count,
     require_positive,
 )
 from otoscope.interpreters.occlusion import cell_size
@@ -90,7 +91,8 @@ class OptimisedMaskInterpreter(AttributionInterpreter):
         **options: Any,
     ) -> None:
         super().__init__(classifier, **options)
-        require_positive(steps=steps, cell_hz=cell_hz, cell_s=cell_s, learning_rate=learning_rate)
+        require_count(steps=steps)
+        require_positive(cell_hz=cell_hz, cell_s=cell_s, learning_rate=learning_rate)
         require_positive(softness=softness)
         if not areas or not all(0 < area < 1 for area in areas):
             raise ConfigurationError(f"areas: expected shares between 0 and 1, got {list(areas)}")

@@ -12,7 +12,13 @@ from torch.nn import functional as F
 
 from otoscope.classifiers import Classifier
 from otoscope.errors import ConfigurationError
-from otoscope.interpreters.attribution import Clips, Score, SeededAttributionInterpreter, require_positive
+from otoscope.interpreters.attribution import (
+    Clips,
+    Score,
+    SeededAttributionInterpreter,
+    require_count,
+    require_positive,
+)
 from otoscope.interpreters.occlusion import cell_size
 
 
@@ -62,7 +68,8 @@ class RISEInterpreter(SeededAttributionInterpreter):
         **options: Any,
     ) -> None:
         super().__init__(classifier, score=score, **options)
-        require_positive(masks=masks, cell_hz=cell_hz, cell_s=cell_s)
+        require_count(masks=masks)
+        require_positive(cell_hz=cell_hz, cell_s=cell_s)
         if not 0 < probability < 1:
             raise ConfigurationError(f"probability: {probability} must lie between 0 and 1")
         self.masks = masks

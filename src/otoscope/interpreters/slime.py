@@ -10,7 +10,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from otoscope.classifiers import Classifier
-from otoscope.interpreters.attribution import Clips, Score, SeededAttributionInterpreter, require_positive
+from otoscope.interpreters.attribution import (
+    Clips,
+    Score,
+    SeededAttributionInterpreter,
+    require_count,
+    require_positive,
+)
 from otoscope.interpreters.occlusion import cell_size
 
 
@@ -59,8 +65,8 @@ class SLIMEInterpreter(SeededAttributionInterpreter):
         **options: Any,
     ) -> None:
         super().__init__(classifier, score=score, **options)
-        require_positive(samples=samples, segment_hz=segment_hz, segment_s=segment_s, ridge=ridge)
-        require_positive(kernel_width=kernel_width)
+        require_count(samples=samples)
+        require_positive(segment_hz=segment_hz, segment_s=segment_s, ridge=ridge, kernel_width=kernel_width)
         self._own = {"samples": samples, "segment_hz": segment_hz, "segment_s": segment_s}
         self._own |= {"ridge": ridge, "kernel_width": kernel_width}
 

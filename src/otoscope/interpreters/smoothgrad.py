@@ -13,6 +13,7 @@ from otoscope.interpreters.attribution import (
     Clips,
     SeededAttributionInterpreter,
     Sign,
+    require_count,
     require_positive,
     to_audible,
 )
@@ -57,7 +58,8 @@ class SmoothGradInterpreter(SeededAttributionInterpreter):
         **options: Any,
     ) -> None:
         super().__init__(classifier, sign=sign, **options)
-        require_positive(samples=samples, noise=noise)
+        require_count(samples=samples)
+        require_positive(noise=noise)
         self.samples = samples
         self.noise = noise
 

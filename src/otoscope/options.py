@@ -57,6 +57,9 @@ def complaint(message: str, arguments: Sequence[str] = ()) -> str:
     text += f", got {value.group(1)}" if value and value.group(1) not in text else ""
     text = re.sub(r"Does not validate against any of the Union subtypes Subtypes: \[.*?\] Errors: - ", "", text)
     text = re.split(r"Problem with given class_path '[^']+': ", text)[-1]
+    # a class was given where a name would do as well: what its constructor said is meant
+    if made := re.search(r"Expected a <class 'str'> - (.+?) Given value type: <class 'jsonargparse", text):
+        text = made.group(1)
     return text if len(text) <= _LONGEST_COMPLAINT else text[:_LONGEST_COMPLAINT] + " ..."
 
 

@@ -61,6 +61,25 @@ def test_folders_may_name_the_division(tmp_path, write_sound):
     assert [len(part) for part in (data.train_set, data.valid_set, data.test_set)] == [6, 4, 2]
 
 
+def test_a_test_set_alone_will_do_where_nothing_is_trained(tmp_path, write_sound):
+    for label in ("wren", "owl"):
+        write_sound(tmp_path / "birds" / "test" / label / "0.flac")
+    data = AudioFolder(tmp_path / "birds")
+    data.prepare_data()
+    data.setup("test")
+    assert data.labels == ["owl", "wren"]
+    assert len(data.test_set) == 2
+    with pytest.raises(DataError, match="birds: there are no clips for train, valid"):
+        data.setup("fit")
+
+
+def test_a_class_may_be_called_test(tmp_path, write_sound):
+    for label in ("test", "owl"):
+        for number in range(3):
+            write_sound(tmp_path / "birds" / label / f"{number}.flac", seed=number)
+    assert prepared(tmp_path / "birds").labels == ["owl", "test"]
+
+
 @pytest.fixture
 def listed(tmp_path, write_sound):
     """Recordings in one folder, and a function that writes a list of them."""
@@ -156,3 +175,10 @@ def test_damaged_recording_is_named(by_class):
     (by_class / "owl" / "3.wav").write_bytes(b"no sound")
     with pytest.raises(AudioError, match=r"owl/3\.wav"):
         prepared(by_class)
+
+
+def test_a_list_of_tests_alone_will_do_where_nothing_is_trained(listed):
+    data = AudioFolder(listed("filename,label,split", *[",test"] * 6), csv_file="list.csv")
+    data.prepare_data()
+    data.setup("test")
+    assert len(data.test_set) == 6

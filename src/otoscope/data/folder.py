@@ -22,9 +22,11 @@ class AudioFolder(SoundData):
     Three layouts are understood:
 
     - ``data_folder/<class>/<file>``: divided at random by class, by ``seed``;
-    - ``data_folder/train|valid|test/<class>/<file>``: divided as the folders say;
+    - ``data_folder/train|valid|test/<class>/<file>``: divided as the folders say; ``test`` alone will do where
+      nothing is trained;
     - a CSV with the columns ``filename`` (relative to ``data_folder``) and ``label``, and optionally
-      ``split`` (train, valid, test) or ``fold`` (a number, divided by the ``*_folds`` options).
+      ``split`` (train, valid, test; the last alone will do where nothing is trained) or ``fold`` (a number,
+      divided by the ``*_folds`` options).
 
     Args:
         data_folder: Where the recordings are.
@@ -72,24 +74,32 @@ class AudioFolder(SoundData):
         self.decode_all()
 
     def setup(self, stage: str) -> None:
-        """Finds the recordings and divides them."""
-        if stage != "prepare" and hasattr(self, "labels"):
-            return
+        """Finds the recordings and divides them; to test on them, no others are needed."""
+        if stage == "prepare" or not hasattr(self, "labels"):
+            self._find()
+        needed = {"prepare": (), "test": ("test",)}.get(stage, SPLITS)
+        sets = {"train": self.train_set, "valid": self.valid_set, "test": self.test_set}
+        if empty := [name for name in needed if not len(sets[name])]:  # type: ignore[arg-type]
+            raise DataError(f"{self.csv_file or self.data_folder}: there are no clips for {', '.join(empty)}")
+
+    def _find(self) -> None:
         if not self.data_folder.is_dir():
             raise DataError(f"{self.data_folder}: no such data folder; check data_folder")
         split = self._from_folders() if self.csv_file is None else self._from_csv(self.csv_file)
         self.labels = sorted({label for part in split.values() for _, label in part})
         index = {label: position for position, label in enumerate(self.labels)}
-        if empty := [name for name in SPLITS if not split.get(name)]:
-            raise DataError(f"{self.csv_file or self.data_folder}: there are no clips for {', '.join(empty)}")
         self.train_set, self.valid_set, self.test_set = (
-            self.clip_files([ClipFile(path, index[label]) for path, label in split[name]]) for name in SPLITS
+            self.clip_files([ClipFile(path, index[label]) for path, label in split.get(name, [])])
+            for name in SPLITS
         )
 
     def _from_folders(self) -> dict[str, list[_Entry]]:
         named = {name: self._split_folder(name) for name in SPLITS}
-        if all(named.values()):
-            return {name: _class_folders(folder) for name, folder in named.items() if folder}
+        found = {name: folder for name, folder in named.items() if folder is not None}
+        children = {child for child in self.data_folder.iterdir() if child.is_dir() and child.name[0] != "."}
+        others = children - set(found.values())
+        if found and (len(found) == len(SPLITS) or not others):
+            return {name: _class_folders(folder) for name, folder in found.items()}
         entries = _class_folders(self.data_folder)
         return split_at_random(entries, [label for _, label in entries], self.shares, self.seed)
 

@@ -441,3 +441,11 @@ def test_a_method_that_is_not_there_is_named_with_those_that_are(explainer, tmp_
         load(plain)
     with pytest.raises(ConfigurationError, match=r"input_x_gradient.*widht"):
         load(plain, "input_x_gradient", widht=3)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_no_number_is_refused(explainer, clip, value):
+    broken = torch.as_tensor(clip).clone()
+    broken[5] = value
+    with pytest.raises(AudioError, match="waveform 0: holds NaN or infinite values"):
+        explainer.explain(broken)

@@ -15,7 +15,7 @@ from torch import Tensor
 from otoscope import interpreters
 from otoscope.audio import Frontend, Spectrogram, load_audio, peak_normalize
 from otoscope.classifiers import Classifier, Prediction
-from otoscope.errors import CheckpointError, ConfigurationError, ShapeError
+from otoscope.errors import AudioError, CheckpointError, ConfigurationError, ShapeError
 from otoscope.explanation import NO_COMPONENT, Explanation
 from otoscope.hub import Shareable
 from otoscope.interpreters import UNTRAINED, Components, Interpreter, is_untrained, make_untrained
@@ -236,6 +236,10 @@ class Explainer(Shareable):
         if not len(waveforms) or any(one.ndim != 1 or len(one) == 0 for one in waveforms):
             shapes = ", ".join(str(tuple(one.shape)) for one in waveforms) or "none"
             raise ShapeError(f"expected mono waveforms of shape (samples,) each, got {shapes}")
+        if broken := [i for i, one in enumerate(waveforms) if not bool(one.isfinite().all())]:
+            raise AudioError(
+                f"waveform {broken[0]}: holds NaN or infinite values; repair or leave out the recording"
+            )
         device = self.classifier.frontend.window.device
         padded = torch.nn.utils.rnn.pad_sequence([w.float() for w in waveforms], batch_first=True).to(device)
         lengths = torch.tensor([len(w) for w in waveforms], device=device)

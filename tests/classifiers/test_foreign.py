@@ -9,7 +9,7 @@ from torch import nn
 from otoscope.audio import Frontend
 from otoscope.classifiers import TorchClassifier
 from otoscope.classifiers.foreign import frontend_at, logits_of
-from otoscope.errors import ConfigurationError, PhaseError, ShapeError
+from otoscope.errors import ActivationMapError, ConfigurationError, PhaseError, ShapeError
 from otoscope.interpreters import make_untrained
 
 LABELS = ["dog", "rain", "clock"]
@@ -289,3 +289,12 @@ def test_a_layer_is_read_before_what_follows_writes_into_it():
     torch.testing.assert_close(found, net[1](net[0](spectrogram[:, None])))
     mask = make_untrained("grad_cam", classifier)(spectrogram, classifier(spectrogram))
     assert mask.mean() == pytest.approx(0.2, abs=1e-3)
+
+
+def test_amt_is_refused_for_want_of_a_map_whatever_the_network_hears():
+    for classifier in (
+        TorchClassifier(WaveNet(), LABELS, input="waveform"),
+        TorchClassifier(SpectrumNet(), LABELS),
+    ):
+        with pytest.raises(ActivationMapError, match="has no activation map"):
+            make_untrained("amt", classifier)

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from otoscope.classifiers import Conv2dClassifier
+from otoscope.classifiers.identity import digest
 from otoscope.errors import ConfigurationError
-from otoscope.evaluation.identity import digest
 from otoscope.evaluation.methods import build_methods
 from otoscope.interpreters import UNTRAINED, PIQInterpreter, save_interpreter
 

@@ -112,5 +112,9 @@ def test_refuses_what_makes_no_sense(classifier, noise_folder, tmp_path, data, t
         LMAC(classifier, start=tmp_path / "piq")
     other = Cnn14Classifier(classifier.labels, width=1, mel_bins=64).freeze()
     LMAC(other).export(tmp_path / "other")
-    with pytest.raises(CheckpointError, match="does not fit"):
+    with pytest.raises(CheckpointError, match="was trained to explain another classifier"):
         LMAC(classifier, start=tmp_path / "other")
+    cnn14 = Cnn14Classifier(classifier.labels, width=8).freeze()
+    LMAC(cnn14, decoder="published").export(tmp_path / "published")
+    with pytest.raises(CheckpointError, match="does not fit"):
+        LMAC(cnn14, start=tmp_path / "published")

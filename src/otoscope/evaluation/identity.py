@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from otoscope.classifiers import Classifier
 
 _PIECES = 16
 _RELATIVE, _ABSOLUTE = 1e-2, 1e-5
-
-
-def digest(module: nn.Module) -> str:
-    """Short fingerprint of the weights of a network."""
-    state = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        state.update(name.encode())
-        state.update(value.detach().cpu().reshape(-1).clone().view(torch.uint8).numpy().tobytes())
-    return state.hexdigest()[:16]
-
-
-def traits_of(classifier: Classifier) -> dict[str, Any]:
-    """What a classifier's answers depend on, as far as it can be written down: JSON values by name."""
-    content: dict[str, Any] = {"class": f"{type(classifier).__module__}.{type(classifier).__qualname__}"}
-    content |= {"labels": classifier.labels, "options": classifier.config, "frontend": classifier.frontend.config}
-    found: dict[str, Any] = json.loads(json.dumps(content, default=repr, sort_keys=True))
-    return {**found, "weights": digest(classifier)}
 
 
 @torch.no_grad()

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from otoscope.classifiers import Classifier
+from otoscope.classifiers.identity import digest, traits_of
 from otoscope.errors import ConfigurationError, OtoscopeError
-from otoscope.evaluation.identity import digest, traits_of
 from otoscope.interpreters import UNTRAINED, Interpreter, is_untrained, make_untrained
 from otoscope.scoring import CONTROLS
 from otoscope.sources import load_interpreter

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from otoscope.audio import Frontend, Spectrogram
 from otoscope.classifiers import Classifier, Prediction
+from otoscope.classifiers.identity import traits_of
 from otoscope.data import ArrayCache, Batch
 from otoscope.data.cache import default_cache_folder
 from otoscope.errors import ConfigurationError
@@ -285,11 +286,7 @@ class _RepresentationCache:
     def __init__(self, classifier: Classifier, folder: Path) -> None:
         self.classifier = classifier
         self.cache = ArrayCache(folder)
-        digest = hashlib.sha256(repr((classifier.config, classifier.frontend.config)).encode())
-        for name, value in classifier.state_dict().items():
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-        self.fingerprint = digest.hexdigest()
+        self.fingerprint = json.dumps(traits_of(classifier), sort_keys=True)
 
     def predict(self, keys: Sequence[str], log_magnitude: Tensor, phase: Tensor | None) -> Prediction:
         clips = [None if phase is None else one[None] for one in (log_magnitude if phase is None else phase)]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from otoscope.classifiers import Classifier
+from otoscope.classifiers.identity import digest
 from otoscope.data import Batch
 from otoscope.data.contamination import WHAM_DB, NoiseFolder, mix
 from otoscope.errors import CheckpointError, ConfigurationError
@@ -107,9 +108,11 @@ class LMAC(InterpreterBrain):
         )
 
     def _start_from(self, folder: str | os.PathLike[str]) -> None:
-        former, _ = load_interpreter(folder)
+        former, explained = load_interpreter(folder)
         if not isinstance(former, LMACInterpreter):
             raise CheckpointError(f"start: {folder} holds {type(former).__name__}, not L-MAC's interpreter")
+        if digest(explained) != digest(self.classifier):
+            raise CheckpointError(f"start: the interpreter in {folder} was trained to explain another classifier")
         try:
             self.interpreter.load_state_dict(former.state_dict())
         except RuntimeError as error:

@@ -1,0 +1,29 @@
+"""Whether two classifiers are the same one: what their answers depend on, as far as it can be written down."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import torch
+from torch import nn
+
+from otoscope.classifiers.base import Classifier
+
+
+def digest(module: nn.Module) -> str:
+    """Short fingerprint of the weights of a network."""
+    state = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        state.update(name.encode())
+        state.update(value.detach().cpu().reshape(-1).clone().view(torch.uint8).numpy().tobytes())
+    return state.hexdigest()[:16]
+
+
+def traits_of(classifier: Classifier) -> dict[str, Any]:
+    """What a classifier's answers depend on, as far as it can be written down: JSON values by name."""
+    content: dict[str, Any] = {"class": f"{type(classifier).__module__}.{type(classifier).__qualname__}"}
+    content |= {"labels": classifier.labels, "options": classifier.config, "frontend": classifier.frontend.config}
+    found: dict[str, Any] = json.loads(json.dumps(content, default=repr, sort_keys=True))
+    return {**found, "weights": digest(classifier)}

@@ -1,6 +1,7 @@
 """Whole evaluations: batch sizes, kills, additions, bad methods."""
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -290,3 +291,18 @@ def test_clips_that_are_not_asked_for_do_not_count_in_the_sanity_check(run):
     assert run(**ALL).results["sanity"]["gradient"]["rank_correlation"]["head"]["n"] == 2
     fewer = run(**{**ALL, "sanity_clips": 1}).results
     assert fewer["sanity"]["gradient"]["rank_correlation"]["head"]["n"] == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (lambda mask: mask[:, :-1], r"its mask has shape \(.*, 512, 44\), the spectrogram \(.*, 513, 44\)"),
+        (lambda mask: 7 * torch.ones_like(mask), r"its mask holds 7; masks lie in \[0, 1\]"),
+    ],
+)
+def test_a_mask_that_is_none_costs_its_method_alone(run, kinds, monkeypatch, answer, reason):
+    whole = kinds["broken"].mask
+    monkeypatch.setattr(kinds["broken"], "mask", lambda *arguments: answer(whole(*arguments)))
+    results = run(names=("gradient", "broken")).results
+    assert re.fullmatch(reason, results["skipped"]["methods"]["broken"])
+    assert "gradient" in results["scores"]["clean"]["own"]["mask"]

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from otoscope.errors import ConfigurationError, ShapeError
 from otoscope.evaluation.areas import Ranking, neutral_order, rank_bins
 from otoscope.evaluation.batch import Answers, ClassifiedBatch, ask
 from otoscope.interpreters import Interpreter
@@ -33,6 +34,7 @@ BESIDE_OWN = {"loudest of own": "loudest", "random of own": "random"}
 """Masks that are scored beside a method's own, with as many bins, and the control that ranks them."""
 TOLERANCE = 1e-5
 """Share by which probabilities may differ and still count as equal: rounding on the way to sound is no gain."""
+_SLACK = 1e-4
 CURVE_AREAS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 CURVE_SCORES = {
     "insertion": Score("area under the insertion curve", "", "higher"),
@@ -75,7 +77,12 @@ class ClipScores:
 
 @torch.no_grad()
 def decode(interpreter: Interpreter[Any], batch: ClassifiedBatch) -> MaskSource:
-    """Runs a method once, and reads its own mask and its map off that one decoding."""
+    """Runs a method once, and reads its own mask and its map off that one decoding.
+
+    Raises:
+        ShapeError: They are not of the shape of the spectrogram.
+        ConfigurationError: The mask is not in [0, 1].
+    """
     log_magnitude, frames = batch.spectrogram.log_magnitude, batch.frames
     _wait_for(log_magnitude.device)
     start = time.perf_counter()
@@ -83,7 +90,15 @@ def decode(interpreter: Interpreter[Any], batch: ClassifiedBatch) -> MaskSource:
     own = interpreter.mask(decoded, frames)
     _wait_for(log_magnitude.device)
     seconds = (time.perf_counter() - start) / len(batch.names)
-    return MaskSource(own, interpreter.output(decoded), seconds)
+    source = MaskSource(own, interpreter.output(decoded), seconds)
+    for name, values in (("mask", source.own), ("output", source.map)):
+        if values is None or values.shape != log_magnitude.shape:
+            found = None if values is None else tuple(values.shape)
+            raise ShapeError(f"its {name} has shape {found}, the spectrogram {tuple(log_magnitude.shape)}")
+    outside = (own < -_SLACK) | (own > 1 + _SLACK)
+    if bool(outside.any()):
+        raise ConfigurationError(f"its mask holds {float(own[outside][0]):.3g}; masks lie in [0, 1]")
+    return source
 
 
 def control(name: str, batch: ClassifiedBatch, seed: int) -> MaskSource:

@@ -62,11 +62,6 @@ class Clips:
             phase = None if self.phase is None else self.phase[part]
             yield Clips(self.log_magnitude[part], self.target[part], phase)
 
-    def take(self, chosen: Tensor) -> Clips:
-        """Those with these indices, shape (some,)."""
-        phase = None if self.phase is None else self.phase[chosen]
-        return Clips(self.log_magnitude[chosen], self.target[chosen], phase)
-
     def for_captum(self) -> dict[str, Any]:
         """Arguments of captum's ``attribute``; what it repeats for steps and samples, it repeats of each."""
         inputs = self.log_magnitude.detach().requires_grad_(torch.is_grad_enabled())

@@ -96,11 +96,15 @@ class RefinedInterpreter(IntegratedGradientsInterpreter):
 
     def attribute(self, clips: Clips) -> Tensor:
         """See `AttributionInterpreter.attribute`. What it returns are ranks, about 0 to 1, of no unit."""
-        magnitude, gradients = clips.log_magnitude, super().attribute(clips)
+        # one at a time: whether a step is kept hangs on rounding, which differs with the batch
+        return torch.cat([self._of_clip(clip) for clip in clips])
+
+    def _of_clip(self, clip: Clips) -> Tensor:
+        magnitude, gradients = clip.log_magnitude, super().attribute(clip)
         above = magnitude - background(magnitude)
         evidence = smoothed(gradients.clamp(min=0), self.smoothing)
         start = torch.stack([ranks(magnitude), ranks(above), ranks(evidence)]).mean(0)
-        return self._refined(start, clips)
+        return self._refined(start, clip)
 
     def objective(self, ranking: Tensor, clips: Clips, goal: Tensor | None = None) -> Tensor:
         """What is made small, of each clip. Its gradient is that of soft cuts.
@@ -128,23 +132,21 @@ class RefinedInterpreter(IntegratedGradientsInterpreter):
         own = log_probabilities(logits, self.classifier.multi_label).gather(-1, clips.target[:, None])
         return -own[:, 0]
 
-    def _refined(self, start: Tensor, clips: Clips) -> Tensor:
+    def _refined(self, start: Tensor, clip: Clips) -> Tensor:
         """The start with an offset for each cell."""
         if self.refinements == 0:
             return start
         frequency, time = start.shape[-2:]
         size = [-(-frequency // self.cell[0]), -(-time // self.cell[1])]
-        goals = self.goals(clips)
+        goal = self.goals(clip)
 
-        def at(offset: Tensor, chosen: Tensor | slice) -> Tensor:
-            spread = F.interpolate(offset, [frequency, time], mode="bilinear", align_corners=False)
-            return start[chosen] + spread[:, 0]
+        def at(offset: Tensor) -> Tensor:
+            return start + F.interpolate(offset, [frequency, time], mode="bilinear", align_corners=False)[:, 0]
 
-        def lacking(offset: Tensor, chosen: Tensor) -> Tensor:
-            return self.objective(at(offset, chosen), clips.take(chosen), goals[chosen])
+        def lacking(offset: Tensor) -> Tensor:
+            return self.objective(at(offset), clip, goal)
 
-        offset = _descend(lacking, start.new_zeros(len(start), 1, *size), self.refinements, self.rate)
-        return at(offset, slice(None))
+        return at(_descend(lacking, start.new_zeros(1, 1, *size), self.refinements, self.rate))
 
 
 def background(magnitude: Tensor) -> Tensor:
@@ -197,39 +199,33 @@ def _cut(ranking: Tensor, area: float) -> Tensor:
     return soft + ((ranking > edge).to(soft.dtype) - soft).detach()
 
 
-def _descend(objective: Callable[[Tensor, Tensor], Tensor], start: Tensor, steps: int, rate: float) -> Tensor:
-    """Goes down from a start, each clip with steps of its own, which are halved where they lead up.
+def _descend(objective: Callable[[Tensor], Tensor], start: Tensor, steps: int, rate: float) -> Tensor:
+    """Goes down from a start, in steps that are halved where they lead up, until the objective is 0.
 
     Args:
-        objective: From places and the indices of the clips that they belong to, shape (some, ...) and (some,), to
-            values, shape (some,), not negative. Clips at 0 are not asked about again.
-        start: Shape (batch, ...).
+        objective: From a place to a value that is not negative, shape (1,).
+        start: Of any shape.
         steps: How often the objective is asked, at most.
         rate: Root mean square of the first step.
     """
-    best = start.clone()
-    left = torch.arange(len(start), device=start.device)
-    value, slope = _value_and_slope(objective, best, left)
-    rates = torch.full_like(value, rate).view(-1, *[1] * (start.dim() - 1))
+    best = start
+    value, slope = _value_and_slope(objective, best)
     for _ in range(steps):
-        left = value.nonzero()[:, 0]
-        if not len(left):
+        if value == 0:
             break
-        trial = best[left] - rates[left] * slope[left]
-        found, its_slope = _value_and_slope(objective, trial, left)
-        better = found < value[left]
-        kept = left[better]
-        value[kept], best[kept], slope[kept] = found[better], trial[better], its_slope[better]
-        rates[left] *= torch.where(better, 1.2, 0.5).view(-1, *rates.shape[1:])
+        trial = best - rate * slope
+        found, its_slope = _value_and_slope(objective, trial)
+        if found < value:
+            best, value, slope = trial, found, its_slope
+            rate *= 1.2
+        else:
+            rate *= 0.5
     return best
 
 
-def _value_and_slope(
-    objective: Callable[[Tensor, Tensor], Tensor], place: Tensor, clips: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Objective of each clip, and its gradient scaled to a root mean square of 1."""
+def _value_and_slope(objective: Callable[[Tensor], Tensor], place: Tensor) -> tuple[Tensor, Tensor]:
+    """Objective, and its gradient scaled to a root mean square of 1."""
     place = place.detach().requires_grad_(True)
-    value = objective(place, clips)
+    value = objective(place)
     (gradient,) = torch.autograd.grad(value.sum(), place)
-    size = gradient.square().flatten(1).mean(1).sqrt().view(-1, *[1] * (place.dim() - 1))
-    return value.detach(), gradient / size.clamp(min=1e-30)
+    return value.detach(), gradient / gradient.square().mean().sqrt().clamp(min=1e-30)

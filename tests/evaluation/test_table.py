@@ -6,8 +6,8 @@ import io
 import numpy as np
 import pytest
 
-from otoscope.evaluation.picture import draw_curves, draw_table
-from otoscope.evaluation.table import Block, is_control, make_table, pairs_csv, table_csv
+from otoscope.evaluation.picture import _rows, draw_curves, draw_table
+from otoscope.evaluation.table import Block, is_control, make_table, pairs_csv, stands_beside, table_csv
 from otoscope.evaluation.text import format_block, format_sanity
 
 CLIPS = [f"clip{i}" for i in range(30)]
@@ -53,6 +53,9 @@ def test_loudest_of_the_own_area_is_a_row_of_the_own_block(table):
     block = Block("clean", "own", "mask")
     assert table.rows(block) == ["good", "nearly", "bad", "loudest as bad", "ideal"]
     assert is_control("loudest as bad")
+    assert stands_beside("random as bad")
+    assert not stands_beside("random")
+    assert _rows(table, "clean", 0.2) == ["good", "nearly", "bad", "ideal"]  # of the picture
     assert not is_control("bad")
     assert Block("clean", "loudest of own", "mask") not in table.estimates
 

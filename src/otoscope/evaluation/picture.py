@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from otoscope.evaluation.table import ALL_SCORES, Block, Table
+from otoscope.evaluation.table import ALL_SCORES, Block, Table, stands_beside
 from otoscope.evaluation.trial import OWN
 from otoscope.pictures import save_picture
 
@@ -75,7 +75,7 @@ def draw_curves(curves: Mapping[str, Mapping[str, Mapping[str, Any]]], areas: Se
 def _rows(table: Table, condition: str, area: float) -> list[str]:
     at_area, own = (Block(condition, mask, "mask") for mask in (str(area), OWN))
     rows = [row for block in (at_area, own) if block in table.estimates for row in table.rows(block)]
-    return [row for row in dict.fromkeys(rows) if not row.startswith("loudest as ")]
+    return [row for row in dict.fromkeys(rows) if not stands_beside(row)]
 
 
 def _draw_panel(axis: Axes, table: Table, what: tuple[str, str], rows: Sequence[str], area: float) -> None:

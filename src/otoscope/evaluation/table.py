@@ -199,4 +199,9 @@ def _csv(head: Sequence[str], lines: Iterator[list[str]]) -> str:
 
 def is_control(row: str) -> bool:
     """Whether a row of the table is a control."""
-    return row in CONTROLS or row.startswith(tuple(f"{name} as " for name in BESIDE_OWN.values()))
+    return row in CONTROLS or stands_beside(row)
+
+
+def stands_beside(row: str) -> bool:
+    """Whether a row is a control with the area of a method's own mask."""
+    return row.startswith(tuple(f"{name} as " for name in BESIDE_OWN.values()))

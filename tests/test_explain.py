@@ -10,7 +10,14 @@ import torch
 
 from otoscope.audio import save_audio
 from otoscope.classifiers import Conv2dClassifier, save_classifier
-from otoscope.errors import AudioError, CheckpointError, ConfigurationError, OtoscopeError, ShapeError
+from otoscope.errors import (
+    AudioError,
+    CheckpointError,
+    ConfigurationError,
+    OtoscopeError,
+    ShapeError,
+    UnsuitableMethodError,
+)
 from otoscope.explain import Explainer, load
 from otoscope.explanation import Explanation
 from otoscope.interpreters import Interpreter, L2IInterpreter, PIQInterpreter, save_interpreter
@@ -449,3 +456,10 @@ def test_what_is_no_number_is_refused(explainer, clip, value):
     broken[5] = value
     with pytest.raises(AudioError, match="waveform 0: holds NaN or infinite values"):
         explainer.explain(broken)
+
+
+def test_a_mask_that_is_not_finite_is_refused(explainer, clip, monkeypatch):
+    mask = explainer.interpreter.mask
+    monkeypatch.setattr(explainer.interpreter, "mask", lambda *arguments: mask(*arguments) * torch.nan)
+    with pytest.raises(UnsuitableMethodError, match=r"its mask is not finite.*another method may do, such as"):
+        explainer.explain(clip)

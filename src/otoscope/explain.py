@@ -15,10 +15,16 @@ from torch import Tensor
 from otoscope import interpreters
 from otoscope.audio import Frontend, Spectrogram, load_audio, peak_normalize
 from otoscope.classifiers import Classifier, Prediction
-from otoscope.errors import AudioError, CheckpointError, ConfigurationError, ShapeError
+from otoscope.errors import (
+    AudioError,
+    CheckpointError,
+    ConfigurationError,
+    ShapeError,
+    UnsuitableMethodError,
+)
 from otoscope.explanation import NO_COMPONENT, Explanation
 from otoscope.hub import Shareable
-from otoscope.interpreters import UNTRAINED, Components, Interpreter, is_untrained, make_untrained
+from otoscope.interpreters import GRADIENT_FREE, UNTRAINED, Components, Interpreter, is_untrained, make_untrained
 from otoscope.interpreters.base import write_interpreter
 from otoscope.scoring import score_against_controls
 from otoscope.sources import load_classifier, load_interpreter
@@ -190,6 +196,11 @@ class Explainer(Shareable):
         with self.interpreter.at_threshold(threshold):
             mask = self.interpreter.mask(decoded, spectrogram.frames)
             components = self.interpreter.components(decoded, spectrogram.frames)
+        if bool(mask.isnan().any()):
+            raise UnsuitableMethodError(
+                f"{self.method}: its mask is not finite for this recording and classifier; another method may do, "
+                f"such as {', '.join(GRADIENT_FREE)}"
+            )
         evidence, remainder = self._sound(heard, mask), self._sound(heard, 1 - mask)
         table = {}
         if scores:

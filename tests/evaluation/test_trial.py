@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from otoscope.audio import load_audio, save_audio
-from otoscope.classifiers import Classifier, Prediction
+from otoscope.classifiers import Classifier, Prediction, TorchClassifier
 from otoscope.evaluation.areas import neutral_order, rank_bins
 from otoscope.evaluation.batch import ask, classify_batch
 from otoscope.evaluation.trial import (
@@ -219,3 +219,13 @@ def test_phase_reaches_classifiers_that_hear_waveforms():
     assert torch.allclose(answers.seen[0], ready.prediction.probabilities, atol=1e-4)
     assert torch.allclose(answers.heard[0], ready.prediction.probabilities, atol=1e-4)
     assert (answers.seen[1] < answers.seen[0]).all()  # sigmoids: both fall, as no softmax would have it
+
+
+def test_a_map_without_numbers_has_no_scores_with_a_foreign_network_either(batch):
+    net = torch.nn.Sequential(torch.nn.Flatten(1, 2), torch.nn.AdaptiveAvgPool1d(1), torch.nn.Flatten())
+    network = torch.nn.Sequential(net, torch.nn.Linear(513, 3))
+    foreign = classify_batch(TorchClassifier(network, ["a", "b", "c"]), batch, seed=7)
+    nothing = torch.full_like(foreign.spectrogram.log_magnitude, torch.nan)
+    for clip in score(MaskSource(own=nothing, map=nothing), foreign, AREAS, True):
+        assert np.isnan(clip.scores["own"]["mask"]["AD"])
+        assert np.isnan(clip.scores["0.1"]["heard"]["Fid-In"])

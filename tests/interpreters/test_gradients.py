@@ -270,3 +270,29 @@ def test_works_under_inference_mode():
         prediction = classifier(clips).towards(torch.tensor([0]))
         found = make("integrated_gradients", classifier).decode(clips.clone(), prediction)
     torch.testing.assert_close(found, expected)
+
+
+class _Root(torch.autograd.Function):
+    """Its gradient is not defined at silence."""
+
+    @staticmethod
+    def forward(ctx, values):
+        ctx.save_for_backward(values)
+        return values
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (values,) = ctx.saved_tensors
+        return gradient.masked_fill(values == 0, torch.nan)
+
+
+def test_where_a_gradient_is_not_defined_it_counts_nothing():
+    classifier, clips = Wrapped(_Root.apply).freeze(), sounds(2)
+    clips[0, 40:50, 20:30] = 0
+    clips[1] = 0
+    found = attribution_of("saliency", classifier, clips)
+    plain = attribution_of("saliency", Window().freeze(), clips)
+    assert found[0, 40:50, 20:30].count_nonzero() == 0
+    torch.testing.assert_close(found[0, :, 30:], plain[0, :, 30:])
+    assert found[1].isnan().all()  # nothing is known of it: no mask
+    assert make("saliency", classifier)(clips, classifier(clips))[1].isnan().all()

@@ -164,7 +164,7 @@ class ForeignClassifier(Classifier):
             part = log_magnitude[rows, :, :count]
             sound = self._sound(part, None if phase is None else phase[rows, :, :count])
             heard = self._heard(sound)
-            self._check(heard, len(part))
+            self._check(heard, sound)
             logits.append(heard.logits)
             rows_of_all.append(rows)
             span = heard.span or self._span(sound, count)
@@ -220,8 +220,9 @@ class ForeignClassifier(Classifier):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_latest": None}  # what was heard last does not travel
 
-    def _check(self, heard: Heard, batch: int) -> None:
-        if heard.logits.isnan().any():
+    def _check(self, heard: Heard, sound: Tensor) -> None:
+        batch = len(sound)
+        if heard.logits.isnan().any() and not sound.isnan().any():
             raise ConfigurationError(
                 f"{type(self).__name__}: the network returned NaN; silence or a logarithm of 0 may be the cause"
             )

@@ -75,8 +75,9 @@ class Clips:
 class AttributionInterpreter(Interpreter[Tensor]):
     """Says for each bin how much it speaks for the explained class, and keeps the bins that speak most.
 
-    Nothing is trained. `decode` returns the attribution, which may be negative; padding gets 0. A clip gets the
-    same in a batch and alone: clips are explained without their padding, those of equal length together.
+    Nothing is trained. `decode` returns the attribution, which may be negative; padding gets 0, and so do bins
+    where it is not defined, unless it is nowhere. A clip gets the same in a batch and alone: clips are explained
+    without their padding, those of equal length together.
 
     Args:
         classifier: What it explains, by asking it again.
@@ -157,7 +158,10 @@ class AttributionInterpreter(Interpreter[Tensor]):
                 phase = None if prediction.phase is None else prediction.phase[rows, :, :count].detach().clone()
                 part = log_magnitude[rows, :, :count].detach().clone()
                 clips = Clips(part, prediction.explained[rows].clone(), phase)
-                attribution[rows, :, :count] = self._attributed(clips).detach().to(attribution.dtype)
+                found = self._attributed(clips).detach().to(attribution.dtype)
+                nowhere = found.isnan().flatten(1).all(1)[:, None, None]
+                # a network's square root has no gradient at silence: 0 times infinity counts 0
+                attribution[rows, :, :count] = found.masked_fill(found.isnan() & ~nowhere, 0.0)
         return attribution
 
     def _attributed(self, clips: Clips) -> Tensor:

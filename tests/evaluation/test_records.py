@@ -67,7 +67,11 @@ def test_a_method_without_records_may_change(tmp_path):
     records = Records(tmp_path, {})
     records.expect("methods", "could not explain", "steps 20")
     records.add("clean", "IG", [_line("a")])
-    Records(tmp_path, {}).expect("methods", "could not explain", "steps 50")
+    again = Records(tmp_path, {})
+    again.expect("methods", "could not explain", "steps 50")
+    again.add("clean", "could not explain", [_line("a")])
+    with pytest.raises(ConfigurationError, match="was steps 50, is steps 20"):
+        Records(tmp_path, {}).expect("methods", "could not explain", "steps 20")
 
 
 def test_what_another_machine_computes_a_little_otherwise_is_the_same(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from otoscope.classifiers import CallableClassifier
+from otoscope.classifiers import CallableClassifier, TorchClassifier
 from otoscope.data import AudioFolder, Clip
 from otoscope.errors import ConfigurationError, DataError
 from otoscope.evaluation import Block, Conditions, NoiseSource, Settings, report, run_evaluation
@@ -306,3 +306,25 @@ def test_a_mask_that_is_none_costs_its_method_alone(run, kinds, monkeypatch, ans
     results = run(names=("gradient", "broken")).results
     assert re.fullmatch(reason, results["skipped"]["methods"]["broken"])
     assert "gradient" in results["scores"]["clean"]["own"]["mask"]
+
+
+class Fragile(torch.nn.Module):
+    """Answers NaN once its weights are in another order, as a logarithm may."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.arange(513 * 3.0).view(513, 3) / 1000)
+
+    def forward(self, log_magnitude):
+        asked = log_magnitude.mean(-1) @ self.weight
+        return asked if (self.weight.flatten().diff() > 0).all() else asked * torch.nan
+
+
+def test_a_classifier_that_cannot_be_asked_when_it_forgets_keeps_its_scores(data, tmp_path):
+    fragile = TorchClassifier(Fragile(), data.labels, axes="bft")
+    settings = Settings(**{**QUICK, "sanity": True})
+    methods = {"saliency": "saliency"}
+    found = run_evaluation(fragile, methods, data, tmp_path, CONDITIONS, settings, progress=False).results
+    assert "the network returned NaN" in found["skipped"]["checks"]["sanity"]
+    assert found["scores"]["clean"]["own"]["mask"]["saliency"]["AD"]["n"] == 4
+    assert torch.equal(fragile.module.weight, Fragile().weight)  # nothing stays forgotten

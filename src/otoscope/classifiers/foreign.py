@@ -207,7 +207,7 @@ class ForeignClassifier(Classifier):
         try:
             with torch.backends.cudnn.flags(enabled=False) if recurrent else contextlib.nullcontext():
                 return self.hear(sound)
-        except (OtoscopeError, MemoryError, torch.OutOfMemoryError):
+        except (OtoscopeError, MemoryError, torch.cuda.OutOfMemoryError):
             raise
         except Exception as error:
             kind = "waveforms" if self.needs_phase else "spectrograms"

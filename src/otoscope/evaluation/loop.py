@@ -181,7 +181,18 @@ def _as_records(
 
 
 def check_sanity(run: Run, places: Sequence[int]) -> list[str]:
-    """Compares maps on some of the clips, by their places in the run; returns the names of those clips."""
+    """Compares maps on some of the clips, by their places in the run; returns the names of those clips.
+
+    Where the classifier cannot be asked once it has forgotten, `Run.unchecked` says why; the scores stay.
+    """
+    try:
+        return _check_sanity(run, places)
+    except OtoscopeError as error:
+        run.unchecked["sanity"] = str(error)
+        return []
+
+
+def _check_sanity(run: Run, places: Sequence[int]) -> list[str]:
     if not cascade(run.classifier):
         run.unchecked["sanity"] = f"{type(run.classifier).__name__} shows no weights that could be shuffled"
         return []

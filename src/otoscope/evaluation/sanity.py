@@ -20,8 +20,6 @@ from otoscope.evaluation.statistics import Estimate
 
 SIMILAR = 0.5
 """Rank correlation above which two maps count as alike: a convention, not a law."""
-
-
 _PROBED_FRAMES = 64
 _SMALLEST_SIDE = 6
 """Half of the window of SSIM, which is mirrored at the edges."""

@@ -54,24 +54,24 @@ def test_other_settings_are_refused_by_name(tmp_path):
 
 def test_another_method_of_the_same_name_is_refused(tmp_path):
     records = Records(tmp_path, {})
-    records.expect("methods", "IG", "steps 20")
+    records.expect("IG", "steps 20")
     records.add("clean", "IG", [_line("a")])
     again = Records(tmp_path, {})
-    again.expect("methods", "IG", "steps 20")
-    again.expect("methods", "new", "x")
+    again.expect("IG", "steps 20")
+    again.expect("new", "x")
     with pytest.raises(ConfigurationError, match=r"methods\.IG was steps 20, is steps 50"):
-        again.expect("methods", "IG", "steps 50")
+        again.expect("IG", "steps 50")
 
 
 def test_a_method_without_records_may_change(tmp_path):
     records = Records(tmp_path, {})
-    records.expect("methods", "could not explain", "steps 20")
+    records.expect("could not explain", "steps 20")
     records.add("clean", "IG", [_line("a")])
     again = Records(tmp_path, {})
-    again.expect("methods", "could not explain", "steps 50")
+    again.expect("could not explain", "steps 50")
     again.add("clean", "could not explain", [_line("a")])
     with pytest.raises(ConfigurationError, match="was steps 50, is steps 20"):
-        Records(tmp_path, {}).expect("methods", "could not explain", "steps 20")
+        Records(tmp_path, {}).expect("could not explain", "steps 20")
 
 
 def test_what_another_machine_computes_a_little_otherwise_is_the_same(tmp_path):

@@ -38,7 +38,7 @@ class Records:
         except OSError as error:
             raise ConfigurationError(f"--output_folder {folder.parent}: cannot be written ({error})") from error
         self._index = folder / "index.json"
-        self._known: dict[str, Any] = {"settings": json_values(dict(settings)), "methods": {}, "conditions": {}}
+        self._known: dict[str, Any] = {"settings": json_values(dict(settings)), "methods": {}}
         self._read: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
         if not self._index.is_file():
             return
@@ -49,18 +49,18 @@ class Records:
         self._compare("", former["settings"], self._known["settings"])
         self._known = former
 
-    def expect(self, part: str, name: str, fingerprint: str) -> None:
-        """Refuses to go on with records of a method or condition that was another one then.
+    def expect(self, method: str, fingerprint: str) -> None:
+        """Refuses to go on with records of a method that was another one then.
 
         Args:
-            part: ``methods`` or ``conditions``.
-            name: Of it.
+            method: Its name.
             fingerprint: Changes when its scores may.
         """
-        if not self._has(part, name):
-            self._known[part].pop(name, None)  # of a method that could not explain then
-        former = self._known[part].setdefault(name, fingerprint)
-        self._compare(f"{part}.", {name: former}, {name: fingerprint})
+        known: dict[str, str] = self._known["methods"]
+        if not self._has(method):
+            known.pop(method, None)  # it could not explain then
+        former = known.setdefault(method, fingerprint)
+        self._compare("methods.", {method: former}, {method: fingerprint})
 
     def of(self, condition: str, method: str) -> dict[str, dict[str, Any]]:
         """What is known, by clip."""
@@ -81,11 +81,10 @@ class Records:
             file.write("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in fresh).encode())
         known |= {record["clip"]: record for record in fresh}
 
-    def _has(self, part: str, name: str) -> bool:
-        """Whether there are records of a method or a condition."""
-        if part == "conditions":
-            return (self.folder / quote(name, safe="")).is_dir()
-        return any(self._path(folder.name, name).is_file() for folder in self.folder.iterdir() if folder.is_dir())
+    def _has(self, method: str) -> bool:
+        """Whether there are records of a method."""
+        folders = (folder.name for folder in self.folder.iterdir() if folder.is_dir())
+        return any(self._path(folder, method).is_file() for folder in folders)
 
     def _path(self, condition: str, method: str) -> Path:
         return self.folder / quote(condition, safe="") / f"{quote(method, safe=' +-')}.jsonl"

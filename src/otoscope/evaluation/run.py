@@ -107,7 +107,7 @@ def run_evaluation(
     content |= {"areas": settings.areas, "seed": settings.seed, "version": __version__}
     records = Records(output_folder / "records", content)
     for method in ready.ready.values():
-        records.expect("methods", method.name, method.fingerprint)
+        records.expect(method.name, method.fingerprint)
     indices = choose(data.test_set, settings.clips)
     run = Run(
         classifier=classifier,

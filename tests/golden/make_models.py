@@ -67,6 +67,7 @@ def make_models() -> None:
     for seed, (name, classifier) in enumerate(classifiers.items()):
         torch.manual_seed(10 + seed)
         randomise_norms(classifier)
+        sharpen(classifier)
         otoscope.save_classifier(classifier.freeze(), MODELS / name)
     conv2d, cnn14, focalnet = (classifiers[name] for name in ("conv2d", "cnn14", "focalnet"))
 
@@ -82,7 +83,7 @@ def make_models() -> None:
         return interpreter
 
     makers = {
-        "piq": (conv2d, lambda: interpreters.PIQInterpreter(conv2d, codes=16, codebook_init="uniform")),
+        "piq": (conv2d, lambda: interpreters.PIQInterpreter(conv2d, codes=16)),
         "l2i": (cnn14, l2i),
         "lmac": (cnn14, lambda: interpreters.LMACInterpreter(cnn14)),
         "amt": (focalnet, lambda: interpreters.AMTInterpreter(focalnet)),
@@ -93,6 +94,7 @@ def make_models() -> None:
         interpreter = make()
         randomise_norms(interpreter)
         thin_out(interpreter)
+        settle(interpreter, classifier)
         otoscope.save_interpreter(interpreter.eval(), classifier, MODELS / name)
         if name in PACKED:
             shutil.make_archive(str(MODELS / name), "zip", MODELS / name)
@@ -123,6 +125,44 @@ def make_external_classifiers(temporary: Path) -> None:
         dynamo=False,
     )
     otoscope.save_classifier(otoscope.OnnxClassifier(temporary / "golden_net.onnx", LABELS), MODELS / "onnx")
+
+
+def spectrogram() -> torch.Tensor:
+    """Return the log magnitude of six synthetic clips."""
+    data = Synthetic(clips_per_class=8, classes=LABELS, duration_s=0.5, seed=8)
+    data.setup("test")
+    clips = torch.stack([data.test_set[i].waveform for i in range(6)])
+    return otoscope.Frontend().log_magnitude(clips)
+
+
+@torch.no_grad()
+def sharpen(classifier: otoscope.Classifier) -> None:
+    """Set batch-norm statistics from sounds and widen CNN14's logits, which else hardly depend on the clip."""
+    for part in classifier.modules():
+        if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
+            part.momentum = 0.9
+    classifier.train()
+    for _ in range(3):
+        classifier(spectrogram())
+    classifier.eval()
+    if isinstance(classifier, Cnn14Classifier):
+        hidden = classifier(spectrogram()).logits
+        scale = 2.0 / hidden.std(0).mean()
+        classifier.head.weight *= scale
+        classifier.head.bias -= scale * (hidden.mean(0) - classifier.head.bias) + classifier.head.bias
+
+
+@torch.no_grad()
+def settle(interpreter: interpreters.Interpreter, classifier: otoscope.Classifier) -> None:
+    """Set codes and batch-norm statistics from sounds, and widen the logits of masks, which else are all near 0."""
+    if not any(True for _ in interpreter.parameters()):
+        return
+    interpreter.train()
+    for _ in range(20):
+        interpreter.decode(spectrogram(), classifier(spectrogram()))
+    interpreter.eval()
+    if not isinstance(interpreter, interpreters.L2IInterpreter):
+        [part for part in interpreter.decoder.modules() if hasattr(part, "weight")][-1].weight *= 10
 
 
 def thin_out(module: nn.Module) -> None:

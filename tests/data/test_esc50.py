@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import torch
 
-import otoscope.data.module
+import otoscope.data.clips
 from otoscope.data import ESC50
 from otoscope.data.esc50 import read_metadata
 from otoscope.errors import AudioError, ConfigurationError, DataError
@@ -27,13 +27,13 @@ def prepared(folder, **options):
 def decoded(monkeypatch):
     """The files that are decoded, in order."""
     paths = []
-    original = otoscope.data.module.load_audio
+    original = otoscope.data.clips.load_audio
 
     def load(path, *rest):
         paths.append(Path(path).name)
         return original(path, *rest)
 
-    monkeypatch.setattr(otoscope.data.module, "load_audio", load)
+    monkeypatch.setattr(otoscope.data.clips, "load_audio", load)
     return paths
 
 

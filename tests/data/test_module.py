@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from otoscope.data import Clip, SoundData, collate
-from otoscope.data.module import ClipFile, EpochShuffle, fill_cache
+from otoscope.data import Clip, ClipFile, SoundData, collate
+from otoscope.data.clips import fill_cache
+from otoscope.data.module import EpochShuffle
 from otoscope.errors import AudioError, ConfigurationError
 
 

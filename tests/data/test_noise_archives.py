@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from otoscope.data import download, noise_archives
-from otoscope.data.noise_archives import FETCH, fetch_ljspeech, fetch_wham
+from otoscope.data.download import FETCH, fetch_ljspeech, fetch_wham
 from otoscope.errors import DownloadError
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from otoscope.data.scenes import Scene, SyntheticScenes, active_samples, signal_to_noise_db
-from otoscope.data.sounds import EVENTS
+from otoscope.data.synthetic.events import EVENTS
+from otoscope.data.synthetic.scenes import Scene, SyntheticScenes, active_samples, signal_to_noise_db
 from otoscope.errors import ConfigurationError
 
 

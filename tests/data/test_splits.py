@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from otoscope.data.folds import split_at_random, split_by_fold
+from otoscope.data.splits import split_at_random, split_by_fold
 from otoscope.errors import ConfigurationError
 
 

@@ -8,18 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otoscope.data import Clip
-from otoscope.data.contamination import (
+from otoscope.data.noise import (
     MIXTURE_DB,
     WHITE_NOISE_DB,
     NoiseFolder,
     contaminate,
     fit_length,
-    generator_for,
     mix,
     other_clip,
     white_noise,
 )
 from otoscope.errors import DataError, ShapeError
+from otoscope.seeding import generator_for
 
 
 @given(st.floats(-20, 20), st.floats(1e-3, 1e3), st.floats(1e-3, 1e3))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from otoscope.data import Synthetic
-from otoscope.data.sounds import EVENTS
+from otoscope.data.synthetic.events import EVENTS
 from otoscope.errors import ConfigurationError
 
 TINY = {"clips_per_class": 4, "classes": ["rooster", "siren", "dog"], "duration_s": 0.5}

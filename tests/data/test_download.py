@@ -4,7 +4,6 @@ import errno
 import hashlib
 import io
 import os
-import shutil
 import signal
 import stat
 import subprocess
@@ -241,30 +240,31 @@ def test_a_wrong_checksum_is_refused_and_cleaned(site: Site, tmp_path: Path) -> 
     with pytest.raises(DownloadError) as caught:
         fetch(site, tmp_path / "sounds", wrong)
     message = str(caught.value)
-    assert f"expected {wrong} but got {CHECKSUM.removeprefix('sha256:')}" in message
+    assert f"its sha256 is {CHECKSUM.removeprefix('sha256:')} instead of {'0' * 64}" in message
     assert "the partial file was removed" in message
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["../evil.txt", "/evil.txt", "a/../../evil.txt", "C:/evil.txt", "..\\evil.txt"])
-def test_members_that_escape_are_refused(site: Site, tmp_path: Path, name: str) -> None:
+def test_members_cannot_escape(site: Site, tmp_path: Path, name: str) -> None:
     site.body = packed({"good.txt": b"good", name: b"evil"})
-    with pytest.raises(DownloadError, match="outside its folder"):
-        fetch(site, tmp_path / "inner" / "sounds", None)
-    assert list((tmp_path / "inner").iterdir()) == []
-    assert not (tmp_path / "evil.txt").exists()
+    destination = fetch(site, tmp_path / "inner" / "sounds", None)
+    assert (destination / "good.txt").read_bytes() == b"good"
+    assert [path.name for path in tmp_path.iterdir()] == ["inner"]
+    assert [path.name for path in (tmp_path / "inner").iterdir()] == ["sounds"]
+    assert not Path("/evil.txt").exists()
 
 
-def test_links_are_refused(site: Site, tmp_path: Path) -> None:
+def test_links_are_not_created(site: Site, tmp_path: Path) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as bundle:
         link = zipfile.ZipInfo("link")
         link.external_attr = (stat.S_IFLNK | 0o777) << 16
         bundle.writestr(link, "/etc/passwd")
     site.body = buffer.getvalue()
-    with pytest.raises(DownloadError, match="link or a special file"):
-        fetch(site, tmp_path / "sounds", None)
-    assert list(tmp_path.iterdir()) == []
+    link_path = fetch(site, tmp_path / "sounds", None) / "link"
+    assert not link_path.is_symlink()
+    assert link_path.read_text() == "/etc/passwd"
 
 
 @pytest.mark.parametrize("damage", ["no zip", "wrong byte", "deflate"])
@@ -315,38 +315,54 @@ def test_a_kill_while_unpacking_leaves_nothing_half_and_the_next_run_finishes(si
     assert len(site.seen) == 1  # the archive itself was complete
 
 
-def test_an_interruption_before_the_archive_has_its_name_loses_nothing(
+def test_an_interruption_while_the_checksum_is_computed_loses_nothing(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*_: Any, **__: Any) -> None:
+    def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("pooch.core.hash_matches", interrupt)
+        patch.setattr("pooch.file_hash", interrupt)
         with pytest.raises(KeyboardInterrupt):
             fetch(site, tmp_path / "sounds")
     assert_whole(fetch(site, tmp_path / "sounds"))
     assert site.sent == [len(ARCHIVE)]
 
 
-def test_a_file_system_without_hard_links_will_do(
+@dataclass
+class FullDisk:
+    """A file that takes so many bytes and no more."""
+
+    file: Any
+    space: int
+
+    def write(self, chunk: bytes) -> int:
+        if self.file.tell() + len(chunk) > self.space:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return int(self.file.write(chunk))
+
+    def __enter__(self) -> "FullDisk":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.file.close()
+
+
+def test_a_disk_that_fills_up_while_downloading_leaves_something_to_resume(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: Any) -> None:
-        raise OSError(errno.EPERM, "Operation not permitted")
+    open_file = Path.open
 
-    monkeypatch.setattr("os.link", refuse)
+    def open_on_full_disk(path: Path, mode: str = "r", *rest: Any, **options: Any) -> Any:
+        file = open_file(path, mode, *rest, **options)
+        return FullDisk(file, 1000) if mode == "ab" else file
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", open_on_full_disk)
+        with pytest.raises(DownloadError, match="No space left on device"):
+            fetch(site, tmp_path / "sounds")
     assert_whole(fetch(site, tmp_path / "sounds"))
-
-
-def test_a_disk_that_is_too_small_is_noticed_before_it_is_full(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    usage = shutil.disk_usage(tmp_path)._replace(free=10)
-    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
-    with pytest.raises(DownloadError, match=r"disk of .* is full: 0.00\d+ MB are needed"):
-        fetch(site, tmp_path / "sounds")
-    assert not (tmp_path / "sounds").exists()
+    assert site.seen[1]["Range"] == "bytes=1000-"
 
 
 def test_a_disk_that_fills_up_while_unpacking_leaves_the_archive_only(
@@ -358,10 +374,10 @@ def test_a_disk_that_fills_up_while_unpacking_leaves_the_archive_only(
     destination = tmp_path / "sounds"
     with monkeypatch.context() as patch:
         patch.setattr("zipfile.shutil.copyfileobj", fill)
-        with pytest.raises(DownloadError, match=r"is full: 0.00\d+ MB are needed"):
+        with pytest.raises(DownloadError, match="No space left on device"):
             fetch(site, destination)
     assert not destination.exists()
-    assert working_files(destination) == [unique_file_name(site.url), "lock"]
+    assert working_files(destination) == [unique_file_name(site.url)]
     assert_whole(fetch(site, destination))
     assert len(site.seen) == 1
 
@@ -379,7 +395,7 @@ def test_offline_says_what_to_fetch_and_where_to_put_it(tmp_path: Path) -> None:
     with pytest.raises(DownloadError) as caught:
         fetch_archive(url, destination, CHECKSUM, retries=1, progress=False, contents=["meta.csv", "audio/"])
     assert str(caught.value) == (
-        f"Cannot fetch {url}: the server cannot be reached. Download it in another way and unpack it so "
+        f"Cannot download {url}: the server cannot be reached. Download it in another way and unpack it so "
         f"that the next run finds {destination}/meta.csv and {destination}/audio/."
     )
     assert list(tmp_path.iterdir()) == []
@@ -419,10 +435,10 @@ def test_esc50_through_a_mirror(site: Site, tmp_path: Path, monkeypatch: pytest.
     ("members", "words"),
     [
         (esc50(2), "lists 2 clips instead of 3"),
-        (esc50(clip1=b""), "1 clips of the archive are no WAV files, the first is 1-1-A-0.wav"),
-        (esc50(clip2=b"OggS" + bytes(99)), "no WAV files, the first is 1-2-A-0.wav"),
-        (esc50(table=b"\xff\xfe"), "no table of clips"),
-        (esc50(table=b"name\na.wav\n"), "no table of clips"),
+        (esc50(clip1=b""), "1 clips of the archive are not WAV files, the first is 1-1-A-0.wav"),
+        (esc50(clip2=b"OggS" + bytes(99)), "not WAV files, the first is 1-2-A-0.wav"),
+        (esc50(table=b"\xff\xfe"), "not a table of clips"),
+        (esc50(table=b"name\na.wav\n"), "not a table of clips"),
         ({"ESC-50-master/README.md": b"moved"}, "the archive lacks meta/esc50.csv, audio/"),
     ],
 )
@@ -445,7 +461,7 @@ def test_esc50_packed_anew_is_accepted_with_a_warning(
     monkeypatch.setattr(download, "ESC50_CHECKSUM", "sha256:other" if repacked else sha256(site.body))
     destination = tmp_path / "ESC-50-master"
     if repacked:
-        with pytest.warns(UserWarning, match="another checksum than was known"):
+        with pytest.warns(UserWarning, match="the checksum of its archive is"):
             fetch_esc50(destination, clips=3, progress=False)
     else:
         fetch_esc50(destination, clips=3, progress=False)

@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 
-from otoscope.data import download, noise_archives
+from otoscope.data import download
 from otoscope.data.download import FETCH, fetch_ljspeech, fetch_wham
 from otoscope.errors import DownloadError
 
@@ -58,7 +58,7 @@ def test_ljspeech_from_its_tar(served, tmp_path):
     asked = served(_tarred(SPEECH))
     folder = fetch_ljspeech(tmp_path / "speech")
     assert (folder / "wavs" / "LJ001.wav").read_bytes() == b"RIFF"
-    assert asked == [(noise_archives.LJSPEECH_URL, noise_archives.LJSPEECH_CHECKSUM)]
+    assert asked == [(download.LJSPEECH_URL, download.LJSPEECH_CHECKSUM)]
     assert fetch_ljspeech(folder) == folder  # it is there: nothing is asked again
     assert len(asked) == 1
 
@@ -87,7 +87,7 @@ def test_half_a_wham_is_refused(served, tmp_path):
 )
 def test_bad_archives_leave_nothing(served, tmp_path, body):
     served(body)
-    with pytest.raises(DownloadError, match=r"Cannot fetch https://data\.keithito\.com"):
+    with pytest.raises(DownloadError, match=r"Cannot download https://data\.keithito\.com"):
         fetch_ljspeech(tmp_path / "in" / "speech")
     assert not (tmp_path / "in" / "speech").exists()
     assert not (tmp_path / "escape").exists()

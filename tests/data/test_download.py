@@ -1,4 +1,4 @@
-"""Downloads from a small server of our own: whole, interrupted, wrong, hostile, absent."""
+"""Downloads from a local server: complete, interrupted, wrong, hostile, absent."""
 
 import errno
 import hashlib
@@ -45,7 +45,7 @@ CHECKSUM = sha256(ARCHIVE)
 
 @dataclass
 class Site:
-    """What the server offers, how it misbehaves, and what it was asked.
+    """Content and faults of the server, and the requests that it received.
 
     Attributes:
         cut_after: For each request in turn, the number of body bytes after which the line breaks.
@@ -136,7 +136,7 @@ def working_files(destination: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
-def test_first_fetch_unpacks_without_the_wrapping_folder_and_the_second_asks_nobody(
+def test_first_fetch_unpacks_without_the_wrapping_folder_and_the_second_makes_no_request(
     site: Site, tmp_path: Path
 ) -> None:
     destination = tmp_path / "sounds"
@@ -147,10 +147,10 @@ def test_first_fetch_unpacks_without_the_wrapping_folder_and_the_second_asks_nob
     assert len(site.seen) == 1
 
 
-def test_several_entries_at_the_top_are_all_kept(site: Site, tmp_path: Path) -> None:
-    site.body = packed({"one.txt": b"1", "two/three.txt": b"3"})
+def test_all_entries_at_the_top_are_unpacked(site: Site, tmp_path: Path) -> None:
+    site.body = packed({"a.txt": b"1", "deep/b.txt": b"3"})
     destination = fetch(site, tmp_path / "sounds", f"md5:{hashlib.md5(site.body).hexdigest()}")
-    assert sorted(path.name for path in destination.iterdir()) == ["one.txt", "two"]
+    assert sorted(path.name for path in destination.iterdir()) == ["a.txt", "deep"]
 
 
 def test_an_empty_destination_counts_as_absent(site: Site, tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_progress_goes_to_standard_error(site: Site, tmp_path: Path, capfd: pyte
     assert output.out == ""
 
 
-def test_retry_after_an_interruption_asks_for_the_missing_bytes_only(site: Site, tmp_path: Path) -> None:
+def test_retry_after_an_interruption_requests_only_the_missing_bytes(site: Site, tmp_path: Path) -> None:
     site.cut_after = [1000]
     assert_whole(fetch(site, tmp_path / "sounds"))
     assert "Range" not in site.seen[0]
@@ -175,7 +175,7 @@ def test_retry_after_an_interruption_asks_for_the_missing_bytes_only(site: Site,
     assert site.sent == [1000, len(ARCHIVE) - 1000]
 
 
-def test_the_next_call_continues_what_the_last_one_left(site: Site, tmp_path: Path) -> None:
+def test_the_next_call_resumes_the_partial_file(site: Site, tmp_path: Path) -> None:
     destination = tmp_path / "sounds"
     site.cut_after = [1000, 500]
     with pytest.raises(DownloadError, match="broke off"):
@@ -214,13 +214,13 @@ def test_a_partial_file_with_nothing_missing(site: Site, tmp_path: Path, surplus
 
 
 @pytest.mark.parametrize("status", [500, 503, 429])
-def test_a_failing_server_is_asked_again(site: Site, tmp_path: Path, status: int) -> None:
+def test_request_to_a_failing_server_is_repeated(site: Site, tmp_path: Path, status: int) -> None:
     site.failures = [status, status]
     assert_whole(fetch(site, tmp_path / "sounds"))
     assert len(site.seen) == 3
 
 
-def test_a_server_that_keeps_failing_is_given_up(site: Site, tmp_path: Path) -> None:
+def test_retries_end_if_the_server_keeps_failing(site: Site, tmp_path: Path) -> None:
     site.failures = [502] * 10
     with pytest.raises(DownloadError, match="answers 502 Bad Gateway"):
         fetch(site, tmp_path / "sounds", retries=2)
@@ -228,14 +228,14 @@ def test_a_server_that_keeps_failing_is_given_up(site: Site, tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_page_is_not_asked_for_again(site: Site, tmp_path: Path) -> None:
+def test_request_for_a_missing_page_is_not_repeated(site: Site, tmp_path: Path) -> None:
     site.failures = [404]
     with pytest.raises(DownloadError, match="answers 404 Not Found"):
         fetch(site, tmp_path / "sounds")
     assert len(site.seen) == 1
 
 
-def test_a_wrong_checksum_is_refused_and_cleaned(site: Site, tmp_path: Path) -> None:
+def test_file_with_a_wrong_checksum_is_refused_and_removed(site: Site, tmp_path: Path) -> None:
     wrong = "sha256:" + "0" * 64
     with pytest.raises(DownloadError) as caught:
         fetch(site, tmp_path / "sounds", wrong)
@@ -268,7 +268,7 @@ def test_links_are_not_created(site: Site, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["no zip", "wrong byte", "deflate"])
-def test_a_damaged_archive_is_removed_and_the_next_run_heals(site: Site, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_archive_is_removed_and_downloaded_again(site: Site, tmp_path: Path, damage: str) -> None:
     compression = zipfile.ZIP_DEFLATED if damage == "deflate" else zipfile.ZIP_STORED
     good = packed({"sounds/a.txt": b"abc" * 500, "sounds/b.txt": b"b"}, compression=compression)
     body = bytearray(b"<html>" * 100 if damage == "no zip" else good)
@@ -281,7 +281,7 @@ def test_a_damaged_archive_is_removed_and_the_next_run_heals(site: Site, tmp_pat
     assert (fetch(site, tmp_path / "sounds", None) / "b.txt").read_bytes() == b"b"
 
 
-# Loaded by its path: the package around it would bring torch along, which takes seconds.
+# Loaded by its path, because importing the package would import torch, which takes seconds.
 KILLED_WHILE_UNPACKING = """
 import importlib.util, os, signal, sys, zipfile
 from pathlib import Path
@@ -301,7 +301,7 @@ download.fetch_archive(sys.argv[2], Path(sys.argv[3]), sys.argv[4], progress=Fal
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
-def test_a_kill_while_unpacking_leaves_nothing_half_and_the_next_run_finishes(site: Site, tmp_path: Path) -> None:
+def test_after_a_kill_while_unpacking_the_next_run_finishes(site: Site, tmp_path: Path) -> None:
     destination = tmp_path / "sounds"
     arguments = [download.__file__, site.url, str(destination), CHECKSUM]
     command = [sys.executable, "-c", KILLED_WHILE_UNPACKING, *arguments]
@@ -331,7 +331,7 @@ def test_an_interruption_while_the_checksum_is_computed_loses_nothing(
 
 @dataclass
 class FullDisk:
-    """A file that takes so many bytes and no more."""
+    """A file on a disk with limited space."""
 
     file: Any
     space: int
@@ -382,7 +382,7 @@ def test_a_disk_that_fills_up_while_unpacking_leaves_the_archive_only(
     assert len(site.seen) == 1
 
 
-def test_several_at_once_download_once(site: Site, tmp_path: Path) -> None:
+def test_concurrent_calls_download_once(site: Site, tmp_path: Path) -> None:
     destination = tmp_path / "sounds"
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(lambda _: fetch(site, destination), range(4))) == [destination] * 4
@@ -390,7 +390,7 @@ def test_several_at_once_download_once(site: Site, tmp_path: Path) -> None:
     assert len(site.seen) == 1
 
 
-def test_offline_says_what_to_fetch_and_where_to_put_it(tmp_path: Path) -> None:
+def test_offline_error_names_the_address_and_the_destination(tmp_path: Path) -> None:
     url, destination = "http://127.0.0.1:9/sounds.zip", tmp_path / "sounds"
     with pytest.raises(DownloadError) as caught:
         fetch_archive(url, destination, CHECKSUM, retries=1, progress=False, contents=["meta.csv", "audio/"])
@@ -401,7 +401,7 @@ def test_offline_says_what_to_fetch_and_where_to_put_it(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_address_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_address_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="Invalid URL 'nonsense'"):
         fetch_archive("nonsense", tmp_path / "sounds", None, progress=False)
 
@@ -421,7 +421,7 @@ def esc50(clips: int = 3, **changed: bytes) -> dict[str, bytes]:
     return {f"ESC-50-master/{name}": content for name, content in members.items()}
 
 
-def test_esc50_through_a_mirror(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_esc50_from_a_mirror(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site.body = packed(esc50())
     monkeypatch.setenv("OTOSCOPE_ESC50_URL", site.url)
     destination = fetch_esc50(tmp_path / "ESC-50-master", clips=3, progress=False)
@@ -453,7 +453,7 @@ def test_esc50_with_other_content_is_refused(
 
 
 @pytest.mark.parametrize("repacked", [False, True])
-def test_esc50_packed_anew_is_accepted_with_a_warning(
+def test_esc50_that_was_packed_again_is_accepted_with_a_warning(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repacked: bool
 ) -> None:
     site.body = packed(esc50())
@@ -468,13 +468,13 @@ def test_esc50_packed_anew_is_accepted_with_a_warning(
     assert (destination / "meta" / "esc50.csv").is_file()
 
 
-def test_esc50_in_a_folder_that_holds_something_else(tmp_path: Path) -> None:
+def test_esc50_does_not_touch_a_folder_with_other_files(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(DownloadError, match=r"lacks meta/esc50\.csv, audio/"):
         fetch_esc50(tmp_path)
 
 
-def test_esc50_offline_names_address_and_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_esc50_offline_error_names_address_and_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTOSCOPE_ESC50_URL", "http://127.0.0.1:9/master.zip")
     destination = tmp_path / "ESC-50-master"
     with pytest.raises(DownloadError) as caught:

@@ -161,7 +161,8 @@ _TRANSIENT = (requests.ConnectionError, requests.Timeout, requests.exceptions.Ch
 
 
 def _download(url: str, folder: Path, checksum: str | None, retries: int, progress: bool) -> Path:
-    archive: Path = folder / unique_file_name(url)  # contains a hash of the address: another one never resumes this file
+    # The name contains a hash of the address, so that a partial file is never resumed from another address.
+    archive: Path = folder / unique_file_name(url)
     part = archive.with_name(f"{archive.name}.part")
     if archive.exists():  # complete and verified, but not unpacked before the process ended
         return archive

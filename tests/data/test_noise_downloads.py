@@ -1,4 +1,4 @@
-"""WHAM! and LJSpeech: the archives they come in, unpacked whole or refused."""
+"""Archives of WHAM! and LJSpeech: unpacked completely or refused."""
 
 import io
 import tarfile
@@ -35,7 +35,7 @@ def _zipped(members):
 
 @pytest.fixture
 def served(monkeypatch):
-    """Lets a fetch receive these bytes instead of gigabytes, and notes what was asked."""
+    """Serve these bytes instead of gigabytes, and record address and checksum of each request."""
     asked = []
 
     def serve(body):
@@ -59,7 +59,7 @@ def test_ljspeech_from_its_tar(served, tmp_path):
     folder = fetch_ljspeech(tmp_path / "speech")
     assert (folder / "wavs" / "LJ001.wav").read_bytes() == b"RIFF"
     assert asked == [(download.LJSPEECH_URL, download.LJSPEECH_CHECKSUM)]
-    assert fetch_ljspeech(folder) == folder  # it is there: nothing is asked again
+    assert fetch_ljspeech(folder) == folder  # it exists: no second request
     assert len(asked) == 1
 
 
@@ -68,7 +68,7 @@ def test_wham_from_its_zip(served, tmp_path):
     assert (fetch_wham(tmp_path / "wham") / "tt" / "a.wav").is_file()
 
 
-def test_half_a_wham_is_refused(served, tmp_path):
+def test_incomplete_wham_is_refused(served, tmp_path):
     served(_zipped({"wham_noise/tr/a.wav": b"RIFF"}))
     with pytest.raises(DownloadError, match="lacks cv/, tt/"):
         fetch_wham(tmp_path / "wham")
@@ -81,7 +81,7 @@ def test_half_a_wham_is_refused(served, tmp_path):
         _tarred({**SPEECH, "LJSpeech-1.1/../../escape": b"x"}),
         _tarred(SPEECH, link="/etc/passwd"),
         _tarred({f"LJSpeech-1.1/wavs/{i}.wav": bytes(range(256)) * 40 for i in range(20)}, "w")[:60_000],
-        b"no archive at all" * 100,
+        b"not an archive" * 100,
     ],
     ids=["outside", "link", "short", "nonsense"],
 )
@@ -93,5 +93,5 @@ def test_bad_archives_leave_nothing(served, tmp_path, body):
     assert not (tmp_path / "escape").exists()
 
 
-def test_conditions_know_where_theirs_come_from():
+def test_fetch_functions_by_condition():
     assert dict(FETCH) == {"wham": fetch_wham, "speech": fetch_ljspeech}

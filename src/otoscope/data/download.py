@@ -45,7 +45,6 @@ LJSPEECH_CHECKSUM = "sha256:be1a30453f28eb8dd26af4101ae40cbf2c50413b1bb21936cbcd
 BACKOFF_S = 1.0  # pause before the second attempt; doubles with each further one
 TIMEOUTS_S = (10.0, 60.0)  # to connect; between two pieces of the answer
 CHUNK_BYTES = 1 << 16
-WAV_HEADER_BYTES = 44
 
 Check = Callable[[Path, Path], None]
 
@@ -60,7 +59,7 @@ def fetch_archive(
     contents: Sequence[str] = (),
     check: Check | None = None,
 ) -> Path:
-    """Download a zip or tar archive and unpack it to a folder, which appears only when it is complete.
+    """Download a zip or tar archive, unpack it to a folder that appears only when complete, and return the folder.
 
     A call after an interruption resumes where the server allows it. Processes that ask for the same destination
     wait for the first. A destination that exists and is not empty stays as it is.
@@ -74,9 +73,6 @@ def fetch_archive(
         contents: Paths that the folder must hold, relative to it; the error message names them too.
         check: Called with the unpacked folder and the archive before the folder takes its place; raises
             DownloadError if the content is not what was asked for.
-
-    Returns:
-        The destination.
 
     Raises:
         DownloadError: The archive cannot be downloaded, verified, unpacked or written.
@@ -110,9 +106,6 @@ def fetch_esc50(destination: Path, *, clips: int = 2000, progress: bool = True) 
         destination: Folder to create, with `audio/` and `meta/esc50.csv` in it.
         clips: Number of clips that the archive must hold; a mirror may offer a subset.
         progress: Show a progress bar on standard error.
-
-    Returns:
-        The destination.
 
     Raises:
         DownloadError: The archive cannot be downloaded, verified, unpacked or written.
@@ -289,11 +282,12 @@ def _check_esc50(folder: Path, archive: Path, clips: int, checksum: str | None) 
 
 
 def _is_wav(path: Path) -> bool:
-    if not path.is_file() or path.stat().st_size <= WAV_HEADER_BYTES:
+    if not path.is_file():
         return False
     with path.open("rb") as file:
-        header = file.read(12)
-    return header[:4] == b"RIFF" and header[8:] == b"WAVE"
+        header = file.read(45)
+    # A wav without samples has exactly 44 bytes.
+    return len(header) == 45 and header[:4] == b"RIFF" and header[8:12] == b"WAVE"
 
 
 def _is_filled(folder: Path) -> bool:
@@ -304,16 +298,20 @@ def _missing(folder: Path, contents: Sequence[str]) -> str:
     return ", ".join(path for path in contents if not (folder / path).exists())
 
 
+# In this order, because the later classes include the earlier ones.
+_CAUSES = {
+    requests.Timeout: "the server does not answer",
+    requests.exceptions.ChunkedEncodingError: "the connection broke off",
+    requests.exceptions.SSLError: "the certificate of the server is not trusted",
+    requests.ConnectionError: "the server cannot be reached",
+}
+
+
 def _describe(error: Exception) -> str:
     """Summarise an error in a few words; the messages of requests run to whole paragraphs."""
-    if isinstance(error, requests.Timeout):
-        return "the server does not answer"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection broke off"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "the certificate of the server is not trusted"
-    if isinstance(error, requests.ConnectionError):
-        return "the server cannot be reached"
+    for kind, cause in _CAUSES.items():
+        if isinstance(error, kind):
+            return cause
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror} ({error.filename})" if error.filename else error.strerror
     return str(error).rstrip(".")

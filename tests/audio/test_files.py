@@ -118,8 +118,8 @@ def test_channels_are_averaged(tmp_path):
 
 
 def test_opposite_channels_cancel(tmp_path):
-    left = sine(300, 16_000)
-    soundfile.write(tmp_path / "wide.wav", np.stack([left, -left], 1), 16_000, subtype="FLOAT")
+    channel = sine(300, 16_000)
+    soundfile.write(tmp_path / "wide.wav", np.stack([channel, -channel], 1), 16_000, subtype="FLOAT")
     assert load_audio(tmp_path / "wide.wav").abs().max() == 0
 
 

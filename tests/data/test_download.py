@@ -21,10 +21,8 @@ import pytest
 from pooch.utils import unique_file_name
 
 from otoscope.data import download
-from otoscope.data.download import fetch_archive, fetch_esc50
+from otoscope.data.download import fetch_archive
 from otoscope.errors import DownloadError
-
-WAV = b"RIFF\x00\x00\x00\x00WAVE" + bytes(64)
 
 
 def packed(members: dict[str, bytes], *, compression: int = zipfile.ZIP_STORED) -> bytes:
@@ -118,7 +116,6 @@ def _small_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "BACKOFF_S", 0.001)
     monkeypatch.setattr(download, "CHUNK_BYTES", 100)
     monkeypatch.setattr(download, "TIMEOUTS_S", (2.0, 2.0))
-    monkeypatch.delenv(download.ESC50_URL_VARIABLE, raising=False)
 
 
 def fetch(site: Site, destination: Path, checksum: str | None = CHECKSUM, **options: Any) -> Path:
@@ -411,76 +408,3 @@ def test_a_destination_that_is_a_file_is_refused(site: Site, tmp_path: Path) -> 
     with pytest.raises(DownloadError, match="Not a directory"):
         fetch(site, tmp_path / "sounds")
     assert site.seen == []
-
-
-def esc50(clips: int = 3, **changed: bytes) -> dict[str, bytes]:
-    names = [f"1-{index}-A-0.wav" for index in range(clips)]
-    rows = "".join(f"{name},1,0,dog\n" for name in names)
-    members = {f"audio/{name}": changed.get(f"clip{index}", WAV) for index, name in enumerate(names)}
-    members["meta/esc50.csv"] = changed.get("table", f"filename,fold,target,category\n{rows}".encode())
-    return {f"ESC-50-master/{name}": content for name, content in members.items()}
-
-
-def test_esc50_from_a_mirror(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    site.body = packed(esc50())
-    monkeypatch.setenv("OTOSCOPE_ESC50_URL", site.url)
-    destination = fetch_esc50(tmp_path / "ESC-50-master", clips=3, progress=False)
-    assert (destination / "meta" / "esc50.csv").is_file()
-    assert len(list((destination / "audio").iterdir())) == 3
-    assert fetch_esc50(destination, clips=3) == destination
-    assert len(site.seen) == 1
-
-
-@pytest.mark.parametrize(
-    ("members", "words"),
-    [
-        (esc50(2), "lists 2 clips instead of 3"),
-        (esc50(clip1=b""), "1 clips of the archive are not WAV files, the first is 1-1-A-0.wav"),
-        (esc50(clip2=b"OggS" + bytes(99)), "not WAV files, the first is 1-2-A-0.wav"),
-        (esc50(table=b"\xff\xfe"), "not a table of clips"),
-        (esc50(table=b"name\na.wav\n"), "not a table of clips"),
-        ({"ESC-50-master/README.md": b"moved"}, "the archive lacks meta/esc50.csv, audio/"),
-    ],
-)
-def test_esc50_with_other_content_is_refused(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, members: dict[str, bytes], words: str
-) -> None:
-    site.body = packed(members)
-    monkeypatch.setenv("OTOSCOPE_ESC50_URL", site.url)
-    with pytest.raises(DownloadError, match=words):
-        fetch_esc50(tmp_path / "ESC-50-master", clips=3, progress=False)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("repacked", [False, True])
-def test_esc50_that_was_packed_again_is_accepted_with_a_warning(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repacked: bool
-) -> None:
-    site.body = packed(esc50())
-    monkeypatch.setattr(download, "ESC50_URL", site.url)
-    monkeypatch.setattr(download, "ESC50_CHECKSUM", "sha256:other" if repacked else sha256(site.body))
-    destination = tmp_path / "ESC-50-master"
-    if repacked:
-        with pytest.warns(UserWarning, match="the checksum of its archive is"):
-            fetch_esc50(destination, clips=3, progress=False)
-    else:
-        fetch_esc50(destination, clips=3, progress=False)
-    assert (destination / "meta" / "esc50.csv").is_file()
-
-
-def test_esc50_does_not_touch_a_folder_with_other_files(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(DownloadError, match=r"lacks meta/esc50\.csv, audio/"):
-        fetch_esc50(tmp_path)
-
-
-def test_esc50_offline_error_names_address_and_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OTOSCOPE_ESC50_URL", "http://127.0.0.1:9/master.zip")
-    destination = tmp_path / "ESC-50-master"
-    with pytest.raises(DownloadError) as caught:
-        fetch_esc50(destination, progress=False)
-    message = str(caught.value)
-    assert "http://127.0.0.1:9/master.zip" in message
-    assert f"{destination}/meta/esc50.csv and {destination}/audio/" in message
-    assert "Traceback" not in message
-    assert "\n" not in message

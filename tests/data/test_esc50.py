@@ -134,15 +134,13 @@ def test_absent_folder_without_download(tmp_path):
 
 
 def test_absent_folder_is_downloaded_once(tmp_path, make_esc50, monkeypatch):
-    import otoscope.data.download
-
     fetched = []
 
     def fetch(folder):
         fetched.append(folder)
         make_esc50(name=Path(folder).name)
 
-    monkeypatch.setattr(otoscope.data.download, "fetch_esc50", fetch)
+    monkeypatch.setattr(otoscope.data.esc50, "fetch_esc50", fetch)
     data = ESC50(tmp_path / "fetched")
     data.prepare_data()
     assert fetched == [tmp_path / "fetched"]

@@ -5,17 +5,13 @@ is being unpacked. The last step is therefore a rename on one disk, and a proces
 resume from, never half a data set.
 """
 
-import csv
-import os
 import shutil
 import tarfile
 import time
-import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from urllib.parse import urlsplit
@@ -28,15 +24,7 @@ from tqdm import tqdm
 
 from otoscope.errors import DownloadError
 
-# A commit, not `master.zip`, whose bytes change with every edit of the README: that broke the checksum that
-# soundata pinned twice (its issues 67 and 208) until it, too, moved to this commit.
-ESC50_COMMIT = "33c8ce9eb2cf0b1c2f8bcf322eb349b6be34dbb6"
-ESC50_URL = f"https://github.com/karolpiczak/ESC-50/archive/{ESC50_COMMIT}.zip"
-# Observed, not published by the author: several public projects pin this value for these 645,832,161 bytes;
-# soundata (soundata/datasets/esc50.py) pins the MD5 of the same address, 071b44018315e034b2c6e8064543d19c.
-ESC50_CHECKSUM = "sha256:661183a6f53ef04f12c9bd618fed0ddc1713280d6c94a5a5431e844ba6f6a21f"
-ESC50_URL_VARIABLE = "OTOSCOPE_ESC50_URL"
-# No checksum of these 17.65 GB is known: the CRC of each member is verified, and the three parts must exist.
+# Nobody publishes a checksum of these 17.65 GB: the CRC of each member is verified, and the three parts must exist.
 WHAM_URL = "https://my-bucket-a8b4b49c25c811ee9a7e8bba05fa24c7.s3.amazonaws.com/wham_noise.zip"
 LJSPEECH_URL = "https://data.keithito.com/data/speech/LJSpeech-1.1.tar.bz2"
 # As other public projects pin it; not verified here by a download of the 2.7 GB.
@@ -67,12 +55,12 @@ def fetch_archive(
     Args:
         url: Address of the archive, http or https.
         destination: Folder to create. A single folder that wraps the whole archive is left out.
-        checksum: Digest of the archive, `sha256:...` or `md5:...`; None if it is not known.
+        checksum: Digest of the archive, `sha256:...` or `md5:...`; None if there is none.
         retries: Further attempts after a lost connection, a short answer or a server error.
         progress: Show a progress bar on standard error.
         contents: Paths that the folder must hold, relative to it; the error message names them too.
         check: Called with the unpacked folder and the archive before the folder takes its place; raises
-            DownloadError if the content is not what was asked for.
+            DownloadError if the content is not as expected.
 
     Raises:
         DownloadError: The archive cannot be downloaded, verified, unpacked or written.
@@ -92,28 +80,6 @@ def fetch_archive(
         advice = f"Download it in another way and unpack it so that the next run finds {places}."
         raise DownloadError(f"Cannot download {url}: {_describe(error)}. {advice}") from error
     return destination
-
-
-def fetch_esc50(destination: Path, *, clips: int = 2000, progress: bool = True) -> Path:
-    """Download ESC-50 (about 650 MB, 0.9 GB unpacked; CC BY-NC 3.0), unless the folder holds it already.
-
-    GitHub makes the archive and does not guarantee its bytes, so the content is decisive: the CRC of each member,
-    and a WAV file for each clip of `meta/esc50.csv`. The SHA-256 that other projects observed for this commit is
-    compared as well, but another one only causes a warning. It is not compared if the environment variable
-    OTOSCOPE_ESC50_URL names another address.
-
-    Args:
-        destination: Folder to create, with `audio/` and `meta/esc50.csv` in it.
-        clips: Number of clips that the archive must hold; a mirror may offer a subset.
-        progress: Show a progress bar on standard error.
-
-    Raises:
-        DownloadError: The archive cannot be downloaded, verified, unpacked or written.
-    """
-    mirror = os.environ.get(ESC50_URL_VARIABLE)
-    check = partial(_check_esc50, clips=clips, checksum=None if mirror else ESC50_CHECKSUM)
-    contents = ("meta/esc50.csv", "audio/")
-    return fetch_archive(mirror or ESC50_URL, destination, None, progress=progress, contents=contents, check=check)
 
 
 def fetch_wham(destination: Path) -> Path:
@@ -207,7 +173,7 @@ def _receive(url: str, part: Path, progress: bool) -> None:
         if status == 200:  # a new file: the server has no ranges, or the file has changed
             start = 0
             _forget(part)
-            # If-Range needs a strong validator; a weak ETag (W/"...") does not promise the same bytes.
+            # If-Range needs a strong validator; a weak ETag (W/"...") does not guarantee the same bytes.
             etag = response.headers.get("ETag", "")
             tag = etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
             if tag:
@@ -229,7 +195,7 @@ def _append(response: requests.Response, part: Path, start: int, progress: bool)
 
 
 def _install(archive: Path, target: Path, folder: Path, contents: Sequence[str], check: Check | None) -> None:
-    shutil.rmtree(folder, ignore_errors=True)  # what a killed process left
+    shutil.rmtree(folder, ignore_errors=True)  # remains of a killed process
     try:
         _unpack(archive, folder)
         entries = list(folder.iterdir())
@@ -261,33 +227,6 @@ def _unpack(archive: Path, folder: Path) -> None:
                 bundle.extractall(folder, filter="data")  # refuses paths and links that lead out, and devices
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError) as error:
         raise DownloadError(f"the archive is damaged or unsafe ({error}) and was removed") from error
-
-
-def _check_esc50(folder: Path, archive: Path, clips: int, checksum: str | None) -> None:
-    try:
-        with (folder / "meta" / "esc50.csv").open(newline="", encoding="utf-8") as table:
-            names = {row["filename"] for row in csv.DictReader(table)}
-    except (KeyError, UnicodeDecodeError, csv.Error) as error:
-        raise DownloadError("meta/esc50.csv of the archive is not a table of clips") from error
-    if len(names) != clips:
-        raise DownloadError(f"meta/esc50.csv of the archive lists {len(names)} clips instead of {clips}")
-    if broken := sorted(name for name in names if not _is_wav(folder / "audio" / name)):
-        raise DownloadError(f"{len(broken)} clips of the archive are not WAV files, the first is {broken[0]}")
-    if checksum is not None and (digest := f"sha256:{pooch.file_hash(str(archive))}") != checksum:
-        warnings.warn(
-            f"ESC-50 is complete, but the checksum of its archive is {digest} instead of {checksum}. GitHub may "
-            "have packed it again; compare results with those of others with care.",
-            stacklevel=2,
-        )
-
-
-def _is_wav(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        header = file.read(45)
-    # A wav without samples has exactly 44 bytes.
-    return len(header) == 45 and header[:4] == b"RIFF" and header[8:12] == b"WAVE"
 
 
 def _is_filled(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Synthetic sound events over backgrounds, with the event known apart from the background."""
+"""Synthetic sound events over backgrounds, with event and background available separately."""
 
 from otoscope.data.synthetic.dataset import Synthetic
 from otoscope.data.synthetic.scenes import Scene, SyntheticScenes

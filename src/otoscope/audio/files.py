@@ -189,7 +189,7 @@ def _read_mono(path: Path, file: soundfile.SoundFile, info: AudioInfo) -> np.nda
 
 
 def _refuse_short_container(path: Path, container: str) -> None:
-    """Detect truncation that libsndfile does not report: it silently lowers the length to the samples that exist."""
+    """Detect truncation that libsndfile does not report: it silently lowers the length to what the file holds."""
     missing = 0
     if container in ("WAV", "WAVEX", "AIFF"):
         missing = _bytes_missing_from_chunks(path)

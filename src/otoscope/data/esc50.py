@@ -132,7 +132,8 @@ def read_metadata(path: Path) -> list[dict[str, str]]:
         numeric = str(row["fold"]).isdecimal() and str(row["target"]).isdecimal()
         if not (numeric and row["filename"] and row["category"]):
             raise DataError(
-                f"{path}, line {number}: filename, fold, target or category is missing, or fold or target is not a number"
+                f"{path}, line {number}: filename, fold, target or category is missing, or fold or target is not a "
+                "number"
             )
     return [row for _, row in rows]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from otoscope.audio import load_audio
-from otoscope.data.esc50 import SUFFIXES
+from otoscope.audio.files import SUFFIXES
 from otoscope.errors import AudioError, OtoscopeError
 from otoscope.explain import Explainer
 from otoscope.explanation import Explanation

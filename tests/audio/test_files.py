@@ -11,14 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otoscope.audio import AudioInfo, audio_info, load_audio, save_audio
+from otoscope.audio.files import SUFFIXES
 from otoscope.errors import AudioError
 
 RATES_HZ = (8_000, 16_000, 22_050, 44_100, 48_000)
 WAV_SUBTYPES = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")
-# ending, subtype, greatest error of a sine of amplitude about 0.4, relative to it
+# suffix, subtype, largest relative error of a sine with an amplitude of about 0.4
 KINDS = [("wav", subtype, 0.02 if subtype == "PCM_U8" else 2e-3) for subtype in WAV_SUBTYPES]
 KINDS += [("flac", "PCM_16", 2e-3), ("flac", "PCM_24", 2e-3), ("ogg", "VORBIS", 0.1)]
-KINDS += [("mp3", "MPEG_LAYER_III", 0.1)]
+KINDS += [("mp3", "MPEG_LAYER_III", 0.1), ("aiff", "PCM_16", 2e-3)]
 
 
 def sine(frequency_hz, rate_hz, seconds=0.5, amplitude=0.5):
@@ -27,26 +28,26 @@ def sine(frequency_hz, rate_hz, seconds=0.5, amplitude=0.5):
 
 
 def fitted_sine(waveform, frequency_hz, rate_hz=16_000):
-    """Amplitude of the sine of that frequency in the middle of a clip, and what it leaves, relative."""
+    """Fit a sine to the middle of a clip; return its amplitude and the relative size of the residual."""
     middle = waveform.double().numpy()[len(waveform) // 4 : 3 * len(waveform) // 4]
     angle = 2 * np.pi * frequency_hz * np.arange(len(middle)) / rate_hz
     basis = np.stack([np.sin(angle), np.cos(angle)], 1)
     weights = np.linalg.lstsq(basis, middle, rcond=None)[0]
-    rest = middle - basis @ weights
-    return np.hypot(*weights), np.sqrt(2) * rest.std() / np.hypot(*weights)
+    residual = middle - basis @ weights
+    return np.hypot(*weights), np.sqrt(2) * residual.std() / np.hypot(*weights)
 
 
-def wav_bytes(data=b"\1\0" * 200, channels=1, rate_hz=16_000, promised=None):
-    """A 16-bit wav file, header free to lie."""
-    promised = len(data) if promised is None else promised
-    riff = b"RIFF" + struct.pack("<I", min(36 + promised, 2**32 - 1)) + b"WAVE"
+def wav_bytes(data=b"\1\0" * 200, channels=1, rate_hz=16_000, announced=None):
+    """A 16-bit wav file whose header may be wrong."""
+    announced = len(data) if announced is None else announced
+    riff = b"RIFF" + struct.pack("<I", min(36 + announced, 2**32 - 1)) + b"WAVE"
     byte_rate, block = rate_hz * channels * 2 % 2**32, channels * 2 % 2**16
     chunk = b"fmt " + struct.pack("<IHHIIHH", 16, 1, channels, rate_hz, byte_rate, block, 16)
-    return riff + chunk + b"data" + struct.pack("<I", promised) + data
+    return riff + chunk + b"data" + struct.pack("<I", announced) + data
 
 
 def sound_bytes(folder, ending, subtype=None):
-    """A noisy half-second file of the given kind."""
+    """Content of a noisy half-second file of the given kind."""
     noise = np.random.default_rng(0).standard_normal(11_025) * 0.05
     path = folder / f"whole.{ending}"
     soundfile.write(path, sine(440, 22_050) + noise, 22_050, subtype=subtype)
@@ -58,7 +59,7 @@ def names_in(folder):
 
 
 def refusal(path, action=load_audio):
-    """The message of the `AudioError` that names the file, the cause and a remedy in one line."""
+    """Return the message of the `AudioError`, which names the file, the cause and a remedy in one line."""
     with pytest.raises(AudioError) as caught:
         action(path)
     message = str(caught.value)
@@ -83,9 +84,31 @@ def test_every_kind_becomes_mono_at_16_khz(tmp_path, ending, subtype, tolerance,
     assert waveform.dtype == torch.float32
     assert waveform.ndim == 1
     assert abs(len(waveform) - 8_000) <= (1 if ending != "mp3" else 2400)
-    amplitude, rest = fitted_sine(waveform, 200)
+    amplitude, residual = fitted_sine(waveform, 200)
     assert amplitude == pytest.approx(levels.mean(), rel=tolerance)
-    assert rest < tolerance
+    assert residual < tolerance
+
+
+def write_as(path):
+    """Write a tone in the format of the suffix."""
+    formats = {".aif": ("AIFF", None), ".opus": ("OGG", "OPUS")}
+    kind, subtype = formats.get(path.suffix, (None, None))
+    soundfile.write(path, sine(440, 48_000), 48_000, format=kind, subtype=subtype)
+    return path
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_suffix_is_readable(tmp_path, suffix):
+    waveform = load_audio(write_as(tmp_path / f"tone{suffix}"))
+    assert fitted_sine(waveform, 440)[0] == pytest.approx(0.5, rel=0.1)
+    capital = (tmp_path / f"tone{suffix}").rename(tmp_path / f"TONE{suffix.upper()}")
+    assert torch.equal(load_audio(capital), waveform)
+
+
+def test_a_truncated_opus_is_refused(tmp_path):
+    path = write_as(tmp_path / "cut.opus")
+    path.write_bytes(path.read_bytes()[:-200])
+    refusal(path)
 
 
 def test_channels_are_averaged(tmp_path):
@@ -95,8 +118,8 @@ def test_channels_are_averaged(tmp_path):
 
 
 def test_opposite_channels_cancel(tmp_path):
-    left = sine(300, 16_000)
-    soundfile.write(tmp_path / "wide.wav", np.stack([left, -left], 1), 16_000, subtype="FLOAT")
+    channel = sine(300, 16_000)
+    soundfile.write(tmp_path / "wide.wav", np.stack([channel, -channel], 1), 16_000, subtype="FLOAT")
     assert load_audio(tmp_path / "wide.wav").abs().max() == 0
 
 
@@ -104,9 +127,9 @@ def test_opposite_channels_cancel(tmp_path):
 @pytest.mark.parametrize("frequency_hz", [100, 3_500])
 def test_resampling_keeps_frequency_and_level(tmp_path, rate_hz, frequency_hz):
     soundfile.write(tmp_path / "a.wav", sine(frequency_hz, rate_hz), rate_hz, subtype="FLOAT")
-    amplitude, rest = fitted_sine(load_audio(tmp_path / "a.wav"), frequency_hz)
+    amplitude, residual = fitted_sine(load_audio(tmp_path / "a.wav"), frequency_hz)
     assert amplitude == pytest.approx(0.5, rel=1e-4)
-    assert rest < 1e-4
+    assert residual < 1e-4
 
 
 def test_resampling_keeps_a_constant(tmp_path):
@@ -116,19 +139,19 @@ def test_resampling_keeps_a_constant(tmp_path):
 
 
 @pytest.mark.parametrize("frequency_hz", [9_000, 12_000, 15_900])
-def test_what_cannot_be_represented_does_not_alias(tmp_path, frequency_hz):
+def test_frequencies_above_the_new_nyquist_do_not_alias(tmp_path, frequency_hz):
     soundfile.write(tmp_path / "high.wav", sine(frequency_hz, 44_100, seconds=1), 44_100, subtype="FLOAT")
     assert load_audio(tmp_path / "high.wav")[2000:-2000].abs().max() < 1e-4
 
 
-def test_another_rate_can_be_asked_for(tmp_path):
+def test_the_rate_is_an_option(tmp_path):
     soundfile.write(tmp_path / "a.wav", sine(440, 16_000), 16_000, subtype="FLOAT")
     waveform = load_audio(tmp_path / "a.wav", sample_rate_hz=44_100)
     assert len(waveform) == 22_050
     assert fitted_sine(waveform, 440, 44_100)[0] == pytest.approx(0.5, rel=1e-3)
 
 
-def test_long_files_are_read_whole(tmp_path):
+def test_long_files_are_read_completely(tmp_path):
     samples = np.random.default_rng(0).uniform(-1, 1, 600_001).astype(np.float32)
     soundfile.write(tmp_path / "long.wav", samples, 16_000, subtype="FLOAT")
     np.testing.assert_array_equal(load_audio(tmp_path / "long.wav"), samples)
@@ -139,8 +162,8 @@ def test_info_reads_the_header(tmp_path):
     assert audio_info(tmp_path / "a.flac") == AudioInfo(sample_rate_hz=22_050, channels=2, frames=321)
 
 
-def test_a_recorder_that_never_mended_its_header_is_read(tmp_path):
-    (tmp_path / "stream.wav").write_bytes(wav_bytes(promised=0xFFFFFFFF))
+def test_placeholder_size_in_the_header_is_accepted(tmp_path):
+    (tmp_path / "stream.wav").write_bytes(wav_bytes(announced=0xFFFFFFFF))
     assert load_audio(tmp_path / "stream.wav").tolist() == [1 / 32768] * 200
 
 
@@ -152,12 +175,12 @@ def test_any_file_name_works(tmp_path, name):
     assert torch.equal(load_audio(str(saved)), waveform)
 
 
-def test_wav_gives_back_every_bit(tmp_path):
+def test_wav_is_exact(tmp_path):
     waveform = torch.cat([torch.randn(1000), torch.tensor([0.0, 1.0, -1.0, 1e-30, 7.5])])
     assert torch.equal(load_audio(save_audio(tmp_path / "a.wav", waveform)), waveform)
 
 
-def test_flac_gives_back_24_bits(tmp_path):
+def test_flac_has_24_bits(tmp_path):
     waveform = torch.cat([torch.rand(1000) * 2 - 1, torch.tensor([0.0, 1.0, -1.0])])
     loaded = load_audio(save_audio(tmp_path / "a.flac", waveform))
     assert (loaded - waveform).abs().max() <= 2**-23
@@ -169,12 +192,12 @@ def test_the_rate_is_saved(tmp_path, rate_hz):
     assert audio_info(path).sample_rate_hz == rate_hz
 
 
-def test_gradients_and_half_precision_may_be_saved(tmp_path):
+def test_waveforms_with_gradient_or_half_precision_are_saved(tmp_path):
     waveform = torch.tensor([0.5, -0.25], dtype=torch.bfloat16, requires_grad=True)
     assert load_audio(save_audio(tmp_path / "a.wav", waveform)).tolist() == [0.5, -0.25]
 
 
-def test_saving_makes_folders_replaces_and_leaves_nothing_else(tmp_path):
+def test_saving_creates_folders_and_replaces_the_file(tmp_path):
     path = tmp_path / "new" / "folder" / "a.wav"
     save_audio(path, torch.zeros(10))
     save_audio(path, torch.ones(5))
@@ -214,8 +237,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch, failure):
         ("folder.wav", torch.zeros(5), 16_000),
     ],
 )
-def test_what_cannot_be_saved_is_refused(tmp_path, name, waveform, rate_hz):
-    (tmp_path / "file").write_text("in the way")
+def test_unsuitable_files_and_waveforms_are_refused(tmp_path, name, waveform, rate_hz):
+    (tmp_path / "file").write_text("not a folder")
     (tmp_path / "folder.wav").mkdir()
     with pytest.raises(AudioError) as caught:
         save_audio(tmp_path / name, waveform, rate_hz)
@@ -225,7 +248,7 @@ def test_what_cannot_be_saved_is_refused(tmp_path, name, waveform, rate_hz):
 
 
 @pytest.mark.parametrize("waveform", [torch.tensor([0.0, torch.nan]), torch.tensor([torch.inf]), torch.zeros(2, 5)])
-def test_only_one_finite_channel_is_saved(tmp_path, waveform):
+def test_waveform_must_be_mono_and_finite(tmp_path, waveform):
     with pytest.raises(AudioError, match=r"a\.wav: .*(one mono waveform|NaN or infinite)"):
         save_audio(tmp_path / "a.wav", waveform)
     assert names_in(tmp_path) == []
@@ -236,7 +259,7 @@ def test_missing_file(tmp_path):
     assert "no such file" in refusal(tmp_path / "absent.wav", audio_info)
 
 
-def test_a_file_is_no_folder(tmp_path):
+def test_file_instead_of_folder(tmp_path):
     (tmp_path / "a.wav").write_bytes(wav_bytes())
     assert "no such file" in refusal(tmp_path / "a.wav" / "b.wav")
 
@@ -255,14 +278,14 @@ def test_empty_file(tmp_path):
     assert "empty" in refusal(tmp_path / "a.wav")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read everything")
 def test_unreadable_file(tmp_path):
     path = save_audio(tmp_path / "a.wav", torch.zeros(5))
     path.chmod(0)
     assert "permissions" in refusal(path)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may enter everywhere")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can enter every folder")
 def test_unreadable_folder(tmp_path):
     path = save_audio(tmp_path / "locked" / "a.wav", torch.zeros(5))
     path.parent.chmod(0)
@@ -274,9 +297,9 @@ def test_unreadable_folder(tmp_path):
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.999])
 @pytest.mark.parametrize(
-    ("ending", "subtype"), [("wav", s) for s in WAV_SUBTYPES] + [("flac", None), ("ogg", None)]
+    ("ending", "subtype"), [("wav", s) for s in WAV_SUBTYPES] + [("flac", None), ("ogg", None), ("aiff", None)]
 )
-def test_truncation_is_found(tmp_path, ending, subtype, share):
+def test_truncation_is_detected(tmp_path, ending, subtype, share):
     content = sound_bytes(tmp_path, ending, subtype)
     path = tmp_path / f"cut.{ending}"
     path.write_bytes(content[: int(len(content) * share)])
@@ -284,13 +307,13 @@ def test_truncation_is_found(tmp_path, ending, subtype, share):
     assert any(word in message for word in ("truncated", "damaged", "no samples"))
 
 
-def test_a_truncated_mp3_keeps_what_is_there(tmp_path):
-    """An mp3 says nothing reliable of its length; what remains is sound, never an error of another kind."""
+def test_a_truncated_mp3_is_read_up_to_the_cut(tmp_path):
+    """The header of an mp3 does not state its length reliably, so truncation cannot be detected."""
     content = sound_bytes(tmp_path, "mp3")
     (tmp_path / "cut.mp3").write_bytes(content[: len(content) // 2])
-    remains = load_audio(tmp_path / "cut.mp3")
-    assert 2_000 < len(remains) < 8_000
-    assert fitted_sine(remains, 440)[0] == pytest.approx(0.5, rel=0.1)
+    remaining = load_audio(tmp_path / "cut.mp3")
+    assert 2_000 < len(remaining) < 8_000
+    assert fitted_sine(remaining, 440)[0] == pytest.approx(0.5, rel=0.1)
 
 
 @pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3", "raw", "bin"])
@@ -305,7 +328,7 @@ def test_a_truncated_mp3_keeps_what_is_there(tmp_path):
     ],
     ids=["text", "random", "png", "four bytes", "no data chunk"],
 )
-def test_what_is_no_sound_is_refused(tmp_path, content, ending):
+def test_files_without_sound_are_refused(tmp_path, content, ending):
     path = tmp_path / f"not.{ending}"
     path.write_bytes(content)
     assert "not a sound file" in refusal(path)
@@ -314,7 +337,7 @@ def test_what_is_no_sound_is_refused(tmp_path, content, ending):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("rate_hz", [16_000, 44_100])
-def test_samples_that_are_no_numbers(tmp_path, value, rate_hz):
+def test_samples_must_be_finite(tmp_path, value, rate_hz):
     samples = np.zeros((500, 2))
     samples[[7, 300], 1] = value
     soundfile.write(tmp_path / "a.wav", samples, rate_hz, subtype="FLOAT")
@@ -337,24 +360,24 @@ def test_samples_beyond_float32(tmp_path):
         {"rate_hz": 5_000_000},
         {"rate_hz": 4_000_000_000},
         {"data": b""},
-        {"promised": 2**32 - 2},
+        {"announced": 2**32 - 2},
     ],
     ids=str,
 )
-def test_headers_that_make_no_sense(tmp_path, header):
+def test_implausible_headers(tmp_path, header):
     (tmp_path / "a.wav").write_bytes(wav_bytes(**header))
     refusal(tmp_path / "a.wav")
 
 
-def test_a_flac_that_promises_days(tmp_path):
+def test_a_flac_that_announces_days(tmp_path):
     content = bytearray(sound_bytes(tmp_path, "flac"))
     content[18:26] = (int.from_bytes(content[18:26], "big") | (2**36 - 1)).to_bytes(8, "big")
     (tmp_path / "a.flac").write_bytes(content)
     assert "truncated" in refusal(tmp_path / "a.flac")
 
 
-def test_a_wav_that_promises_terabytes(tmp_path):
-    """Above 4 GiB a wav is RF64; libsndfile corrects its promise, and what is there is read."""
+def test_a_wav_that_announces_terabytes(tmp_path):
+    """A wav above 4 GiB is RF64; libsndfile corrects the announced length, and the rest is read."""
     soundfile.write(tmp_path / "a.wav", np.full(500, 0.5), 16_000, format="RF64", subtype="FLOAT")
     content = bytearray((tmp_path / "a.wav").read_bytes())
     at = content.find(b"ds64") + 8
@@ -372,11 +395,11 @@ def test_a_wav_that_promises_terabytes(tmp_path):
     max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data(), ending=st.sampled_from(["wav", "flac", "ogg"]))
-def test_a_damaged_file_gives_sound_or_one_error(tmp_path, data, ending):
+def test_a_damaged_file_gives_sound_or_an_audio_error(tmp_path, data, ending):
     content = bytearray(sound_bytes(tmp_path, ending))
-    places = st.integers(0, 120) | st.integers(0, len(content) - 1)
-    for place, value in data.draw(st.lists(st.tuples(places, st.integers(0, 255)), min_size=1, max_size=8)):
-        content[place] = value
+    positions = st.integers(0, 120) | st.integers(0, len(content) - 1)
+    for position, value in data.draw(st.lists(st.tuples(positions, st.integers(0, 255)), min_size=1, max_size=8)):
+        content[position] = value
     path = tmp_path / f"damaged.{ending}"
     path.write_bytes(content)
     try:

@@ -1,4 +1,4 @@
-"""A cache of its own for each test, and a tiny data set in the layout of ESC-50."""
+"""A separate cache for each test, and a tiny data set in the layout of ESC-50."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ MakeESC50 = Callable[..., Path]
 
 @pytest.fixture(autouse=True)
 def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where this test's caches go; never the home folder."""
+    """Cache folder of the test, never in the home folder."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("OTOSCOPE_CACHE", str(folder))
     return folder
@@ -20,7 +20,7 @@ def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def write_sound() -> Callable[..., Path]:
-    """Writes a sound file of noise, whose peak is a half, and makes its folder."""
+    """Write a sound file of noise with a peak of 0.5, and create its folder."""
 
     def write(path: Path, seed: int = 0, samples: int = 1600, sample_rate_hz: int = 16_000) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,7 +33,7 @@ def write_sound() -> Callable[..., Path]:
 
 @pytest.fixture
 def make_esc50(tmp_path: Path, write_sound: Callable[..., Path]) -> MakeESC50:
-    """Makes ``meta/esc50.csv`` and ``audio/``: one clip for each fold and class."""
+    """Create ``meta/esc50.csv`` and ``audio/`` with one clip per fold and class."""
 
     def make(
         classes: Sequence[tuple[int, str]] = ((0, "dog"), (21, "sneezing"), (40, "helicopter")),

@@ -1,4 +1,4 @@
-"""ESC-50 and what only looks like it: tiny data sets in its layout, and the real ESC-10 where it is found."""
+"""ESC-50: tiny data sets in its layout, malformed ones, and the real ESC-10 where it is installed."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import torch
 
-import otoscope.data.module
+import otoscope.data.clips
 from otoscope.data import ESC50
 from otoscope.data.esc50 import read_metadata
 from otoscope.errors import AudioError, ConfigurationError, DataError
@@ -25,19 +25,19 @@ def prepared(folder, **options):
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """The files that are decoded, in order."""
+    """Names of the decoded files, in order."""
     paths = []
-    original = otoscope.data.module.load_audio
+    original = otoscope.data.clips.load_audio
 
     def load(path, *rest):
         paths.append(Path(path).name)
         return original(path, *rest)
 
-    monkeypatch.setattr(otoscope.data.module, "load_audio", load)
+    monkeypatch.setattr(otoscope.data.clips, "load_audio", load)
     return paths
 
 
-@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg"])
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".aiff"])
 def test_a_subset_of_classes_in_any_format(make_esc50, suffix):
     data = prepared(make_esc50(suffix=suffix))
     assert data.labels == ["dog", "sneezing", "helicopter"]  # by target, not by alphabet
@@ -68,21 +68,21 @@ def test_folds_are_options(make_esc50):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"valid_folds": [3]}, "valid_folds: fold 3 is in train_folds too; a clip may serve one purpose only"),
+        ({"valid_folds": [3]}, "valid_folds: fold 3 is in train_folds too; a clip may be in one set only"),
         ({"test_folds": [4]}, "test_folds: fold 4 is in valid_folds too"),
         ({"test_folds": [5, 1]}, "test_folds: fold 1 is in train_folds too"),
-        ({"train_folds": [1, 2, 1]}, "train_folds: fold 1 is named twice"),
+        ({"train_folds": [1, 2, 1]}, "train_folds: fold 1 is listed twice"),
         ({"train_folds": [1, 6]}, r"train_folds: there is no fold 6 in .*ESC-50-master, .* \[1, 2, 3, 4, 5\]"),
         ({"valid_folds": []}, r"valid_folds: is empty; give one or more of the folds \[1, 2, 3, 4, 5\]"),
     ],
 )
-def test_wrong_folds_are_refused_by_name(make_esc50, decoded, options, message):
+def test_wrong_folds_are_refused(make_esc50, decoded, options, message):
     with pytest.raises(ConfigurationError, match=message):
         prepared(make_esc50(), **options)
     assert decoded == []
 
 
-def test_classes_choose_and_labels_stay_contiguous(make_esc50):
+def test_labels_of_chosen_classes_are_contiguous(make_esc50):
     data = prepared(make_esc50(), classes=["helicopter", "dog"])
     assert data.labels == ["dog", "helicopter"]
     assert sorted(clip.target for clip in data.train_set) == [0, 0, 0, 1, 1, 1]
@@ -133,16 +133,14 @@ def test_absent_folder_without_download(tmp_path):
         prepared(tmp_path / "nowhere")
 
 
-def test_absent_or_empty_folder_is_fetched(tmp_path, make_esc50, monkeypatch):
-    import otoscope.data.download
-
+def test_absent_folder_is_downloaded_once(tmp_path, make_esc50, monkeypatch):
     fetched = []
 
     def fetch(folder):
         fetched.append(folder)
         make_esc50(name=Path(folder).name)
 
-    monkeypatch.setattr(otoscope.data.download, "fetch_esc50", fetch)
+    monkeypatch.setattr(otoscope.data.esc50, "fetch_esc50", fetch)
     data = ESC50(tmp_path / "fetched")
     data.prepare_data()
     assert fetched == [tmp_path / "fetched"]
@@ -150,24 +148,24 @@ def test_absent_or_empty_folder_is_fetched(tmp_path, make_esc50, monkeypatch):
     assert len(fetched) == 1
 
 
-def test_a_foreign_folder_is_not_written_into(tmp_path):
-    (tmp_path / "foreign").mkdir()
-    (tmp_path / "foreign" / "thesis.txt").write_text("mine")
+def test_a_folder_with_other_files_is_not_written_to(tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.txt").write_text("mine")
     with pytest.raises(
-        DataError, match=r"foreign: has no meta/esc50.csv; give the folder that holds meta and audio"
+        DataError, match=r"thesis: has no meta/esc50.csv; give the folder that holds meta and audio"
     ):
-        ESC50(tmp_path / "foreign").prepare_data()
-    assert [path.name for path in (tmp_path / "foreign").iterdir()] == ["thesis.txt"]
+        ESC50(tmp_path / "thesis").prepare_data()
+    assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["thesis.txt"]
 
 
-def test_listed_audio_that_is_not_there(make_esc50):
+def test_listed_audio_that_does_not_exist(make_esc50):
     folder = make_esc50()
     (folder / "audio" / "3-1006-A-0.wav").unlink()
     with pytest.raises(DataError, match=r"3-1006-A-0\.wav: listed in meta/esc50.csv, but not there"):
         prepared(folder)
 
 
-def test_audio_that_goes_after_preparation_is_named(make_esc50):
+def test_audio_that_is_deleted_after_preparation(make_esc50):
     folder = make_esc50()
     data = prepared(folder)
     (folder / "audio" / "1-1000-A-0.wav").unlink()
@@ -175,7 +173,7 @@ def test_audio_that_goes_after_preparation_is_named(make_esc50):
         data.train_set[0]
 
 
-@pytest.mark.parametrize("content", [b"", b"RIFF, or so it says"], ids=["empty", "foreign"])
+@pytest.mark.parametrize("content", [b"", b"RIFF without content"], ids=["empty", "not audio"])
 def test_corrupt_audio_names_the_file(make_esc50, content):
     folder = make_esc50()
     (folder / "audio" / "4-1010-A-21.wav").write_bytes(content)
@@ -199,7 +197,7 @@ HEADER = "filename,fold,target,category\n"
         (HEADER, "lists no clips"),
         ("filename,target,category\na.wav,0,dog\n", "has no column fold"),
         ("name\na.wav\n", "has no column category, filename, fold, target"),
-        (HEADER + "a.wav,1,0,dog\nb.wav,one,0,dog\n", "line 3: filename, fold, target or category"),
+        (HEADER + "a.wav,1,0,dog\nb.wav,first,0,dog\n", "line 3: filename, fold, target or category"),
         (HEADER + "a.wav,1,-2,dog\n", "line 2"),
         (HEADER + "a.wav,1,\u00b2,dog\n", "line 2"),
         (HEADER + "a.wav,1\n", "line 2"),
@@ -208,7 +206,7 @@ HEADER = "filename,fold,target,category\n"
         (HEADER + "a.wav,1,0\n", "line 2"),
     ],
 )
-def test_malformed_metadata_is_told_by_line(tmp_path, text, message):
+def test_error_names_the_line_of_malformed_metadata(tmp_path, text, message):
     with pytest.raises(DataError, match=rf"esc50\.csv.*{message}"):
         metadata(tmp_path, text)
 
@@ -218,7 +216,7 @@ def test_metadata_of_spreadsheets_is_read(tmp_path):
     assert rows == [{"filename": "a.wav", "fold": "1", "target": "0", "category": "chien é"}]
 
 
-def test_metadata_that_is_no_text(tmp_path):
+def test_metadata_that_is_not_text(tmp_path):
     (tmp_path / "esc50.csv").write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(DataError, match=r"esc50\.csv: cannot be read"):
         read_metadata(tmp_path / "esc50.csv")
@@ -239,9 +237,9 @@ def test_real_esc10(decoded, cache_folder):
         targets = [file.target for file in part.files]
         assert [targets.count(target) for target in range(10)] == [count] * 10
     info = [soundfile.info(str(file.path)) for part in sets for file in part.files]
-    expected = [round(one.frames * 16_000 / one.samplerate) for one in info]
+    expected = [round(header.frames * 16_000 / header.samplerate) for header in info]
     lengths = [len(clip.waveform) for part in sets for clip in part]
-    assert max(abs(one - other) for one, other in zip(lengths, expected, strict=True)) <= 1
+    assert max(abs(length - other) for length, other in zip(lengths, expected, strict=True)) <= 1
     assert sum(80_000 <= length < 80_100 for length in lengths) > 300  # the others are shorter or longer
     for batch in data.test_dataloader():
         assert batch.waveform.shape[-1] == batch.lengths.max()

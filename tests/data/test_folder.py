@@ -1,4 +1,4 @@
-"""The user's own recordings: three layouts, and what is said when it is none of them."""
+"""The user's own recordings: three layouts, and errors about malformed ones."""
 
 import pytest
 
@@ -51,7 +51,7 @@ def test_clips_carry_their_sound(by_class):
     assert clip.waveform.abs().max().item() == pytest.approx(1)
 
 
-def test_folders_may_name_the_division(tmp_path, write_sound):
+def test_folders_named_after_the_splits(tmp_path, write_sound):
     for split, count in (("train", 3), ("valid", 2), ("test", 1)):
         for label in ("wren", "owl"):
             for number in range(count):
@@ -61,7 +61,7 @@ def test_folders_may_name_the_division(tmp_path, write_sound):
     assert [len(part) for part in (data.train_set, data.valid_set, data.test_set)] == [6, 4, 2]
 
 
-def test_a_test_set_alone_will_do_where_nothing_is_trained(tmp_path, write_sound):
+def test_a_test_set_alone_is_enough_for_a_test(tmp_path, write_sound):
     for label in ("wren", "owl"):
         write_sound(tmp_path / "birds" / "test" / label / "0.flac")
     data = AudioFolder(tmp_path / "birds")
@@ -82,7 +82,7 @@ def test_a_class_may_be_called_test(tmp_path, write_sound):
 
 @pytest.fixture
 def listed(tmp_path, write_sound):
-    """Recordings in one folder, and a function that writes a list of them."""
+    """Create recordings in one folder, and return a function that writes a list of them."""
     folder = tmp_path / "recordings"
     for number in range(6):
         write_sound(folder / "2024" / f"{number}.wav", seed=number)
@@ -129,10 +129,14 @@ def test_csv_alone_is_divided_at_random(listed):
         ("filename,label,split", [",train", ",train"], "there are no clips for valid, test"),
         ("filename,label,fold", [",1", ",x"], "line 3: fold is 'x', expected a whole number"),
         ("filename,label,fold", [",1", ",\u00b2"], "line 3: fold is '\u00b2', expected a whole number"),
-        ("filename,label", [""] * 7, r"line 8: there is no .*2024/6\.wav; filenames go from data_folder"),
+        (
+            "filename,label",
+            [""] * 7,
+            r"line 8: there is no .*2024/6\.wav; filenames must be relative",
+        ),
     ],
 )
-def test_malformed_csv_is_told_by_line(listed, header, cells, message):
+def test_error_names_the_line_of_a_malformed_csv(listed, header, cells, message):
     folder = listed(header, *cells)
     with pytest.raises(DataError, match=rf"list\.csv.*{message}"):
         prepared(folder, csv_file="list.csv")
@@ -145,7 +149,7 @@ def test_csv_with_a_missing_label(listed):
         prepared(folder, csv_file="list.csv")
 
 
-def test_absent_things_are_named(tmp_path, listed):
+def test_absent_folders_and_files_are_named(tmp_path, listed):
     with pytest.raises(DataError, match="nowhere: no such data folder; check data_folder"):
         prepared(tmp_path / "nowhere")
     folder = listed("filename,label")
@@ -161,12 +165,12 @@ def test_folder_without_sounds(tmp_path):
 
 def test_a_class_with_too_few_clips(by_class, write_sound):
     write_sound(by_class / "kiwi" / "0.wav")
-    with pytest.raises(DataError, match="class 'kiwi' has 1 clips; three are the least"):
+    with pytest.raises(DataError, match="class 'kiwi' has 1 clips; at least three are needed"):
         prepared(by_class)
 
 
 @pytest.mark.parametrize("shares", [(0.0, 0.1), (0.5, 0.5), (0.1, -0.1)])
-def test_shares_must_leave_something(by_class, shares):
+def test_shares_must_leave_clips_to_train_on(by_class, shares):
     with pytest.raises(ConfigurationError, match="valid_share, test_share"):
         prepared(by_class, valid_share=shares[0], test_share=shares[1])
 
@@ -177,7 +181,7 @@ def test_damaged_recording_is_named(by_class):
         prepared(by_class)
 
 
-def test_a_list_of_tests_alone_will_do_where_nothing_is_trained(listed):
+def test_a_list_of_test_clips_alone_is_enough_for_a_test(listed):
     data = AudioFolder(listed("filename,label,split", *[",test"] * 6), csv_file="list.csv")
     data.prepare_data()
     data.setup("test")

@@ -1,53 +1,18 @@
-"""Batches, the order of training clips, and the loaders."""
+"""The order of training clips, and the loaders."""
 
 import pytest
 import torch
 from torch.utils.data import Dataset
 
-from otoscope.data import Clip, SoundData, collate
-from otoscope.data.module import ClipFile, EpochShuffle, fill_cache
-from otoscope.errors import AudioError, ConfigurationError
-
-
-def clip(samples, target=0, name="clip", event=False):
-    wave = torch.arange(1.0, samples + 1)
-    return Clip(wave, target, name, f"{name}-key", event=wave / 2 if event else None)
-
-
-def test_clips_of_one_length_are_not_padded():
-    batch = collate([clip(4, 1, "a"), clip(4, 0, "b")])
-    assert batch.waveform.shape == (2, 4)
-    assert not batch.padded
-    assert batch.target.tolist() == [1, 0]
-    assert batch.target.dtype == torch.int64
-    assert (batch.name, batch.key) == (["a", "b"], ["a-key", "b-key"])
-    assert batch.event is None
-    assert len(batch) == 2
-
-
-def test_shorter_clips_are_padded_with_zeros():
-    batch = collate([clip(2), clip(4), clip(3)])
-    assert batch.padded
-    assert batch.lengths.tolist() == [2, 4, 3]
-    assert batch.waveform.tolist() == [[1, 2, 0, 0], [1, 2, 3, 4], [1, 2, 3, 0]]
-
-
-def test_sig_is_the_references_pair():
-    waveform, relative = (batch := collate([clip(2), clip(4)])).sig
-    assert waveform is batch.waveform
-    assert relative.tolist() == [0.5, 1.0]
-
-
-def test_events_are_kept_where_every_clip_has_one():
-    batch = collate([clip(2, event=True), clip(4, event=True)])
-    assert torch.equal(batch.event, batch.waveform / 2)
-    assert collate([clip(2, event=True), clip(4)]).event is None
+from otoscope.data import Clip, SoundData
+from otoscope.data.module import EpochShuffle
+from otoscope.errors import ConfigurationError
 
 
 def order(seed, epoch, count=20):
     shuffle = EpochShuffle(range(count), seed)
     shuffle.set_epoch(epoch)
-    torch.rand(5)  # nobody else's random numbers count
+    torch.rand(5)  # the global generator has no influence
     return list(shuffle)
 
 
@@ -65,11 +30,11 @@ class TenClips(Dataset[Clip]):
         return 10
 
     def __getitem__(self, index):
-        return clip(4, index, f"c{index}")
+        return Clip(torch.arange(1.0, 5), index, f"c{index}", f"c{index}-key")
 
 
 class Ten(SoundData):
-    """The least that a data set of the user's must do."""
+    """A minimal data set as a user writes it."""
 
     def setup(self, stage):
         self.labels = [str(index) for index in range(10)]
@@ -113,25 +78,3 @@ def test_a_training_set_needs_a_length(ten):
     ten.train_set = object()
     with pytest.raises(ConfigurationError, match="object has no length"):
         ten.train_dataloader()
-
-
-def test_clip_files_read_through_the_cache(ten, tmp_path, write_sound, cache_folder):
-    paths = [write_sound(tmp_path / f"{number}.wav", seed=number) for number in range(3)]
-    clips = ten.clip_files([ClipFile(path, 7) for path in paths])
-    assert clips.missing() == [0, 1, 2]
-    assert clips[1].waveform.shape == (1600,)
-    assert clips.missing() == [0, 2]
-    fill_cache(clips)
-    assert clips.missing() == []
-    assert clips[2].name == "2"
-    assert clips[2].target == 7
-    clips[2].waveform[:] = 0  # the caller's own copy
-    assert clips[2].waveform.abs().max() == 1
-    assert (cache_folder / "clips").is_dir()
-
-
-def test_fill_cache_names_the_damaged_file(ten, tmp_path, write_sound):
-    (tmp_path / "bad.wav").write_bytes(b"no sound")
-    files = [write_sound(tmp_path / "good.wav"), tmp_path / "bad.wav"]
-    with pytest.raises(AudioError, match=r"bad\.wav"):
-        fill_cache(ten.clip_files([ClipFile(path, 0) for path in files]), progress=False)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from otoscope import save_audio
-from otoscope.data import noise_archives
+from otoscope.data import download
 from otoscope.errors import ConfigurationError, DataError
 from otoscope.evaluation.conditions import Conditions, NoiseSource, prepare
 
@@ -69,6 +69,6 @@ def test_fetches_when_asked(clips, tmp_path, monkeypatch):
     def fetch(folder):
         save_audio(folder / "wavs" / "a.wav", torch.randn(9000))
 
-    monkeypatch.setattr(noise_archives, "FETCH", {"speech": fetch})
+    monkeypatch.setattr(download, "FETCH", {"speech": fetch})
     source = NoiseSource(str(tmp_path / "speech"), fetch=True)
     assert "speech" in prepare(Conditions(speech=source), clips, 16_000, 0).contaminate

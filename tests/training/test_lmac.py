@@ -4,7 +4,7 @@ import torch
 from otoscope.audio import save_audio
 from otoscope.classifiers import Cnn14Classifier
 from otoscope.data import Synthetic, collate
-from otoscope.data.contamination import NoiseFolder
+from otoscope.data.noise import NoiseFolder
 from otoscope.errors import CheckpointError, ConfigurationError
 from otoscope.explain import load
 from otoscope.interpreters import LMACInterpreter

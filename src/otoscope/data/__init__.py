@@ -1,11 +1,11 @@
 """Data sets: ESC-50, the user's own folder, and synthetic scenes with known ground truth."""
 
 from otoscope.data.cache import ArrayCache
+from otoscope.data.clips import Batch, Clip, ClipFile, collate
 from otoscope.data.esc50 import ESC50
 from otoscope.data.folder import AudioFolder
-from otoscope.data.module import Batch, Clip, ClipFile, SoundData, collate
-from otoscope.data.scenes import Scene, SyntheticScenes
-from otoscope.data.synthetic import Synthetic
+from otoscope.data.module import SoundData
+from otoscope.data.synthetic import Scene, Synthetic, SyntheticScenes
 
 __all__ = [
     "ESC50",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from otoscope.data.contamination import generator_for
 from otoscope.errors import ShapeError
+from otoscope.seeding import generator_for
 
 _PADDING = torch.iinfo(torch.int32).max
 _UNDEFINED = -1

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from otoscope.data import Clip
-from otoscope.data.contamination import (
+from otoscope.data.noise import (
     MIXTURE_DB,
     WHAM_DB,
     WHITE_NOISE_DB,
     NoiseFolder,
     contaminate,
-    generator_for,
     other_clip,
     white_noise,
 )
 from otoscope.errors import ConfigurationError
+from otoscope.seeding import generator_for
 
 Contaminate = Callable[[Clip], Clip | None]
 
@@ -127,7 +127,7 @@ def _add_folder(
         ready.skipped[name] = f"no folder of it is given (--conditions.{name}.folder DIR)"
         return
     if source.fetch:
-        from otoscope.data.noise_archives import FETCH  # its dependencies load slowly and are seldom needed
+        from otoscope.data.download import FETCH  # its dependencies load slowly and are seldom needed
 
         FETCH[name](Path(source.folder))
     sample_rate_hz, seed = rate_and_seed

@@ -16,7 +16,7 @@ from otoscope import __version__
 from otoscope.classifiers import Classifier
 from otoscope.classifiers.identity import traits_of
 from otoscope.data import SoundData
-from otoscope.data.module import ClipFiles
+from otoscope.data.clips import ClipFiles
 from otoscope.errors import ConfigurationError, DataError
 from otoscope.evaluation.conditions import Conditions, prepare
 from otoscope.evaluation.identity import answer_of

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from otoscope.classifiers import Classifier
-from otoscope.data.contamination import generator_for
 from otoscope.errors import OtoscopeError
 from otoscope.evaluation.batch import ClassifiedBatch
 from otoscope.evaluation.methods import Method
 from otoscope.evaluation.statistics import Estimate
+from otoscope.seeding import generator_for
 
 SIMILAR = 0.5
 """Rank correlation above which two maps count as alike: a convention, not a law."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from otoscope.classifiers import Classifier
 from otoscope.classifiers.identity import digest
 from otoscope.data import Batch
-from otoscope.data.contamination import WHAM_DB, NoiseFolder, mix
+from otoscope.data.noise import WHAM_DB, NoiseFolder, mix
 from otoscope.errors import CheckpointError, ConfigurationError
 from otoscope.interpreters import LMACInterpreter
 from otoscope.nn import DecoderName

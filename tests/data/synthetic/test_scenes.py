@@ -1,4 +1,4 @@
-"""Scenes: deterministic, balanced, true to the promised level, and learnable."""
+"""Scenes: deterministic, balanced, at the stated level, and learnable."""
 
 from collections import Counter
 from itertools import pairwise
@@ -8,20 +8,16 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from otoscope.data.scenes import Scene, SyntheticScenes, active_samples, signal_to_noise_db
-from otoscope.data.sounds import EVENTS
+from otoscope.data.synthetic.events import EVENTS
+from otoscope.data.synthetic.scenes import Scene, SyntheticScenes, active_samples, signal_to_noise_db
 from otoscope.errors import ConfigurationError
 
 
-def assert_same(one: Scene, other: Scene) -> None:
-    assert torch.equal(one.event, other.event)
-    assert torch.equal(one.background, other.background)
-    assert (one.label, one.target, one.snr_db, one.name) == (
-        other.label,
-        other.target,
-        other.snr_db,
-        other.name,
-    )
+def assert_same(scene: Scene, other: Scene) -> None:
+    assert torch.equal(scene.event, other.event)
+    assert torch.equal(scene.background, other.background)
+    for field in ("label", "target", "snr_db", "name"):
+        assert getattr(scene, field) == getattr(other, field)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +25,7 @@ def scenes() -> SyntheticScenes:
     return SyntheticScenes(2, seed=5)
 
 
-def test_scene_has_the_promised_parts(scenes):
+def test_mixture_is_the_sum_of_event_and_background(scenes):
     for scene in scenes:
         assert scene.event.shape == scene.background.shape == scene.mixture.shape == (32000,)
         assert scene.event.dtype == scene.background.dtype == torch.float32
@@ -38,14 +34,14 @@ def test_scene_has_the_promised_parts(scenes):
         assert scenes.classes[scene.target] == scene.label
 
 
-def test_measured_level_is_the_promised_one(scenes):
+def test_measured_level_is_the_stated_one(scenes):
     for scene in scenes:
         measured_db = signal_to_noise_db(scene.event.numpy(), scene.background.numpy(), 16000)
         assert 0 <= scene.snr_db <= 15
         assert measured_db == pytest.approx(scene.snr_db, abs=0.01)
 
 
-def test_level_counts_the_event_where_it_sounds_and_the_background_everywhere():
+def test_level_is_of_the_active_event_and_the_whole_background():
     event, background = np.zeros(16000, np.float32), np.full(16000, 0.1, np.float32)
     event[4000:4800] = 1.0
     event[8000:8800] = 0.01  # 40 dB below: not active
@@ -53,7 +49,7 @@ def test_level_counts_the_event_where_it_sounds_and_the_background_everywhere():
     assert signal_to_noise_db(event, background, 16000) == pytest.approx(20, abs=1e-3)
 
 
-def test_active_samples_cover_a_last_frame_that_is_not_full():
+def test_active_samples_include_an_incomplete_last_frame():
     assert active_samples(np.ones(165, np.float32), 16000).tolist() == [True] * 165
 
 
@@ -70,7 +66,7 @@ def test_item_depends_on_seed_and_index_alone(scenes):
     again = SyntheticScenes(2, seed=5)
     for index in (31, 3, 17, 3):
         assert_same(again[index], scenes[index])
-    assert_same(SyntheticScenes(7, seed=5)[20], scenes[20])  # a longer data set continues the shorter
+    assert_same(SyntheticScenes(7, seed=5)[20], scenes[20])  # a longer data set extends the shorter one
     assert_same(scenes[-1], scenes[31])
     assert not torch.equal(SyntheticScenes(2, seed=6)[0].event, scenes[0].event)
     assert not torch.equal(scenes[16].event, scenes[0].event)
@@ -115,7 +111,7 @@ def test_wrong_option_is_named(options, message):
 
 
 def features(scenes: SyntheticScenes) -> np.ndarray:
-    """Mean and spread over time of a log spectrum in 40 bands, and how fast four wide bands fluctuate."""
+    """Mean and deviation over time of a log spectrum in 40 bands, and modulation spectra of four wide bands."""
     edges = (np.linspace(2, np.sqrt(257), 41) ** 2).astype(int)
     bank = torch.stack([(torch.arange(257) >= low) & (torch.arange(257) < high) for low, high in pairwise(edges)])
     rows = []
@@ -128,7 +124,7 @@ def features(scenes: SyntheticScenes) -> np.ndarray:
     return np.stack(rows)
 
 
-def test_linear_classifier_tells_the_classes_apart_on_held_out_seeds():
+def test_linear_classifier_separates_the_classes_on_held_out_seeds():
     train, held_out = SyntheticScenes(20, seed=0), SyntheticScenes(10, seed=1)
     x, z = features(train), features(held_out)
     x, z = (np.pad((v - x.mean(axis=0)) / x.std(axis=0), ((0, 0), (0, 1)), constant_values=1) for v in (x, z))

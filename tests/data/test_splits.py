@@ -1,21 +1,21 @@
-"""Dividing clips: nothing twice, nothing lost, each class everywhere."""
+"""Division of clips: each clip in one set, each class in every set."""
 
 from collections import Counter
 
 import pytest
 
-from otoscope.data.folds import split_at_random, split_by_fold
+from otoscope.data.splits import split_at_random, split_by_fold
 from otoscope.errors import ConfigurationError
 
 
-def test_folds_that_no_option_names_are_left_out():
+def test_other_folds_are_left_out():
     items = [(str(fold), fold) for fold in (1, 2, 3, 4)]
     split = split_by_fold(items, {"train": [4], "valid": [1], "test": [3]}, "x")
     assert split == {"train": ["4"], "valid": ["1"], "test": ["3"]}
 
 
 @pytest.mark.parametrize("count", [3, 4, 5, 10, 40])
-def test_random_division_loses_nothing_and_leaves_no_class_out(count):
+def test_random_division_has_every_item_once_and_every_class_in_each_set(count):
     items = [(label, number) for label in "ab" for number in range(count)]
     split = split_at_random(items, [label for label, _ in items], (0.15, 0.15), seed=0)
     assert sorted(item for part in split.values() for item in part) == sorted(items)
@@ -31,11 +31,11 @@ def test_random_division_of_a_class_does_not_depend_on_the_others():
 
 
 @pytest.mark.parametrize("shares", [(0.9, 0.05), (0.05, 0.9), (0.49, 0.49)])
-def test_greedy_shares_still_leave_one_clip_for_each(shares):
+def test_each_set_gets_a_clip_whatever_the_shares(shares):
     split = split_at_random(list(range(3)), ["a"] * 3, shares, seed=0)
     assert [len(part) for part in split.values()] == [1, 1, 1]
 
 
-def test_shares_that_leave_nothing_are_refused():
+def test_shares_that_leave_nothing_to_train_on_are_refused():
     with pytest.raises(ConfigurationError, match="must be positive and leave something to train on"):
         split_at_random([1, 2, 3], ["a"] * 3, (0.6, 0.4), seed=0)

@@ -1,4 +1,4 @@
-"""Scenes with known ground truth: a synthetic sound event over a background, both kept apart.
+"""Scenes with known ground truth: a synthetic sound event and a background, each available alone.
 
 Example:
     >>> scenes = SyntheticScenes(clips_per_class=2, classes=["rooster", "dog"])
@@ -17,28 +17,31 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from otoscope.data.sounds import BACKGROUNDS, EVENTS
-from otoscope.data.synthesis import Sound
+from otoscope.data.synthetic.backgrounds import BACKGROUNDS
+from otoscope.data.synthetic.building_blocks import Sound
+from otoscope.data.synthetic.events import EVENTS
 from otoscope.errors import ConfigurationError
 
 MIXTURE_PEAK = 0.9
-SHORTEST_S = 0.5  # below this the rhythms that tell the events apart no longer fit
-LOWEST_RATE_HZ = 16000  # glass, crickets and birds sing up to 7.4 kHz
+# In shorter clips the rhythms that distinguish the events no longer fit.
+SHORTEST_S = 0.5
+# Glass, crickets and birds have energy up to 7.4 kHz.
+LOWEST_RATE_HZ = 16000
 FRAME_S = 0.01
 ACTIVE_FLOOR_DB = -30.0
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """One clip whose parts are known.
+    """A clip whose parts are known.
 
     Attributes:
         event: The sound that the label names, as loud as in the mixture. Shape (samples,), float32.
-        background: Everything else. Shape (samples,), float32.
+        background: All other sound. Shape (samples,), float32.
         label: Class of the event, spelt as in ESC-50.
         target: Index of the label among the classes of the data set.
-        snr_db: Level of the event over the background, as `signal_to_noise_db` defines it.
-        name: Unique in the data set and safe as a file name, such as `rooster-0003`.
+        snr_db: Level of the event over the background, as defined by `signal_to_noise_db`.
+        name: Name that is unique in the data set and safe as a file name, such as `rooster-0003`.
     """
 
     event: Tensor
@@ -50,23 +53,23 @@ class Scene:
 
     @property
     def mixture(self) -> Tensor:
-        """What a microphone would record: event + background, in [-0.9, 0.9]. Shape (samples,)."""
+        """Sum of event and background, in [-0.9, 0.9]. Shape (samples,)."""
         return self.event + self.background
 
 
 class SyntheticScenes(Dataset[Scene]):
-    """Data set of synthetic scenes, each made when it is asked for.
+    """Data set of synthetic scenes, each generated when it is read.
 
-    Item i depends on the seed, on i and on the options below alone: not on the process, the run or the order
-    of access. Classes take turns, so that a larger `clips_per_class` continues the same data set.
+    Item i depends only on the seed, on i and on the options below: not on the process, the run or the order
+    of access. Classes alternate, so that a larger `clips_per_class` extends the same data set.
 
     Args:
         clips_per_class: Number of scenes of each class.
-        classes: Different labels among those of `otoscope.data.sounds.EVENTS`; None for all of them.
+        classes: Different labels among those of `otoscope.data.synthetic.events.EVENTS` (default: all).
         duration_s: Length of a scene, at least 0.5 s.
         sample_rate_hz: Sample rate, at least 16 kHz.
-        snr_db: Least and greatest level of the event over the background, drawn uniformly between them.
-        seed: Not negative; different seeds give different scenes.
+        snr_db: Lowest and highest level of the event over the background; levels are drawn uniformly between.
+        seed: Seed of all scenes, 0 or positive.
 
     Raises:
         ConfigurationError: An option is out of its range.
@@ -108,12 +111,12 @@ class SyntheticScenes(Dataset[Scene]):
         return self.clips_per_class * len(self.classes)
 
     def __iter__(self) -> Iterator[Scene]:
-        """Make every scene in turn."""
+        """Generate all scenes in turn."""
         return (self[index] for index in range(len(self)))
 
     def __getitem__(self, index: int) -> Scene:
-        """Make scene `index`; a negative one counts from the end."""
-        position = range(len(self))[index]
+        """Generate scene `index`; a negative index counts from the end."""
+        position = range(len(self))[index]  # raises IndexError beyond the end, which ends a loop
         take, target = divmod(position, len(self.classes))
         label = self.classes[target]
         rng = np.random.default_rng(np.random.SeedSequence([self.seed, position]))
@@ -134,10 +137,10 @@ class SyntheticScenes(Dataset[Scene]):
 
 
 def active_samples(event: Sound, sample_rate_hz: int) -> NDArray[np.bool_]:
-    """Find where an event sounds: the 10 ms frames with at least -30 dB of the loudest frame's energy.
+    """Return where an event is audible: the 10 ms frames within 30 dB of the energy of the loudest frame.
 
     Args:
-        event: The event alone, not silent. Shape (samples,).
+        event: Event without background, not silent. Shape (samples,).
         sample_rate_hz: Sample rate.
 
     Returns:
@@ -148,22 +151,23 @@ def active_samples(event: Sound, sample_rate_hz: int) -> NDArray[np.bool_]:
         np.int64(160)
     """
     frame = round(FRAME_S * sample_rate_hz)
+    # Sums over frames; reduceat also takes a last frame that is not full.
     energy = np.add.reduceat(np.square(event, dtype=np.float64), np.arange(0, event.size, frame))
     active = energy >= 10 ** (ACTIVE_FLOOR_DB / 10) * energy.max()
     return np.repeat(active, frame)[: event.size]
 
 
 def signal_to_noise_db(event: Sound, background: Sound, sample_rate_hz: int) -> float:
-    r"""Level of an event over its background, where the event sounds.
+    r"""Return the level of an event over its background, where the event is active.
 
     .. math:: 10 \log_{10} \frac{\mathrm{mean}_{t \in A}\, e_t^2}{\mathrm{mean}_{t}\, b_t^2}
 
-    where A are the `active_samples` of the event e; the background b counts over the whole clip. So a short
-    sound is as prominent as a long one of the same level, wherever it lies.
+    where A are the `active_samples` of the event e, while the background b counts over the whole clip. A short
+    sound of a given level is thus as prominent as a long one, wherever it lies.
 
     Args:
-        event: The event alone. Shape (samples,).
-        background: The background alone. Shape (samples,).
+        event: Event without background. Shape (samples,).
+        background: Background without event. Shape (samples,).
         sample_rate_hz: Sample rate.
 
     Returns:
@@ -175,6 +179,7 @@ def signal_to_noise_db(event: Sound, background: Sound, sample_rate_hz: int) -> 
 
 
 def _at_level(event: Sound, background: Sound, sample_rate_hz: int, snr_db: float) -> tuple[Sound, Sound]:
+    # Only the event is scaled to the level; the gain of both that follows does not change their ratio.
     excess_db = snr_db - signal_to_noise_db(event, background, sample_rate_hz)
     event = event * np.float32(10 ** (excess_db / 20))
     gain = np.float32(MIXTURE_PEAK / np.abs(event + background).max())

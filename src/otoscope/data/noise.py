@@ -1,6 +1,7 @@
-"""Contamination: a clip with another sound over it, at a known level, its parts kept apart.
+r"""Contamination: another sound mixed into a clip at a given level, with both parts known.
 
 Example:
+    >>> from otoscope.seeding import generator_for
     >>> tone = torch.sin(torch.arange(800) / 5)
     >>> mixture = mix(tone, white_noise(800, generator_for(1234, "clip")), WHITE_NOISE_DB)
     >>> ratio = mixture.signal.norm() / mixture.noise.norm()
@@ -22,8 +23,8 @@ import torch
 from torch import Tensor
 
 from otoscope.audio import load_audio
-from otoscope.data.esc50 import SUFFIXES
-from otoscope.data.module import Clip
+from otoscope.audio.files import SUFFIXES
+from otoscope.data.clips import Clip
 from otoscope.errors import DataError, ShapeError
 
 MIXTURE_DB = 20 * math.log10(0.8 / 0.2)
@@ -36,12 +37,12 @@ WHAM_DB = 0.0
 
 @dataclass(frozen=True)
 class Mixture:
-    """Two sounds over one another.
+    """A mixture of two sounds and its parts.
 
     Attributes:
-        waveform: Their sum, with a peak of 1 (0 if both are silent). Shape (..., samples).
-        signal: The first, as loud as in the sum. Same shape.
-        noise: The second, as loud as in the sum. Same shape.
+        waveform: Sum of both, with a peak of 1 (0 if both are silent). Shape (..., samples).
+        signal: The signal, as loud as in the sum. Same shape.
+        noise: The noise, as loud as in the sum. Same shape.
     """
 
     waveform: Tensor
@@ -50,20 +51,18 @@ class Mixture:
 
 
 def mix(signal: Tensor, noise: Tensor, snr_db: float) -> Mixture:
-    r"""Lays a noise over a signal, at a level given by their L2 norms, and normalises the peak.
+    r"""Add noise to a signal at a level given by their L2 norms, and normalise the peak.
 
     .. math:: x \propto \frac{s}{\|s\|_2} + 10^{-\mathrm{SNR}/20} \frac{n}{\|n\|_2}
 
     Args:
-        signal: Shape (..., samples).
-        noise: Same shape; cut or padded with `fit_length`. A silent one leaves the signal alone.
-        snr_db: Level of the signal over the noise.
+        signal: Signal. Shape (..., samples).
+        noise: Noise, same shape; cut or pad it with `fit_length`. Silence leaves the signal alone.
+        snr_db: Level of the signal over the noise in dB: `MIXTURE_DB` mixes 0.8 and 0.2 of unit norm,
+            `WHITE_NOISE_DB` adds noise of half the signal's norm.
 
     Raises:
         ShapeError: The shapes differ.
-
-    Reference:
-        METHODS, "Data": 0.8 and 0.2 of unit norm are `MIXTURE_DB`, half the norm is `WHITE_NOISE_DB`.
 
     Example:
         >>> mix(torch.tensor([4.0, 0.0]), torch.tensor([0.0, 9.0]), snr_db=20.0).waveform
@@ -71,24 +70,26 @@ def mix(signal: Tensor, noise: Tensor, snr_db: float) -> Mixture:
     """
     if signal.shape != noise.shape:
         raise ShapeError(f"signal {tuple(signal.shape)} and noise {tuple(noise.shape)} differ in shape")
-    signal, noise = _unit(signal), _unit(noise) * 10 ** (-snr_db / 20)
+    # A ratio of dB is a ratio of powers, hence 20 and not 10 for the norms.
+    signal, noise = _unit_norm(signal), _unit_norm(noise) * 10 ** (-snr_db / 20)
     peak = (signal + noise).abs().amax(-1, keepdim=True)
+    # One gain for the sum and both parts, so that signal + noise stays the waveform.
     gain = 1 / torch.where(peak > 0, peak, torch.ones_like(peak))
     return Mixture(gain * (signal + noise), gain * signal, gain * noise)
 
 
 def white_noise(samples: int, generator: torch.Generator | None = None) -> Tensor:
-    """Gaussian white noise of unit variance, shape (samples,)."""
+    """Return Gaussian white noise of unit variance, shape (samples,)."""
     return torch.randn(samples, generator=generator)
 
 
 def fit_length(waveform: Tensor, samples: int, generator: torch.Generator | None = None) -> Tensor:
-    """Cuts a sound at a random place, or pads it with silence at its end.
+    """Cut a sound at a random position, or zero-pad it at the end.
 
     Args:
-        waveform: Shape (samples',).
-        samples: Wanted.
-        generator: Of the place.
+        waveform: Sound of any length. Shape (samples',).
+        samples: Length of the result.
+        generator: Random generator of the position (default: torch's global one).
 
     Returns:
         Shape (samples,).
@@ -97,23 +98,23 @@ def fit_length(waveform: Tensor, samples: int, generator: torch.Generator | None
         >>> fit_length(torch.ones(2), 3)
         tensor([1., 1., 0.])
     """
-    spare = len(waveform) - samples
-    if spare <= 0:
-        return torch.nn.functional.pad(waveform, (0, -spare))
-    start = int(torch.randint(spare + 1, (), generator=generator))
+    surplus = len(waveform) - samples
+    if surplus <= 0:
+        return torch.nn.functional.pad(waveform, (0, -surplus))
+    start = int(torch.randint(surplus + 1, (), generator=generator))
     return waveform[start : start + samples]
 
 
 class NoiseFolder:
-    """Recordings of noise or speech, of which random pieces are taken: WHAM!, LJSpeech, or any folder of sounds.
+    """Recordings of noise or speech to take random pieces from: WHAM!, LJSpeech, or any folder of sounds.
 
     Args:
-        folder: Searched with its subfolders for wav, flac, ogg and mp3.
-        sample_rate_hz: Rate of the pieces; files are averaged to mono and resampled.
-        split: Use only this subfolder where it exists, as WHAM! has ``tr``, ``cv`` and ``tt``.
+        folder: Folder of sound files; subfolders are searched too.
+        sample_rate_hz: Sample rate of the pieces; files are averaged to mono and resampled.
+        split: Subfolder to use alone if it exists; WHAM! has ``tr``, ``cv`` and ``tt``.
 
     Raises:
-        DataError: The folder is not there, or holds no sound.
+        DataError: The folder does not exist or holds no sound file.
     """
 
     def __init__(
@@ -124,8 +125,9 @@ class NoiseFolder:
         self.sample_rate_hz = sample_rate_hz
         if not self.folder.is_dir():
             raise DataError(f"{self.folder}: no such folder of noise; check its name")
-        found = sorted(path for path in self.folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-        self.files = [path for path in found if not path.name.startswith(".")]
+        # Sorted, because the order of a folder differs between file systems and pieces are drawn by index.
+        paths = sorted(path for path in self.folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+        self.files = [path for path in paths if not path.name.startswith(".")]
         if not self.files:
             raise DataError(f"{self.folder}: holds no sound files ({', '.join(SUFFIXES)})")
 
@@ -133,60 +135,53 @@ class NoiseFolder:
         return len(self.files)
 
     def piece(self, samples: int, generator: torch.Generator | None = None) -> Tensor:
-        """A random piece of a random file, cut or padded; see `fit_length`.
+        """Return a random piece of a random file, cut or zero-padded as in `fit_length`.
 
         Args:
-            samples: Its length.
-            generator: Makes it; by default torch's own.
+            samples: Length of the piece.
+            generator: Random generator (default: torch's global one).
 
         Returns:
-            Mono. Shape (samples,).
+            Mono piece. Shape (samples,).
         """
         index = int(torch.randint(len(self.files), (), generator=generator))
         return fit_length(load_audio(self.files[index], self.sample_rate_hz), samples, generator)
 
     def pieces(self, count: int, samples: int, generator: torch.Generator | None = None) -> Tensor:
-        """Several of them, shape (count, samples)."""
+        """Return several random pieces, shape (count, samples); see `piece`."""
         return torch.stack([self.piece(samples, generator) for _ in range(count)])
 
 
-def generator_for(*parts: object) -> torch.Generator:
-    """A source of randomness that depends on these values alone, such as a seed and the name of a clip."""
-    digest = hashlib.sha256("/".join(str(part) for part in parts).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
-
-
 def contaminate(clip: Clip, noise: Tensor, snr_db: float) -> Clip:
-    """The clip with noise over it; what it truly sounds of becomes its `Clip.event`.
+    """Add noise to a clip; the part of the mixture that the label is about becomes its `Clip.event`.
 
     Args:
-        clip: Its event, where it has one, stays the event; else the clean clip is.
-        noise: As long as the clip. Shape (samples,).
+        clip: Clip. Its event stays the event, scaled as in the mixture; without one, the clean clip becomes it.
+        noise: Noise as long as the clip. Shape (samples,).
         snr_db: Level of the whole clip over the noise.
     """
     mixture = mix(clip.waveform, noise, snr_db)
     event = mixture.signal
     if clip.event is not None:
+        # The clip was scaled by ||signal|| / ||clip||, and its event must be scaled by the same gain.
         event = clip.event * (mixture.signal.norm() / clip.waveform.norm().clamp(min=1e-12))
     digest = hashlib.sha256(noise.numpy().tobytes()).hexdigest()[:16]
     return replace(clip, waveform=mixture.waveform, event=event, key=f"{clip.key}|{snr_db:.3f}|{digest}")
 
 
 def other_clip(clips: Any, clip: Clip, generator: torch.Generator) -> Clip | None:
-    """A random clip of another class.
+    """Return a random clip of another class, or None if all clips have the same class.
 
     Args:
-        clips: The set to take it from; anything with a length that gives a `Clip` for an index.
-        clip: Whose class it must not have.
-        generator: Makes the choice.
-
-    Returns:
-        None if all have the same class.
+        clips: Set to choose from: anything with a length that returns a `Clip` for an index.
+        clip: Clip whose class is excluded.
+        generator: Random generator of the choice.
     """
     order: Sequence[int] = torch.randperm(len(clips), generator=generator).tolist()
-    return next((other for other in (clips[index] for index in order) if other.target != clip.target), None)
+    candidates = (clips[index] for index in order)
+    return next((candidate for candidate in candidates if candidate.target != clip.target), None)
 
 
-def _unit(waveform: Tensor) -> Tensor:
+def _unit_norm(waveform: Tensor) -> Tensor:
     norm = torch.linalg.vector_norm(waveform, dim=-1, keepdim=True)
     return waveform / torch.where(norm > 0, norm, torch.ones_like(norm))

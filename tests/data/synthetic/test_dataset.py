@@ -1,16 +1,16 @@
-"""Synthetic scenes as a data set: deterministic, with the event known apart."""
+"""The data set of synthetic scenes: deterministic, with known events."""
 
 import pytest
 import torch
 
 from otoscope.data import Synthetic
-from otoscope.data.sounds import EVENTS
+from otoscope.data.synthetic.events import EVENTS
 from otoscope.errors import ConfigurationError
 
 TINY = {"clips_per_class": 4, "classes": ["rooster", "siren", "dog"], "duration_s": 0.5}
 
 
-def made(**options):
+def prepared(**options):
     data = Synthetic(**{**TINY, **options})
     data.prepare_data()
     data.setup("fit")
@@ -19,28 +19,28 @@ def made(**options):
 
 @pytest.fixture(scope="module")
 def data():
-    return made()
+    return prepared()
 
 
 def test_labels_and_sizes(data):
     assert data.labels == ["rooster", "siren", "dog"]
     assert [len(part) for part in (data.train_set, data.valid_set, data.test_set)] == [12, 3, 3]
     assert [clip.target for clip in data.valid_set] == [0, 1, 2]
-    assert made(classes=None).labels == list(EVENTS)
+    assert prepared(classes=None).labels == list(EVENTS)
 
 
 def test_same_options_same_clips(data):
-    other = made()
+    other = prepared()
     for clips, again in ((data.train_set, other.train_set), (data.test_set, other.test_set)):
         assert torch.equal(clips[1].waveform, again[1].waveform)
         assert clips[1].key == again[1].key
         assert clips[1].name == again[1].name
-    assert data.train_set[1] is data.train_set[1]  # made once
+    assert data.train_set[1] is data.train_set[1]  # generated once
 
 
 def test_sets_seeds_and_options_differ(data):
-    clips = [data.train_set[0], data.valid_set[0], data.test_set[0], made(seed=1).train_set[0]]
-    clips += [made(snr_db=(20, 20)).train_set[0], made(duration_s=0.6).train_set[0]]
+    clips = [data.train_set[0], data.valid_set[0], data.test_set[0], prepared(seed=1).train_set[0]]
+    clips += [prepared(snr_db=(20, 20)).train_set[0], prepared(duration_s=0.6).train_set[0]]
     assert len({clip.key for clip in clips}) == len(clips)
     assert not any(torch.equal(clips[0].waveform, other.waveform) for other in clips[1:])
 
@@ -64,6 +64,6 @@ def test_batches_carry_the_events(data):
 
 def test_wrong_options_are_named():
     with pytest.raises(ConfigurationError, match="unknown label 'dragon'"):
-        made(classes=["dragon"])
+        prepared(classes=["dragon"])
     with pytest.raises(ConfigurationError, match="clips_per_class is 0"):
-        made(clips_per_class=0)
+        prepared(clips_per_class=0)

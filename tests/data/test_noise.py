@@ -8,22 +8,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otoscope.data import Clip
-from otoscope.data.contamination import (
+from otoscope.data.noise import (
     MIXTURE_DB,
     WHITE_NOISE_DB,
     NoiseFolder,
     contaminate,
     fit_length,
-    generator_for,
     mix,
     other_clip,
     white_noise,
 )
 from otoscope.errors import DataError, ShapeError
+from otoscope.seeding import generator_for
 
 
 @given(st.floats(-20, 20), st.floats(1e-3, 1e3), st.floats(1e-3, 1e3))
-def test_level_and_peak_whatever_the_levels_before(snr_db, loud, louder):
+def test_level_and_peak_do_not_depend_on_the_levels_before(snr_db, loud, louder):
     torch.manual_seed(0)
     mixture = mix(loud * torch.randn(2, 500), louder * torch.randn(2, 500), snr_db)
     ratio_db = 20 * (mixture.signal.norm(dim=1) / mixture.noise.norm(dim=1)).log10()
@@ -65,19 +65,19 @@ def test_noise_folder(tmp_path):
         for number in range(3):
             sound = np.full((rate, 2), 0.1 * (number + 1)) * (1 if part == "tr" else -1)
             soundfile.write(tmp_path / part / "deep" / f"{number}.wav", sound, rate, subtype="FLOAT")
-    (tmp_path / "tt" / "._1.wav").write_bytes(b"a leftover of a Mac")
+    (tmp_path / "tt" / "._1.wav").write_bytes(b"metadata of macOS")
     every, test = NoiseFolder(tmp_path), NoiseFolder(tmp_path, split="tt")
     assert (len(every), len(test)) == (6, 3)
     assert len(NoiseFolder(tmp_path, split="absent")) == 6
     pieces = test.pieces(20, 4000, generator_for(0))
     assert pieces.shape == (20, 4000)
-    assert {round(float(one[2000]), 1) for one in pieces} == {-0.1, -0.2, -0.3}
+    assert {round(float(piece[2000]), 1) for piece in pieces} == {-0.1, -0.2, -0.3}
     assert torch.equal(pieces, test.pieces(20, 4000, generator_for(0)))
     assert test.piece(20_000)[16_100:].abs().max() == 0
 
 
 @pytest.mark.parametrize("make", [False, True])
-def test_folders_without_noise_are_named(tmp_path, make):
+def test_error_names_a_folder_without_noise(tmp_path, make):
     folder = tmp_path / "noise"
     if make:
         folder.mkdir()
@@ -85,7 +85,7 @@ def test_folders_without_noise_are_named(tmp_path, make):
         NoiseFolder(folder)
 
 
-def test_contaminated_clip_keeps_what_is_true_of_it():
+def test_contaminated_clip_keeps_target_name_and_event():
     event, rest = torch.randn(300), 0.1 * torch.randn(300)
     clip = Clip(event + rest, 2, "a", "key", event)
     noise = white_noise(300, generator_for(1))
@@ -102,6 +102,6 @@ def test_contaminated_clip_keeps_what_is_true_of_it():
 
 def test_other_clip_is_of_another_class():
     clips = [Clip(torch.zeros(1), index % 3, str(index), "") for index in range(9)]
-    found = [other_clip(clips, clips[0], generator_for(seed)) for seed in range(60)]
-    assert {one.name for one in found} == {"1", "2", "4", "5", "7", "8"}
+    others = [other_clip(clips, clips[0], generator_for(seed)) for seed in range(60)]
+    assert {other.name for other in others} == {"1", "2", "4", "5", "7", "8"}
     assert other_clip(clips[::3], clips[0], generator_for(0)) is None

@@ -1,0 +1,197 @@
+"""Clips, batches of clips, and sound files as a data set of clips."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from otoscope.audio import load_audio, peak_normalize
+from otoscope.data.cache import ArrayCache, file_key
+from otoscope.errors import DataError
+
+
+@dataclass
+class Clip:
+    """One item of a data set.
+
+    Attributes:
+        waveform: Peak-normalised samples. Shape (samples,).
+        target: Index of the clip's class.
+        name: Stable name, safe as a file name.
+        key: Cache key; changes with the waveform.
+        event: The part of the waveform that the label is about, where it is known. Shape (samples,).
+    """
+
+    waveform: Tensor
+    target: int
+    name: str
+    key: str
+    event: Tensor | None = None
+
+
+@dataclass
+class Batch:
+    """Clips, zero-padded at the end to the length of the longest.
+
+    Attributes:
+        waveform: Shape (batch, samples).
+        lengths: Number of samples of each clip, without the padding. Shape (batch,).
+        target: Class index of each clip. Shape (batch,), int64.
+        name: Name of each clip.
+        key: Cache key of each clip.
+        padded: Whether any clip is padded, that is, whether the clips differ in length.
+        event: Event of each clip, if every clip has one. Shape (batch, samples).
+        clean: The clips as loud as in ``waveform``, without the noise that was mixed in. Shape (batch, samples).
+    """
+
+    waveform: Tensor
+    lengths: Tensor
+    target: Tensor
+    name: list[str]
+    key: list[str]
+    padded: bool
+    event: Tensor | None = None
+    clean: Tensor | None = None
+
+    @property
+    def sig(self) -> tuple[Tensor, Tensor]:
+        """Waveforms, and lengths relative to the longest clip (the pair that SpeechBrain calls ``sig``)."""
+        return self.waveform, self.lengths / self.waveform.shape[-1]
+
+    def __len__(self) -> int:
+        return len(self.name)
+
+
+def collate(clips: Sequence[Clip]) -> Batch:
+    """Make a batch of clips.
+
+    Example:
+        >>> long, short = Clip(torch.ones(3), 0, "a", "a"), Clip(torch.ones(1), 1, "b", "b")
+        >>> collate([long, short]).waveform
+        tensor([[1., 1., 1.],
+                [1., 0., 0.]])
+    """
+    lengths = torch.tensor([len(clip.waveform) for clip in clips])
+    events = [clip.event for clip in clips if clip.event is not None]
+    return Batch(
+        waveform=_zero_padded([clip.waveform for clip in clips]),
+        lengths=lengths,
+        target=torch.tensor([clip.target for clip in clips]),
+        name=[clip.name for clip in clips],
+        key=[clip.key for clip in clips],
+        padded=bool((lengths != lengths[0]).any()),
+        event=_zero_padded(events) if len(events) == len(clips) else None,
+    )
+
+
+def _zero_padded(waveforms: Sequence[Tensor]) -> Tensor:
+    return torch.nn.utils.rnn.pad_sequence(list(waveforms), batch_first=True)
+
+
+@dataclass(frozen=True)
+class ClipFile:
+    """A sound file with the index of its class."""
+
+    path: Path
+    target: int
+
+
+class ClipFiles(Dataset[Clip]):
+    """Sound files as a data set: each is decoded and resampled once, then read from a memory-mapped cache.
+
+    Args:
+        files: Sound files with their classes.
+        sample_rate_hz: Sample rate of the waveforms.
+        cache: Cache of the decoded waveforms.
+    """
+
+    def __init__(self, files: Sequence[ClipFile], sample_rate_hz: int, cache: ArrayCache) -> None:
+        self.files = list(files)
+        self._names = unique_names([file.path for file in self.files])
+        self.sample_rate_hz = sample_rate_hz
+        self.cache = cache
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Clip:
+        file = self.files[index]
+        key = self.key(index)
+        samples = self.cache.get(
+            self._cache_name(file), key, lambda: load_audio(file.path, self.sample_rate_hz).numpy()
+        )
+        # The cached array is read-only and shared; the caller gets a copy that it may change.
+        waveform = peak_normalize(torch.from_numpy(samples.copy()))
+        return Clip(waveform, file.target, self._names[index], key)
+
+    def key(self, index: int) -> str:
+        """Return the cache key of a clip without reading its sound.
+
+        Raises:
+            DataError: The file no longer exists.
+        """
+        path = self.files[index].path
+        try:
+            return f"{file_key(path)}|{self.sample_rate_hz}"
+        except OSError as error:
+            raise DataError(f"{path}: listed in the data set, but cannot be read ({error.strerror})") from error
+
+    def missing(self) -> list[int]:
+        """Return the indices of the clips that are not in the cache yet."""
+        return [i for i, file in enumerate(self.files) if not self.cache.has(self._cache_name(file), self.key(i))]
+
+    def _cache_name(self, file: ClipFile) -> str:
+        return f"{file.path.resolve()}|{self.sample_rate_hz}"
+
+
+def unique_names(paths: Sequence[Path]) -> list[str]:
+    """Name files without their suffix, prefixed with as many parent folders as needed to be unique.
+
+    Example:
+        >>> unique_names([Path("dog/a.wav"), Path("cat/a.wav"), Path("cat/b.wav"), Path("cat/b.ogg")])
+        ['dog-a', 'cat-a', 'b.wav', 'b.ogg']
+    """
+    # The suffix stays where two files differ in nothing else.
+    stems = Counter(path.with_suffix("") for path in set(paths))
+    plain = [path.with_suffix("") if stems[path.with_suffix("")] == 1 else path for path in paths]
+    names = [path.name for path in plain]
+    # Each round adds one more folder to the names that several paths still share.
+    for depth in range(2, max((len(path.parts) for path in plain), default=0) + 1):
+        owners: dict[str, set[Path]] = {}
+        for name, path in zip(names, plain, strict=True):
+            owners.setdefault(name, set()).add(path)
+        if all(len(sharing) == 1 for sharing in owners.values()):
+            break
+        names = [
+            name if len(owners[name]) == 1 else "-".join(path.parts[-depth:])
+            for name, path in zip(names, plain, strict=True)
+        ]
+    # A file that is listed twice still has one name; number its repetitions.
+    seen: Counter[str] = Counter()
+    for index, name in enumerate(names):
+        seen[name] += 1
+        names[index] = name if seen[name] == 1 else f"{name}-{seen[name]}"
+    return names
+
+
+def fill_cache(files: ClipFiles, progress: bool = True) -> None:
+    """Decode the files that are not in the cache yet, on all cores, with a progress bar if it takes long.
+
+    Raises:
+        AudioError: A file is not a usable sound; the message names it.
+    """
+    missing = files.missing()
+    # Threads suffice: libsndfile and soxr release the interpreter lock.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        clips = pool.map(files.__getitem__, missing)
+        for _ in tqdm(clips, "Decoding clips", total=len(missing), disable=not progress, delay=1, leave=False):
+            pass

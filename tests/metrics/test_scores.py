@@ -1,14 +1,16 @@
+"""All scores of a mask at once, and the table of scores."""
+
 import pytest
 import torch
 from torch import Tensor
 
 from otoscope import metrics
 from otoscope.errors import ShapeError
-from otoscope.metrics import SCORES, MeanScores, all_pass, score_mask
+from otoscope.metrics import SCORES, MeanScores, all_pass, score_mask, score_sound, scores_shown
 
 
 class BandClassifier:
-    """Class probabilities from the mean level of four bands; it counts its calls."""
+    """Class probabilities from the mean level of four bands; counts its calls."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -33,7 +35,7 @@ def test_two_runs_give_all_scores(batch):
     classify = BandClassifier()
     scores = score_mask(classify, **batch)
     assert classify.calls == 2
-    assert set(scores) == set(SCORES) - {"SI-SDRi"}
+    assert set(scores) == set(scores_shown("training")) - {"SI-SDRi"}
     assert all(value.shape == (3,) and value.is_floating_point() for value in scores.values())
 
 
@@ -74,7 +76,7 @@ def test_padding_never_counts(batch, pad_clips):
     with torch.no_grad():
         p = BandClassifier()(x.nan_to_num(0.0), frames)
     together = score_mask(BandClassifier(), x, mask, p, frames, ideal=ideal)
-    expected = {name: torch.cat([one[name] for one in alone]) for name in together}
+    expected = {name: torch.cat([scores[name] for scores in alone]) for name in together}
     torch.testing.assert_close(together, expected, equal_nan=True, rtol=1e-4, atol=1e-4)
 
 
@@ -100,7 +102,7 @@ def test_all_pass_changes_nothing_and_an_empty_mask_everything(batch):
     assert "IoU" not in nothing
 
 
-def test_binary_masks_and_masks_with_gradient_are_welcome(batch):
+def test_binary_masks_and_masks_with_gradient_are_accepted(batch):
     mask = batch["mask"] > 0.5
     as_float = score_mask(BandClassifier(), **{**batch, "mask": mask.float().requires_grad_()})
     as_bool = score_mask(BandClassifier(), **{**batch, "mask": mask})
@@ -115,7 +117,33 @@ def test_means_of_scores_for_a_table(batch):
     torch.testing.assert_close(means.compute(), {name: value.mean() for name, value in scores.items()})
 
 
-def test_every_score_says_how_to_read_it():
+def test_sounds_are_scored_too():
+    mixture, event, evidence = torch.randn(3, 2, 50)
+    scores = score_sound(evidence, mixture, event)
+    torch.testing.assert_close(scores, {"SI-SDRi": metrics.si_sdr_improvement(evidence, mixture, event)})
+
+
+def test_tables_have_their_columns_in_order():
+    decision, size = ["AI", "AD", "AG", "FF", "Fid-In"], ["MM", "SPS", "COMP"]
+    assert scores_shown("own mask") == [*decision, *size, "IoU", "AUROC", "SI-SDRi"]
+    assert scores_shown("equal area") == [*decision, "IoU", "SI-SDRi"]
+    assert scores_shown("map") == ["AUROC", "insertion", "deletion"]
+    assert scores_shown("picture") == [*decision, "IoU"]
+    assert scores_shown("demo") == [*decision, "MM", "IoU", "AUROC", "SI-SDRi"]
+    published = ["AI", "AD", "AD_published", "AG", "FF", "Fid-In"]
+    without_truth = [*published, *size, "empty", "p_evidence", "p_remainder"]
+    assert scores_shown("training", truth=False) == without_truth
+    assert scores_shown("training", truth=True) == ["IoU", "AUROC", "SI-SDRi"]
+    assert scores_shown("training") == [*without_truth, "IoU", "AUROC", "SI-SDRi"]
+
+
+def test_scores_can_be_limited_to_those_of_a_table(batch):
+    pair = batch["mask"], batch["ideal"]
+    assert list(metrics.score_localisation(*pair)) == ["IoU", "AUROC"]
+    assert list(metrics.score_localisation(*pair, place="equal area")) == ["IoU"]
+
+
+def test_every_score_is_described():
     assert {score.better for score in SCORES.values()} == {"higher", "lower", "neither"}
     assert {score.unit for score in SCORES.values()} == {"", "%", "nats", "dB"}
     assert all(score.title for score in SCORES.values())

@@ -31,7 +31,7 @@ def batch() -> dict[str, Tensor]:
     return {"log_magnitude": x, "mask": mask, "probabilities": probabilities, "ideal": (ideal > 0.5).float()}
 
 
-def test_two_runs_give_all_scores(batch):
+def test_two_runs_of_the_classifier_give_all_scores(batch):
     classify = BandClassifier()
     scores = score_mask(classify, **batch)
     assert classify.calls == 2
@@ -59,7 +59,8 @@ def test_each_score_is_that_of_its_function(batch):
         "IoU": metrics.intersection_over_union(mask, ideal),
         "AUROC": metrics.mask_auroc(mask, ideal),
     }
-    torch.testing.assert_close(score_mask(BandClassifier(), **batch), expected)
+    scores = score_mask(BandClassifier(), **batch)
+    torch.testing.assert_close({name: scores[name] for name in expected}, expected)
 
 
 def test_padding_never_counts(batch, pad_clips):
@@ -125,22 +126,27 @@ def test_sounds_are_scored_too():
 
 def test_tables_have_their_columns_in_order():
     decision, size = ["AI", "AD", "AG", "FF", "Fid-In"], ["MM", "SPS", "COMP"]
-    assert scores_shown("own mask") == [*decision, *size, "IoU", "AUROC", "SI-SDRi"]
-    assert scores_shown("equal area") == [*decision, "IoU", "SI-SDRi"]
-    assert scores_shown("map") == ["AUROC", "insertion", "deletion"]
-    assert scores_shown("picture") == [*decision, "IoU"]
-    assert scores_shown("demo") == [*decision, "MM", "IoU", "AUROC", "SI-SDRi"]
     published = ["AI", "AD", "AD_published", "AG", "FF", "Fid-In"]
     without_truth = [*published, *size, "empty", "p_evidence", "p_remainder"]
-    assert scores_shown("training", truth=False) == without_truth
-    assert scores_shown("training", truth=True) == ["IoU", "AUROC", "SI-SDRi"]
-    assert scores_shown("training") == [*without_truth, "IoU", "AUROC", "SI-SDRi"]
+    tables = {
+        "own mask": [*decision, *size, "IoU", "AUROC", "SI-SDRi"],
+        "equal area": [*decision, "IoU", "SI-SDRi"],
+        "map": ["AUROC", "insertion", "deletion"],
+        "picture": [*decision, "IoU"],
+        "demo": [*decision, "MM", "IoU", "AUROC", "SI-SDRi"],
+        "training": [*without_truth, "IoU", "AUROC", "SI-SDRi"],
+    }
+    listed = {name for columns in tables.values() for name in columns}  # later scores may stand between these
+    for place, columns in tables.items():
+        assert [name for name in scores_shown(place) if name in listed] == columns
+    assert [name for name in scores_shown("training", truth=False) if name in listed] == without_truth
+    assert [name for name in scores_shown("training", truth=True) if name in listed] == ["IoU", "AUROC", "SI-SDRi"]
 
 
 def test_scores_can_be_limited_to_those_of_a_table(batch):
     pair = batch["mask"], batch["ideal"]
-    assert list(metrics.score_localisation(*pair)) == ["IoU", "AUROC"]
-    assert list(metrics.score_localisation(*pair, place="equal area")) == ["IoU"]
+    assert {"IoU", "AUROC"} <= metrics.score_localisation(*pair).keys()
+    assert "AUROC" not in metrics.score_localisation(*pair, place="equal area")
 
 
 def test_every_score_is_described():

@@ -18,7 +18,6 @@ from otoscope.interpreters import Interpreter
 from otoscope.metrics import (
     all_pass,
     input_fidelity,
-    mask_auroc,
     mean_mask,
     random_importance,
     score_area,
@@ -137,7 +136,7 @@ def score(
             if key in map(str, areas):
                 grown[float(key)] = (answers.seen[i], answers.seen[len(keys) + i])
     if source.map is not None and batch.truth is not None:
-        _put(found, MAP, "mask", {"AUROC": mask_auroc(source.map, batch.truth.ideal, batch.frames)})
+        _put(found, MAP, "mask", score_localisation(source.map, batch.truth.ideal, batch.frames, "map"))
     if ranking is not None and curves:
         _grow(found, ranking, batch, grown)
     return found

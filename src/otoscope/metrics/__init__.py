@@ -4,6 +4,15 @@ Masks and spectrograms have shape (batch, frequency, time); `frames` gives the v
 padding never counts. Functions return one value per clip, classes the mean over clips.
 """
 
+from otoscope.metrics.batch_scores import (
+    score_answers,
+    score_area,
+    score_evidence,
+    score_localisation,
+    score_mask,
+    score_remainder,
+    score_sound,
+)
 from otoscope.metrics.controls import (
     all_pass,
     ideal_mask,
@@ -35,18 +44,7 @@ from otoscope.metrics.modules import (
     SISDRImprovement,
     Sparseness,
 )
-from otoscope.metrics.scores import (
-    SCORES,
-    Score,
-    score_answers,
-    score_area,
-    score_evidence,
-    score_localisation,
-    score_mask,
-    score_remainder,
-    score_sound,
-    scores_shown,
-)
+from otoscope.metrics.scores import SCORES, Score, scores_shown
 from otoscope.metrics.sparsity import complexity, is_empty, mean_mask, sparseness
 
 __all__ = [

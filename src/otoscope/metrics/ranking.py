@@ -224,8 +224,8 @@ def top_share(ranking: Tensor, area: float, softness: float) -> Tensor:
 
     Args:
         ranking: Map that gives the order. Shape (batch, frequency, time).
-        area: Share of the bins, in (0, 1); one bin at least. Of bins equal to the largest bin that is left out,
-            all are left out.
+        area: Share of the bins, in (0, 1); one bin at least. Bins that are equal at the edge are all left out, so
+            that ties make the area smaller.
         softness: Width of the sigmoid, in units of the ranking.
 
     Example:
@@ -233,7 +233,7 @@ def top_share(ranking: Tensor, area: float, softness: float) -> Tensor:
         tensor([[[0., 0., 1., 1.]]])
     """
     flat = ranking.detach().flatten(1)
-    # The edge is the largest value that is left out.
+    # The edge is the largest value that is left out, selected by `kthvalue` in linear time.
     edge = _largest_value(flat, min(_bins_of(area, flat) + 1, flat.shape[1]))[:, None, None]
     soft = ((ranking - edge) / softness).sigmoid()
     # The value is that of the binary mask, since the soft one cancels; the gradient is that of the soft one.

@@ -51,10 +51,10 @@ class Score:
     function: Callable[..., Tensor] | None = field(default=None, repr=False)
 
 
-# The order of the entries is the order of the columns in every table.
 _EVERYWHERE: Final = ("own mask", "equal area", "picture", "demo", "training")
 _OWN_MASK: Final = ("own mask", "training")
 
+# The order of the entries is the order of the columns in every table.
 SCORES: Final[Mapping[str, Score]] = MappingProxyType(
     {
         "AI": Score("average increase", "%", "higher", ("evidence",), _EVERYWHERE, average_increase),

@@ -12,12 +12,12 @@ from otoscope.classifiers import Conv2dClassifier
 from otoscope.data import Synthetic
 from otoscope.explain import load
 from otoscope.json_file import write_json
-from otoscope.metrics import SCORES
+from otoscope.metrics import SCORES, scores_shown
 from otoscope.scoring import format_table
 from otoscope.training import PIQ, ClassifierTraining, run_training
 from otoscope.training.callbacks import spread
 
-COLUMNS = ["AI", "AD", "AG", "FF", "Fid-In", "MM", "IoU", "AUROC", "SI-SDRi"]
+COLUMNS = scores_shown("demo")
 _QUIET: dict[str, Any] = {"accelerator": "cpu", "logger": False, "enable_progress_bar": True}
 
 

@@ -202,14 +202,11 @@ class Explainer(Shareable):
                 f"such as {', '.join(GRADIENT_FREE)}"
             )
         evidence, remainder = self._sound(heard, mask), self._sound(heard, 1 - mask)
+        names = list(names) if names is not None else [f"clip{i}" for i in range(len(waveforms))]
         table = {}
         if scores:
-            generator = torch.Generator().manual_seed(0)
-            table = score_against_controls(
-                self.classifier, spectrogram, prediction, {self.method: mask}, generator=generator
-            )
+            table = score_against_controls(self.classifier, spectrogram, prediction, {self.method: mask}, names)
             table[self.method] |= self.interpreter.own_scores(decoded, prediction)
-        names = list(names) if names is not None else [f"clip{i}" for i in range(len(waveforms))]
         frames = self.classifier.frontend.frames(lengths)
         frontend = Frontend(**self.classifier.frontend.config)
         maps = self.interpreter.maps(prediction)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -15,7 +16,7 @@ from otoscope.metrics import (
     loudest_of_equal_area,
     random_of_equal_area,
     score_mask,
-    si_sdr_improvement,
+    score_sound,
 )
 
 CONTROLS = ("all-pass", "random", "loudest", "ideal")
@@ -27,11 +28,12 @@ def score_against_controls(
     spectrogram: Spectrogram,
     prediction: Prediction,
     masks: dict[str, Tensor],
+    names: Sequence[str],
     waveform: Tensor | None = None,
     event: Tensor | None = None,
     lengths: Tensor | None = None,
     controls: bool = True,
-    generator: torch.Generator | None = None,
+    seed: int = 1234,
 ) -> dict[str, dict[str, Tensor]]:
     """Scores masks on one batch, and the controls of equal area beside them.
 
@@ -40,12 +42,13 @@ def score_against_controls(
         spectrogram: Of the batch.
         prediction: The classifier's, for the batch.
         masks: By method. The controls have the area of the first one. Shape each (batch, frequency, time).
+        names: Name of each clip; the random and loudest controls depend on it.
         waveform: The batch as sound, needed with ``event``. Shape (batch, samples).
         event: What truly belongs to the label, where known; adds IoU, AUROC and SI-SDRi and the control
             ``ideal``. Shape (batch, samples).
         lengths: Samples of each clip, where clips were padded. Shape (batch,).
         controls: Score the controls too.
-        generator: Of the random control.
+        seed: Seed of the controls; ``otoscope evaluate`` gives a clip the same ones by the same seed.
 
     Returns:
         Per method and control, the scores of `otoscope.metrics.score_mask`, each of shape (batch,).
@@ -59,8 +62,8 @@ def score_against_controls(
     if controls:
         area = next(iter(masks.values()))
         masks["all-pass"] = all_pass(area, frames)
-        masks["random"] = random_of_equal_area(area, frames, generator)
-        masks["loudest"] = loudest_of_equal_area(area, log_magnitude, frames)
+        masks["random"] = random_of_equal_area(area, names, seed, frames)
+        masks["loudest"] = loudest_of_equal_area(area, log_magnitude, names, seed, frames)
         if ideal is not None:
             masks["ideal"] = ideal
     probabilities = prediction.probabilities
@@ -71,7 +74,7 @@ def score_against_controls(
         if event is not None and waveform is not None:
             ragged = None if frames is None else lengths
             evidence = classifier.frontend.inverse(spectrogram.masked(mask), ragged)
-            scores["SI-SDRi"] = si_sdr_improvement(evidence, waveform, event, lengths)
+            scores |= score_sound(evidence, waveform, event, lengths)
         results[name] = scores
     return results
 

@@ -6,7 +6,6 @@ import torch
 
 from otoscope.audio import load_audio, save_audio
 from otoscope.classifiers import Classifier, Prediction, TorchClassifier
-from otoscope.evaluation.areas import neutral_order, rank_bins
 from otoscope.evaluation.batch import ask, classify_batch
 from otoscope.evaluation.trial import (
     CURVE_AREAS,
@@ -18,6 +17,7 @@ from otoscope.evaluation.trial import (
     score,
 )
 from otoscope.metrics import ideal_mask, score_mask, si_sdr_improvement
+from otoscope.metrics.ranking import neutral_order, rank_bins
 
 AREAS = (0.1, 0.3)
 

@@ -8,7 +8,7 @@ from attributions import AREA, EARLY, FRAMES, HIGH, LATE, LOW, METHODS, Window, 
 from otoscope.classifiers import Cnn14Classifier, Conv2dClassifier, Prediction
 from otoscope.errors import ConfigurationError, GradientError
 from otoscope.interpreters import AttributionInterpreter, make_untrained
-from otoscope.interpreters.attribution import largest_bins, ranks, to_audible
+from otoscope.interpreters.attribution import to_audible
 
 SMALL_NETWORKS = {
     "conv2d": lambda: Conv2dClassifier(["dog", "rain"], Window().frontend, width=4, head_width=4),
@@ -159,23 +159,6 @@ def test_area_is_that_of_the_clip_without_padding():
     assert mask[1, :, 4:].count_nonzero() == 0
 
 
-def test_the_largest_bins_are_kept():
-    values = torch.rand(129, 10)
-    mask = largest_bins(values, 0.3)
-    assert values[mask == 1].min() > values[mask == 0].max()
-
-
-def test_ties_are_broken_at_random_and_always_alike():
-    values = torch.zeros(129, 40)
-    values[:10] = 1
-    mask = largest_bins(values, 0.5)
-    assert torch.equal(mask, largest_bins(values, 0.5))
-    assert mask[:10].all()
-    kept = mask[10:]
-    thirds = [part.mean().item() for part in (kept[:40], kept[40:80], kept[80:], kept[:, :20], kept[:, 20:])]
-    assert max(thirds) - min(thirds) < 0.1
-
-
 def test_soft_mask_is_a_share_of_the_robust_maximum():
     values = torch.linspace(-1, 1, 1290).view(1, 129, 10)
     values[0, -1, -1] = 1000.0  # an outlier
@@ -266,15 +249,6 @@ def test_configuration_makes_the_same_again(method):
     assert interpreter.config["area"] == 0.3
 
 
-def test_equal_bins_share_their_rank():
-    values = torch.randint(0, 9, (2, 5, 7)).float()
-    found = ranks(values)
-    for clip, own in zip(values, found, strict=True):
-        for value, rank in zip(clip.flatten(), own.flatten(), strict=True):
-            smaller, equal = (clip < value).sum(), (clip == value).sum() - 1
-            assert rank.item() == pytest.approx((smaller + equal / 2).item() / 34)
-
-
 @pytest.mark.parametrize("method", ["optimised_mask", "refined"])
 def test_silence_prefers_no_frequency(method):
     classifier = Window().freeze()
@@ -283,12 +257,6 @@ def test_silence_prefers_no_frequency(method):
     order = interpreter.decode(silence, classifier(silence)).flatten()
     rows = torch.arange(129).repeat_interleave(FRAMES).double()
     assert torch.corrcoef(torch.stack([order.double() + 1e-9 * torch.rand_like(rows), rows]))[0, 1].abs() < 0.1
-
-
-def test_a_map_with_nan_has_no_mask():
-    values = torch.rand(5, 4)
-    values[2, 1] = torch.nan
-    assert largest_bins(values, 0.2).isnan().all()
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,7 @@ from attributions import EARLY, HIGH, LATE, LOW, Window, attribution_of, make, s
 
 from otoscope.classifiers import Conv2dClassifier
 from otoscope.errors import ConfigurationError
-from otoscope.interpreters.attribution import largest_bins, ranks
-from otoscope.interpreters.optimised_mask import soft_cut
+from otoscope.metrics.ranking import largest_bins, ranks
 
 
 @pytest.fixture
@@ -79,14 +78,6 @@ def test_evidence_and_remainder_together_fill_a_batch_at_most(classifier):
     classifier.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
     attribution_of("optimised_mask", classifier, sounds(5), steps=1, batch=4, start="flat")
     assert sizes == [5, 4, 4, 2]
-
-
-@pytest.mark.parametrize("area", [0.1, 0.5])
-def test_cut_holds_the_area(area):
-    field = torch.rand(2, 20, 30)
-    mask = soft_cut(field, area, softness=1e-3)
-    assert (mask >= 0.5).sum((1, 2)).tolist() == [round(area * 600)] * 2
-    assert torch.equal(mask >= 0.5, soft_cut(field, area, softness=1.0) >= 0.5)
 
 
 @pytest.mark.parametrize(

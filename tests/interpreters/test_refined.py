@@ -7,9 +7,10 @@ import torch
 from otoscope.audio import Frontend
 from otoscope.classifiers import Conv2dClassifier
 from otoscope.errors import ConfigurationError
-from otoscope.interpreters.attribution import Clips, ranks
+from otoscope.interpreters.attribution import Clips
 from otoscope.interpreters.integrated_gradients import IntegratedGradientsInterpreter
 from otoscope.interpreters.refined import RefinedInterpreter, _descend, background, smoothed
+from otoscope.metrics.ranking import ranks
 
 
 @pytest.fixture

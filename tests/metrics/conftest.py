@@ -1,4 +1,4 @@
-"""Batches of padded clips."""
+"""Clips of different lengths, and batches of them with padding."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,12 +11,14 @@ PadClips = Callable[..., tuple[Tensor, Tensor]]
 
 @pytest.fixture
 def pad_clips() -> PadClips:
-    """Pads clips (..., time) to one length and returns them with their lengths; the padding is NaN."""
+    """A function that pads clips (..., time) to one length, and returns them with their lengths."""
 
-    def pad(clips: Sequence[Tensor], filling: float = torch.nan) -> tuple[Tensor, Tensor]:
+    def pad(clips: Sequence[Tensor], padding_value: float = torch.nan) -> tuple[Tensor, Tensor]:
         lengths = torch.tensor([clip.shape[-1] for clip in clips])
         longest = int(lengths.max()) + 2
-        padded = [torch.nn.functional.pad(clip, (0, longest - clip.shape[-1]), value=filling) for clip in clips]
+        padded = [
+            torch.nn.functional.pad(clip, (0, longest - clip.shape[-1]), value=padding_value) for clip in clips
+        ]
         return torch.stack(padded), lengths
 
     return pad

@@ -1,8 +1,10 @@
+"""Flattened bins and their padding."""
+
 import pytest
 import torch
 
 from otoscope.errors import ShapeError
-from otoscope.metrics.bins import lay_flat, result_dtype, valid_bins
+from otoscope.metrics.bins import flatten_bins, frame_counts, result_dtype, valid_bins
 
 
 def test_without_frames_every_bin_is_valid():
@@ -17,7 +19,7 @@ def test_frames_mark_the_padding_of_each_clip():
 
 def test_padding_may_hold_anything():
     mask = torch.tensor([[[1.0, torch.nan, torch.inf]]])
-    bins = lay_flat(mask, torch.tensor([1]), filling=-1.0)
+    bins = flatten_bins(mask, torch.tensor([1]), padding_value=-1.0)
     assert bins.values.tolist() == [[1.0, -1.0, -1.0]]
     assert bins.count.tolist() == [1.0]
 
@@ -34,6 +36,12 @@ def test_refuses_other_dimensions(shape):
         valid_bins(torch.zeros(shape), None)
 
 
-def test_refuses_frames_of_another_batch():
+def test_frame_counts_are_those_of_the_clips():
+    assert frame_counts(torch.zeros(2, 3, 4), torch.tensor([4, 1])) == [4, 1]
+    assert frame_counts(torch.zeros(2, 3, 4), None) == [4, 4]
+
+
+@pytest.mark.parametrize("function", [valid_bins, frame_counts])
+def test_refuses_frames_of_another_batch(function):
     with pytest.raises(ShapeError, match="each of 2 clips"):
-        valid_bins(torch.zeros(2, 3, 4), torch.tensor([4]))
+        function(torch.zeros(2, 3, 4), torch.tensor([4]))

@@ -1,3 +1,5 @@
+"""Scores from probabilities against slow formulas, and their edge cases."""
+
 import math
 
 import pytest
@@ -12,6 +14,7 @@ from otoscope.metrics import (
     average_increase,
     faithfulness,
     input_fidelity,
+    masked_probability,
 )
 
 FUNCTIONS = [average_increase, average_drop, average_gain, faithfulness, input_fidelity]
@@ -26,7 +29,7 @@ def distributions(seed: int, batch: int = 6, classes: int = 4) -> tuple[torch.Te
 
 
 def oracle(whole: list[float], masked: list[float], c: int) -> dict[object, float]:
-    """The formulas of METHODS, clip by clip in plain Python."""
+    """The formulas of docs/metrics.md, for one clip in plain Python."""
     p, o = whole[c], masked[c]
     return {
         average_increase: 100.0 if o > p else 0.0,
@@ -88,13 +91,21 @@ def test_a_clip_drops_or_gains_but_not_both(p, o):
 
 
 def test_edges_of_probability():
-    zero, half, one = torch.tensor([0.0]), torch.tensor([0.5]), torch.tensor([1.0])
+    zero, half, certain = torch.tensor([0.0]), torch.tensor([0.5]), torch.tensor([1.0])
     assert average_drop(zero, half).tolist() == [0.0]
-    assert average_drop(one, zero).tolist() == [100.0]
-    assert average_gain(one, one).tolist() == [0.0]
-    assert average_gain(one, half).tolist() == [0.0]
-    assert average_gain(zero, one).tolist() == [100.0]
-    assert average_gain(one + 1e-6, one + 2e-6).tolist() == [0.0]
+    assert average_drop(certain, zero).tolist() == [100.0]
+    assert average_gain(certain, certain).tolist() == [0.0]
+    assert average_gain(certain, half).tolist() == [0.0]
+    assert average_gain(zero, certain).tolist() == [100.0]
+    assert average_gain(certain + 1e-6, certain + 2e-6).tolist() == [0.0]
+
+
+def test_masked_probability_is_that_of_the_explained_class():
+    whole, masked = distributions(5)
+    expected = [m[w.index(max(w))] for w, m in zip(whole.tolist(), masked.tolist(), strict=True)]
+    assert masked_probability(whole, masked).tolist() == expected
+    target = torch.tensor([0, 1, 2, 3, 0, 1])
+    assert torch.equal(masked_probability(whole, masked, target), masked[range(6), target])
 
 
 def test_one_class_only():
@@ -149,12 +160,12 @@ def test_refuses_shapes_that_do_not_fit(function):
 
 
 def test_refuses_probabilities_of_one_class_where_all_are_needed():
-    one = torch.tensor([0.5])
+    single = torch.tensor([0.5])
     with pytest.raises(ShapeError, match="input fidelity"):
-        input_fidelity(one, one)
+        input_fidelity(single, single)
     with pytest.raises(ShapeError, match="published"):
-        average_drop(one, one, published=True)
+        average_drop(single, single, published=True)
     with pytest.raises(ShapeError, match="differ"):
-        average_drop(torch.ones(1, 2), one, published=True)
+        average_drop(torch.ones(1, 2), single, published=True)
     with pytest.raises(ShapeError, match="`target`"):
-        faithfulness(one, one, torch.tensor([0]))
+        faithfulness(single, single, torch.tensor([0]))

@@ -1,3 +1,5 @@
+"""Scores against a known truth, compared with slow formulas and torchmetrics."""
+
 import time
 
 import pytest
@@ -13,7 +15,7 @@ LEVELS = st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_s
 
 
 def pairwise_auroc(scores: list[float], inside: list[bool]) -> float:
-    """Counts the pairs that are ranked rightly, one by one."""
+    """The share of pairs in the right order, counted pair by pair."""
     positive = [s for s, i in zip(scores, inside, strict=True) if i]
     negative = [s for s, i in zip(scores, inside, strict=True) if not i]
     won = sum((p > n) + 0.5 * (p == n) for p in positive for n in negative)
@@ -59,8 +61,8 @@ def test_auroc_is_fast_enough_for_real_spectrograms():
 def test_padding_never_counts(function, clips, pad_clips):
     ideals = [(clip.flip(0) > 0.5).float() for clip in clips]
     alone = torch.cat([function(m[None], i[None]) for m, i in zip(clips, ideals, strict=True)])
-    for filling in (0.0, 1.0, torch.nan):
-        mask, frames = pad_clips(clips, filling)
+    for padding_value in (0.0, 1.0, torch.nan):
+        mask, frames = pad_clips(clips, padding_value)
         ideal, _ = pad_clips(ideals, 1.0)
         torch.testing.assert_close(function(mask, ideal, frames), alone, equal_nan=True)
 
@@ -114,7 +116,7 @@ def test_si_sdr_improvement_ignores_scale_even_of_faint_clips():
     torch.testing.assert_close(faint, loud, rtol=1e-3, atol=1e-3)
 
 
-def test_si_sdr_is_held_within_its_limits():
+def test_si_sdr_is_clamped_to_its_limits():
     event = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
     other = torch.tensor([[0.0, 1.0, 0.0, 0.0]])
     level = event + other  # 0 dB
@@ -137,9 +139,11 @@ def test_silence():
 def test_padding_of_waveforms_never_counts(pad_clips):
     events = [noise(seed, length) for seed, length in ((0, 40), (1, 7), (2, 25))]
     mixtures = [event + noise(9, len(event)) for event in events]
-    kept = [event + 0.2 * mixture for event, mixture in zip(events, mixtures, strict=True)]
-    alone = [si_sdr_improvement(e[None], m[None], s[None]) for e, m, s in zip(kept, mixtures, events, strict=True)]
-    (evidence, lengths), (mixture, _), (event, _) = (pad_clips(waves) for waves in (kept, mixtures, events))
+    estimates = [event + 0.2 * mixture for event, mixture in zip(events, mixtures, strict=True)]
+    alone = [
+        si_sdr_improvement(e[None], m[None], s[None]) for e, m, s in zip(estimates, mixtures, events, strict=True)
+    ]
+    (evidence, lengths), (mixture, _), (event, _) = (pad_clips(waves) for waves in (estimates, mixtures, events))
     torch.testing.assert_close(si_sdr_improvement(evidence, mixture, event, lengths), torch.cat(alone))
 
 

@@ -1,11 +1,23 @@
+"""Means over clips: in parts, merged, copied, with undefined values."""
+
 import copy
 import pickle
 
 import pytest
 import torch
+from torchmetrics import MetricCollection
 
 from otoscope import metrics
-from otoscope.metrics import AverageDrop, IntersectionOverUnion, MaskAUROC, MeanScores, SISDRImprovement
+from otoscope.metrics import (
+    SCORES,
+    AverageDrop,
+    ClipMean,
+    IntersectionOverUnion,
+    MaskAUROC,
+    MeanMask,
+    MeanScores,
+    SISDRImprovement,
+)
 
 BATCH = 6
 
@@ -114,17 +126,45 @@ def test_sums_in_float64():
     for _ in range(3):
         metric.update(torch.full((1000,), 0.9), torch.full((1000,), 0.3))
     assert metric.total.dtype == torch.float64
-    torch.testing.assert_close(metric.compute(), average_of_one := AverageDrop()(*torch.tensor([[0.9], [0.3]])))
-    assert average_of_one.dtype == torch.float32
+    torch.testing.assert_close(metric.compute(), single := AverageDrop()(*torch.tensor([[0.9], [0.3]])))
+    assert single.dtype == torch.float32
 
 
 def test_survives_copies_pickles_and_gradients():
     metric = IntersectionOverUnion(threshold=0.3)
     metric.update(bins(0).requires_grad_(), IDEAL)
-    for other in (copy.deepcopy(metric), pickle.loads(pickle.dumps(metric)), metric.clone()):
-        assert torch.equal(other.compute(), metric.compute())
+    for duplicate in (copy.deepcopy(metric), pickle.loads(pickle.dumps(metric)), metric.clone()):
+        assert torch.equal(duplicate.compute(), metric.compute())
+        assert torch.equal(duplicate(bins(1), IDEAL), metric.clone()(bins(1), IDEAL))
     assert not metric.total.requires_grad
     assert pickle.loads(pickle.dumps(AverageDrop())).compute().isnan()
+
+
+def test_functions_and_directions_are_those_of_the_table_of_scores():
+    directions = {"higher": True, "lower": False, "neither": None}
+    classes = [value for value in vars(metrics).values() if isinstance(value, type) and issubclass(value, ClipMean)]
+    assert {AverageDrop, MaskAUROC, MeanMask} < set(classes)
+    for kind in set(classes) - {ClipMean, MeanScores}:
+        (score,) = (score for score in SCORES.values() if score.function is kind.score)
+        assert kind.higher_is_better is directions[score.better]
+
+
+def test_a_metric_of_a_function_of_the_users():
+    class Loudness(ClipMean):
+        score = staticmethod(lambda waveform, power=1: waveform.abs().pow(power).mean(dim=1))
+
+    metric = Loudness(power=2)
+    metric.update(torch.tensor([[1.0, -1.0], [2.0, 2.0]]))
+    assert metric.compute() == 2.5
+
+
+def test_a_collection_gives_each_metric_its_own_arguments():
+    collection = MetricCollection([MeanMask(), MaskAUROC()], compute_groups=False)
+    collection.update(mask=bins(0), ideal=IDEAL, frames=FRAMES)
+    assert collection.compute()["MeanMask"] == metrics.mean_mask(bins(0), FRAMES).mean()
+    torch.testing.assert_close(
+        collection.compute()["MaskAUROC"], metrics.mask_auroc(bins(0), IDEAL, FRAMES).nanmean()
+    )
 
 
 def scores(seed: int) -> dict[str, torch.Tensor]:

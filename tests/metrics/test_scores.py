@@ -1,14 +1,16 @@
+"""All scores of a mask at once, and the table of scores."""
+
 import pytest
 import torch
 from torch import Tensor
 
 from otoscope import metrics
 from otoscope.errors import ShapeError
-from otoscope.metrics import SCORES, MeanScores, all_pass, score_mask
+from otoscope.metrics import SCORES, MeanScores, all_pass, score_mask, score_sound, scores_shown
 
 
 class BandClassifier:
-    """Class probabilities from the mean level of four bands; it counts its calls."""
+    """Class probabilities from the mean level of four bands; counts its calls."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -29,11 +31,11 @@ def batch() -> dict[str, Tensor]:
     return {"log_magnitude": x, "mask": mask, "probabilities": probabilities, "ideal": (ideal > 0.5).float()}
 
 
-def test_two_runs_give_all_scores(batch):
+def test_two_runs_of_the_classifier_give_all_scores(batch):
     classify = BandClassifier()
     scores = score_mask(classify, **batch)
     assert classify.calls == 2
-    assert set(scores) == set(SCORES) - {"SI-SDRi"}
+    assert set(scores) == set(scores_shown("training")) - {"SI-SDRi"}
     assert all(value.shape == (3,) and value.is_floating_point() for value in scores.values())
 
 
@@ -57,7 +59,8 @@ def test_each_score_is_that_of_its_function(batch):
         "IoU": metrics.intersection_over_union(mask, ideal),
         "AUROC": metrics.mask_auroc(mask, ideal),
     }
-    torch.testing.assert_close(score_mask(BandClassifier(), **batch), expected)
+    scores = score_mask(BandClassifier(), **batch)
+    torch.testing.assert_close({name: scores[name] for name in expected}, expected)
 
 
 def test_padding_never_counts(batch, pad_clips):
@@ -74,7 +77,7 @@ def test_padding_never_counts(batch, pad_clips):
     with torch.no_grad():
         p = BandClassifier()(x.nan_to_num(0.0), frames)
     together = score_mask(BandClassifier(), x, mask, p, frames, ideal=ideal)
-    expected = {name: torch.cat([one[name] for one in alone]) for name in together}
+    expected = {name: torch.cat([scores[name] for scores in alone]) for name in together}
     torch.testing.assert_close(together, expected, equal_nan=True, rtol=1e-4, atol=1e-4)
 
 
@@ -100,7 +103,7 @@ def test_all_pass_changes_nothing_and_an_empty_mask_everything(batch):
     assert "IoU" not in nothing
 
 
-def test_binary_masks_and_masks_with_gradient_are_welcome(batch):
+def test_binary_masks_and_masks_with_gradient_are_accepted(batch):
     mask = batch["mask"] > 0.5
     as_float = score_mask(BandClassifier(), **{**batch, "mask": mask.float().requires_grad_()})
     as_bool = score_mask(BandClassifier(), **{**batch, "mask": mask})
@@ -115,7 +118,38 @@ def test_means_of_scores_for_a_table(batch):
     torch.testing.assert_close(means.compute(), {name: value.mean() for name, value in scores.items()})
 
 
-def test_every_score_says_how_to_read_it():
+def test_sounds_are_scored_too():
+    mixture, event, evidence = torch.randn(3, 2, 50)
+    scores = score_sound(evidence, mixture, event)
+    torch.testing.assert_close(scores, {"SI-SDRi": metrics.si_sdr_improvement(evidence, mixture, event)})
+
+
+def test_tables_have_their_columns_in_order():
+    decision, size = ["AI", "AD", "AG", "FF", "Fid-In"], ["MM", "SPS", "COMP"]
+    published = ["AI", "AD", "AD_published", "AG", "FF", "Fid-In"]
+    without_truth = [*published, *size, "empty", "p_evidence", "p_remainder"]
+    tables = {
+        "own mask": [*decision, *size, "IoU", "AUROC", "SI-SDRi"],
+        "equal area": [*decision, "IoU", "SI-SDRi"],
+        "map": ["AUROC", "insertion", "deletion"],
+        "picture": [*decision, "IoU"],
+        "demo": [*decision, "MM", "IoU", "AUROC", "SI-SDRi"],
+        "training": [*without_truth, "IoU", "AUROC", "SI-SDRi"],
+    }
+    listed = {name for columns in tables.values() for name in columns}  # later scores may stand between these
+    for place, columns in tables.items():
+        assert [name for name in scores_shown(place) if name in listed] == columns
+    assert [name for name in scores_shown("training", truth=False) if name in listed] == without_truth
+    assert [name for name in scores_shown("training", truth=True) if name in listed] == ["IoU", "AUROC", "SI-SDRi"]
+
+
+def test_scores_can_be_limited_to_those_of_a_table(batch):
+    pair = batch["mask"], batch["ideal"]
+    assert {"IoU", "AUROC"} <= metrics.score_localisation(*pair).keys()
+    assert "AUROC" not in metrics.score_localisation(*pair, place="equal area")
+
+
+def test_every_score_is_described():
     assert {score.better for score in SCORES.values()} == {"higher", "lower", "neither"}
     assert {score.unit for score in SCORES.values()} == {"", "%", "nats", "dB"}
     assert all(score.title for score in SCORES.values())

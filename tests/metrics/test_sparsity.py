@@ -1,3 +1,5 @@
+"""Sparsity of masks against slow formulas and Quantus."""
+
 import importlib.util
 import math
 import warnings
@@ -14,7 +16,7 @@ FUNCTIONS = [mean_mask, sparseness, complexity]
 
 
 def slow_gini(values: list[float]) -> float:
-    """The mean absolute difference of all pairs over twice the mean."""
+    """Mean absolute difference of all pairs, divided by twice the mean."""
     shifted = [abs(value) + 1e-7 for value in values]
     differences = sum(abs(a - b) for a in shifted for b in shifted)
     return differences / (2 * len(shifted) * sum(shifted))
@@ -42,8 +44,8 @@ def test_agrees_with_the_slow_formulas(clips):
 def test_padding_never_counts(function, clips, pad_clips):
     clips = [*clips, torch.zeros(5, 3)]
     alone = torch.cat([function(clip[None]) for clip in clips])
-    for filling in (0.0, 1.0, torch.nan, torch.inf):
-        mask, frames = pad_clips(clips, filling)
+    for padding_value in (0.0, 1.0, torch.nan, torch.inf):
+        mask, frames = pad_clips(clips, padding_value)
         torch.testing.assert_close(function(mask, frames), alone, rtol=1e-6, atol=1e-7)
 
 
@@ -57,10 +59,10 @@ def test_stays_in_its_range_and_ignores_order_and_sign(values):
 
 
 def test_extremes():
-    one_bin = torch.zeros(1, 10, 10, dtype=torch.float64)
-    one_bin[0, 3, 4] = 1
-    assert sparseness(one_bin).item() == pytest.approx(0.99, abs=1e-4)
-    assert complexity(one_bin).item() == pytest.approx(0, abs=1e-9)
+    single_bin = torch.zeros(1, 10, 10, dtype=torch.float64)
+    single_bin[0, 3, 4] = 1
+    assert sparseness(single_bin).item() == pytest.approx(0.99, abs=1e-4)
+    assert complexity(single_bin).item() == pytest.approx(0, abs=1e-9)
     uniform = torch.full((1, 10, 10), 0.3, dtype=torch.float64)
     assert sparseness(uniform).item() == pytest.approx(0, abs=1e-9)
     assert complexity(uniform).item() == pytest.approx(math.log(100), abs=1e-9)

@@ -12,8 +12,8 @@ from otoscope.audio import Spectrogram
 from otoscope.audio.spectrogram import valid_frames
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.data import Batch
-from otoscope.evaluation.areas import neutral_order
 from otoscope.metrics import ideal_mask
+from otoscope.metrics.ranking import neutral_order
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from tqdm import tqdm
 from otoscope.classifiers import Classifier
 from otoscope.data import Clip, SoundData, collate
 from otoscope.errors import DataError, OtoscopeError, first_line
-from otoscope.evaluation.areas import Ranking, rank_bins
 from otoscope.evaluation.batch import ClassifiedBatch, classify_batch
 from otoscope.evaluation.conditions import Contaminate, Prepared
 from otoscope.evaluation.identity import alike, sound_of
@@ -20,6 +19,7 @@ from otoscope.evaluation.methods import Methods
 from otoscope.evaluation.records import Records
 from otoscope.evaluation.sanity import cascade, compare_maps
 from otoscope.evaluation.trial import BESIDE_OWN, ClipScores, MaskSource, control, decode, score
+from otoscope.metrics.ranking import Ranking, rank_bins
 from otoscope.scoring import CONTROLS
 
 SANITY = "sanity"

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from otoscope.evaluation.table import ALL_SCORES, Block, Table, stands_beside
+from otoscope.evaluation.table import Block, Table, stands_beside
 from otoscope.evaluation.trial import OWN
+from otoscope.metrics import SCORES, scores_shown
 from otoscope.pictures import save_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_SCORES = ("AI", "AD", "AG", "FF", "Fid-In", "IoU")
 _SERIES = (("mask", "tab:blue", -0.17), ("heard", "tab:orange", 0.17))
 
 
@@ -29,7 +29,7 @@ def draw_table(table: Table, area: float, path: Path) -> Path:
 
     conditions = list(dict.fromkeys(block.condition for block in table.estimates))
     shown = {score for scores in table.estimates.values() for score in scores}
-    columns = [score for score in _SCORES if score in shown]
+    columns = [score for score in scores_shown("picture") if score in shown]
     rows = {one: _rows(table, one, area) for one in conditions}
     heights = [0.9 + 0.24 * len(rows[one]) for one in conditions]
     size = (2.6 + 2.3 * len(columns), sum(heights) + 1.0)
@@ -98,7 +98,7 @@ def _draw_panel(axis: Axes, table: Table, what: tuple[str, str], rows: Sequence[
         return
     axis.set_yticks(range(len(rows)), rows, fontsize=9)
     axis.set_ylim(len(rows) - 0.4, -0.6)
-    meaning = ALL_SCORES[score]
+    meaning = SCORES[score]
     unit = f" ({meaning.unit})" if meaning.unit else ""
     axis.set_title(f"{score}{unit}, {meaning.better} is better", fontsize=9)
     axis.grid(axis="x", alpha=0.3)

@@ -16,6 +16,7 @@ from otoscope.errors import OtoscopeError
 from otoscope.evaluation.batch import ClassifiedBatch
 from otoscope.evaluation.methods import Method
 from otoscope.evaluation.statistics import Estimate
+from otoscope.metrics.ranking import mean_ranks
 from otoscope.seeding import generator_for
 
 SIMILAR = 0.5
@@ -147,7 +148,7 @@ def rank_correlation(first: Tensor, second: Tensor) -> float:
         >>> round(rank_correlation(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([10.0, 30.0, 20.0])), 6)
         0.5
     """
-    ranks = torch.stack([_ranks(first), _ranks(second)])
+    ranks = mean_ranks(torch.stack([first.flatten(), second.flatten()]).cpu().double())
     centred = ranks - ranks.mean(1, keepdim=True)
     norms = centred.norm(dim=1)
     defined = bool((norms > 0).all()) and not bool(first.isnan().any() or second.isnan().any())
@@ -226,12 +227,6 @@ def _map_of(interpreter: Any, batch: ClassifiedBatch, prediction: Any) -> Tensor
     decoded = interpreter.decode(batch.spectrogram.log_magnitude, prediction, batch.frames)
     found: Tensor = interpreter.output(decoded)
     return found
-
-
-def _ranks(values: Tensor) -> Tensor:
-    flat = values.flatten().cpu().double()
-    ordered = flat.sort().values
-    return (torch.searchsorted(ordered, flat) + torch.searchsorted(ordered, flat, right=True)).double() / 2
 
 
 def _stretched(values: Tensor) -> Tensor:

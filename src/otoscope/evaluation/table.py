@@ -12,12 +12,16 @@ from typing import Any
 import numpy as np
 
 from otoscope.evaluation.statistics import Estimate, Values, better, estimate, resampling
-from otoscope.evaluation.trial import BESIDE_OWN, CURVE_SCORES, OWN
-from otoscope.metrics import SCORES, Score
+from otoscope.evaluation.trial import BESIDE_OWN, OWN
+from otoscope.metrics import SCORES, scores_shown
 from otoscope.scoring import CONTROLS
 
-ALL_SCORES: Mapping[str, Score] = {**SCORES, **CURVE_SCORES}
-_UNCOMPARED = ("AD_published", "empty")
+_COMPARED = {
+    name
+    for place in ("own mask", "equal area", "map")
+    for name in scores_shown(place)
+    if SCORES[name].better != "neither"
+}
 
 
 @dataclass(frozen=True, order=True)
@@ -73,7 +77,7 @@ class Table:
 
         Controls that cheat by keeping everything or by knowing the truth do not lead.
         """
-        direction = ALL_SCORES[score].better
+        direction = SCORES[score].better
         rows = {row: one for row, one in self.estimates[block][score].items() if row not in ("all-pass", "ideal")}
         rows = {row: one for row, one in rows.items() if one.clips}
         if direction == "neither" or not rows or score not in self.pairs.get(block, {}):
@@ -107,11 +111,11 @@ def make_table(
         weights = resampling(len(names), count, seed) if names else np.zeros((count, 0))
         for block, scores in _values(condition, methods, names).items():
             table.estimates[block], table.pairs[block] = {}, {}
-            for score in sorted(scores, key=list(ALL_SCORES).index):
+            for score in sorted(scores, key=list(SCORES).index):
                 rows = scores[score]
                 found = estimate(np.stack(list(rows.values()), 1), weights)
                 table.estimates[block][score] = dict(zip(rows, found, strict=True))
-                if ALL_SCORES[score].better != "neither" and score not in _UNCOMPARED and len(rows) > 1:
+                if score in _COMPARED and len(rows) > 1:
                     table.pairs[block][score] = compare(rows, weights, score)
     return table
 
@@ -128,7 +132,7 @@ def compare(rows: Mapping[str, Values], weights: Values, score: str) -> list[Pai
     differences = np.stack([rows[first] - rows[second] for first, second in names], 1)
     found = []
     for (first, second), one in zip(names, estimate(differences, weights), strict=True):
-        side = better(one, ALL_SCORES[score].better)
+        side = better(one, SCORES[score].better)
         found.append(Pair(first, second, one, {1: first, -1: second, 0: ""}[side]))
     return found
 

@@ -8,12 +8,10 @@ from typing import Any
 from otoscope.evaluation.statistics import Estimate
 from otoscope.evaluation.table import Block, Table, is_control
 from otoscope.evaluation.trial import MAP, OWN
+from otoscope.metrics import scores_shown
 
-_COLUMNS = {
-    OWN: ("AI", "AD", "AG", "FF", "Fid-In", "MM", "SPS", "COMP", "IoU", "AUROC", "SI-SDRi"),
-    MAP: ("AUROC", "insertion", "deletion"),
-}
-_AT_AREA = ("AI", "AD", "AG", "FF", "Fid-In", "IoU", "SI-SDRi")
+_COLUMNS = {OWN: scores_shown("own mask"), MAP: scores_shown("map")}
+_AT_AREA = scores_shown("equal area")
 _DOMAINS = {"mask": "masked spectrogram", "heard": "heard: its sound, analysed again"}
 LEGEND = (
     "mean±half its 95 % interval over clips; * the best method of a column, = not told from it "

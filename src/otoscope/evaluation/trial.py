@@ -13,21 +13,21 @@ import torch
 from torch import Tensor
 
 from otoscope.errors import ConfigurationError, ShapeError
-from otoscope.evaluation.areas import Ranking, neutral_order, rank_bins
 from otoscope.evaluation.batch import Answers, ClassifiedBatch, ask
 from otoscope.interpreters import Interpreter
 from otoscope.metrics import (
-    Score,
     all_pass,
     input_fidelity,
-    intersection_over_union,
-    mask_auroc,
     mean_mask,
+    random_importance,
     score_area,
     score_evidence,
+    score_localisation,
     score_remainder,
-    si_sdr_improvement,
+    score_sound,
 )
+from otoscope.metrics.ranking import Ranking, rank_bins
+from otoscope.metrics.scores import Place
 
 OWN, MAP = "own", "map"
 BESIDE_OWN = {"loudest of own": "loudest", "random of own": "random"}
@@ -36,11 +36,6 @@ TOLERANCE = 1e-5
 """Share by which probabilities may differ and still count as equal: rounding on the way to sound is no gain."""
 _SLACK = 1e-4
 CURVE_AREAS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-CURVE_SCORES = {
-    "insertion": Score("area under the insertion curve", "", "higher"),
-    "deletion": Score("area under the deletion curve", "", "lower"),
-}
-"""Beside `otoscope.metrics.SCORES`."""
 
 
 @dataclass
@@ -110,7 +105,7 @@ def control(name: str, batch: ClassifiedBatch, seed: int) -> MaskSource:
         return MaskSource(map=log_magnitude)
     if name == "ideal" and batch.truth is not None:
         return MaskSource(batch.truth.ideal, batch.truth.lead)
-    return MaskSource(map=_random_map(batch, seed))
+    return MaskSource(map=random_importance(log_magnitude, batch.names, seed, batch.frames))
 
 
 def score(
@@ -141,7 +136,7 @@ def score(
             if key in map(str, areas):
                 grown[float(key)] = (answers.seen[i], answers.seen[len(keys) + i])
     if source.map is not None and batch.truth is not None:
-        _put(found, MAP, "mask", {"AUROC": mask_auroc(source.map, batch.truth.ideal, batch.frames)})
+        _put(found, MAP, "mask", score_localisation(source.map, batch.truth.ideal, batch.frames, "map"))
     if ranking is not None and curves:
         _grow(found, ranking, batch, grown)
     return found
@@ -193,15 +188,13 @@ def _score_mask(
     _put(found, key, "mask", score_area(mask, batch.frames) if own else {"MM": mean_mask(mask, batch.frames)})
     if batch.truth is None:
         return
-    ideal = batch.truth.ideal
-    _put(found, key, "mask", {"IoU": intersection_over_union(mask, ideal, batch.frames)})
-    if own:
-        _put(found, key, "mask", {"AUROC": mask_auroc(mask, ideal, batch.frames)})
+    place: Place = "own mask" if own else "equal area"
+    _put(found, key, "mask", score_localisation(mask, batch.truth.ideal, batch.frames, place))
     assert answers.sounds is not None
     sound = answers.sounds[kept]
     defined = torch.isfinite(sound).all(1)
-    improvement = si_sdr_improvement(torch.nan_to_num(sound), batch.waveform, batch.truth.event, batch.lengths)
-    _put(found, key, "heard", {"SI-SDRi": improvement.masked_fill(~defined, torch.nan)})
+    scores = score_sound(torch.nan_to_num(sound), batch.waveform, batch.truth.event, batch.lengths)
+    _put(found, key, "heard", {name: values.masked_fill(~defined, torch.nan) for name, values in scores.items()})
 
 
 def _without_rounding(probabilities: Tensor, whole: Tensor) -> Tensor:
@@ -238,16 +231,6 @@ def _put(found: list[ClipScores], mask: str, domain: str, scores: dict[str, Tens
     for name, values in scores.items():
         for clip, value in zip(found, values.tolist(), strict=True):
             clip.add(mask, domain, name, value)
-
-
-def _random_map(batch: ClassifiedBatch, seed: int) -> Tensor:
-    log_magnitude = batch.spectrogram.log_magnitude
-    result = torch.zeros_like(log_magnitude)
-    orders = neutral_order(log_magnitude, batch.names, seed, batch.frames, purpose="random control")
-    for i, order in enumerate(orders):
-        count = len(order) // log_magnitude.shape[1]
-        result[i, :, :count] = order.to(result).view(-1, count)
-    return result
 
 
 def _wait_for(device: torch.device) -> None:

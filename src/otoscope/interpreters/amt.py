@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from otoscope.classifiers import Classifier, Prediction
 from otoscope.classifiers.image import resize_map
 from otoscope.errors import ConfigurationError
 from otoscope.interpreters.base import Interpreter
+from otoscope.metrics.ranking import upper_quantile
 
 
 @dataclass
@@ -80,7 +80,9 @@ class AMTInterpreter(Interpreter[AMTDecoded]):
         """See `Interpreter.mask`."""
         saliency = decoded.saliency
         counts = [saliency.shape[-1]] * len(saliency) if frames is None else frames.tolist()
-        edges = [_edge(clip[:, :count], self.quantile) for clip, count in zip(saliency, counts, strict=True)]
+        edges = [
+            upper_quantile(clip[:, :count], self.quantile) for clip, count in zip(saliency, counts, strict=True)
+        ]
         mask = (saliency >= torch.stack(edges)[:, None, None]).to(saliency.dtype)
         keep = valid_frames(frames, mask)
         return mask if keep is None else mask * keep
@@ -102,9 +104,3 @@ class AMTInterpreter(Interpreter[AMTDecoded]):
     ) -> Mapping[str, Tensor]:
         """Nothing to train."""
         return {}
-
-
-def _edge(values: Tensor, quantile: float) -> Tensor:
-    """The smallest value that is not below a quantile: a selection, where `torch.quantile` sorts."""
-    rank = quantile * (values.numel() - 1)
-    return values.flatten().kthvalue(math.ceil(rank - 1e-9) + 1).values

@@ -17,6 +17,7 @@ from otoscope.classifiers import Classifier, Prediction
 from otoscope.errors import ConfigurationError, GradientError, first_line
 from otoscope.interpreters.base import Interpreter
 from otoscope.interpreters.catalogue import GRADIENT_FREE
+from otoscope.metrics.ranking import largest_bins
 
 MaskKind = Literal["quantile", "soft"]
 Sign = Literal["positive", "absolute"]
@@ -24,7 +25,6 @@ Score = Literal["logit", "log_probability", "probability"]
 
 _CAP = 0.99
 """Share of the bins below what counts as the clip's maximum in a soft mask (Smilkov et al. 2017)."""
-_TIES_SEED = 0
 _NO_GRADIENT = (
     "does not require grad",
     "inplace operation",
@@ -226,57 +226,6 @@ class SeededAttributionInterpreter(AttributionInterpreter):
                 yield
             finally:
                 np.random.set_state(former)
-
-
-def largest_bins(importance: Tensor, area: float) -> Tensor:
-    """Keeps exactly ``round(area * bins)`` bins of one clip: the largest.
-
-    Bins of equal importance are taken in a random order that is always the same: to prefer, say, the lower one
-    would give a coarse map knowledge that it does not have.
-
-    Args:
-        importance: Of any range. Shape (frequency, time).
-        area: Share of the bins, in [0, 1].
-
-    Returns:
-        Ones and zeros; NaN throughout if the importance holds NaN. Shape (frequency, time).
-
-    Example:
-        >>> largest_bins(torch.tensor([[0.1, 0.9], [0.5, -0.2]]), 0.5)
-        tensor([[0., 1.],
-                [1., 0.]])
-    """
-    values = importance.flatten()
-    wanted = round(area * len(values))
-    if values.isnan().any():
-        return torch.full_like(importance, torch.nan)
-    if wanted == 0:
-        return torch.zeros_like(importance)
-    edge = values.kthvalue(len(values) - wanted + 1).values
-    kept = values > edge
-    missing = wanted - int(kept.sum())
-    order = torch.randperm(len(values), generator=torch.Generator().manual_seed(_TIES_SEED)).to(values.device)
-    kept[order[values[order] == edge][:missing]] = True
-    return kept.view_as(importance).to(importance.dtype)
-
-
-def ranks(values: Tensor) -> Tensor:
-    """Share of its clip's bins that are smaller than each bin, equal ones counting half: in [0, 1].
-
-    Args:
-        values: Shape (batch, frequency, time).
-
-    Returns:
-        Equal for equal bins. Same shape.
-
-    Example:
-        >>> ranks(torch.tensor([[[3.0, 1.0, 1.0, 9.0, 2.0]]]))
-        tensor([[[0.7500, 0.1250, 0.1250, 1.0000, 0.5000]]])
-    """
-    flat = values.flatten(1)
-    ordered = flat.sort(dim=1).values
-    below, upto = (torch.searchsorted(ordered, flat, right=right) for right in (False, True))
-    return ((below + upto - 1).to(values.dtype) / (2 * max(flat.shape[1] - 1, 1))).view_as(values)
 
 
 def log_probabilities(logits: Tensor, multi_label: bool) -> Tensor:

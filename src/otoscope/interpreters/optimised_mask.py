@@ -16,11 +16,11 @@ from otoscope.interpreters.attribution import (
     AttributionInterpreter,
     Clips,
     log_probabilities,
-    ranks,
     require_count,
     require_positive,
 )
 from otoscope.interpreters.occlusion import cell_size
+from otoscope.metrics.ranking import ranks, soft_cut
 
 Start = Literal["attribution", "loudness", "flat"]
 
@@ -154,24 +154,6 @@ class OptimisedMaskInterpreter(AttributionInterpreter):
         kept, left = found[: len(clips)], found[len(clips) :]
         objective: Tensor = -kept.sum() - weight * torch.log1p(-left.exp().clamp(max=_CERTAIN)).sum()
         return objective
-
-
-def soft_cut(field: Tensor, area: float, softness: float) -> Tensor:
-    """A mask that is above one half for so many of the bins: those in which the field is largest.
-
-    Args:
-        field: Shape (batch, frequency, time).
-        area: Share of the bins, in (0, 1).
-        softness: Distance from the cut at which the mask is sigmoid(1).
-
-    Example:
-        >>> soft_cut(torch.tensor([[[0.0, 0.1, 0.5, 0.9]]]), 0.5, 0.1)[0, 0] > 0.49
-        tensor([False, False,  True,  True])
-    """
-    flat = field.detach().flatten(1)
-    wanted = max(1, round(area * flat.shape[1]))
-    edge = flat.kthvalue(flat.shape[1] - wanted + 1, dim=1).values[:, None, None]
-    return ((field - edge) / softness).sigmoid()
 
 
 def _raised(grid: Tensor, like: Tensor) -> Tensor:

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from otoscope.classifiers import Classifier
 from otoscope.errors import ConfigurationError
-from otoscope.interpreters.attribution import Clips, log_probabilities, ranks, require_positive
+from otoscope.interpreters.attribution import Clips, log_probabilities, require_positive
 from otoscope.interpreters.integrated_gradients import IntegratedGradientsInterpreter
+from otoscope.metrics.ranking import ranks, top_share
 
 _SHARPNESS = 0.1
 """Width of the sigmoid that stands for a cut in the gradient, in ranks."""
@@ -118,7 +119,7 @@ class RefinedInterpreter(IntegratedGradientsInterpreter):
             Shape (batch,).
         """
         goal = self.goals(clips) if goal is None else goal
-        masks = (_cut(ranking, area) for area in self.areas)
+        masks = (top_share(ranking, area, _SHARPNESS) for area in self.areas)
         lacking = [(self._cross_entropy(mask * clips.log_magnitude, clips) - goal).relu() for mask in masks]
         return torch.stack(lacking).mean(0)
 
@@ -188,15 +189,6 @@ def smoothed(values: Tensor, deviations: Sequence[float]) -> Tensor:
         )
         hidden = F.conv2d(F.pad(hidden, padding, mode="replicate"), weights.view(shape))
     return hidden[:, 0]
-
-
-def _cut(ranking: Tensor, area: float) -> Tensor:
-    """Ones at the highest share of each clip, with the gradient of a sigmoid there."""
-    bins = ranking[0].numel()
-    below = bins - max(round(area * bins), 1)
-    edge = ranking.detach().flatten(1).kthvalue(max(below, 1), 1).values[:, None, None]
-    soft = ((ranking - edge) / _SHARPNESS).sigmoid()
-    return soft + ((ranking > edge).to(soft.dtype) - soft).detach()
 
 
 def _descend(objective: Callable[[Tensor], Tensor], start: Tensor, steps: int, rate: float) -> Tensor:

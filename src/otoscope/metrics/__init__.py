@@ -1,16 +1,32 @@
-"""Numbers that say whether to trust an explanation: pure functions, and torchmetrics classes over them.
+"""Scores that say whether to trust an explanation: pure functions, and torchmetrics classes over them.
 
 Masks and spectrograms have shape (batch, frequency, time); `frames` gives the valid frames of each clip, and
-padding never counts. Functions return one value a clip, classes the mean over clips.
+padding never counts. Functions return one value per clip, classes the mean over clips.
 """
 
-from otoscope.metrics.controls import all_pass, ideal_mask, loudest_of_equal_area, random_of_equal_area
+from otoscope.metrics.batch_scores import (
+    score_answers,
+    score_area,
+    score_evidence,
+    score_localisation,
+    score_mask,
+    score_remainder,
+    score_sound,
+)
+from otoscope.metrics.controls import (
+    all_pass,
+    ideal_mask,
+    loudest_of_equal_area,
+    random_importance,
+    random_of_equal_area,
+)
 from otoscope.metrics.faithfulness import (
     average_drop,
     average_gain,
     average_increase,
     faithfulness,
     input_fidelity,
+    masked_probability,
 )
 from otoscope.metrics.localisation import intersection_over_union, mask_auroc, si_sdr, si_sdr_improvement
 from otoscope.metrics.modules import (
@@ -28,15 +44,7 @@ from otoscope.metrics.modules import (
     SISDRImprovement,
     Sparseness,
 )
-from otoscope.metrics.scores import (
-    SCORES,
-    Score,
-    score_answers,
-    score_area,
-    score_evidence,
-    score_mask,
-    score_remainder,
-)
+from otoscope.metrics.scores import SCORES, Score, scores_shown
 from otoscope.metrics.sparsity import complexity, is_empty, mean_mask, sparseness
 
 __all__ = [
@@ -67,13 +75,18 @@ __all__ = [
     "is_empty",
     "loudest_of_equal_area",
     "mask_auroc",
+    "masked_probability",
     "mean_mask",
+    "random_importance",
     "random_of_equal_area",
     "score_answers",
     "score_area",
     "score_evidence",
+    "score_localisation",
     "score_mask",
     "score_remainder",
+    "score_sound",
+    "scores_shown",
     "si_sdr",
     "si_sdr_improvement",
     "sparseness",

@@ -1,4 +1,4 @@
-"""The bins of a batch of padded clips, laid flat, with the padding set aside.
+"""The bins of a batch of padded clips, flattened, with the padding replaced.
 
 Every metric and every control starts here, so that padding is left out in one place only.
 """
@@ -16,9 +16,9 @@ class Bins:
     """The bins of a batch of clips.
 
     Attributes:
-        values: One value a bin; the padding holds a fixed filling. Shape (batch, frequency * time), float64.
+        values: One value per bin; the padding holds a constant. Shape (batch, frequency * time), float64.
         valid: False in the padding. Shape (batch, frequency * time).
-        count: The number of valid bins. Shape (batch,), float64.
+        count: Number of valid bins. Shape (batch,), float64.
     """
 
     values: Tensor
@@ -26,15 +26,13 @@ class Bins:
     count: Tensor
 
 
-def lay_flat(mask: Tensor, frames: Tensor | None, filling: float = 0.0) -> Bins:
-    """Lays the bins of each clip in a row, in float64, and replaces the padding.
-
-    The padding is replaced, not multiplied by zero: it may hold anything, even NaN.
+def flatten_bins(mask: Tensor, frames: Tensor | None, padding_value: float = 0.0) -> Bins:
+    """Flatten the bins of each clip in float64 and replace the padding.
 
     Args:
-        mask: One value a bin. Shape (batch, frequency, time).
+        mask: One value per bin. Shape (batch, frequency, time).
         frames: Valid frames of each clip; None: all. Shape (batch,).
-        filling: What to put in the padding.
+        padding_value: Value of all bins in the padding.
 
     Returns:
         The bins, ordered by frequency and then by time.
@@ -43,19 +41,20 @@ def lay_flat(mask: Tensor, frames: Tensor | None, filling: float = 0.0) -> Bins:
         ShapeError: `mask` has not three dimensions, or `frames` does not fit it.
 
     Example:
-        >>> lay_flat(torch.ones(1, 2, 3), torch.tensor([2])).values
+        >>> flatten_bins(torch.ones(1, 2, 3), torch.tensor([2])).values
         tensor([[1., 1., 0., 1., 1., 0.]], dtype=torch.float64)
     """
     valid = valid_bins(mask, frames).flatten(1)
-    values = precise(mask).flatten(1).masked_fill(~valid, filling)
+    # Replaced, not multiplied by zero: padding may hold anything, and NaN times zero is NaN.
+    values = precise(mask).flatten(1).masked_fill(~valid, padding_value)
     return Bins(values=values, valid=valid, count=valid.sum(dim=1).to(values.dtype))
 
 
 def valid_bins(mask: Tensor, frames: Tensor | None) -> Tensor:
-    """Tells the bins of a clip from its padding.
+    """Return which bins belong to a clip and not to its padding.
 
     Args:
-        mask: Only its shape and its device count. Shape (batch, frequency, time).
+        mask: Tensor that gives shape and device. Shape (batch, frequency, time).
         frames: Valid frames of each clip; None: all. Shape (batch,).
 
     Returns:
@@ -69,20 +68,34 @@ def valid_bins(mask: Tensor, frames: Tensor | None) -> Tensor:
         tensor([[ True,  True,  True],
                 [ True, False, False]])
     """
-    if mask.ndim != 3:
-        raise ShapeError(f"expected (batch, frequency, time), got shape {tuple(mask.shape)}")
+    _require_frames_of(mask, frames)
     if frames is None:
         return torch.ones_like(mask, dtype=torch.bool)
-    if frames.shape != mask.shape[:1]:
-        raise ShapeError(
-            f"`frames` must hold a number for each of {len(mask)} clips, got shape {tuple(frames.shape)}"
-        )
     time = torch.arange(mask.shape[2], device=mask.device)
     return (time < frames.to(mask.device)[:, None, None]).expand(mask.shape)
 
 
+def frame_counts(mask: Tensor, frames: Tensor | None) -> list[int]:
+    """Return the number of valid frames of each clip.
+
+    Args:
+        mask: Tensor that gives the shape (batch, frequency, time).
+        frames: Valid frames of each clip; None: all. Shape (batch,).
+
+    Raises:
+        ShapeError: `mask` has not three dimensions, or `frames` does not fit it.
+
+    Example:
+        >>> frame_counts(torch.zeros(2, 1, 3), None)
+        [3, 3]
+    """
+    _require_frames_of(mask, frames)
+    counts: list[int] = [mask.shape[2]] * len(mask) if frames is None else frames.tolist()
+    return counts
+
+
 def require_same_shape(**tensors: Tensor) -> None:
-    """Refuses tensors that differ in shape, by name.
+    """Raise an error that names the tensors if their shapes differ.
 
     Raises:
         ShapeError: The shapes differ.
@@ -98,10 +111,19 @@ def require_same_shape(**tensors: Tensor) -> None:
 
 
 def precise(tensor: Tensor) -> Tensor:
-    """Turns a tensor into float64 for long sums (into float32 on MPS, which has no float64)."""
+    """Convert a tensor to float64 for long sums (to float32 on MPS, which has no float64)."""
     return tensor.to(torch.float32 if tensor.device.type == "mps" else torch.float64)
 
 
 def result_dtype(tensor: Tensor) -> torch.dtype:
-    """Returns the dtype of a result: that of the input, but at least float32."""
+    """Return the dtype of a result: that of the input, but at least float32."""
     return torch.promote_types(tensor.dtype, torch.float32)
+
+
+def _require_frames_of(mask: Tensor, frames: Tensor | None) -> None:
+    if mask.ndim != 3:
+        raise ShapeError(f"expected (batch, frequency, time), got shape {tuple(mask.shape)}")
+    if frames is not None and frames.shape != mask.shape[:1]:
+        raise ShapeError(
+            f"`frames` must hold a number for each of {len(mask)} clips, got shape {tuple(frames.shape)}"
+        )

@@ -1,4 +1,4 @@
-"""Whether the decision rests on what the mask keeps: probabilities before and after masking.
+"""Scores that compare probabilities before and after masking: does the decision rest on what the mask keeps?
 
 Below, p, o and u are the probabilities of the explained class c from the whole input, from the evidence
 (mask-in) and from the remainder (mask-out). Every function takes either these, shape (batch,), or full
@@ -14,14 +14,14 @@ from otoscope.metrics.bins import require_same_shape, result_dtype
 
 
 def average_increase(probability: Tensor, evidence_probability: Tensor, target: Tensor | None = None) -> Tensor:
-    r"""Whether the evidence alone makes the classifier more confident.
+    r"""Return whether the evidence alone makes the classifier more confident.
 
     .. math:: \mathrm{AI} = 100 \cdot \mathbb{1}[o > p]
 
     Args:
-        probability: From the whole input, in [0, 1]. Shape (batch,) or (batch, classes).
-        evidence_probability: The same from the masked input.
-        target: The explained class; only with full distributions. Shape (batch,), int64.
+        probability: Probability from the whole input, in [0, 1]. Shape (batch,) or (batch, classes).
+        evidence_probability: Probability from the evidence. Shape as `probability`.
+        target: Explained class; only with full distributions. Shape (batch,), int64.
 
     Returns:
         100 or 0, in percent once averaged. Shape (batch,).
@@ -47,18 +47,18 @@ def average_drop(
     *,
     published: bool = False,
 ) -> Tensor:
-    r"""Drop in class probability once only the evidence is kept.
+    r"""Return the drop in class probability once only the evidence is kept.
 
     .. math:: \mathrm{AD} = 100\,\max(0, p - o) / p
 
     A probability that is 0 already cannot drop: AD is 0 there.
 
     Args:
-        probability: From the whole input, in [0, 1]. Shape (batch,) or (batch, classes).
-        evidence_probability: The same from the masked input.
-        target: The explained class; only with full distributions. Shape (batch,), int64.
-        published: Apply a second softmax to the probabilities, as the published code does. Faulty: the
-            values are too small; only for comparison with papers that used it.
+        probability: Probability from the whole input, in [0, 1]. Shape (batch,) or (batch, classes).
+        evidence_probability: Probability from the evidence. Shape as `probability`.
+        target: Explained class; only with full distributions. Shape (batch,), int64.
+        published: Apply a second softmax to the probabilities, as the published code does. This is a fault that
+            makes the values too small; use it only for comparison with papers that have it.
 
     Returns:
         Drop in percent, in [0, 100]. Shape (batch,).
@@ -81,20 +81,21 @@ def average_drop(
         probability, evidence_probability = probability.softmax(dim=1), evidence_probability.softmax(dim=1)
     p, o = _of_explained_class(probability, evidence_probability, target)
     drop = 100.0 * ((p - o).clamp(min=0.0) / p)
+    # 0 / 0 above, where the probability is 0 already.
     return torch.where(p == 0, _zero_unless_nan(o), drop)
 
 
 def average_gain(probability: Tensor, evidence_probability: Tensor, target: Tensor | None = None) -> Tensor:
-    r"""Gain in class probability, as a share of the room there was for one.
+    r"""Return the gain in class probability, as a share of the largest gain possible.
 
     .. math:: \mathrm{AG} = 100\,\max(0, o - p) / (1 - p)
 
-    A probability that is 1 already cannot gain: AG is 0 there, and so for a classifier of one class.
+    A probability that is 1 already cannot gain: AG is 0 there, and so it is for a classifier of one class.
 
     Args:
-        probability: From the whole input, in [0, 1]. Shape (batch,) or (batch, classes).
-        evidence_probability: The same from the masked input.
-        target: The explained class; only with full distributions. Shape (batch,), int64.
+        probability: Probability from the whole input, in [0, 1]. Shape (batch,) or (batch, classes).
+        evidence_probability: Probability from the evidence. Shape as `probability`.
+        target: Explained class; only with full distributions. Shape (batch,), int64.
 
     Returns:
         Gain in percent, in [0, 100]. Shape (batch,).
@@ -111,21 +112,22 @@ def average_gain(probability: Tensor, evidence_probability: Tensor, target: Tens
     """
     p, o = _of_explained_class(probability, evidence_probability, target)
     gain = 100.0 * ((o - p).clamp(min=0.0) / (1.0 - p))
-    # Rounding can carry a softmax past 1, where the sign of the room left would turn.
+    # Rounding can carry a softmax past 1, where the denominator would change its sign.
     return torch.where(p >= 1, _zero_unless_nan(o), gain)
 
 
 def faithfulness(probability: Tensor, remainder_probability: Tensor, target: Tensor | None = None) -> Tensor:
-    r"""Probability that is lost once the evidence is taken away.
+    r"""Return the probability that is lost once the evidence is taken away.
 
     .. math:: \mathrm{FF} = p - u
 
-    Gameable: an all-pass mask leaves nothing and scores high. Read it beside the controls and the mean mask.
+    It can be gamed: an all-pass mask leaves no remainder and scores high. Read it beside the controls and the mean
+    mask.
 
     Args:
-        probability: From the whole input, in [0, 1]. Shape (batch,) or (batch, classes).
-        remainder_probability: The same from the masked-out input.
-        target: The explained class; only with full distributions. Shape (batch,), int64.
+        probability: Probability from the whole input, in [0, 1]. Shape (batch,) or (batch, classes).
+        remainder_probability: Probability from the remainder. Shape as `probability`.
+        target: Explained class; only with full distributions. Shape (batch,), int64.
 
     Returns:
         Difference of probabilities, in [-1, 1]. Shape (batch,).
@@ -145,14 +147,14 @@ def faithfulness(probability: Tensor, remainder_probability: Tensor, target: Ten
 
 
 def input_fidelity(probability: Tensor, evidence_probability: Tensor, target: Tensor | None = None) -> Tensor:
-    r"""Whether the evidence alone leads to the explained class.
+    r"""Return whether the evidence alone leads to the explained class.
 
     .. math:: \mathrm{Fid\text{-}In} = \mathbb{1}[\arg\max o = c]
 
     Args:
         probability: Distribution from the whole input. Shape (batch, classes).
         evidence_probability: Distribution from the masked input. Shape (batch, classes).
-        target: The explained class c. Shape (batch,), int64.
+        target: Explained class c. Shape (batch,), int64.
 
     Returns:
         1 or 0; always 1 for a classifier of one class. Shape (batch,).
@@ -170,9 +172,31 @@ def input_fidelity(probability: Tensor, evidence_probability: Tensor, target: Te
     _require_distributions(probability, "input fidelity compares classes, so it")
     p, _ = _of_explained_class(probability, evidence_probability, target)
     explained = probability.argmax(dim=1) if target is None else target.to(p.device)
+    # The argmax of a distribution with NaN is the NaN: no decision, so no score.
     agree = (evidence_probability.argmax(dim=1) == explained).to(p.dtype)
     undefined = torch.isnan(evidence_probability).any(dim=1) | torch.isnan(p)
     return agree.masked_fill(undefined, torch.nan)
+
+
+def masked_probability(probability: Tensor, masked_probability: Tensor, target: Tensor | None = None) -> Tensor:
+    """Return the probability of the explained class from the masked input: o for the evidence, u for the remainder.
+
+    Args:
+        probability: Probability from the whole input, in [0, 1]. Shape (batch,) or (batch, classes).
+        masked_probability: Probability from evidence or remainder. Shape as `probability`.
+        target: Explained class; only with full distributions. Shape (batch,), int64.
+
+    Returns:
+        Probability in [0, 1]. Shape (batch,).
+
+    Raises:
+        ShapeError: The shapes do not fit together.
+
+    Example:
+        >>> masked_probability(torch.tensor([[0.1, 0.9]]), torch.tensor([[0.75, 0.25]]))
+        tensor([0.2500])
+    """
+    return _of_explained_class(probability, masked_probability, target)[1]
 
 
 def _of_explained_class(whole: Tensor, masked: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -182,7 +206,7 @@ def _of_explained_class(whole: Tensor, masked: Tensor, target: Tensor | None) ->
         return whole, masked
     _require_distributions(whole, "`target`" if target is not None else "this metric")
     if target is None:
-        target = whole.argmax(dim=1)
+        target = whole.argmax(dim=1)  # of the whole input, also for the masked one
     elif target.shape != whole.shape[:1]:
         raise ShapeError(
             f"`target` must name a class for each of the {len(whole)} clips, got shape {tuple(target.shape)}"

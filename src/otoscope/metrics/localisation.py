@@ -1,11 +1,12 @@
-"""How well a mask finds the event, where the truth about it is known."""
+"""Scores of how well a mask finds the event, where the truth about it is known."""
 
 import torch
 from torch import Tensor
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
 
 from otoscope.errors import ShapeError
-from otoscope.metrics.bins import lay_flat, require_same_shape, result_dtype
+from otoscope.metrics.bins import flatten_bins, require_same_shape, result_dtype
+from otoscope.metrics.ranking import mean_ranks
 
 SI_SDR_LOWEST_DB = -30.0
 SI_SDR_HIGHEST_DB = 60.0
@@ -14,7 +15,7 @@ SI_SDR_HIGHEST_DB = 60.0
 def intersection_over_union(
     mask: Tensor, ideal: Tensor, frames: Tensor | None = None, threshold: float | None = None
 ) -> Tensor:
-    r"""Overlap of the mask with the ideal mask (Jaccard index).
+    r"""Return the overlap of the mask with the ideal mask (Jaccard index).
 
     .. math:: \mathrm{IoU} = \sum \min(M, I) \,/ \sum \max(M, I)
 
@@ -24,7 +25,8 @@ def intersection_over_union(
         mask: Mask in [0, 1]. Shape (batch, frequency, time).
         ideal: Ideal mask in [0, 1]. Shape (batch, frequency, time).
         frames: Valid frames of each clip; None: all. Shape (batch,).
-        threshold: Make the masks binary first: `mask > threshold`, `ideal > 0.5`. None: leave them soft.
+        threshold: Threshold that makes the masks binary first, `mask > threshold` and `ideal > 0.5`. None: compare
+            soft masks.
 
     Returns:
         Overlap in [0, 1]. Shape (batch,).
@@ -39,22 +41,22 @@ def intersection_over_union(
     require_same_shape(mask=mask, ideal=ideal)
     if threshold is not None:
         mask, ideal = _binary(mask, threshold), _binary(ideal, 0.5)
-    found, true = lay_flat(mask, frames).values, lay_flat(ideal, frames).values
-    union = torch.maximum(found, true).sum(dim=1)
-    overlap = torch.minimum(found, true).sum(dim=1) / union
+    values, ideal_values = flatten_bins(mask, frames).values, flatten_bins(ideal, frames).values
+    union = torch.maximum(values, ideal_values).sum(dim=1)
+    overlap = torch.minimum(values, ideal_values).sum(dim=1) / union
     return overlap.masked_fill(union == 0, 1.0).to(result_dtype(mask))
 
 
 def mask_auroc(mask: Tensor, ideal: Tensor, frames: Tensor | None = None) -> Tensor:
-    r"""Area under the ROC curve of the mask's values as scores for the ideal mask's bins.
+    r"""Return the area under the ROC curve of the mask's values as scores for the ideal mask's bins.
 
     .. math:: \mathrm{AUROC} = P(M_i > M_j) + \tfrac12 P(M_i = M_j)
 
-    for i a random bin inside the ideal mask and j one outside. It needs no threshold and no scale: 1 is a
-    perfect ranking, 0.5 is chance and also any constant mask.
+    for i a random bin inside the ideal mask and j a random bin outside. It needs no threshold and no scale: 1 is a
+    perfect ranking; 0.5 is chance, and the value of any constant mask.
 
     Args:
-        mask: Mask, of any scale. Shape (batch, frequency, time).
+        mask: Mask of any scale. Shape (batch, frequency, time).
         ideal: Ideal mask; a bin is inside where it exceeds 0.5. Shape (batch, frequency, time).
         frames: Valid frames of each clip; None: all. Shape (batch,).
 
@@ -72,31 +74,29 @@ def mask_auroc(mask: Tensor, ideal: Tensor, frames: Tensor | None = None) -> Ten
         tensor([0.8750])
     """
     require_same_shape(mask=mask, ideal=ideal)
-    bins = lay_flat(mask, frames, filling=-torch.inf)
-    scores, order = bins.values.sort(dim=1)
-    inside = ((ideal.flatten(1) > 0.5) & bins.valid).gather(1, order)
-    below = torch.searchsorted(scores, scores, right=False)
-    not_above = torch.searchsorted(scores, scores, right=True)
-    # Equal scores share the mean of their ranks; the padding holds the lowest ranks of all.
-    padded = bins.values.shape[1] - bins.count
-    rank = (below + not_above + 1).to(scores.dtype) / 2 - padded[:, None]
-    positives = inside.sum(dim=1).to(scores.dtype)
+    bins = flatten_bins(mask, frames, padding_value=-torch.inf)
+    inside = (ideal.flatten(1) > 0.5) & bins.valid
+    # The padding takes the lowest ranks of all, so that the others are too high by its size.
+    padding = bins.values.shape[1] - bins.count
+    rank = mean_ranks(bins.values) - padding[:, None]
+    positives = inside.sum(dim=1).to(rank.dtype)
     pairs = positives * (bins.count - positives)
+    # Mann-Whitney: the ranks of the bins inside count the bins below each of them; the pairs among themselves go.
     won = (rank * inside).sum(dim=1) - positives * (positives + 1) / 2
     undefined = torch.isnan(bins.values).any(dim=1)
     return (won / pairs).masked_fill(undefined, torch.nan).to(result_dtype(mask))
 
 
 def si_sdr(estimate: Tensor, reference: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """Scale-invariant signal-to-distortion ratio of a sound towards another, held within [-30, 60] dB.
+    """Return the scale-invariant signal-to-distortion ratio of a sound, clamped to [-30, 60] dB.
 
     Args:
-        estimate: What is measured. Shape (batch, samples).
-        reference: What it should be. Shape (batch, samples).
+        estimate: Sound to be judged. Shape (batch, samples).
+        reference: Sound that it should be. Shape (batch, samples).
         lengths: Valid samples of each clip; None: all. Shape (batch,).
 
     Returns:
-        In dB; -30 for a silent estimate, NaN (undefined) where the reference is silent. Shape (batch,).
+        Ratio in dB; -30 for a silent estimate, NaN (undefined) where the reference is silent. Shape (batch,).
 
     Raises:
         ShapeError: The shapes do not fit together.
@@ -116,18 +116,18 @@ def si_sdr(estimate: Tensor, reference: Tensor, lengths: Tensor | None = None) -
 
 
 def si_sdr_improvement(evidence: Tensor, mixture: Tensor, event: Tensor, lengths: Tensor | None = None) -> Tensor:
-    r"""How much nearer the evidence is to the sound of the event than the mixture is.
+    r"""Return how much nearer the evidence is to the sound of the event than the mixture is.
 
     .. math:: \mathrm{SI\text{-}SDRi} = \mathrm{SI\text{-}SDR}(\text{evidence}, \text{event})
         - \mathrm{SI\text{-}SDR}(\text{mixture}, \text{event})
 
-    Each of the two is held within [-30, 60] dB, so that no single clip rules a mean. A silent evidence has
-    the lowest value, -30 dB.
+    Each of the two is clamped to [-30, 60] dB, so that no single clip dominates a mean. Silent evidence has the
+    lowest value, -30 dB.
 
     Args:
-        evidence: The sound that the mask keeps. Shape (batch, samples).
-        mixture: The whole recording. Shape (batch, samples).
-        event: The event alone. Shape (batch, samples).
+        evidence: Sound that the mask keeps. Shape (batch, samples).
+        mixture: Whole recording. Shape (batch, samples).
+        event: Event alone. Shape (batch, samples).
         lengths: Valid samples of each clip; None: all. Shape (batch,).
 
     Returns:
@@ -149,18 +149,19 @@ def si_sdr_improvement(evidence: Tensor, mixture: Tensor, event: Tensor, lengths
         raise ShapeError(f"expected waveforms (batch, samples), got shape {tuple(evidence.shape)}")
     if lengths is not None and lengths.shape != evidence.shape[:1]:
         raise ShapeError(f"expected {len(evidence)} `lengths`, got shape {tuple(lengths.shape)}")
-    kept, whole, true = (_unit_norm(waveform, lengths) for waveform in (evidence, mixture, event))
-    return (_si_sdr_db(kept, true) - _si_sdr_db(whole, true)).to(result_dtype(evidence))
+    units = [_unit_norm(waveform, lengths) for waveform in (evidence, mixture, event)]
+    return (_si_sdr_db(units[0], units[2]) - _si_sdr_db(units[1], units[2])).to(result_dtype(evidence))
 
 
 def _binary(mask: Tensor, threshold: float) -> Tensor:
+    # A comparison with NaN is False, and would turn a broken mask into an empty one.
     values = mask.to(result_dtype(mask))
     return (values > threshold).to(values.dtype).masked_fill(torch.isnan(values), torch.nan)
 
 
 def _unit_norm(waveform: Tensor, lengths: Tensor | None) -> Tensor:
-    # torchmetrics adds an epsilon to the energies, which would count in a faint recording.
-    values = lay_flat(waveform[:, None, :], lengths).values
+    # torchmetrics adds an epsilon to the energies, which would matter in a faint recording.
+    values = flatten_bins(waveform[:, None, :], lengths).values
     return torch.nn.functional.normalize(values, dim=1, eps=torch.finfo(values.dtype).tiny)
 
 

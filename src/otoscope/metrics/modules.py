@@ -1,39 +1,33 @@
 """torchmetrics classes over the functions: means over the clips of a data set.
 
-Each takes in `update` what its function takes. NaN stands for an undefined value: such clips are left out of
-the mean and counted in `undefined`. A metric that has seen no defined clip gives NaN, without a warning.
+NaN stands for an undefined value: such clips are left out of the mean and counted in `undefined`. A metric without
+a single defined clip is NaN, without a warning.
 """
 
 import functools
+import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from otoscope.metrics.faithfulness import (
-    average_drop,
-    average_gain,
-    average_increase,
-    faithfulness,
-    input_fidelity,
-)
-from otoscope.metrics.localisation import intersection_over_union, mask_auroc, si_sdr_improvement
-from otoscope.metrics.sparsity import complexity, mean_mask, sparseness
+from otoscope.metrics.scores import SCORES
 
 
 class ClipMean(Metric):
-    """Mean over the clips whose value is defined; the base of all metrics here.
+    """Mean of a score over the clips for which it is defined; base class of all metrics here.
 
-    A metric derived from it computes one value a clip in `update` and hands them to `accumulate`.
+    A subclass names its entry of `SCORES`, ``class AverageDrop(ClipMean, name="AD")``, or sets `score` itself.
 
     Args:
         shape: Shape of the values of one clip.
-        kwargs: Options of `torchmetrics.Metric`.
+        kwargs: Options of the function, such as `published`, and options of `torchmetrics.Metric`.
 
     Attributes:
+        score: Function that returns one value per clip.
         total: Sum of the defined values. Shape as given, float64.
         count: Number of clips with a defined value. Shape as given, int64.
         undefined: Number of clips whose value is NaN. Shape as given, int64.
@@ -47,28 +41,44 @@ class ClipMean(Metric):
 
     full_state_update = False
     is_differentiable = False
+    score: ClassVar[Callable[..., Tensor]]
     total: Tensor
     count: Tensor
     undefined: Tensor
 
+    def __init_subclass__(cls, name: str | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if name is not None:
+            entry = SCORES[name]
+            cls.score = staticmethod(entry.function)  # type: ignore[arg-type]
+            cls.higher_is_better = {"higher": True, "lower": False, "neither": None}[entry.better]
+
     def __init__(self, shape: tuple[int, ...] = (), **kwargs: Any) -> None:
-        # torchmetrics would give the cached mean even after `merge_state`.
+        arguments = inspect.signature(self.score).parameters
+        options = {key: kwargs.pop(key) for key in arguments if key in kwargs}
+        # Without the cache: torchmetrics would return the cached mean even after `merge_state`.
         super().__init__(**{"compute_with_cache": False, **kwargs})
+        self._options = options
+        # Sums and counts instead of means, so that the states of several processes can be added.
         self.add_state("total", torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("undefined", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
 
-    def accumulate(self, values: Tensor) -> None:
-        """Takes in the values of some clips, shape (batch, ...)."""
-        values = values.detach().to(self.total)
+    def update(self, *inputs: Any, **named: Any) -> None:
+        """Add a batch of clips; the arguments are those of `score`."""
+        values = self.score(*inputs, **named, **self._options).detach().to(self.total)
         missing = values.isnan()
         self.total = self.total + values.masked_fill(missing, 0.0).sum(dim=0)
         self.count = self.count + (~missing).sum(dim=0)
         self.undefined = self.undefined + missing.sum(dim=0)
 
     def compute(self) -> Any:
-        """Returns the mean, float32; NaN if no clip was defined."""
+        """Return the mean, float32; NaN if no clip was defined."""
         return (self.total / self.count).float()
+
+    def _filter_kwargs(self, **kwargs: Any) -> dict[str, Any]:
+        # `MetricCollection` filters keyword arguments by the signature of `update`; here the function has it.
+        return {key: value for key, value in kwargs.items() if key in inspect.signature(self.score).parameters}
 
     def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
         wrapped = super()._wrap_compute(compute)
@@ -82,11 +92,19 @@ class ClipMean(Metric):
         return quiet
 
 
+def _stack_scores(scores: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
+    """Values of the named scores side by side. Shape (batch, names), float64."""
+    if missing := [name for name in names if name not in scores]:
+        raise KeyError(f"no score named {', '.join(missing)}; there are {', '.join(scores)}")
+    return torch.stack([scores[name].double() for name in names], dim=1)
+
+
 class MeanScores(ClipMean):
-    """Means of dictionaries of per-clip values, as `score_mask` returns them.
+    """Means of dictionaries of per-clip values, as `score_mask` returns them; `compute` returns a dictionary.
 
     Args:
-        names: The scores to average; others in a dictionary are ignored.
+        names: Names of the scores to average. Other entries of a dictionary are ignored; a missing one raises a
+            KeyError.
         kwargs: Options of `torchmetrics.Metric`.
 
     Example:
@@ -96,143 +114,56 @@ class MeanScores(ClipMean):
         {'AD': tensor(15.), 'MM': tensor(0.5000)}
     """
 
+    score = staticmethod(_stack_scores)
+
     def __init__(self, names: Sequence[str], **kwargs: Any) -> None:
-        super().__init__(shape=(len(names),), **kwargs)
+        super().__init__(shape=(len(names),), names=tuple(names), **kwargs)
         self.names = tuple(names)
 
-    def update(self, scores: Mapping[str, Tensor]) -> None:
-        """Takes in the scores of some clips, each of shape (batch,); KeyError if one is missing."""
-        missing = [name for name in self.names if name not in scores]
-        if missing:
-            raise KeyError(f"no score named {', '.join(missing)}; there are {', '.join(scores)}")
-        self.accumulate(torch.stack([scores[name].to(self.total) for name in self.names], dim=1))
-
     def compute(self) -> dict[str, Tensor]:
-        """Returns the mean of each score; NaN where no clip was defined."""
+        """Return the mean of each score; NaN where no clip was defined."""
         return dict(zip(self.names, super().compute().unbind(), strict=True))
 
 
-class AverageIncrease(ClipMean):
+class AverageIncrease(ClipMean, name="AI"):
     """Mean of `average_increase`, in percent."""
 
-    higher_is_better = True
 
-    def update(self, probability: Tensor, evidence_probability: Tensor, target: Tensor | None = None) -> None:
-        """Takes in some clips; see `average_increase`."""
-        self.accumulate(average_increase(probability, evidence_probability, target))
+class AverageDrop(ClipMean, name="AD"):
+    """Mean of `average_drop`, in percent; with ``published=True`` of its faulty form."""
 
 
-class AverageDrop(ClipMean):
-    """Mean of `average_drop`, in percent.
-
-    Args:
-        published: Use the faulty formula of the published code; see `average_drop`.
-        kwargs: Options of `torchmetrics.Metric`.
-    """
-
-    higher_is_better = False
-
-    def __init__(self, published: bool = False, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.published = published
-
-    def update(self, probability: Tensor, evidence_probability: Tensor, target: Tensor | None = None) -> None:
-        """Takes in some clips; see `average_drop`."""
-        self.accumulate(average_drop(probability, evidence_probability, target, published=self.published))
-
-
-class AverageGain(ClipMean):
+class AverageGain(ClipMean, name="AG"):
     """Mean of `average_gain`, in percent."""
 
-    higher_is_better = True
 
-    def update(self, probability: Tensor, evidence_probability: Tensor, target: Tensor | None = None) -> None:
-        """Takes in some clips; see `average_gain`."""
-        self.accumulate(average_gain(probability, evidence_probability, target))
-
-
-class Faithfulness(ClipMean):
+class Faithfulness(ClipMean, name="FF"):
     """Mean of `faithfulness`."""
 
-    higher_is_better = True
 
-    def update(self, probability: Tensor, remainder_probability: Tensor, target: Tensor | None = None) -> None:
-        """Takes in some clips; see `faithfulness`."""
-        self.accumulate(faithfulness(probability, remainder_probability, target))
-
-
-class InputFidelity(ClipMean):
+class InputFidelity(ClipMean, name="Fid-In"):
     """Mean of `input_fidelity`: the share of clips whose evidence leads to the explained class."""
 
-    higher_is_better = True
 
-    def update(self, probability: Tensor, evidence_probability: Tensor, target: Tensor | None = None) -> None:
-        """Takes in some clips; see `input_fidelity`."""
-        self.accumulate(input_fidelity(probability, evidence_probability, target))
+class MeanMask(ClipMean, name="MM"):
+    """Mean of `mean_mask`: each clip has the same weight, whatever its length."""
 
 
-class MeanMask(ClipMean):
-    """Mean of `mean_mask`: each clip counts the same, however long."""
-
-    def update(self, mask: Tensor, frames: Tensor | None = None) -> None:
-        """Takes in some clips; see `mean_mask`."""
-        self.accumulate(mean_mask(mask, frames))
-
-
-class Sparseness(ClipMean):
+class Sparseness(ClipMean, name="SPS"):
     """Mean of `sparseness`."""
 
-    higher_is_better = True
 
-    def update(self, mask: Tensor, frames: Tensor | None = None) -> None:
-        """Takes in some clips; see `sparseness`."""
-        self.accumulate(sparseness(mask, frames))
-
-
-class Complexity(ClipMean):
+class Complexity(ClipMean, name="COMP"):
     """Mean of `complexity`, in nats."""
 
-    higher_is_better = False
 
-    def update(self, mask: Tensor, frames: Tensor | None = None) -> None:
-        """Takes in some clips; see `complexity`."""
-        self.accumulate(complexity(mask, frames))
+class IntersectionOverUnion(ClipMean, name="IoU"):
+    """Mean of `intersection_over_union`; ``threshold`` makes the masks binary first."""
 
 
-class IntersectionOverUnion(ClipMean):
-    """Mean of `intersection_over_union`.
-
-    Args:
-        threshold: Make masks binary first; None: compare them as they are.
-        kwargs: Options of `torchmetrics.Metric`.
-    """
-
-    higher_is_better = True
-
-    def __init__(self, threshold: float | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.threshold = threshold
-
-    def update(self, mask: Tensor, ideal: Tensor, frames: Tensor | None = None) -> None:
-        """Takes in some clips; see `intersection_over_union`."""
-        self.accumulate(intersection_over_union(mask, ideal, frames, self.threshold))
+class MaskAUROC(ClipMean, name="AUROC"):
+    """Mean of `mask_auroc` over the clips for which it is defined."""
 
 
-class MaskAUROC(ClipMean):
-    """Mean of `mask_auroc` over the clips where it is defined."""
-
-    higher_is_better = True
-
-    def update(self, mask: Tensor, ideal: Tensor, frames: Tensor | None = None) -> None:
-        """Takes in some clips; see `mask_auroc`."""
-        self.accumulate(mask_auroc(mask, ideal, frames))
-
-
-class SISDRImprovement(ClipMean):
+class SISDRImprovement(ClipMean, name="SI-SDRi"):
     """Mean of `si_sdr_improvement` in dB, over the clips whose event is not silent."""
-
-    higher_is_better = True
-
-    def update(self, evidence: Tensor, mixture: Tensor, event: Tensor, lengths: Tensor | None = None) -> None:
-        """Takes in some clips; see `si_sdr_improvement`."""
-        self.accumulate(si_sdr_improvement(evidence, mixture, event, lengths))

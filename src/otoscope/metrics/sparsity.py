@@ -1,19 +1,20 @@
-"""How little of the recording a mask keeps, and how concentrated it is.
+"""Scores of how little of the recording a mask keeps, and how concentrated it is.
 
-All values are computed in float64 over the valid bins alone, and they are NaN for a clip that has none.
+All values are computed in float64 over the valid bins alone, and are NaN for a clip without valid bins.
 """
 
 import torch
 from torch import Tensor
 
-from otoscope.metrics.bins import lay_flat, result_dtype
+from otoscope.metrics.bins import flatten_bins, result_dtype
 
-GINI_OFFSET = 1e-7  # Quantus adds these two, and published values contain them
+# Quantus adds these two offsets, and published values contain them.
+GINI_OFFSET = 1e-7
 ENTROPY_OFFSET = 1e-12
 
 
 def mean_mask(mask: Tensor, frames: Tensor | None = None) -> Tensor:
-    r"""Mean value of the mask: the area that it keeps.
+    r"""Return the mean value of the mask: the area that it keeps.
 
     .. math:: \mathrm{MM} = \frac{1}{N} \sum_{f,t} M_{f,t}
 
@@ -22,7 +23,7 @@ def mean_mask(mask: Tensor, frames: Tensor | None = None) -> Tensor:
         frames: Valid frames of each clip; None: all. Shape (batch,).
 
     Returns:
-        Mean over the valid bins, in [0, 1] for such masks. Shape (batch,).
+        Mean over the valid bins, in [0, 1] if the mask is. Shape (batch,).
 
     Raises:
         ShapeError: `mask` has not three dimensions, or `frames` does not fit it.
@@ -31,12 +32,12 @@ def mean_mask(mask: Tensor, frames: Tensor | None = None) -> Tensor:
         >>> mean_mask(torch.tensor([[[1.0, 0.0, 0.7]]]), frames=torch.tensor([2]))
         tensor([0.5000])
     """
-    bins = lay_flat(mask, frames)
+    bins = flatten_bins(mask, frames)
     return (bins.values.sum(dim=1) / bins.count).to(result_dtype(mask))
 
 
 def sparseness(mask: Tensor, frames: Tensor | None = None) -> Tensor:
-    r"""Gini index of the mask: 0 if all bins are equal, towards 1 if few bins hold everything.
+    r"""Return the Gini index of the mask: 0 if all bins are equal, towards 1 if few bins hold everything.
 
     .. math:: \mathrm{SPS} = \frac{\sum_{i=1}^N (2i - N - 1)\, x_{(i)}}{N \sum_{i=1}^N x_{(i)}},
         \quad x = |M| + 10^{-7} \text{ in ascending order}
@@ -61,7 +62,7 @@ def sparseness(mask: Tensor, frames: Tensor | None = None) -> Tensor:
         >>> sparseness(torch.tensor([[[0.0, 0.0, 0.0, 1.0]]]))
         tensor([0.7500])
     """
-    bins = lay_flat(mask, frames)
+    bins = flatten_bins(mask, frames)
     ascending = (bins.values.abs() + GINI_OFFSET).masked_fill(~bins.valid, 0.0).sort(dim=1).values
     # The padding is smaller than any valid bin, so it takes the first ranks and moves all others up.
     padded = bins.values.shape[1] - bins.count
@@ -72,12 +73,12 @@ def sparseness(mask: Tensor, frames: Tensor | None = None) -> Tensor:
 
 
 def complexity(mask: Tensor, frames: Tensor | None = None) -> Tensor:
-    r"""Entropy of the mask as a distribution over bins: 0 if one bin holds everything.
+    r"""Return the entropy of the mask as a distribution over bins: 0 if one bin holds everything.
 
     .. math:: \mathrm{COMP} = -\sum_{f,t} q_{f,t} \ln(q_{f,t} + 10^{-12}),
         \quad q = |M| \,/ \sum_{f,t} |M_{f,t}|
 
-    An all-zero mask has complexity ln N, as the uniform mask has however faint it is: the worst value.
+    An all-zero mask has complexity ln N, the worst value, as any uniform mask has, however faint.
 
     Args:
         mask: Mask; its absolute value counts. Shape (batch, frequency, time).
@@ -97,17 +98,18 @@ def complexity(mask: Tensor, frames: Tensor | None = None) -> Tensor:
         >>> complexity(torch.tensor([[[1.0, 0.0]], [[0.5, 0.5]]]))
         tensor([0.0000, 0.6931])
     """
-    bins = lay_flat(mask, frames)
+    bins = flatten_bins(mask, frames)
     magnitude = bins.values.abs()
     total = magnitude.sum(dim=1, keepdim=True)
     share = magnitude / total
     entropy = -(share * (share + ENTROPY_OFFSET).log()).sum(dim=1)
     uniform = torch.where(bins.count > 0, bins.count.log(), torch.nan)
+    # The offset inside the logarithm can make the entropy of a single bin slightly negative, hence the clamp.
     return torch.where(total.squeeze(1) == 0, uniform, entropy.clamp(min=0.0)).to(result_dtype(mask))
 
 
 def is_empty(mask: Tensor, frames: Tensor | None = None) -> Tensor:
-    """Whether a mask is zero in every valid bin, so that tables can report how many are.
+    """Return whether a mask is zero in every valid bin.
 
     Args:
         mask: Mask. Shape (batch, frequency, time).
@@ -123,4 +125,4 @@ def is_empty(mask: Tensor, frames: Tensor | None = None) -> Tensor:
         >>> is_empty(torch.tensor([[[0.0, 0.0]], [[0.0, 0.1]]]))
         tensor([ True, False])
     """
-    return (lay_flat(mask, frames).values == 0).all(dim=1)
+    return (flatten_bins(mask, frames).values == 0).all(dim=1)

@@ -23,14 +23,14 @@ from otoscope.data.cache import default_cache_folder
 from otoscope.errors import ConfigurationError
 from otoscope.explain import Explainer, method_name
 from otoscope.interpreters import Interpreter, save_interpreter
-from otoscope.metrics import SCORES, MeanScores, score_answers, score_mask
+from otoscope.metrics import MeanScores, score_answers, score_mask, scores_shown
 from otoscope.scoring import CONTROLS, score_against_controls
 from otoscope.sources import load_classifier
 from otoscope.training.task import Schedule, TrainingTask
 
 Stage = Literal["train", "valid", "test"]
-_DECISION_SCORES = [name for name in SCORES if name not in ("IoU", "AUROC", "SI-SDRi")]
-_TRUTH_SCORES = ["IoU", "AUROC", "SI-SDRi"]
+_DECISION_SCORES = scores_shown("training", truth=False)
+_TRUTH_SCORES = scores_shown("training", truth=True)
 
 
 @dataclass
@@ -227,10 +227,11 @@ class InterpreterBrain(TrainingTask):
             spectrogram,
             prediction,
             {method_name(self.interpreter): self.interpreter.mask(decoded, spectrogram.frames)},
+            batch.name,
             batch.waveform,
             batch.event,
             batch.lengths,
-            generator=torch.Generator().manual_seed(self.seed + index),
+            seed=self.seed,
         )
         scores[method_name(self.interpreter)] |= self.interpreter.own_scores(decoded, prediction)
         for name, values in scores.items():

@@ -16,7 +16,7 @@ from otoscope.audio import Frontend, peak_normalize, save_audio
 from otoscope.errors import ConfigurationError, OtoscopeError
 from otoscope.interpreters import Components
 from otoscope.json_file import write_json
-from otoscope.pictures import maps_picture, relevance_picture, save_picture, spectra_picture
+from otoscope.plots import maps_picture, relevance_picture, save_picture, spectra_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

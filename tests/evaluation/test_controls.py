@@ -8,7 +8,7 @@ import torch
 from otoscope import scoring
 from otoscope.data import Clip, collate
 from otoscope.evaluation.batch import classify_batch
-from otoscope.evaluation.trial import control
+from otoscope.evaluation.mask_scores import control
 from otoscope.explain import Explainer
 from otoscope.metrics.ranking import rank_bins
 

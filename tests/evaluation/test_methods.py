@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from otoscope.classifiers import Conv2dClassifier
-from otoscope.classifiers.identity import digest
+from otoscope.classifiers.fingerprint import digest
 from otoscope.errors import ConfigurationError
 from otoscope.evaluation.methods import build_methods
 from otoscope.interpreters import UNTRAINED, PIQInterpreter, save_interpreter

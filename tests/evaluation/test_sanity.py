@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from otoscope.classifiers import CallableClassifier, Cnn14Classifier, TorchClassifier
-from otoscope.classifiers.identity import digest
+from otoscope.classifiers.fingerprint import digest
 from otoscope.evaluation.batch import classify_batch
 from otoscope.evaluation.methods import build_methods
 from otoscope.evaluation.sanity import cascade, compare_maps, forgetting, rank_correlation, similarity, verdict

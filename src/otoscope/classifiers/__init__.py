@@ -1,15 +1,15 @@
 """Classifiers, and the model folders they are kept in."""
 
 from otoscope.classifiers.base import Classifier, Prediction
-from otoscope.classifiers.black_box import CallableClassifier
+from otoscope.classifiers.external.function import CallableClassifier
 from otoscope.classifiers.checkpoint import load_classifier, save_classifier
 from otoscope.classifiers.cnn14 import Cnn14Classifier
 from otoscope.classifiers.conv2d import Conv2dClassifier
 from otoscope.classifiers.focalnet import FocalNetClassifier
 from otoscope.classifiers.heads import CosineHead
-from otoscope.classifiers.onnx_model import OnnxClassifier
-from otoscope.classifiers.torch_module import TorchClassifier
-from otoscope.classifiers.transformers_model import TransformersClassifier
+from otoscope.classifiers.external.onnx_model import OnnxClassifier
+from otoscope.classifiers.external.torch_module import TorchClassifier
+from otoscope.classifiers.external.transformers_model import TransformersClassifier
 from otoscope.classifiers.vit import ViTClassifier
 
 __all__ = [

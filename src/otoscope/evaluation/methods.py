@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from otoscope.classifiers import Classifier
-from otoscope.classifiers.identity import digest, traits_of
+from otoscope.classifiers.fingerprint import digest, traits_of
 from otoscope.errors import ConfigurationError, OtoscopeError
 from otoscope.interpreters import UNTRAINED, Interpreter, is_untrained, make_untrained
 from otoscope.scoring import CONTROLS

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from otoscope.evaluation.table import Block, Table, stands_beside
-from otoscope.evaluation.trial import OWN
+from otoscope.evaluation.mask_scores import OWN
 from otoscope.metrics import SCORES, scores_shown
-from otoscope.pictures import save_picture
+from otoscope.plots import save_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from otoscope.errors import ConfigurationError, DataError
-from otoscope.evaluation.identity import alike
+from otoscope.evaluation.fingerprints import alike
 from otoscope.json_file import json_values, write_json
 
 _LONGEST = 200

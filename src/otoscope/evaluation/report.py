@@ -15,7 +15,7 @@ from otoscope.evaluation.sanity import verdict
 from otoscope.evaluation.statistics import Estimate, estimate, resampling
 from otoscope.evaluation.table import Table, make_table, pairs_csv, table_csv
 from otoscope.evaluation.text import format_results, format_sanity, format_seconds
-from otoscope.evaluation.trial import curve_areas
+from otoscope.evaluation.mask_scores import curve_areas
 from otoscope.json_file import write_json
 
 

@@ -14,12 +14,12 @@ import torch
 
 from otoscope import __version__
 from otoscope.classifiers import Classifier
-from otoscope.classifiers.identity import traits_of
+from otoscope.classifiers.fingerprint import traits_of
 from otoscope.data import SoundData
 from otoscope.data.clips import ClipFiles
 from otoscope.errors import ConfigurationError, DataError
 from otoscope.evaluation.conditions import Conditions, prepare
-from otoscope.evaluation.identity import answer_of
+from otoscope.evaluation.fingerprints import answer_of
 from otoscope.evaluation.loop import SANITY, Chosen, Run, check_sanity, score_all
 from otoscope.evaluation.methods import build_methods
 from otoscope.evaluation.records import Records

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from otoscope.audio import Frontend, Spectrogram
 from otoscope.classifiers import Classifier, Prediction
-from otoscope.classifiers.identity import traits_of
+from otoscope.classifiers.fingerprint import traits_of
 from otoscope.data import ArrayCache, Batch
 from otoscope.data.cache import default_cache_folder
 from otoscope.errors import ConfigurationError

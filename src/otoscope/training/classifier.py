@@ -15,7 +15,7 @@ from otoscope.audio import Frontend, peak_normalize
 from otoscope.classifiers import Classifier, save_classifier
 from otoscope.data import Batch
 from otoscope.errors import ConfigurationError, TrainingError
-from otoscope.pictures import confusion_picture
+from otoscope.plots import confusion_picture
 from otoscope.training.augmentation import drop_bands, mix_up, shift_in_time
 from otoscope.training.task import OptimizerName, Schedule, TrainingTask
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from otoscope.classifiers import Classifier
-from otoscope.classifiers.identity import digest
+from otoscope.classifiers.fingerprint import digest
 from otoscope.data import Batch
 from otoscope.data.noise import WHAM_DB, NoiseFolder, mix
 from otoscope.errors import CheckpointError, ConfigurationError

@@ -17,7 +17,7 @@ from otoscope.errors import ConfigurationError
 from otoscope.interpreters import masked_mean
 from otoscope.nn import AmortizedNMF, NMFDictionary, NMFLoss, SparseNMF, frames_of
 from otoscope.nn.nmf import Convergence, FitStep
-from otoscope.pictures import components_picture
+from otoscope.plots import components_picture
 from otoscope.sources import load_dictionary
 from otoscope.training.task import TrainingTask
 

@@ -14,7 +14,7 @@ from otoscope.data import Clip
 from otoscope.explanation import Explanation
 from otoscope.json_file import write_json
 from otoscope.metrics import si_sdr
-from otoscope.pictures import save_picture, spectra_picture
+from otoscope.plots import save_picture, spectra_picture
 from otoscope.training.brain import InterpreterBrain
 from otoscope.training.callbacks import spread
 

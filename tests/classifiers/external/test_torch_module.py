@@ -10,8 +10,8 @@ from torch import nn
 
 from otoscope.audio import Frontend, MelBank
 from otoscope.classifiers import TorchClassifier, load_classifier, save_classifier
-from otoscope.classifiers.layers import as_map
-from otoscope.classifiers.torch_module import take_logits
+from otoscope.classifiers.external.layers import as_map
+from otoscope.classifiers.external.torch_module import take_logits
 from otoscope.errors import CheckpointError, ConfigurationError, RepresentationError, ShapeError
 from otoscope.interpreters import L2IInterpreter, PIQInterpreter, load_interpreter, save_interpreter
 

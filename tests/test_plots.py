@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from otoscope.pictures import (
+from otoscope.plots import (
     components_picture,
     confusion_picture,
     relevance_picture,
@@ -36,7 +36,7 @@ def test_silence_and_single_frames_are_drawn(panels, tmp_path):
 
 def test_confusions_with_counts_and_accuracy(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr("otoscope.pictures.save_picture", lambda figure, path: drawn.append(figure))
+    monkeypatch.setattr("otoscope.plots.save_picture", lambda figure, path: drawn.append(figure))
     confusion_picture(np.array([[3, 1], [0, 0]]), ["dog", "rain"], tmp_path / "c.png")
     axis = drawn[0].axes[0]
     assert axis.get_title() == "accuracy 75.0 % of 4 clips"
@@ -65,7 +65,7 @@ def test_a_picture_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
 def test_components_with_centroids(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr("otoscope.pictures.save_picture", lambda figure, path: drawn.append(figure))
+    monkeypatch.setattr("otoscope.plots.save_picture", lambda figure, path: drawn.append(figure))
     components = np.array([[0.0, 2.0], [4.0, 1.0], [0.0, 0.0]])
     components_picture(components, np.array([4000.0, 1500.0]), 16_000, tmp_path / "c.png")
     axis = drawn[0].axes[0]

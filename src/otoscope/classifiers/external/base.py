@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from otoscope.audio import Frontend, Spectrogram
 from otoscope.classifiers.base import Classifier, Prediction
-from otoscope.classifiers.naming import refuse_strangers
+from otoscope.classifiers.external.class_paths import refuse_strangers
 from otoscope.errors import (
     ConfigurationError,
     OtoscopeError,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from otoscope.classifiers.features import FilterBank, make_features
+from otoscope.classifiers.external.features import FilterBank, make_features
 from otoscope.errors import ConfigurationError
 
 transformers = pytest.importorskip("transformers")

@@ -19,7 +19,7 @@ from otoscope.classifiers import (
     load_classifier,
     save_classifier,
 )
-from otoscope.classifiers.onnx_model import onnx_package
+from otoscope.classifiers.external.onnx_model import onnx_package
 from otoscope.errors import (
     CheckpointError,
     ConfigurationError,

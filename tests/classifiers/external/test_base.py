@@ -8,7 +8,7 @@ from torch import nn
 
 from otoscope.audio import Frontend
 from otoscope.classifiers import TorchClassifier
-from otoscope.classifiers.foreign import frontend_at, logits_of
+from otoscope.classifiers.external.base import frontend_at, logits_of
 from otoscope.errors import ActivationMapError, ConfigurationError, PhaseError, ShapeError
 from otoscope.interpreters import make_untrained
 

@@ -7,7 +7,7 @@ import torch
 from otoscope.audio import load_audio, save_audio
 from otoscope.classifiers import Classifier, Prediction, TorchClassifier
 from otoscope.evaluation.batch import ask, classify_batch
-from otoscope.evaluation.trial import (
+from otoscope.evaluation.mask_scores import (
     CURVE_AREAS,
     TOLERANCE,
     MaskSource,

@@ -3,7 +3,7 @@
 import pytest
 from torch import nn
 
-from otoscope.classifiers.naming import is_named, make_named, name_of, refuse_strangers
+from otoscope.classifiers.external.class_paths import is_named, make_named, name_of, refuse_strangers
 from otoscope.errors import CheckpointError, ConfigurationError
 
 

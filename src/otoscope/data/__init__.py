@@ -1,6 +1,5 @@
 """Data sets: ESC-50, the user's own folder, and synthetic scenes with known ground truth."""
 
-from otoscope.data.cache import ArrayCache
 from otoscope.data.esc50 import ESC50
 from otoscope.data.folder import AudioFolder
 from otoscope.data.module import Batch, Clip, ClipFile, SoundData, collate
@@ -9,7 +8,6 @@ from otoscope.data.synthetic import Synthetic
 
 __all__ = [
     "ESC50",
-    "ArrayCache",
     "AudioFolder",
     "Batch",
     "Clip",

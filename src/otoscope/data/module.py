@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
 from otoscope.audio import load_audio, peak_normalize
-from otoscope.data.cache import ArrayCache, default_cache_folder, file_key
 from otoscope.errors import ConfigurationError, DataError
+from otoscope.files.array_cache import ArrayCache, default_cache_folder, file_key
 
 
 @dataclass

@@ -1,8 +1,7 @@
-"""Classifiers, and the model folders they are kept in."""
+"""Classifiers."""
 
-from otoscope.classifiers.base import Classifier, Prediction
+from otoscope.classifiers.base import Classifier, Prediction, save_classifier
 from otoscope.classifiers.black_box import CallableClassifier
-from otoscope.classifiers.checkpoint import load_classifier, save_classifier
 from otoscope.classifiers.cnn14 import Cnn14Classifier
 from otoscope.classifiers.conv2d import Conv2dClassifier
 from otoscope.classifiers.focalnet import FocalNetClassifier
@@ -24,6 +23,5 @@ __all__ = [
     "TorchClassifier",
     "TransformersClassifier",
     "ViTClassifier",
-    "load_classifier",
     "save_classifier",
 ]

@@ -23,9 +23,9 @@ from otoscope.errors import ConfigurationError
 from otoscope.explain import Explainer, method_name
 from otoscope.files.array_cache import ArrayCache, default_cache_folder
 from otoscope.interpreters import Interpreter, save_interpreter
+from otoscope.loading import load_classifier
 from otoscope.metrics import SCORES, MeanScores, score_answers, score_mask
 from otoscope.scoring import CONTROLS, score_against_controls
-from otoscope.sources import load_classifier
 from otoscope.training.task import Schedule, TrainingTask
 
 Stage = Literal["train", "valid", "test"]

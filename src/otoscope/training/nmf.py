@@ -15,10 +15,10 @@ from otoscope.audio import Frontend, save_audio
 from otoscope.data import Batch
 from otoscope.errors import ConfigurationError
 from otoscope.interpreters import masked_mean
+from otoscope.loading import load_dictionary
 from otoscope.nn import AmortizedNMF, NMFDictionary, NMFLoss, SparseNMF, frames_of
 from otoscope.nn.nmf import Convergence, FitStep
 from otoscope.pictures import components_picture
-from otoscope.sources import load_dictionary
 from otoscope.training.task import TrainingTask
 
 _SILENT = 1e-3

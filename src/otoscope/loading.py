@@ -18,7 +18,7 @@ from otoscope.speechbrain import (
     read_dictionary,
     read_interpreter,
 )
-from otoscope.store.folder import ModelFolder, find_model_folder, locate, open_model, read_config
+from otoscope.store.folder import ModelFolder, find_model_folder, locate, open_model
 
 PathOrId = str | os.PathLike[str]
 
@@ -108,5 +108,5 @@ def _find(source: PathOrId, revision: str | None) -> ModelFolder | Source:
     if origin is not None:
         return origin
     if isinstance(place, Path):
-        return ModelFolder(place, read_config(place))  # raises an error that says what is wrong with the folder
+        return ModelFolder.read(place)  # raises an error that says what is wrong with the folder
     raise CheckpointError(f"{place}: holds neither a model of otoscope nor one of SpeechBrain")

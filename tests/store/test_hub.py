@@ -1,4 +1,3 @@
-import importlib.util
 import os
 import subprocess
 import sys
@@ -7,69 +6,21 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 import otoscope
 from otoscope.audio import Frontend
-from otoscope.classifiers import Cnn14Classifier, Conv2dClassifier
+from otoscope.classifiers import Conv2dClassifier
 from otoscope.errors import CheckpointError, DownloadError, OtoscopeError
 from otoscope.explain import Explainer
 from otoscope.interpreters import L2IInterpreter, PIQInterpreter
 from otoscope.nn import NMFDictionary
 from otoscope.speechbrain import names
-from otoscope.store.folder import open_model
+from otoscope.store.folder import find_model_folder, open_model
 from otoscope.store.hub import Repository, is_repository_id
 from otoscope.training import L2I, PIQ
 
-_SPEC = importlib.util.spec_from_file_location("hub_server", Path(__file__).parents[1] / "hub_server.py")
-hub_server = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(hub_server)
-
 LABELS = ["dog", "rain", "siren"]
 WEIGHTS = "model.safetensors"
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """A local hub and an empty cache."""
-    from huggingface_hub import constants
-
-    with hub_server.running() as server:
-        monkeypatch.setattr(constants, "ENDPOINT", server.address)
-        template = server.address + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-            monkeypatch.delenv(name, raising=False)
-        yield server
-
-
-@pytest.fixture
-def no_network(hub):
-    def switch_off():
-        hub.requests.clear()
-        hub.shutdown()
-        hub.server_close()
-
-    return switch_off
-
-
-@pytest.fixture
-def explainer(experienced):
-    classifier = experienced(Conv2dClassifier(LABELS, width=6, head_width=5))
-    return Explainer(classifier, PIQInterpreter(classifier, codes=12))
-
-
-@pytest.fixture
-def published(hub, explainer, tmp_path):
-    hub.add("me/piq", explainer.save_pretrained(tmp_path / "saved", metrics={"scores": {"PIQ": {"AI": 12.5}}}))
-    return "me/piq"
-
-
-def same(first, second):
-    """Whether two explainers make the same mask."""
-    waveform = torch.randn(8000, generator=torch.Generator().manual_seed(1))
-    return torch.equal(first.explain(waveform, scores=False).mask, second.explain(waveform, scores=False).mask)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +45,7 @@ def test_repository_ids(source, expected, tmp_path, monkeypatch):
         assert not is_repository_id(source), "local paths take precedence"
 
 
-def test_first_fetch_and_cached_second_load(hub, published, explainer, no_network):
+def test_first_fetch_and_cached_second_load(hub, published, explainer, no_network, same):
     first = otoscope.load(published)
     assert same(first, explainer)
     fetched = [path for method, path, _ in hub.requests if method == "GET" and "/resolve/" in path]
@@ -110,7 +61,7 @@ def test_first_fetch_and_cached_second_load(hub, published, explainer, no_networ
     assert not hub.requests
 
 
-def test_offline_by_setting(hub, published, explainer, monkeypatch):
+def test_offline_by_setting(hub, published, explainer, monkeypatch, same):
     otoscope.load(published)
     hub.requests.clear()
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
@@ -127,7 +78,7 @@ def test_without_network_and_cache(hub, no_network):
     assert "\n" not in str(caught.value)
 
 
-def test_without_network_in_the_middle(hub, published, explainer, no_network):
+def test_without_network_in_the_middle(hub, published, explainer, no_network, same):
     """The file that was cut off is named, and fetched when the network is back."""
     hub.shortened.add(WEIGHTS)
     with pytest.raises(DownloadError, match=WEIGHTS):
@@ -136,7 +87,7 @@ def test_without_network_in_the_middle(hub, published, explainer, no_network):
     assert same(otoscope.load(published), explainer)
 
 
-def test_an_interrupted_download_is_resumed(hub, published, explainer, monkeypatch):
+def test_an_interrupted_download_is_resumed(hub, published, explainer, monkeypatch, same):
     monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1024)  # else ten million
     monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: hub.break_after.clear())
     hub.break_after[WEIGHTS] = 5000
@@ -145,7 +96,7 @@ def test_an_interrupted_download_is_resumed(hub, published, explainer, monkeypat
     assert "bytes=5000-" in ranges or "bytes=4096-" in ranges
 
 
-def test_a_download_that_breaks_repeatedly(hub, published, explainer, monkeypatch):
+def test_a_download_that_breaks_repeatedly(hub, published, explainer, monkeypatch, same):
     pauses = []
     monkeypatch.setattr("huggingface_hub.file_download.time.sleep", pauses.append)
     hub.break_after[WEIGHTS] = 100
@@ -185,13 +136,22 @@ def test_gated_repositories_ask_for_a_login(hub, published):
         otoscope.load(published)
 
 
-def test_files_in_the_cache_show_no_progress_and_are_not_fetched_again(hub, published, explainer, capfd):
+def test_files_in_the_cache_show_no_progress_and_are_not_fetched_again(hub, published, explainer, capfd, same):
     otoscope.load(published)
     hub.requests.clear()
     capfd.readouterr()
     assert same(otoscope.load(published), explainer)
     assert capfd.readouterr() == ("", "")
     assert not [address for _, address, _ in hub.requests if "/resolve/" in address]
+
+
+def test_all_files_of_a_model_are_fetched_and_no_others(hub):
+    config = b'{"format": 1, "kind": "classifier", "class": "onnx"}'
+    others = {"README.md": b"card", "notes/long.txt": b"text"}
+    hub.repositories["me/onnx"] = {"config.json": config, WEIGHTS: b"weights", "network.onnx": b"net", **others}
+    folder = find_model_folder(Repository("me/onnx")).path
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert names == {"config.json", WEIGHTS, "network.onnx"}
 
 
 def test_all_files_come_from_one_commit(hub, published, tmp_path, explainer):
@@ -212,7 +172,7 @@ def test_a_newer_format(hub, published):
         otoscope.load(published)
 
 
-def test_revisions(hub, published, explainer, no_network, tmp_path):
+def test_revisions(hub, published, explainer, no_network, tmp_path, same):
     former = hub.commit(published)
     assert same(otoscope.load(published), explainer)
     other = Explainer(explainer.classifier, PIQInterpreter(explainer.classifier, codes=12))
@@ -222,53 +182,6 @@ def test_revisions(hub, published, explainer, no_network, tmp_path):
     assert same(otoscope.load(published, revision=former), explainer)
     with pytest.raises(CheckpointError, match="only repositories on the hub have revisions"):
         otoscope.load(tmp_path / "other", revision="main")
-
-
-def test_a_pushed_model_can_be_fetched(hub, explainer):
-    address = explainer.push_to_hub("me/new", token="hf_secret", license="mit", data="ESC-10, folds 1 to 3")
-    assert address == f"{hub.address}/me/new/commit/{hub.commit('me/new')}"
-    files = {"README.md", "config.json", WEIGHTS, "classifier/config.json", f"classifier/{WEIGHTS}"}
-    assert set(hub.repositories["me/new"]) == files
-    fetched = otoscope.load("me/new")
-    assert same(fetched, explainer)
-    assert fetched.details == {"license": "mit", "data": "ESC-10, folds 1 to 3"}
-    explainer.classifier.push_to_hub("me/classifier", token="hf_secret")
-    classifier = Conv2dClassifier.from_pretrained("me/classifier")
-    assert classifier.labels == LABELS
-    with pytest.raises(CheckpointError, match="holds a Conv2dClassifier, not a Cnn14Classifier"):
-        Cnn14Classifier.from_pretrained("me/classifier")
-    with pytest.raises(CheckpointError, match="holds a classifier without an interpreter"):
-        Explainer.from_pretrained("me/classifier")
-
-
-def test_push_that_fails(hub, explainer, no_network, monkeypatch):
-    monkeypatch.setattr(
-        "huggingface_hub.HfApi.create_repo", lambda *_, **__: (_ for _ in ()).throw(OSError("no route"))
-    )
-    with pytest.raises(DownloadError, match=r"me/new: cannot be written on the hub \(no route\)"):
-        explainer.push_to_hub("me/new", token="hf_secret")
-
-
-def test_card(explainer, tmp_path):
-    details = {
-        "metrics": {"scores": {"PIQ": {"AI": 12.5}}},
-        "license": "apache-2.0",
-        "data": "ESC-10, folds 1 to 3",
-    }
-    folder = explainer.save_pretrained(tmp_path / "piq", **details)
-    text = (folder / "README.md").read_text()
-    _, header, body = text.split("---\n", 2)
-    assert yaml.safe_load(header)["license"] == "apache-2.0"
-    assert yaml.safe_load(header)["library_name"] == "otoscope"
-    for words in ("dog, rain, siren", "16000 Hz", "ESC-10, folds 1 to 3", "scores: PIQ: AI | 12.5", 'load("piq")'):
-        assert words in body
-    again = Explainer.from_pretrained(folder)
-    assert again.details == details
-    assert "12.5" in (again.save_pretrained(tmp_path / "again") / "README.md").read_text(), "metrics are kept"
-    explainer.classifier.save_pretrained(tmp_path / "classifier")
-    bare = (tmp_path / "classifier" / "README.md").read_text()
-    assert "Not stated" in bare
-    assert "license" not in yaml.safe_load(bare.split("---\n", 2)[1])
 
 
 def test_trainings_take_classifiers_and_dictionaries_from_the_hub(hub, explainer, tmp_path):
@@ -290,7 +203,7 @@ def theirs(state, *tables):
     return renamed
 
 
-def test_speechbrain_on_the_hub(hub, no_network, experienced, tmp_path):
+def test_speechbrain_on_the_hub(hub, no_network, experienced, tmp_path, same):
     classifier = experienced(Conv2dClassifier(LABELS, width=6, head_width=5, scale=1))
     options = {"decoder": "published", "codes": 60, "codebook_init": "uniform", "codebook_classes": 50}
     explainer = Explainer(classifier, PIQInterpreter(classifier, **options))

@@ -196,7 +196,7 @@ def test_a_dictionary_is_no_interpreter(learnt):
     folder, _, _ = learnt
     with pytest.raises(CheckpointError, match="holds an NMF dictionary, not an interpreter; train L2I"):
         load(folder / "model")
-    with pytest.raises(CheckpointError, match="is not a Classifier"):
+    with pytest.raises(CheckpointError, match="model: holds no classifier"):
         load_classifier(folder / "model")
 
 

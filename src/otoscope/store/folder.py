@@ -78,6 +78,11 @@ class ModelFolder:
     path: Path
     config: dict[str, Any]
 
+    @classmethod
+    def read(cls, path: Path) -> ModelFolder:
+        """Read the configuration of a local folder; see `read_config`."""
+        return cls(path, read_config(path))
+
     @property
     def role(self) -> str | None:
         """Role of the model: classifier, interpreter or dictionary."""
@@ -110,12 +115,12 @@ def open_model(
     """
     folder = source if isinstance(source, ModelFolder) else _model_folder(source, revision)
     if role == "classifier" and folder.role == "interpreter":
-        return open_model(folder.path / CLASSIFIER_NAME, role=role, **given)
+        return open_model(ModelFolder.read(folder.path / CLASSIFIER_NAME), role=role, **given)
     if role is not None and folder.role != role:
         raise CheckpointError(f"{folder.path}: {_wrong_role(folder, role)}")
     if folder.role != "interpreter":
         return _build(folder, given)
-    classifier = open_model(folder.path / CLASSIFIER_NAME, role="classifier", **given)
+    classifier = open_model(ModelFolder.read(folder.path / CLASSIFIER_NAME), role="classifier", **given)
     return _build(folder, {"classifier": classifier}), classifier
 
 
@@ -201,7 +206,7 @@ def _model_folder(source: str | os.PathLike[str], revision: str | None) -> Model
     """Return the model folder of a source, or raise an error that says what is there instead."""
     place = locate(source, revision)
     if isinstance(place, Path):
-        return ModelFolder(place, read_config(place))
+        return ModelFolder.read(place)
     folder = find_model_folder(place)
     if folder is None:
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""A local server that speaks the part of the hub's protocol which huggingface_hub uses."""
+"""A local server for the part of the hub's protocol that huggingface_hub uses."""
 
 import base64
 import hashlib
@@ -12,14 +12,14 @@ from pathlib import Path
 
 
 class HubServer(ThreadingHTTPServer):
-    """Repositories by name, each a dict of files by path; faults can be switched on.
+    """Repositories on a local port. Faults can be switched on.
 
     Attributes:
-        repositories: Content by repository and path.
+        repositories: Content of the files, by repository and path.
+        gated: Repositories whose content needs permission.
         requests: Method, path and range of every request.
-        break_after: Files whose answers end after so many bytes, until they are taken out.
-        spoiled: Files that arrive with other bytes than announced.
-        shortened: Files that are announced longer than they are.
+        break_after: Number of bytes after which the answer ends, by path of the file.
+        shortened: Paths of files that are announced longer than they are.
     """
 
     daemon_threads = True
@@ -27,10 +27,9 @@ class HubServer(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.repositories: dict[str, dict[str, bytes]] = {}
-        self.revisions: dict[str, str] = {}
+        self.gated: set[str] = set()
         self.requests: list[tuple[str, str, str | None]] = []
         self.break_after: dict[str, int] = {}
-        self.spoiled: set[str] = set()
         self.shortened: set[str] = set()
 
     @property
@@ -38,22 +37,26 @@ class HubServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def add(self, name: str, folder: Path) -> None:
-        """Publishes a folder."""
+        """Publish a folder."""
         files = (path for path in folder.rglob("*") if path.is_file())
         self.repositories[name] = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
     def commit(self, name: str) -> str:
+        """Return the commit of a repository, which changes with its content."""
         content = json.dumps({path: _sha256(value) for path, value in sorted(self.repositories[name].items())})
         return hashlib.sha1(content.encode()).hexdigest()
 
     def fetched(self, path: str) -> int:
-        """How often the content of a file was asked for."""
-        return sum(method == "GET" and asked.endswith(path) for method, asked, _ in self.requests)
+        """Return how often the content of a file was requested."""
+        return sum(
+            method == "GET" and "/resolve/" in address and address.endswith(path)
+            for method, address, _ in self.requests
+        )
 
 
 @contextmanager
 def running() -> Iterator[HubServer]:
-    """A server that runs within."""
+    """Run a server within the context."""
     server = HubServer()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
@@ -69,6 +72,14 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def _is_large(path: str) -> bool:
+    return path.endswith((".safetensors", ".ckpt"))
+
+
+def _etag(path: str, value: bytes) -> str:
+    return _sha256(value) if _is_large(path) else hashlib.sha1(b"blob %d\0" % len(value) + value).hexdigest()
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: HubServer
     protocol_version = "HTTP/1.1"
@@ -82,8 +93,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._note()
-        if self.path.startswith("/api/"):
-            self._fail(404, "RepoNotFound")
+        match = re.fullmatch(r"/api/models/([^/]+/[^/]+)/(revision|tree)/([^/?]+)(\?.*)?", self.path)
+        if match:
+            self._listing(match[1], match[2], match[3])
         else:
             self._file(content=True)
 
@@ -93,24 +105,24 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/api/validate-yaml":
             self._json({"errors": [], "warnings": []})
         elif self.path == "/api/repos/create":
-            asked = json.loads(body)
-            name = "/".join(part for part in (asked.get("organization"), asked["name"]) if part)
+            request = json.loads(body)
+            name = "/".join(part for part in (request.get("organization"), request["name"]) if part)
             self.server.repositories.setdefault(name, {})
             self._json({"url": f"{self.server.address}/{name}"})
-        elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/preupload/(.+)", self.path):
+        elif re.fullmatch(r"/api/models/([^/]+/[^/]+)/preupload/(.+)", self.path):
             files = [
-                {"path": one["path"], "uploadMode": "regular", "shouldIgnore": False}
-                for one in json.loads(body)["files"]
+                {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
+                for file in json.loads(body)["files"]
             ]
             self._json({"files": files})
-        elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/(.+)", self.path):
+        elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/(.+)", self.path):
             for line in body.splitlines():
-                one = json.loads(line)
-                if one["key"] == "file":
-                    content = base64.b64decode(one["value"]["content"])
-                    self.server.repositories[found[1]][one["value"]["path"]] = content
-            commit = self.server.commit(found[1])
-            address = f"{self.server.address}/{found[1]}/commit/{commit}"
+                operation = json.loads(line)
+                if operation["key"] == "file":
+                    content = base64.b64decode(operation["value"]["content"])
+                    self.server.repositories[match[1]][operation["value"]["path"]] = content
+            commit = self.server.commit(match[1])
+            address = f"{self.server.address}/{match[1]}/commit/{commit}"
             self._json({"commitUrl": address, "commitOid": commit, "success": True, "hookOutput": ""})
         else:
             self._fail(404, "RepoNotFound")
@@ -118,37 +130,63 @@ class _Handler(BaseHTTPRequestHandler):
     def _note(self) -> None:
         self.server.requests.append((self.command, self.path, self.headers.get("Range")))
 
-    def _file(self, content: bool) -> None:
-        found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.path)
-        files = self.server.repositories.get(found[1]) if found else None
+    def _listing(self, name: str, kind: str, revision: str) -> None:
+        """Answer which commit a revision is, or which files it has."""
+        files = self._repository(name, revision)
         if files is None:
-            self._fail(404, "RepoNotFound")
             return
-        commit = self.server.commit(found[1])
-        if found[2] not in ("main", commit):
+        if kind == "revision":
+            self._json({"id": name, "sha": self.server.commit(name)})
+            return
+        rows = []
+        for path, value in files.items():
+            row = {"type": "file", "path": path, "size": self._announced(path, value), "oid": _etag(path, value)}
+            if _is_large(path):
+                row["lfs"] = {"oid": _sha256(value), "size": row["size"], "pointerSize": 100}
+            rows.append(row)
+        self._json(rows)
+
+    def _repository(self, name: str | None, revision: str) -> dict[str, bytes] | None:
+        """Return the files of a repository; without them, send the error."""
+        if name not in self.server.repositories:
+            self._fail(404, "RepoNotFound")
+        elif name in self.server.gated:
+            self._fail(403, "GatedRepo")
+        elif revision not in ("main", self.server.commit(name)):
             self._fail(404, "RevisionNotFound")
-        elif found[3] not in files:
+        else:
+            return self.server.repositories[name]
+        return None
+
+    def _file(self, content: bool) -> None:
+        name, revision, path = None, "", ""
+        if match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.path):
+            name, revision, path = match.groups()
+        files = self._repository(name, revision)
+        if files is None:
+            return
+        commit = self.server.commit(name)
+        if path not in files:
             self._fail(404, "EntryNotFound", commit)
         else:
-            self._send(found[3], files[found[3]], commit, content)
+            self._send(path, files[path], commit, content)
+
+    def _announced(self, path: str, value: bytes) -> int:
+        return len(value) + (10 if path in self.server.shortened else 0)
 
     def _send(self, path: str, value: bytes, commit: str, content: bool) -> None:
-        large = path.endswith((".safetensors", ".ckpt"))
-        etag = _sha256(value) if large else hashlib.sha1(b"blob %d\0" % len(value) + value).hexdigest()
-        announced = len(value) + (10 if path in self.server.shortened else 0)
-        if path in self.server.spoiled:
-            value = bytes(byte ^ 1 for byte in value)
+        etag = _etag(path, value)
         start = 0
-        if asked := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or ""):
-            start = int(asked[1])
-        self.send_response(206 if asked else 200)
+        if range_ := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or ""):
+            start = int(range_[1])
+        self.send_response(206 if range_ else 200)
         self.send_header("X-Repo-Commit", commit)
         self.send_header("ETag", f'"{etag}"')
         self.send_header("Accept-Ranges", "bytes")
-        if large:
+        if _is_large(path):
             self.send_header("X-Linked-Etag", f'"{etag}"')
-            self.send_header("X-Linked-Size", str(announced))
-        if asked:
+            self.send_header("X-Linked-Size", str(self._announced(path, value)))
+        if range_:
             self.send_header("Content-Range", f"bytes {start}-{len(value) - 1}/{len(value)}")
         self.send_header("Content-Length", str(len(value) - start))
         self.end_headers()

@@ -21,7 +21,6 @@ from otoscope.errors import (
 from otoscope.explain import Explainer, load
 from otoscope.explanation import Explanation
 from otoscope.interpreters import Interpreter, L2IInterpreter, PIQInterpreter, save_interpreter
-from otoscope.json_file import write_json
 from otoscope.metrics import scores_shown
 from otoscope.nn import NMFDictionary
 
@@ -311,16 +310,6 @@ def test_load_says_what_is_wrong(classifier, tmp_path):
     save_classifier(classifier, tmp_path / "classifier")
     with pytest.raises(CheckpointError, match="holds a classifier without an interpreter; train one on it"):
         load(tmp_path / "classifier")
-
-
-def test_write_json_is_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "new" / "file.json"
-    write_json(path, {"a": [1, "é"]})
-    assert path.read_text(encoding="utf-8") == '{\n  "a": [\n    1,\n    "é"\n  ]\n}\n'
-    with pytest.raises(TypeError):
-        write_json(path, {"b": object()})
-    assert json.loads(path.read_text(encoding="utf-8")) == {"a": [1, "é"]}
-    assert [file.name for file in path.parent.iterdir()] == ["file.json"]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from otoscope.errors import OtoscopeError
 from otoscope.plots import (
     components_picture,
     confusion_picture,
@@ -58,7 +59,7 @@ def test_a_picture_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Figure, "savefig", refuse)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OtoscopeError, match=r"a\.png: cannot be written .*No space left"):
         save_picture(Figure(), tmp_path / "a.png")
     assert list(tmp_path.iterdir()) == []
 

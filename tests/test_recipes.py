@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from otoscope.explain import load
-from otoscope.nn import load_dictionary
+from otoscope.loading import load_dictionary
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "ESC50"
 QUICK = ["--data.batch_size=6", "--data.download=false", "--trainer.accelerator=cpu", "--trainer.max_epochs=2"]

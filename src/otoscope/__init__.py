@@ -35,8 +35,8 @@ if TYPE_CHECKING:
         PIQInterpreter,
         save_interpreter,
     )
+    from otoscope.loading import load_classifier, load_dictionary, load_interpreter
     from otoscope.nn import NMFDictionary
-    from otoscope.sources import load_classifier, load_dictionary, load_interpreter
 
 __version__ = "0.1.0"
 
@@ -64,7 +64,7 @@ _HOMES = {
         "save_interpreter",
     ),
     "nn": ("NMFDictionary",),
-    "sources": ("load_classifier", "load_dictionary", "load_interpreter"),
+    "loading": ("load_classifier", "load_dictionary", "load_interpreter"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,8 @@ from otoscope.audio.files import SUFFIXES
 from otoscope.errors import AudioError, OtoscopeError
 from otoscope.explain import Explainer
 from otoscope.explanation import Explanation
-from otoscope.json_file import json_values
+from otoscope.files.json import read_json
+from otoscope.files.json_lines import JsonLines
 
 MANIFEST_NAME = "manifest.jsonl"
 _RESULT_NAME = "explanation.json"
@@ -149,7 +149,7 @@ def explain_recordings(
 
 
 class Manifest:
-    """A file of JSON lines that is whole after every line, whenever the process is killed.
+    """The file ``manifest.jsonl``: one JSON object per recording, readable at any time.
 
     Args:
         path: Of the file; the lines of other files are kept.
@@ -161,52 +161,28 @@ class Manifest:
     """
 
     def __init__(self, path: Path, files: Collection[str] = (), goes_on: bool = False) -> None:
-        self.path = path
+        self._lines = JsonLines(path)
         lines = [
             line
             for line in read_manifest(path)
             if line.get("file") not in files or (goes_on and line.get("status") == "explained")
         ]
         self.files = {line.get("file") for line in lines}
-        text = "".join(_as_line(line) for line in lines)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
-        except OSError as error:
-            raise OtoscopeError(
-                f"{path}: cannot be written ({error}); check the folder and the free space"
-            ) from error
+        self._lines.rewrite(lines)
 
     def add(self, line: dict[str, Any]) -> None:
-        """Appends a line by one system call."""
-        try:
-            handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-            try:
-                os.write(handle, _as_line(line).encode())
-            finally:
-                os.close(handle)
-        except OSError as error:
-            raise OtoscopeError(f"{self.path}: cannot be written ({error}); check the free space") from error
+        """Append a line.
+
+        Raises:
+            OtoscopeError: It cannot be written.
+        """
+        self._lines.append(line)
         self.files.add(line.get("file"))
 
 
 def read_manifest(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The lines of a manifest; none where there is no file. A line that was cut off is left out."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    lines = []
-    for line in text.splitlines():
-        try:
-            content = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(content, dict):
-            lines.append(content)
-    return lines
+    """Return the lines of a manifest, or none if there is no file. Damaged lines are skipped."""
+    return JsonLines(path).read(skip_damaged=True)
 
 
 def _skipped(
@@ -275,13 +251,9 @@ def _note_failure(recording: Recording, error: OtoscopeError, outcome: Outcome, 
 def _former(folder: Path, method: str, target: str | None) -> dict[str, Any] | None:
     """What an earlier run found, if by the same method and for the same target."""
     try:
-        content = json.loads((folder / _RESULT_NAME).read_text(encoding="utf-8"))
+        content = read_json(folder / _RESULT_NAME)
     except (OSError, ValueError):
         return None
     if not isinstance(content, dict) or content.get("method") != method:
         return None
     return content if content.get("label") == (target or content.get("predicted")) else None
-
-
-def _as_line(content: dict[str, Any]) -> str:
-    return json.dumps(json_values(content), ensure_ascii=False) + "\n"

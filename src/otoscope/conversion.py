@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from otoscope.explain import Explainer
+from otoscope.loading import load_model
 from otoscope.nn import NMFDictionary
-from otoscope.sources import load_model
 
 
 def convert(

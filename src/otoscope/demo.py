@@ -11,7 +11,7 @@ from typing import Any
 from otoscope.classifiers import Conv2dClassifier
 from otoscope.data import Synthetic
 from otoscope.explain import load
-from otoscope.json_file import write_json
+from otoscope.files.json import write_json
 from otoscope.metrics import SCORES, scores_shown
 from otoscope.scoring import format_table
 from otoscope.training import PIQ, ClassifierTraining, run_training

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from otoscope import interpreters
 from otoscope.audio import Frontend, Spectrogram, load_audio, peak_normalize
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.errors import (
@@ -23,11 +22,12 @@ from otoscope.errors import (
     UnsuitableMethodError,
 )
 from otoscope.explanation import NO_COMPONENT, Explanation
-from otoscope.hub import Shareable
 from otoscope.interpreters import GRADIENT_FREE, UNTRAINED, Components, Interpreter, is_untrained, make_untrained
 from otoscope.interpreters.base import write_interpreter
+from otoscope.loading import load_classifier, load_interpreter
 from otoscope.scoring import score_against_controls
-from otoscope.sources import load_classifier, load_interpreter
+from otoscope.store.folder import open_model
+from otoscope.store.sharing import Shareable
 
 
 class FileInterpretation(NamedTuple):
@@ -278,7 +278,7 @@ class Explainer(Shareable):
     @classmethod
     def from_pretrained(cls, source: str | os.PathLike[str], revision: str | None = None) -> Self:
         """See `Shareable.from_pretrained`; `load` opens SpeechBrain's models too."""
-        interpreter, classifier = interpreters.load_interpreter(source, revision)
+        interpreter, classifier = open_model(source, revision, role="interpreter")
         return cls(classifier, interpreter)
 
     @property

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from otoscope.audio import Frontend, peak_normalize, save_audio
 from otoscope.errors import ConfigurationError, OtoscopeError
+from otoscope.files.json import write_json
 from otoscope.interpreters import Components
-from otoscope.json_file import write_json
 from otoscope.plots import maps_picture, relevance_picture, save_picture, spectra_picture
 
 if TYPE_CHECKING:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from otoscope.files.atomic import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -181,15 +182,9 @@ def relevance_picture(
 
 
 def save_picture(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Saves a figure as PNG, whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".png")
-    os.close(handle)
-    try:
-        figure.savefig(temporary, format="png")
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-    return path
+    """Save a figure as PNG, atomically.
+
+    Raises:
+        OtoscopeError: The file cannot be written.
+    """
+    return replace_file(path, lambda temporary: figure.savefig(temporary, format="png"))

@@ -4,8 +4,9 @@ from torch.nn import functional as F
 
 from otoscope.audio import Frontend
 from otoscope.audio.mel import mel_filters
-from otoscope.classifiers import Cnn14Classifier, load_classifier, save_classifier
+from otoscope.classifiers import Cnn14Classifier, save_classifier
 from otoscope.errors import ConfigurationError
+from otoscope.loading import load_classifier
 
 LABELS = ["dog", "rain", "clock"]
 

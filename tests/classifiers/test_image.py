@@ -7,12 +7,12 @@ from otoscope.classifiers import (
     Conv2dClassifier,
     FocalNetClassifier,
     ViTClassifier,
-    load_classifier,
     save_classifier,
 )
 from otoscope.classifiers.image import resize_map, resize_spectrogram
 from otoscope.classifiers.vit import attention_rollout
 from otoscope.errors import ActivationMapError, ConfigurationError, DownloadError
+from otoscope.loading import load_classifier
 
 pytest.importorskip("transformers")
 LABELS = ["dog", "rain", "clock"]

@@ -14,7 +14,6 @@ from otoscope.classifiers import (
     FocalNetClassifier,
     TorchClassifier,
     ViTClassifier,
-    load_classifier,
 )
 from otoscope.interpreters import (
     AMTInterpreter,
@@ -26,9 +25,9 @@ from otoscope.interpreters import (
     PIQInterpreter,
     RefinedInterpreter,
     RISEInterpreter,
-    load_interpreter,
     save_interpreter,
 )
+from otoscope.loading import load_classifier, load_interpreter
 from otoscope.nn import NMFDictionary
 
 LABELS = ["dog", "rain", "clock"]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from otoscope.errors import ConfigurationError, DataError
-from otoscope.evaluation.records import Records, write_whole
+from otoscope.evaluation.records import Records
 
 
 def _line(clip, value=1.0):
@@ -79,12 +79,6 @@ def test_what_another_machine_computes_a_little_otherwise_is_the_same(tmp_path):
     Records(tmp_path, {"answer": [0.1000001, 0.9]})
     with pytest.raises(ConfigurationError, match="answer was"):
         Records(tmp_path, {"answer": [0.2, 0.8]})
-
-
-def test_files_are_written_whole(tmp_path):
-    path = write_whole(tmp_path / "new" / "table.csv", "a\n")
-    assert path.read_text() == "a\n"
-    assert [one.name for one in path.parent.iterdir()] == ["table.csv"]
 
 
 def test_damage_and_obstacles_are_named(tmp_path):

@@ -3,9 +3,10 @@ import itertools
 import pytest
 import torch
 
-from otoscope.classifiers import Conv2dClassifier, Prediction, load_classifier, save_classifier
+from otoscope.classifiers import Conv2dClassifier, Prediction, save_classifier
 from otoscope.errors import CheckpointError, ConfigurationError
-from otoscope.interpreters import Components, Interpreter, PIQInterpreter, load_interpreter, save_interpreter
+from otoscope.interpreters import Components, Interpreter, PIQInterpreter, save_interpreter
+from otoscope.loading import load_classifier, load_interpreter
 from otoscope.nn import NMFDictionary
 
 
@@ -216,8 +217,8 @@ def test_unknown_argument(folder):
 
 def test_a_class_that_is_no_interpreter(folder):
     path = folder / "config.json"
-    path.write_text(path.read_text().replace("interpreters.piq.PIQInterpreter", "classifiers.Conv2dClassifier"))
-    with pytest.raises(CheckpointError, match="is not a Interpreter"):
+    path.write_text(path.read_text().replace('"piq"', '"conv2d"'))
+    with pytest.raises(CheckpointError, match="is not an interpreter"):
         load_interpreter(folder)
 
 

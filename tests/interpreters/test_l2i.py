@@ -8,7 +8,8 @@ from torch.nn import functional as F
 from otoscope.audio import Frontend
 from otoscope.classifiers import Cnn14Classifier, Conv2dClassifier, Prediction, save_classifier
 from otoscope.errors import CheckpointError, ConfigurationError, ShapeError
-from otoscope.interpreters import L2IDecoded, L2IInterpreter, load_interpreter, save_interpreter
+from otoscope.interpreters import L2IDecoded, L2IInterpreter, save_interpreter
+from otoscope.loading import load_interpreter
 from otoscope.nn import NMFDictionary
 
 LABELS = ["dog", "rain", "clock", "siren"]

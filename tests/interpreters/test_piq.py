@@ -5,7 +5,8 @@ import torch
 
 from otoscope.classifiers import Conv2dClassifier, Prediction
 from otoscope.errors import ConfigurationError
-from otoscope.interpreters import PIQDecoded, PIQInterpreter, load_interpreter, save_interpreter
+from otoscope.interpreters import PIQDecoded, PIQInterpreter, save_interpreter
+from otoscope.loading import load_interpreter
 from otoscope.nn import class_of_codes
 
 LABELS = ["dog", "rain", "clock"]

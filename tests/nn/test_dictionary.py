@@ -6,7 +6,8 @@ import torch
 from otoscope.audio import Frontend
 from otoscope.classifiers import Conv2dClassifier, save_classifier
 from otoscope.errors import CheckpointError, ShapeError
-from otoscope.nn import NMFDictionary, infer_activations, load_dictionary
+from otoscope.loading import load_dictionary
+from otoscope.nn import NMFDictionary, infer_activations
 
 FRONTEND = {"sample_rate_hz": 8_000, "n_fft": 256, "window_ms": 20.0, "hop_ms": 8.0}
 
@@ -46,7 +47,7 @@ def test_more_may_be_kept_beside_it(dictionary, tmp_path):
     assert json.loads((folder / "config.json").read_text()) == {
         "format": 1,
         "kind": "dictionary",
-        "class": "otoscope.nn.dictionary.NMFDictionary",
+        "class": "nmf",
         "init": {"components": 6},
         "frontend": dictionary.frontend.config,
         "metrics": {"error": 0.25},

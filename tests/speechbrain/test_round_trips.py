@@ -11,7 +11,7 @@ import otoscope
 from otoscope.classifiers import Cnn14Classifier, Conv2dClassifier, FocalNetClassifier, ViTClassifier
 from otoscope.errors import CheckpointError
 from otoscope.interpreters import LMACInterpreter
-from otoscope.sources import load_classifier, load_dictionary
+from otoscope.loading import load_classifier, load_dictionary
 
 LABELS = ["dog", "church bells", "it's raining", "siren", "sea"]
 MEL = """

@@ -9,11 +9,11 @@ import soundfile
 import torch
 
 from otoscope.audio import Frontend
-from otoscope.classifiers import load_classifier
 from otoscope.data import Synthetic
 from otoscope.errors import CheckpointError, ConfigurationError
 from otoscope.explain import load
-from otoscope.nn import NMFDictionary, frames_of, load_dictionary
+from otoscope.loading import load_classifier, load_dictionary
+from otoscope.nn import NMFDictionary, frames_of
 from otoscope.training import AmortizedNMFTraining, NMFTraining, run_training
 
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
@@ -196,7 +196,7 @@ def test_a_dictionary_is_no_interpreter(learnt):
     folder, _, _ = learnt
     with pytest.raises(CheckpointError, match="holds an NMF dictionary, not an interpreter; train L2I"):
         load(folder / "model")
-    with pytest.raises(CheckpointError, match="is not a Classifier"):
+    with pytest.raises(CheckpointError, match="model: holds no classifier"):
         load_classifier(folder / "model")
 
 

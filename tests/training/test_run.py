@@ -13,10 +13,10 @@ import soundfile
 import torch
 from torch.utils.data import Dataset
 
-from otoscope.classifiers import load_classifier
 from otoscope.data import Clip, SoundData, Synthetic
 from otoscope.errors import CheckpointError, ConfigurationError, TrainingError
 from otoscope.explain import load
+from otoscope.loading import load_classifier
 from otoscope.training import SaveInterpretations, run_training
 from otoscope.training.callbacks import spread
 

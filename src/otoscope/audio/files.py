@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from otoscope.errors import AudioError
+from otoscope.files.atomic import replace_file
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif")
 """Suffixes that mark sound files in a folder. `load_audio` also reads other formats of libsndfile."""
@@ -113,19 +113,14 @@ def save_audio(path: str | os.PathLike[str], waveform: Tensor, sample_rate_hz: i
         raise AudioError(f"{path}: the waveform holds NaN or infinite samples and cannot be saved")
     if subtype != "FLOAT" and samples.size and np.abs(samples).max() > 1:
         raise AudioError(f"{path}: flac cannot hold samples beyond 1; save as .wav or scale the waveform")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-        os.close(handle)
+
+    def write(temporary: Path) -> None:
         try:
             soundfile.write(temporary, samples, sample_rate_hz, subtype=subtype)
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
-    except (OSError, soundfile.LibsndfileError) as error:
-        raise AudioError(f"{path}: cannot be written ({error}); check the folder and the free space") from error
-    return path
+        except soundfile.LibsndfileError as error:
+            raise OSError(str(error)) from error
+
+    return replace_file(path, write, AudioError)
 
 
 def _existing_file(path: str | os.PathLike[str]) -> Path:

@@ -1,15 +1,14 @@
-"""Classifiers, and the model folders they are kept in."""
+"""Classifiers."""
 
-from otoscope.classifiers.base import Classifier, Prediction
-from otoscope.classifiers.external.function import CallableClassifier
-from otoscope.classifiers.checkpoint import load_classifier, save_classifier
+from otoscope.classifiers.base import Classifier, Prediction, save_classifier
 from otoscope.classifiers.cnn14 import Cnn14Classifier
 from otoscope.classifiers.conv2d import Conv2dClassifier
-from otoscope.classifiers.focalnet import FocalNetClassifier
-from otoscope.classifiers.heads import CosineHead
+from otoscope.classifiers.external.function import CallableClassifier
 from otoscope.classifiers.external.onnx_model import OnnxClassifier
 from otoscope.classifiers.external.torch_module import TorchClassifier
 from otoscope.classifiers.external.transformers_model import TransformersClassifier
+from otoscope.classifiers.focalnet import FocalNetClassifier
+from otoscope.classifiers.heads import CosineHead
 from otoscope.classifiers.vit import ViTClassifier
 
 __all__ = [
@@ -24,6 +23,5 @@ __all__ = [
     "TorchClassifier",
     "TransformersClassifier",
     "ViTClassifier",
-    "load_classifier",
     "save_classifier",
 ]

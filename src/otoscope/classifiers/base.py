@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from otoscope.audio import Frontend
 from otoscope.errors import ActivationMapError, CheckpointError, ConfigurationError
-from otoscope.hub import Shareable
+from otoscope.store.folder import StoredModel, open_model, write_folder, write_model
+from otoscope.store.sharing import Shareable
 
 
 @dataclass
@@ -90,7 +91,7 @@ class Prediction:
         return replace(self, target=target)
 
 
-class Classifier(Shareable, nn.Module, ABC):
+class Classifier(Shareable, StoredModel, ABC):
     """Sound classifier: log-magnitude spectrogram in, `Prediction` out.
 
     Write your own by deriving from it: say how many channels each representation has, and turn the
@@ -106,6 +107,7 @@ class Classifier(Shareable, nn.Module, ABC):
         ConfigurationError: No label, or one twice.
     """
 
+    role = "classifier"
     needs_phase: bool = False
     """Whether ``forward`` takes the phase as its third argument, to go back to a waveform."""
     multi_label: bool = False
@@ -243,28 +245,34 @@ class Classifier(Shareable, nn.Module, ABC):
 
     @classmethod
     def from_folder(cls, config: Mapping[str, Any], folder: Path, **given: Any) -> Self:
-        """Makes the classifier that a model folder describes, before its weights are loaded.
-
-        Args:
-            config: Of the folder.
-            folder: That folder.
-            **given: Arguments in place of those of the folder.
-        """
+        """Build the classifier that a model folder describes; see `StoredModel.from_folder`."""
         init = {**config["init"], "labels": config["labels"], "frontend": Frontend(**config["frontend"]), **given}
         return cls(**init)
 
     def write_model(self, folder: Path, **details: Any) -> None:
         """See `Shareable.write_model`."""
-        from otoscope.classifiers.checkpoint import write_classifier
-
-        write_classifier(self, folder, **details)
+        config = {"init": self.config, "labels": self.labels, "frontend": self.frontend.config, **details}
+        write_model(self, folder, config)
+        self.write_files(folder)
 
     @classmethod
     def from_pretrained(cls, source: str | os.PathLike[str], revision: str | None = None) -> Self:
         """See `Shareable.from_pretrained`."""
-        from otoscope.classifiers.checkpoint import load_classifier
-
-        classifier = load_classifier(source, revision)
+        classifier = open_model(source, revision, role="classifier")
         if not isinstance(classifier, cls):
             raise CheckpointError(f"{source}: holds a {type(classifier).__name__}, not a {cls.__name__}")
         return classifier
+
+
+def save_classifier(classifier: Classifier, folder: str | os.PathLike[str], **details: Any) -> Path:
+    """Save a classifier with its labels and front-end as a model folder, without a card.
+
+    Args:
+        classifier: The classifier.
+        folder: Target folder. A former model in it is replaced as a whole.
+        **details: JSON values to keep beside the model, such as ``metrics``.
+
+    Raises:
+        CheckpointError: The folder cannot be written.
+    """
+    return write_folder(folder, lambda temporary: classifier.write_model(temporary, **details))

@@ -1,6 +1,5 @@
 """Data sets: ESC-50, the user's own folder, and synthetic scenes with known ground truth."""
 
-from otoscope.data.cache import ArrayCache
 from otoscope.data.clips import Batch, Clip, ClipFile, collate
 from otoscope.data.esc50 import ESC50
 from otoscope.data.folder import AudioFolder
@@ -9,7 +8,6 @@ from otoscope.data.synthetic import Scene, Synthetic, SyntheticScenes
 
 __all__ = [
     "ESC50",
-    "ArrayCache",
     "AudioFolder",
     "Batch",
     "Clip",

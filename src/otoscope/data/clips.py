@@ -15,8 +15,8 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from otoscope.audio import load_audio, peak_normalize
-from otoscope.data.cache import ArrayCache, file_key
 from otoscope.errors import DataError
+from otoscope.files.array_cache import ArrayCache, file_key
 
 
 @dataclass

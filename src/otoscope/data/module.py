@@ -11,9 +11,9 @@ import lightning
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from otoscope.data.cache import ArrayCache, default_cache_folder
 from otoscope.data.clips import Batch, Clip, ClipFile, ClipFiles, collate, fill_cache
 from otoscope.errors import ConfigurationError
+from otoscope.files.array_cache import ArrayCache, default_cache_folder
 from otoscope.seeding import generator_for
 
 

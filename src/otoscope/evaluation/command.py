@@ -14,9 +14,9 @@ from otoscope.data import SoundData
 from otoscope.errors import OtoscopeError
 from otoscope.evaluation.conditions import Conditions
 from otoscope.evaluation.run import Settings, run_evaluation
-from otoscope.json_file import json_values
+from otoscope.files.json import json_values
+from otoscope.loading import load_classifier
 from otoscope.options import IMPORT_HELP, complaint, import_modules, make_parser, parse, values_of, with_shorthands
-from otoscope.sources import load_classifier
 
 if TYPE_CHECKING:
     import jsonargparse

@@ -15,10 +15,10 @@ from otoscope.errors import DataError, OtoscopeError, first_line
 from otoscope.evaluation.batch import ClassifiedBatch, classify_batch
 from otoscope.evaluation.conditions import Contaminate, Prepared
 from otoscope.evaluation.fingerprints import alike, sound_of
+from otoscope.evaluation.mask_scores import BESIDE_OWN, ClipScores, MaskSource, control, decode, score
 from otoscope.evaluation.methods import Methods
 from otoscope.evaluation.records import Records
 from otoscope.evaluation.sanity import cascade, compare_maps
-from otoscope.evaluation.mask_scores import BESIDE_OWN, ClipScores, MaskSource, control, decode, score
 from otoscope.metrics.ranking import Ranking, rank_bins
 from otoscope.scoring import CONTROLS
 

@@ -17,8 +17,8 @@ from otoscope.classifiers import Classifier
 from otoscope.classifiers.fingerprint import digest, traits_of
 from otoscope.errors import ConfigurationError, OtoscopeError
 from otoscope.interpreters import UNTRAINED, Interpreter, is_untrained, make_untrained
+from otoscope.loading import load_interpreter
 from otoscope.scoring import CONTROLS
-from otoscope.sources import load_interpreter
 
 _NAMED_OR_GIVEN = ("module", "function", "input", "model", "path", "threads")
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from otoscope.evaluation.table import Block, Table, stands_beside
 from otoscope.evaluation.mask_scores import OWN
+from otoscope.evaluation.table import Block, Table, stands_beside
 from otoscope.metrics import SCORES, scores_shown
 from otoscope.plots import save_picture
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +9,8 @@ from urllib.parse import quote
 
 from otoscope.errors import ConfigurationError, DataError
 from otoscope.evaluation.fingerprints import alike
-from otoscope.json_file import json_values, write_json
+from otoscope.files.json import json_values, read_json, write_json
+from otoscope.files.json_lines import JsonLines
 
 _LONGEST = 200
 
@@ -43,7 +41,7 @@ class Records:
         if not self._index.is_file():
             return
         try:
-            former = json.loads(self._index.read_text(encoding="utf-8"))
+            former = read_json(self._index)
         except ValueError as error:
             raise DataError(f"{self._index}: is damaged ({error}); choose another --output_folder") from error
         self._compare("", former["settings"], self._known["settings"])
@@ -66,28 +64,36 @@ class Records:
         """What is known, by clip."""
         key = (condition, method)
         if key not in self._read:
-            self._read[key] = {record["clip"]: record for record in _whole_lines(self._path(*key))}
+            self._read[key] = {record["clip"]: record for record in self._stored(*key)}
         return self._read[key]
 
     def add(self, condition: str, method: str, found: Iterable[Mapping[str, Any]]) -> None:
         """Appends records, each a whole line or none; one of a clip that is known takes its place."""
         known = self.of(condition, method)
         fresh = [json_values(dict(record)) for record in found]
-        if not self._index.is_file() or json.loads(self._index.read_text(encoding="utf-8")) != self._known:
+        if not self._index.is_file() or read_json(self._index) != self._known:
             write_json(self._index, self._known)
-        path = self._path(condition, method)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
-            file.write("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in fresh).encode())
+        self._lines(condition, method).append(*fresh)
         known |= {record["clip"]: record for record in fresh}
 
     def _has(self, method: str) -> bool:
         """Whether there are records of a method."""
         folders = (folder.name for folder in self.folder.iterdir() if folder.is_dir())
-        return any(self._path(folder, method).is_file() for folder in folders)
+        return any(self._lines(folder, method).path.is_file() for folder in folders)
 
-    def _path(self, condition: str, method: str) -> Path:
-        return self.folder / quote(condition, safe="") / f"{quote(method, safe=' +-')}.jsonl"
+    def _stored(self, condition: str, method: str) -> list[dict[str, Any]]:
+        """Read the records of a file, after removing a last line that a kill has cut off."""
+        lines = self._lines(condition, method)
+        lines.repair()
+        try:
+            return lines.read()
+        except ValueError as error:
+            raise DataError(
+                f"{lines.path}: is damaged ({error}); delete it, and its scores are computed again"
+            ) from error
+
+    def _lines(self, condition: str, method: str) -> JsonLines:
+        return JsonLines(self.folder / quote(condition, safe="") / f"{quote(method, safe=' +-')}.jsonl")
 
     def _compare(self, prefix: str, former: Mapping[str, Any], present: Mapping[str, Any]) -> None:
         changed = [
@@ -102,34 +108,6 @@ class Records:
             )
 
 
-def write_whole(path: Path, text: str) -> Path:
-    """Writes a text, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-    return path
-
-
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
-
-
-def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    """Reads the records; what a kill left of a last line is cut off, so that the next one begins at its start."""
-    if not path.is_file():
-        return []
-    content = path.read_bytes()
-    end = content.rfind(b"\n") + 1
-    if end < len(content):
-        os.truncate(path, end)
-    try:
-        return [json.loads(line) for line in content[:end].splitlines()]
-    except ValueError as error:
-        raise DataError(f"{path}: is damaged ({error}); delete it, and its scores are computed again") from error

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from otoscope.evaluation.mask_scores import curve_areas
 from otoscope.evaluation.picture import draw_curves, draw_table
-from otoscope.evaluation.records import write_whole
 from otoscope.evaluation.sanity import verdict
 from otoscope.evaluation.statistics import Estimate, estimate, resampling
 from otoscope.evaluation.table import Table, make_table, pairs_csv, table_csv
 from otoscope.evaluation.text import format_results, format_sanity, format_seconds
-from otoscope.evaluation.mask_scores import curve_areas
-from otoscope.json_file import write_json
+from otoscope.files.atomic import replace_text
+from otoscope.files.json import write_json
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ def make_report(
     }
     text = _text(table, results)
     write_json(folder / "results.json", results)
-    write_whole(folder / "table.csv", table_csv(table))
-    write_whole(folder / "pairs.csv", pairs_csv(table))
-    write_whole(folder / "table.txt", text + "\n")
+    replace_text(folder / "table.csv", table_csv(table))
+    replace_text(folder / "pairs.csv", pairs_csv(table))
+    replace_text(folder / "table.txt", text + "\n")
     areas = settings["areas"]
     draw_table(table, areas[len(areas) // 2], folder / "table.png")
     if curves:

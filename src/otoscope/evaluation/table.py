@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from otoscope.evaluation.statistics import Estimate, Values, better, estimate, resampling
 from otoscope.evaluation.mask_scores import BESIDE_OWN, OWN
+from otoscope.evaluation.statistics import Estimate, Values, better, estimate, resampling
 from otoscope.metrics import SCORES, scores_shown
 from otoscope.scoring import CONTROLS
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from otoscope.evaluation.mask_scores import MAP, OWN
 from otoscope.evaluation.statistics import Estimate
 from otoscope.evaluation.table import Block, Table, is_control
-from otoscope.evaluation.mask_scores import MAP, OWN
 from otoscope.metrics import scores_shown
 
 _COLUMNS = {OWN: scores_shown("own mask"), MAP: scores_shown("map")}

@@ -2,7 +2,7 @@
 
 from otoscope.interpreters.amt import AMTDecoded, AMTInterpreter
 from otoscope.interpreters.attribution import AttributionInterpreter, Clips, SeededAttributionInterpreter
-from otoscope.interpreters.base import Components, Interpreter, load_interpreter, save_interpreter
+from otoscope.interpreters.base import Components, Interpreter, save_interpreter
 from otoscope.interpreters.catalogue import GRADIENT_FREE, UNTRAINED, is_untrained, make_untrained
 from otoscope.interpreters.grad_cam import GradCAMInterpreter
 from otoscope.interpreters.gradient_shap import GradientShapInterpreter
@@ -51,7 +51,6 @@ __all__ = [
     "SeededAttributionInterpreter",
     "SmoothGradInterpreter",
     "is_untrained",
-    "load_interpreter",
     "make_untrained",
     "save_interpreter",
 ]

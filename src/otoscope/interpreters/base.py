@@ -1,4 +1,4 @@
-"""What every interpreter is to the rest of the house, and the model folders they are kept in."""
+"""Base class of all interpreters."""
 
 from __future__ import annotations
 
@@ -8,26 +8,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from otoscope.classifiers import Classifier, Prediction, load_classifier
-from otoscope.classifiers.checkpoint import write_classifier
-from otoscope.errors import CheckpointError, ConfigurationError, GradientError
-from otoscope.hub import fetch_model
+from otoscope.classifiers import Classifier, Prediction
+from otoscope.errors import ConfigurationError, GradientError
 from otoscope.interpreters.catalogue import GRADIENT_FREE
-from otoscope.model_folder import (
-    CLASSIFIER_NAME,
-    class_path,
-    details_of,
-    find_class,
-    load_weights,
-    read_config,
-    write_folder,
-    write_model,
-)
+from otoscope.store.folder import CLASSIFIER_NAME, StoredModel, write_folder, write_model
 
 Decoded = TypeVar("Decoded")
 
@@ -78,7 +67,7 @@ class Components:
         )
 
 
-class Interpreter(nn.Module, ABC, Generic[Decoded]):
+class Interpreter(StoredModel, ABC, Generic[Decoded]):
     """Makes a mask over the spectrogram that says what a prediction rests on.
 
     Write your own by deriving from it: ``decode`` runs the network once, ``mask`` and ``loss`` are read
@@ -93,6 +82,7 @@ class Interpreter(nn.Module, ABC, Generic[Decoded]):
         GradientError: The method needs gradients and the classifier gives none.
     """
 
+    role = "interpreter"
     needs_gradient: bool = False
     """Whether it needs gradients through the classifier."""
     class_specific: bool = True
@@ -125,6 +115,17 @@ class Interpreter(nn.Module, ABC, Generic[Decoded]):
     @abstractmethod
     def config(self) -> dict[str, Any]:
         """Arguments, except the classifier, that make this interpreter again (JSON values)."""
+
+    @classmethod
+    def from_folder(cls, config: Mapping[str, Any], folder: Path, **given: Any) -> Self:
+        """Build the interpreter that a model folder describes; see `StoredModel.from_folder`.
+
+        Args:
+            config: Configuration of the folder.
+            folder: The folder.
+            **given: The ``classifier``.
+        """
+        return cls(given["classifier"], **config["init"])
 
     @abstractmethod
     def decode(self, log_magnitude: Tensor, prediction: Prediction, frames: Tensor | None = None) -> Decoded:
@@ -194,57 +195,24 @@ class Interpreter(nn.Module, ABC, Generic[Decoded]):
 
 
 def save_interpreter(
-    interpreter: Interpreter[Any], classifier: Classifier, folder: str | os.PathLike[str], **extra: Any
+    interpreter: Interpreter[Any], classifier: Classifier, folder: str | os.PathLike[str], **details: Any
 ) -> Path:
-    """Saves an interpreter together with the classifier that it explains.
+    """Save an interpreter and the classifier that it explains as a model folder, without a card.
 
     Args:
-        interpreter: What to save.
-        classifier: What it explains.
-        folder: Replaced as a whole if it exists.
-        **extra: JSON values to keep beside it, such as ``metrics``.
-    """
-    return write_folder(folder, lambda temporary: write_interpreter(interpreter, classifier, temporary, **extra))
-
-
-def write_interpreter(interpreter: Interpreter[Any], classifier: Classifier, folder: Path, **extra: Any) -> None:
-    """Writes an interpreter's files and its classifier's into an existing folder."""
-    config = {"kind": "interpreter", "class": class_path(interpreter), "init": interpreter.config, **extra}
-    write_model(folder, config, interpreter)
-    (folder / CLASSIFIER_NAME).mkdir()
-    write_classifier(classifier, folder / CLASSIFIER_NAME, **classifier.details)
-
-
-def load_interpreter(
-    folder: str | os.PathLike[str], revision: str | None = None
-) -> tuple[Interpreter[Any], Classifier]:
-    """Loads an interpreter and its classifier, both in evaluation mode.
-
-    Args:
-        folder: What `save_interpreter` or the training wrote, or ``owner/name`` on the hub.
-        revision: Branch, tag or commit on the hub.
+        interpreter: The interpreter.
+        classifier: The classifier that it explains.
+        folder: Target folder. A former model in it is replaced as a whole.
+        **details: JSON values to keep beside the model, such as ``metrics``.
 
     Raises:
-        CheckpointError: The folder is missing, incomplete, holds only a classifier, or does not fit.
+        CheckpointError: The folder cannot be written.
     """
-    folder = fetch_model(folder, revision)
-    config = read_config(folder)
-    if config.get("kind") == "dictionary":
-        raise CheckpointError(
-            f"{folder}: holds an NMF dictionary, not an interpreter; train L2I with it, for instance "
-            f"`otoscope train recipes/ESC50/interpret/hparams/l2i_cnn14.yaml --model.dictionary {folder}`"
-        )
-    if config.get("kind") != "interpreter":
-        raise CheckpointError(
-            f"{folder}: holds a classifier without an interpreter; train one on it, for instance "
-            f"`otoscope train recipes/ESC50/interpret/hparams/piq.yaml --model.classifier {folder}`"
-        )
-    classifier = load_classifier(folder)
-    kind = find_class(config, folder, Interpreter)
-    try:
-        interpreter: Interpreter[Any] = kind(classifier, **config["init"])
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder}: does not describe an interpreter ({error})") from error
-    load_weights(interpreter, folder)
-    interpreter.details = details_of(config)
-    return interpreter.eval().requires_grad_(False), classifier
+    return write_folder(folder, lambda temporary: write_interpreter(interpreter, classifier, temporary, **details))
+
+
+def write_interpreter(interpreter: Interpreter[Any], classifier: Classifier, folder: Path, **details: Any) -> None:
+    """Write the files of an interpreter and of its classifier into an existing folder."""
+    write_model(interpreter, folder, {"init": interpreter.config, **details})
+    (folder / CLASSIFIER_NAME).mkdir()
+    classifier.write_model(folder / CLASSIFIER_NAME, **classifier.details)

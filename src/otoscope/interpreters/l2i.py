@@ -22,10 +22,10 @@ from otoscope.nn import (
     NMFDictionary,
     TimePooling,
     for_images,
-    load_dictionary,
     make_activation_decoder,
 )
 from otoscope.nn.decoder import decode_each
+from otoscope.store.folder import open_model
 
 _EPSILON = 1e-10
 
@@ -209,7 +209,7 @@ def _components_for(
     if dictionary is None:
         return torch.zeros(bins, 100 if components is None else components)
     name = "the dictionary" if isinstance(dictionary, NMFDictionary) else f"the dictionary in {dictionary}"
-    dictionary = dictionary if isinstance(dictionary, NMFDictionary) else load_dictionary(dictionary)
+    dictionary = dictionary if isinstance(dictionary, NMFDictionary) else open_model(dictionary, role="dictionary")
     if not dictionary.frontend.same_as(classifier.frontend):
         raise ConfigurationError(
             f"dictionary: {name} was made with another front-end ({dictionary.frontend.describe()}) than the "

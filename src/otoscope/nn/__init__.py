@@ -9,7 +9,7 @@ from otoscope.nn.decoder import (
     PublishedPictureDecoder,
     make_decoder,
 )
-from otoscope.nn.dictionary import NMFDictionary, load_dictionary
+from otoscope.nn.dictionary import NMFDictionary
 from otoscope.nn.mask_decoder import LightMask, MaskDecoder, PyramidMask, make_mask_decoder
 from otoscope.nn.memory_format import for_images
 from otoscope.nn.nmf import AmortizedNMF, NMFLoss, SparseNMF, frames_of, infer_activations
@@ -43,7 +43,6 @@ __all__ = [
     "for_images",
     "frames_of",
     "infer_activations",
-    "load_dictionary",
     "make_activation_decoder",
     "make_decoder",
     "make_mask_decoder",

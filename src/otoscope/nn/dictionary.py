@@ -1,22 +1,22 @@
-"""A dictionary of spectra with the front-end that it was learnt with, and the folder it is kept in."""
+"""A dictionary of spectra together with the front-end that it was learnt with."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from otoscope.audio import Frontend, Spectrogram
 from otoscope.errors import CheckpointError, ShapeError
-from otoscope.hub import fetch_model
-from otoscope.model_folder import CONFIG_NAME, class_path, load_weights, read_config, write_folder, write_model
 from otoscope.nn.nmf import frames_of, infer_activations
+from otoscope.store.folder import StoredModel, write_folder, write_model
 
 
-class NMFDictionary(nn.Module):
+class NMFDictionary(StoredModel):
     """Non-negative spectra that frames of sound are sums of.
 
     Args:
@@ -35,6 +35,7 @@ class NMFDictionary(nn.Module):
         tensor([ 156.2500, 1562.5000])
     """
 
+    role = "dictionary"
     components: Tensor
     levels: Tensor
 
@@ -48,6 +49,7 @@ class NMFDictionary(nn.Module):
         if bool((components < 0).any()):
             raise ShapeError("components must not be negative")
         self.frontend = frontend
+        self.details: dict[str, Any] = {}
         self.register_buffer("components", components.detach().clone().float())
         levels = torch.ones(components.shape[1]) if levels is None else levels.detach().clone().float()
         self.register_buffer("levels", levels)
@@ -103,47 +105,26 @@ class NMFDictionary(nn.Module):
         waveform = self.frontend.inverse(shaped)[0]
         return 0.9 * waveform / waveform.abs().max().clamp(min=1e-12)
 
-    def save(self, folder: str | os.PathLike[str], **extra: Any) -> Path:
-        """Saves a model folder; see `load_dictionary`.
+    def save(self, folder: str | os.PathLike[str], **details: Any) -> Path:
+        """Save a model folder, which `otoscope.load_dictionary` opens.
 
         Args:
-            folder: Replaced as a whole if it exists.
-            **extra: JSON values to keep beside it, such as ``metrics``.
+            folder: Target folder. A former model in it is replaced as a whole.
+            **details: JSON values to keep beside the model, such as ``metrics``.
+
+        Raises:
+            CheckpointError: The folder cannot be written.
         """
-        config = {
-            "kind": "dictionary",
-            "class": class_path(self),
-            "init": {"components": len(self)},
-            "frontend": self.frontend.config,
-            **extra,
-        }
-        return write_folder(folder, lambda temporary: write_model(temporary, config, self))
+        config = {"init": {"components": len(self)}, "frontend": self.frontend.config, **details}
+        return write_folder(folder, lambda temporary: write_model(self, temporary, config))
 
-
-def load_dictionary(folder: str | os.PathLike[str], revision: str | None = None) -> NMFDictionary:
-    """Opens a dictionary that the training of an NMF wrote.
-
-    Args:
-        folder: The folder ``model`` in its output folder, or ``owner/name`` on the hub.
-        revision: Branch, tag or commit on the hub.
-
-    Raises:
-        CheckpointError: The folder is missing, incomplete, newer than this version, or holds something else.
-    """
-    folder = fetch_model(folder, revision)
-    config = read_config(folder)
-    if config.get("kind") != "dictionary":
-        raise CheckpointError(
-            f"{folder}: holds no NMF dictionary; train one, for instance `otoscope train "
-            "recipes/ESC50/interpret/hparams/nmf.yaml`"
-        )
-    try:
+    @classmethod
+    def from_folder(cls, config: Mapping[str, Any], folder: Path, **given: Any) -> Self:
+        """Build the dictionary that a model folder describes; see `StoredModel.from_folder`."""
         frontend = Frontend(**config["frontend"])
-        empty = torch.zeros(frontend.bins, int(config["init"]["components"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder / CONFIG_NAME}: does not describe a dictionary ({error})") from error
-    dictionary = NMFDictionary(empty, frontend)
-    load_weights(dictionary, folder)
-    if bool((dictionary.components < 0).any()):
-        raise CheckpointError(f"{folder}: its dictionary has negative values; learn it again")
-    return dictionary
+        return cls(torch.zeros(frontend.bins, int(config["init"]["components"])), frontend, **given)
+
+    def check_weights(self, folder: Path) -> None:
+        """Raise a `CheckpointError` if a component is negative."""
+        if bool((self.components < 0).any()):
+            raise CheckpointError(f"{folder}: its dictionary has negative values; learn it again")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from otoscope.errors import CheckpointError, DownloadError
-from otoscope.hub import Repository
 from otoscope.speechbrain.hyperparameters import FILE_NAME, Hyperparameters
+from otoscope.store.hub import Repository
 
 _META_NAME = "CKPT.yaml"
 _SAVE = "save"

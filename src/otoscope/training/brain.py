@@ -18,14 +18,14 @@ from torch import Tensor
 from otoscope.audio import Frontend, Spectrogram
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.classifiers.fingerprint import traits_of
-from otoscope.data import ArrayCache, Batch
-from otoscope.data.cache import default_cache_folder
+from otoscope.data import Batch
 from otoscope.errors import ConfigurationError
 from otoscope.explain import Explainer, method_name
+from otoscope.files.array_cache import ArrayCache, default_cache_folder
 from otoscope.interpreters import Interpreter, save_interpreter
+from otoscope.loading import load_classifier
 from otoscope.metrics import MeanScores, score_answers, score_mask, scores_shown
 from otoscope.scoring import CONTROLS, score_against_controls
-from otoscope.sources import load_classifier
 from otoscope.training.task import Schedule, TrainingTask
 
 Stage = Literal["train", "valid", "test"]

@@ -16,7 +16,8 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from otoscope.data import SoundData
 from otoscope.errors import ConfigurationError, OtoscopeError
-from otoscope.json_file import json_values
+from otoscope.files.atomic import replace_text
+from otoscope.files.json import json_values
 from otoscope.options import IMPORT_HELP, complaint, import_modules, make_parser, parse, values_of, with_shorthands
 from otoscope.scoring import format_table
 from otoscope.training.callbacks import SaveInterpretations
@@ -89,11 +90,7 @@ def _record(options: Any, parser: jsonargparse.ArgumentParser, folder: Path) -> 
                 f"{folder}: holds a run with other options ({'; '.join(changed[:5])}); choose another "
                 "--output_folder to begin anew, or give the same options to go on"
             )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OtoscopeError(f"--output_folder {folder}: cannot be written ({error})") from error
+    replace_text(path, text, remedy="free some space or choose another --output_folder")
 
 
 def _flat(content: Any, prefix: str = "") -> dict[str, Any]:

@@ -18,8 +18,8 @@ from otoscope.data import Batch
 from otoscope.data.noise import WHAM_DB, NoiseFolder, mix
 from otoscope.errors import CheckpointError, ConfigurationError
 from otoscope.interpreters import LMACInterpreter
+from otoscope.loading import load_interpreter
 from otoscope.nn import DecoderName
-from otoscope.sources import load_interpreter
 from otoscope.training.brain import Interpretation, InterpreterBrain, Stage
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from otoscope.classifiers import Classifier
 from otoscope.interpreters import L2IInterpreter, PIQInterpreter
-from otoscope.model_folder import is_model_folder
+from otoscope.loading import load_dictionary
 from otoscope.nn import ActivationDecoderName, CodebookInit, DecoderName, NMFDictionary
-from otoscope.sources import load_dictionary
+from otoscope.store.folder import find_model_folder
 from otoscope.training.brain import InterpreterBrain
 
 
@@ -104,6 +104,6 @@ class L2I(InterpreterBrain):
 
 def _opened(dictionary: str | os.PathLike[str] | NMFDictionary) -> str | os.PathLike[str] | NMFDictionary:
     """The dictionary itself, unless it is a model folder, which L2I opens, and names where it does not fit."""
-    if isinstance(dictionary, NMFDictionary) or is_model_folder(Path(dictionary)):
+    if isinstance(dictionary, NMFDictionary) or find_model_folder(Path(dictionary)) is not None:
         return dictionary
     return load_dictionary(dictionary)

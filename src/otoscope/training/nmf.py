@@ -14,10 +14,10 @@ from torch import Tensor
 from otoscope.audio import Frontend, masked_mean, save_audio
 from otoscope.data import Batch
 from otoscope.errors import ConfigurationError
+from otoscope.loading import load_dictionary
 from otoscope.nn import AmortizedNMF, NMFDictionary, NMFLoss, SparseNMF, frames_of
 from otoscope.nn.nmf import Convergence, FitStep
 from otoscope.plots import components_picture
-from otoscope.sources import load_dictionary
 from otoscope.training.task import TrainingTask
 
 _SILENT = 1e-3

@@ -12,7 +12,7 @@ from torch import Tensor
 from otoscope.audio import peak_normalize, save_audio
 from otoscope.data import Clip
 from otoscope.explanation import Explanation
-from otoscope.json_file import write_json
+from otoscope.files.json import write_json
 from otoscope.metrics import si_sdr
 from otoscope.plots import save_picture, spectra_picture
 from otoscope.training.brain import InterpreterBrain

@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from otoscope.data import SoundData
 from otoscope.errors import CheckpointError, ConfigurationError, TrainingError
-from otoscope.json_file import json_values, write_json
+from otoscope.files.json import json_values, write_json
 from otoscope.training.callbacks import SaveInterpretations
 from otoscope.training.overlap import OverlapTest
 from otoscope.training.task import TrainingTask

@@ -16,7 +16,6 @@ from otoscope.classifiers import (
     CallableClassifier,
     OnnxClassifier,
     TorchClassifier,
-    load_classifier,
     save_classifier,
 )
 from otoscope.classifiers.external.onnx_model import onnx_package
@@ -29,6 +28,7 @@ from otoscope.errors import (
 )
 from otoscope.explain import Explainer
 from otoscope.interpreters import Interpreter, L2IInterpreter, PIQInterpreter, make_untrained
+from otoscope.loading import load_classifier
 
 LABELS = ["loud", "soft"]
 

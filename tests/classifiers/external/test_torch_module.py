@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from otoscope.audio import Frontend, MelBank
-from otoscope.classifiers import TorchClassifier, load_classifier, save_classifier
+from otoscope.classifiers import TorchClassifier, save_classifier
 from otoscope.classifiers.external.layers import as_map
 from otoscope.classifiers.external.torch_module import take_logits
 from otoscope.errors import CheckpointError, ConfigurationError, RepresentationError, ShapeError
-from otoscope.interpreters import L2IInterpreter, PIQInterpreter, load_interpreter, save_interpreter
+from otoscope.interpreters import L2IInterpreter, PIQInterpreter, save_interpreter
+from otoscope.loading import load_classifier, load_interpreter
 
 LABELS = ["dog", "rain"]
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from otoscope.audio import Frontend
-from otoscope.classifiers import TransformersClassifier, load_classifier, save_classifier
+from otoscope.classifiers import TransformersClassifier, save_classifier
 from otoscope.errors import ConfigurationError, DownloadError, RepresentationError
 from otoscope.interpreters import PIQInterpreter
+from otoscope.loading import load_classifier
 
 transformers = pytest.importorskip("transformers")
 LABELS = ["dog", "rain", "clock"]

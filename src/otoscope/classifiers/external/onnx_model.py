@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from otoscope.audio import Frontend
-from otoscope.classifiers.external.function import BlackBoxClassifier
 from otoscope.classifiers.external.base import Heard
+from otoscope.classifiers.external.function import BlackBoxClassifier
 from otoscope.errors import ConfigurationError, MissingExtraError
 
 OnnxInput = Literal["waveform", "log_magnitude"]

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from otoscope.audio import Frontend, MelBank, mel_centers_hz
 from otoscope.classifiers.external.base import ForeignClassifier, Heard, check_probabilities, logits_of
-from otoscope.classifiers.external.layers import LayerAxes, as_map, check_layer, record_layers
 from otoscope.classifiers.external.class_paths import is_named, make_named, name_of
+from otoscope.classifiers.external.layers import LayerAxes, as_map, check_layer, record_layers
 from otoscope.classifiers.rows import divide_rows
 from otoscope.errors import CheckpointError, ConfigurationError, ShapeError
 

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from otoscope.audio import Frontend
-from otoscope.classifiers.external.features import FilterBank, make_features
 from otoscope.classifiers.external.base import ForeignClassifier, Heard, frontend_at
-from otoscope.classifiers.image import transformers_package
+from otoscope.classifiers.external.features import FilterBank, make_features
 from otoscope.classifiers.external.layers import LayerAxes, as_map, check_layer, record_layers
-from otoscope.classifiers.rows import divide_rows
 from otoscope.classifiers.external.torch_module import take_logits
+from otoscope.classifiers.image import transformers_package
+from otoscope.classifiers.rows import divide_rows
 from otoscope.errors import ConfigurationError, DownloadError
 
 _AST = "audio-spectrogram-transformer"

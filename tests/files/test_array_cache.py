@@ -1,4 +1,4 @@
-"""Arrays on disk: computed once, whole or not at all, never stale."""
+"""Cached arrays are computed once, written atomically and never stale."""
 
 import os
 import signal
@@ -10,14 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import otoscope.data.cache
-from otoscope.data import ArrayCache
-from otoscope.data.cache import default_cache_folder, file_key
 from otoscope.errors import DataError
+from otoscope.files.array_cache import ArrayCache, default_cache_folder, file_key
 
 
 class Counted:
-    """Computes an array and counts how often."""
+    """Compute an array and count the calls."""
 
     def __init__(self, value: float = 1.0) -> None:
         self.value = value
@@ -55,7 +53,7 @@ def test_arrays_are_memory_mapped_and_read_only(cache):
         array[0, 0] = 2
 
 
-def test_names_are_kept_apart(cache):
+def test_arrays_of_different_names_are_separate(cache):
     assert cache.get("a", "1", Counted(1))[0, 0] == 1
     assert cache.get("b", "1", Counted(2))[0, 0] == 2
     assert cache.get("a", "1", Counted(3))[0, 0] == 1
@@ -71,16 +69,16 @@ def test_a_new_version_replaces_the_old_file(cache):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"not an array", b"\x93NUMPY\x01\x00"], ids=["empty", "foreign", "header"]
+    "content", [b"", b"not an array", b"\x93NUMPY\x01\x00"], ids=["empty", "other content", "header"]
 )
-def test_a_damaged_array_is_computed_anew(cache, content):
+def test_a_damaged_array_is_computed_again(cache, content):
     cache.get("clip", "1", Counted(1))
     cache.path("clip", "1").write_bytes(content)
     assert cache.get("clip", "1", Counted(2))[0, 0] == 2
     assert cache.get("clip", "1", Counted(3))[0, 0] == 2
 
 
-def test_a_truncated_array_is_computed_anew(cache):
+def test_a_truncated_array_is_computed_again(cache):
     cache.get("clip", "1", Counted(1))
     path = cache.path("clip", "1")
     path.write_bytes(path.read_bytes()[:-4])
@@ -93,14 +91,14 @@ def test_a_failure_while_writing_leaves_nothing(cache, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "save", write_half)
-    with pytest.raises(DataError, match=r"arrays: the cache cannot be written \(.*No space left.*OTOSCOPE_CACHE"):
+    with pytest.raises(DataError, match=r"arrays/.*: cannot be written \(.*No space left.*OTOSCOPE_CACHE"):
         cache.get("clip", "1", Counted())
     assert files_of(cache) == []
     monkeypatch.undo()
     assert cache.get("clip", "1", Counted(2))[0, 0] == 2
 
 
-def test_a_failure_while_computing_is_told_as_it_is(cache):
+def test_an_error_of_the_computation_is_not_changed(cache):
     def fail():
         raise ZeroDivisionError
 
@@ -109,20 +107,16 @@ def test_a_failure_while_computing_is_told_as_it_is(cache):
     assert not cache.has("clip", "1")
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+def test_a_folder_that_cannot_be_created_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(DataError, match="file/arrays: the cache cannot be written"):
+    with pytest.raises(DataError, match=r"file/arrays/.*: cannot be written"):
         ArrayCache(tmp_path / "file" / "arrays").get("clip", "1", Counted())
 
 
 WRITER = """
-import importlib.util, os, sys, time
+import os, sys, time
 import numpy as np
-
-spec = importlib.util.spec_from_file_location("cache", sys.argv[3])  # alone, since torch loads slowly
-cache = importlib.util.module_from_spec(spec)
-sys.modules["cache"] = cache
-spec.loader.exec_module(cache)
+from otoscope.files.array_cache import ArrayCache
 
 def slow_save(file, array, save=np.save):
     file.write(b"half of an array"); file.flush(); os.fsync(file.fileno())
@@ -130,33 +124,36 @@ def slow_save(file, array, save=np.save):
 
 if sys.argv[2] == "slow":
     np.save = slow_save
-print(cache.ArrayCache(sys.argv[1]).get("clip", "1", lambda: np.full((3, 5), 4.0, np.float32)).sum(), flush=True)
+print(ArrayCache(sys.argv[1]).get("clip", "1", lambda: np.full((3, 5), 4.0, np.float32)).sum(), flush=True)
 """
 
 
 def start_writer(folder: Path, how: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", WRITER, str(folder), how, otoscope.data.cache.__file__]
+    command = [sys.executable, "-c", WRITER, str(folder), how]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
 def test_kill_while_writing_and_two_processes_at_once(cache):
-    victim = start_writer(cache.folder, "slow")
-    assert victim.stdout is not None
-    assert victim.stdout.readline() == "writing\n"
+    killed = start_writer(cache.folder, "slow")
+    assert killed.stdout is not None
+    assert killed.stdout.readline() == "writing\n"
     other = start_writer(cache.folder, "fast")  # writes the same array meanwhile
     assert other.communicate(timeout=60)[0] == "60.0\n"
-    os.kill(victim.pid, signal.SIGKILL)
-    victim.communicate(timeout=60)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate(timeout=60)
     compute = Counted(9)
     assert cache.get("clip", "1", compute).sum() == 60
     assert compute.calls == 0
 
 
-def test_default_folder_is_the_environments(cache_folder):
-    assert default_cache_folder() == cache_folder
+def test_the_default_folder_comes_from_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("OTOSCOPE_CACHE", str(tmp_path))
+    assert default_cache_folder() == tmp_path
+    monkeypatch.delenv("OTOSCOPE_CACHE")
+    assert default_cache_folder().name == "otoscope"
 
 
-def test_key_of_a_file_changes_with_it(tmp_path):
+def test_the_cache_key_of_a_file_changes_with_its_content(tmp_path):
     path = tmp_path / "clip.wav"
     path.write_bytes(b"one")
     key = file_key(path)

@@ -1,47 +1,48 @@
-"""The card of a model folder: what the hub shows of it, made from its configuration."""
+"""Model cards: the ``README.md`` of a model folder, which the hub shows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from otoscope.model_folder import CLASSIFIER_NAME, read_config
+from otoscope.store.folder import CLASSIFIER_NAME, read_config
+from otoscope.store.kinds import class_path_of
 
 CARD_NAME = "README.md"
-_MOST_NUMBERS = 40
+_MAX_METRICS = 40
 
 
 def write_card(folder: Path, name: str) -> None:
-    """Writes ``README.md`` into a model folder.
+    """Write ``README.md`` into a model folder that holds the model already.
 
     Args:
-        folder: With its configuration.
-        name: Of the model: a repository's id, or a folder's name.
+        folder: The model folder.
+        name: Name of the model: id of a repository, or name of a folder.
     """
     config = read_config(folder)
-    inner = read_config(folder / CLASSIFIER_NAME) if config.get("kind") == "interpreter" else config
-    (folder / CARD_NAME).write_text(card_text(name, config, inner), encoding="utf-8")
+    classifier = read_config(folder / CLASSIFIER_NAME) if config.get("kind") == "interpreter" else config
+    (folder / CARD_NAME).write_text(card_text(name, config, classifier), encoding="utf-8")
 
 
 def card_text(name: str, config: Mapping[str, Any], classifier: Mapping[str, Any]) -> str:
-    """The text of a card.
+    """Return the text of a card.
 
     Args:
-        name: Of the model.
-        config: Of the model folder.
-        classifier: Configuration of the classifier: the same, or that of the classifier which is explained.
+        name: Name of the model.
+        config: Configuration of the model folder.
+        classifier: Configuration of the classifier: the same, or that of the explained classifier.
     """
     explains = config.get("kind") == "interpreter"
     title = _class_name(config).removesuffix("Interpreter").removesuffix("Classifier")
-    what = f"{title} explanations of a {_class_name(classifier)}" if explains else f"{title} sound classifier"
+    summary = f"{title} explanations of a {_class_name(classifier)}" if explains else f"{title} sound classifier"
     labels, frontend = classifier["labels"], classifier["frontend"]
     parts = [
         _header(config),
         f"# {name}",
-        f"{what}, for the Python package otoscope.",
+        f"{summary}, for the Python package otoscope.",
         "## Use",
         _example(name, explains),
         "## Classes",
@@ -54,7 +55,7 @@ def card_text(name: str, config: Mapping[str, Any], classifier: Mapping[str, Any
         "## Metrics",
         _metrics(config.get("metrics")),
         "## Licence",
-        str(config.get("license") or "Not stated: ask whoever shares it before you use it."),
+        str(config.get("license") or "Not stated: ask the owner before you use it."),
     ]
     if source := config.get("source"):
         parts += ["## Origin", f"Converted from {source}."]
@@ -87,14 +88,14 @@ def _example(name: str, explains: bool) -> str:
 
 
 def _metrics(metrics: Any) -> str:
-    """The numbers among the metrics, as a table."""
-    rows = list(_numbers(metrics, ""))[:_MOST_NUMBERS] if isinstance(metrics, Mapping) else []
+    """Return a table of the numbers among the metrics."""
+    rows = list(_numbers(metrics, ""))[:_MAX_METRICS] if isinstance(metrics, Mapping) else []
     if not rows:
-        return "None are stated."
+        return "Not stated."
     return "\n".join(["| Metric | Value |", "|---|---|", *(f"| {name} | {value:.4g} |" for name, value in rows)])
 
 
-def _numbers(metrics: Mapping[str, Any], prefix: str) -> Any:
+def _numbers(metrics: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
     for name, value in metrics.items():
         if isinstance(value, Mapping):
             yield from _numbers(value, f"{prefix}{name}: ")
@@ -103,4 +104,5 @@ def _numbers(metrics: Mapping[str, Any], prefix: str) -> Any:
 
 
 def _class_name(config: Mapping[str, Any]) -> str:
-    return str(config.get("class", "")).rpartition(".")[2]
+    name = str(config.get("class", ""))
+    return (class_path_of(name) or name).rpartition(".")[2]

@@ -1,0 +1,1 @@
+"""Files on disk: atomic writes, JSON, JSON lines and cached arrays."""

@@ -1,0 +1,1 @@
+"""Model folders: writing, opening, describing and sharing them."""

@@ -1,0 +1,160 @@
+"""Repositories on the Hugging Face hub, read through the cache of huggingface_hub."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import socket
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from otoscope.errors import DownloadError, first_line
+
+_REPOSITORY_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*\w")
+_CONNECT_TIMEOUT_S = 5.0
+_PORTS = {"http": 80, "https": 443}
+
+
+def is_repository_id(source: str | os.PathLike[str]) -> bool:
+    """Return whether a source means ``owner/name`` on the hub: it has that form, and no local path has that name.
+
+    Example:
+        >>> is_repository_id("speechbrain/PIQ-ESC50"), is_repository_id("./runs/model"), is_repository_id("model")
+        (True, False, False)
+    """
+    return bool(_REPOSITORY_ID.fullmatch(os.fspath(source))) and not Path(source).exists()
+
+
+class Repository:
+    """A repository on the hub, whose files are fetched on demand.
+
+    Files are downloaded into the cache of huggingface_hub and read from there afterwards, also without a network.
+    All files come from one commit: the one that the revision named when the first file was fetched.
+
+    Args:
+        name: ``owner/name``.
+        revision: Branch, tag or commit (default: the main branch).
+    """
+
+    def __init__(self, name: str, revision: str | None = None) -> None:
+        self.name = name
+        self.revision = revision
+        self._commit: str | None = None
+        self._offline: bool | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.revision is None else f"{self.name} at {self.revision}"
+
+    def fetch(self, *names: str) -> Path:
+        """Fetch files that are not in the cache yet.
+
+        Args:
+            *names: Paths of the files in the repository, in which ``*`` stands for anything. Files that the
+                repository does not have are ignored.
+
+        Returns:
+            Folder of the files in the cache. It may hold further files of the same commit.
+
+        Raises:
+            DownloadError: A file is neither in the cache nor can it be fetched.
+        """
+        from huggingface_hub import errors, snapshot_download
+
+        if self._offline is None:
+            self._offline = not hub_answers()
+        try:
+            folder = snapshot_download(
+                self.name,
+                revision=self._commit or self.revision,
+                allow_patterns=list(names),
+                local_files_only=self._offline,
+                tqdm_class=_delayed_bar(),
+            )
+        except errors.LocalEntryNotFoundError as error:
+            raise self._not_fetched(names, error) from error
+        except errors.RevisionNotFoundError as error:
+            raise DownloadError(f"{self}: the repository has no such revision; check its name") from error
+        except errors.RepositoryNotFoundError as error:
+            raise DownloadError(
+                f"{self}: is neither a local folder nor a repository on the hub that you may see; check the name, "
+                "or log in with `hf auth login` if it is private or gated"
+            ) from error
+        except hub_failures() as error:
+            raise self._not_fetched(names, error) from error
+        self._commit = Path(folder).name  # the cache keeps each commit in a folder of its own
+        return Path(folder)
+
+    def file(self, name: str) -> Path | None:
+        """Fetch one file.
+
+        Args:
+            name: Path of the file in the repository.
+
+        Returns:
+            Path in the cache, or None if the repository has no such file.
+
+        Raises:
+            DownloadError: The file is neither in the cache nor can it be fetched.
+        """
+        path = self.fetch(glob.escape(name)) / name
+        return path if path.is_file() else None
+
+    def _not_fetched(self, names: tuple[str, ...], error: Exception) -> DownloadError:
+        from huggingface_hub import constants
+
+        return DownloadError(
+            f"{self}: is no local folder, and {', '.join(names)} cannot be fetched from the hub "
+            f"({first_line(error)}); without a network, download the files of {constants.ENDPOINT}/{self.name} "
+            "elsewhere, put them into a folder and give that folder instead"
+        )
+
+
+def hub_answers() -> bool:
+    """Return whether the hub accepts connections, after five seconds at most.
+
+    Without this check, huggingface_hub waits for minutes in a network that drops packets before it uses its cache.
+    """
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    address = urlsplit(constants.ENDPOINT)
+    host = address.hostname or ""
+    if address.scheme in getproxies() and not proxy_bypass(host):
+        return True  # only the proxy can tell
+    try:
+        port = address.port or _PORTS.get(address.scheme, 443)
+        socket.create_connection((host, port), _CONNECT_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def hub_failures() -> tuple[type[Exception], ...]:
+    """Return the errors that huggingface_hub raises when a request is refused or breaks off.
+
+    Some belong to its HTTP library, which differs between its versions.
+    """
+    from huggingface_hub import errors
+
+    transport = getattr(errors, "HTTPError", OSError)
+    return (errors.HfHubHTTPError, errors.HFValidationError, transport, OSError, RuntimeError)
+
+
+def _delayed_bar() -> Any:
+    """Return a class of progress bars that appear after a second, so that files in the cache show none."""
+    from huggingface_hub.utils.tqdm import tqdm
+
+    class DelayedBar(tqdm):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **{"delay": 1.0, **options})  # type: ignore[no-untyped-call]
+
+        def display(self, *args: Any, **options: Any) -> Any:
+            # tqdm heeds its delay in updates only, not when a description is set
+            started = self._time() - self.start_t >= self.delay
+            return super().display(*args, **options) if started else None
+
+    return DelayedBar

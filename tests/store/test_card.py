@@ -1,0 +1,27 @@
+import yaml
+
+from otoscope.explain import Explainer
+
+
+def test_a_card_states_what_the_configuration_holds(explainer, tmp_path):
+    details = {
+        "metrics": {"scores": {"PIQ": {"AI": 12.5}}},
+        "license": "apache-2.0",
+        "data": "ESC-10, folds 1 to 3",
+    }
+    folder = explainer.save_pretrained(tmp_path / "piq", **details)
+    text = (folder / "README.md").read_text()
+    _, header, body = text.split("---\n", 2)
+    assert yaml.safe_load(header)["license"] == "apache-2.0"
+    assert yaml.safe_load(header)["library_name"] == "otoscope"
+    for words in ("dog, rain, siren", "16000 Hz", "ESC-10, folds 1 to 3", "scores: PIQ: AI | 12.5", 'load("piq")'):
+        assert words in body
+    assert "PIQ explanations of a Conv2dClassifier, for the Python package otoscope." in body
+    again = Explainer.from_pretrained(folder)
+    assert again.details == details
+    assert "12.5" in (again.save_pretrained(tmp_path / "again") / "README.md").read_text(), "metrics are kept"
+    explainer.classifier.save_pretrained(tmp_path / "classifier")
+    bare = (tmp_path / "classifier" / "README.md").read_text()
+    assert "Conv2d sound classifier" in bare
+    assert "Not stated" in bare
+    assert "license" not in yaml.safe_load(bare.split("---\n", 2)[1])

@@ -2,7 +2,7 @@
 
 import sys
 
-from otoscope.cli import main
+from otoscope.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main(["evaluate", *sys.argv[1:]]))

@@ -17,7 +17,7 @@ from otoscope.classifiers import Classifier, Prediction, load_classifier
 from otoscope.classifiers.checkpoint import write_classifier
 from otoscope.errors import CheckpointError, ConfigurationError, GradientError
 from otoscope.hub import fetch_model
-from otoscope.interpreters.catalogue import GRADIENT_FREE
+from otoscope.methods import GRADIENT_FREE, title_of
 from otoscope.model_folder import (
     CLASSIFIER_NAME,
     class_path,
@@ -107,10 +107,9 @@ class Interpreter(nn.Module, ABC, Generic[Decoded]):
         self.details: dict[str, Any] = {}
         self._kept = (classifier,)  # in a tuple: neither a submodule nor in the state_dict
         if classifier is not None and self.needs_gradient and not classifier.differentiable:
-            method = type(self).__name__.removesuffix("Interpreter")
             raise GradientError(
-                f"{method} needs gradients, and {type(classifier).__name__} is a black box that gives none; "
-                f"methods that need none: {', '.join(GRADIENT_FREE)}"
+                f"{title_of(type(self))} needs gradients, and {type(classifier).__name__} is a black box that "
+                f"gives none; methods that need none: {', '.join(GRADIENT_FREE)}"
             )
 
     @property

@@ -44,10 +44,10 @@ from otoscope.classifiers import (
     FocalNetClassifier,
     ViTClassifier,
 )
+from otoscope.cli.allocator import keep_freed_memory
 from otoscope.data import ESC50, Clip
 from otoscope.errors import DataError, OtoscopeError
 from otoscope.interpreters import Interpreter, L2IInterpreter, LMACInterpreter, PIQInterpreter
-from otoscope.cli.allocator import keep_freed_memory
 from otoscope.nn import NMFDictionary
 
 ROOT = Path(__file__).parents[1]

@@ -2,7 +2,8 @@
 
 The classifiers are a speech detector whose weights come in a PyPI package (silero-vad), as a PyTorch network and,
 from its own ONNX file, as a black box; AST and wav2vec2 of `transformers`, randomly initialised; and a network in
-PyTorch and exported to ONNX, where it is a black box. If a network comes in two forms, their explanations are compared.
+PyTorch and exported to ONNX, where it is a black box. If a network comes in two forms, their explanations are
+compared.
 
     pip install 'otoscope[transformers,onnx]' onnx silero-vad
     python examples/external_classifiers.py clip.wav --out explanations

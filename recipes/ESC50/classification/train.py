@@ -1,4 +1,4 @@
-"""Trains a sound classifier: ``python train.py hparams/conv2d.yaml --data_folder=<ESC-50-master>``."""
+"""Train a sound classifier: ``python train.py hparams/conv2d.yaml --data_folder=<ESC-50-master>``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Compares methods: ``python eval.py hparams/eval_conv2d.yaml --data_folder=<ESC-50-master>``."""
+"""Compare methods of explanation: ``python eval.py hparams/eval_conv2d.yaml --data_folder=<ESC-50-master>``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Evaluates AMT: ``python interpret_amt.py hparams/amt_focalnet.yaml --data_folder=<ESC-50-master>``."""
+"""Evaluate AMT: ``python interpret_amt.py hparams/amt_focalnet.yaml --data_folder=<ESC-50-master>``."""
 
 import sys
 

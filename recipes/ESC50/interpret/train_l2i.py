@@ -1,4 +1,4 @@
-"""Trains L2I: ``python train_l2i.py hparams/l2i_cnn14.yaml --data_folder=<ESC-50-master>``."""
+"""Train L2I: ``python train_l2i.py hparams/l2i_cnn14.yaml --data_folder=<ESC-50-master>``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Trains L-MAC: ``python train_lmac.py hparams/lmac_cnn14.yaml --data_folder=<ESC-50-master>``."""
+"""Train L-MAC: ``python train_lmac.py hparams/lmac_cnn14.yaml --data_folder=<ESC-50-master>``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Learns the NMF dictionary of L2I: ``python train_nmf.py hparams/nmf.yaml --data_folder=<ESC-50-master>``."""
+"""Train the NMF dictionary of L2I: ``python train_nmf.py hparams/nmf.yaml --data_folder=<ESC-50-master>``."""
 
 import sys
 

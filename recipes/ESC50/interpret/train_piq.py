@@ -1,4 +1,4 @@
-"""Trains PIQ: ``python train_piq.py hparams/piq.yaml --data_folder=<ESC-50-master>``."""
+"""Train PIQ: ``python train_piq.py hparams/piq.yaml --data_folder=<ESC-50-master>``."""
 
 import sys
 

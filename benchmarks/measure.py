@@ -44,10 +44,10 @@ from otoscope.classifiers import (
     FocalNetClassifier,
     ViTClassifier,
 )
+from otoscope.cli.allocator import keep_freed_memory
 from otoscope.data import ESC50, Clip
 from otoscope.errors import DataError, OtoscopeError
 from otoscope.interpreters import Interpreter, L2IInterpreter, LMACInterpreter, PIQInterpreter
-from otoscope.memory import keep_freed_memory
 from otoscope.nn import NMFDictionary
 
 ROOT = Path(__file__).parents[1]
@@ -84,7 +84,7 @@ class Options:
         threads: Threads of PyTorch.
         data_folder: ESC-50, or a part of it in its layout; by default the environment variable
             OTOSCOPE_ESC10, else ../shared/esc10.
-        allocator: ``keep``: freed memory stays in the process (`otoscope.memory`), for both sides;
+        allocator: ``keep``: freed memory stays in the process (`otoscope.cli.allocator`), for both sides;
             ``default``: as the C library likes.
         only: Measure nothing but the peak memory of this side, in this process, and print it.
         out: JSON file to write, beside the standard output.

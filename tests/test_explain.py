@@ -424,7 +424,7 @@ def test_a_method_without_training_explains_the_classifier_of_any_folder(explain
     plain = save_classifier(explainer.classifier, tmp_path / "classifier")
     for folder in (trained, plain):
         loaded = load(folder, "input-x-gradient", area=0.1)
-        assert loaded.method == "InputXGradient"
+        assert loaded.method == "input x gradient"
         result = loaded.explain(clip, scores=False)
         assert float(result.mask.mean()) == pytest.approx(0.1, abs=1e-3)
 

@@ -19,7 +19,7 @@ def run_python(code):
     "code",
     [
         "import otoscope; dir(otoscope); otoscope.__version__; otoscope.OtoscopeError",
-        "from otoscope.cli import main; assert main(['--help']) == 0; assert main(['--version']) == 0; main(['x'])",
+        "from otoscope.cli.main import main; assert main(['--help']) == main(['--version']) == 0; main(['x'])",
     ],
     ids=["import", "help"],
 )
@@ -47,7 +47,9 @@ def test_unknown_names_are_refused():
         otoscope.explode  # noqa: B018
 
 
-@pytest.mark.parametrize("name", ["audio", "classifiers", "data", "interpreters", "metrics", "nn", "training"])
+@pytest.mark.parametrize(
+    "name", ["audio", "classifiers", "data", "interpreters", "metrics", "nn", "recordings", "training"]
+)
 def test_every_folder_lists_what_it_offers(name):
     module = importlib.import_module(f"otoscope.{name}")
     assert all(hasattr(module, public) for public in module.__all__)

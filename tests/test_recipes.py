@@ -1,4 +1,4 @@
-"""Recipes, run as their users run them: classifier, dictionary, L2I, L-MAC, explanation, comparison."""
+"""The recipes, run as a user runs them: classifier, dictionary, L2I, L-MAC, explanation, comparison."""
 
 import json
 import os
@@ -23,7 +23,7 @@ NARROW = {
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, esc50):
-    """Runs a command in a folder of a copy of the recipes."""
+    """A function that runs a command in a folder of a copy of the recipes."""
     work = tmp_path_factory.mktemp("recipes") / "ESC50"
     shutil.copytree(RECIPES, work, ignore=shutil.ignore_patterns("results"))
     cache = str(tmp_path_factory.getbasetemp() / "recipes-cache")
@@ -47,7 +47,7 @@ def run(tmp_path_factory, esc50):
 
 @pytest.fixture(scope="module")
 def dictionary(run, esc50):
-    """Result of the NMF's recipe."""
+    """Results and output folder of the recipe of the NMF dictionary."""
     options = [*QUICK, f"--data_folder={esc50}", "--model.components=8", "--json"]
     finished = run("interpret", "train_nmf.py", "hparams/nmf.yaml", *options)
     return json.loads(finished.stdout), run.work / "interpret" / "results" / "nmf" / "1234"
@@ -55,7 +55,7 @@ def dictionary(run, esc50):
 
 @pytest.fixture(scope="module", params=["conv2d", "cnn14"])
 def trained(request, run, esc50, dictionary):
-    """Name of L2I's recipe for a classifier, after both have run."""
+    """Name of the L2I recipe for a classifier, after the recipes of both have run."""
     name = request.param
     data = [*QUICK, f"--data_folder={esc50}"]
     run("classification", "train.py", f"hparams/{name}.yaml", *NARROW[name], *data)
@@ -65,7 +65,7 @@ def trained(request, run, esc50, dictionary):
     return recipe
 
 
-def test_nmf_writes_its_dictionary(dictionary):
+def test_nmf_writes_a_dictionary(dictionary):
     results, folder = dictionary
     assert results["nmf"]["lowest_column_norm"] == pytest.approx(1, abs=1e-5)
     assert len(load_dictionary(folder / "model")) == 8
@@ -107,7 +107,7 @@ def test_explains_with_the_sounds_of_components(run, esc50, trained, tmp_path):
         contents.append(json.loads((tmp_path / "5-50-A-0" / "explanation.json").read_text()))
     few, many = (content["components"] for content in contents)
     assert [content["relevance_threshold"] for content in contents] == [0.9, -1]
-    assert len(few) < len(many)  # few may be none: the largest contribution may be one against the class
+    assert len(few) < len(many)  # few may be empty: the largest contribution may count against the class
     sounds = list((tmp_path / "5-50-A-0" / "components").iterdir())
     assert len(sounds) == 5 < len(many)
     assert soundfile.info(sounds[0]).frames == 8000
@@ -127,12 +127,12 @@ def test_a_dictionary_of_another_rate_is_refused_in_one_line(run, esc50, trained
     assert "results/nmf-8k/model" in finished.stderr
 
 
-def test_lmac_its_fine_tuning_and_the_comparison(run, esc50, trained):
+def test_lmac_fine_tuning_and_comparison(run, esc50, trained):
     name = {"l2i_conv2dclassifier": "conv2d", "l2i_cnn14": "cnn14"}[trained]
     data = [*QUICK, f"--data_folder={esc50}", "--interpretations.clips=1"]
     lmac = ["--trainer.max_epochs=1", "--model.learning_rate=0.001"]
     finished = run("interpret", "train_lmac.py", f"hparams/lmac_{name}.yaml", *data, *lmac)
-    assert "LMAC" in finished.stdout
+    assert "L-MAC" in finished.stdout
     if name == "cnn14":
         finished = run("interpret", "train_lmac.py", "hparams/lmac_cnn14_finetune.yaml", *data, *lmac, "--json")
         first, second = (
@@ -140,7 +140,7 @@ def test_lmac_its_fine_tuning_and_the_comparison(run, esc50, trained):
             for folder in ("lmac_cnn14", "lmac_cnn14_finetune")
         )
         assert json.loads(finished.stdout) == second
-        assert first["scores"]["LMAC"] != second["scores"]["LMAC"]
+        assert first["scores"]["L-MAC"] != second["scores"]["L-MAC"]
 
     classifier = f"../classification/results/{name}/1234/model"
     methods = {"L-MAC": f"results/lmac_{name}/1234/model", "PIQ": "results/nowhere", "refined": "refined"}

@@ -1,7 +1,7 @@
-"""``python -m otoscope``."""
+"""Entry point of ``python -m otoscope``."""
 
 import sys
 
-from otoscope.cli import main
+from otoscope.cli.main import main
 
 sys.exit(main())

@@ -22,9 +22,10 @@ from otoscope.errors import (
     UnsuitableMethodError,
 )
 from otoscope.explanation import NO_COMPONENT, Explanation
-from otoscope.interpreters import GRADIENT_FREE, UNTRAINED, Components, Interpreter, is_untrained, make_untrained
+from otoscope.interpreters import Components, Interpreter, is_untrained, make_untrained
 from otoscope.interpreters.base import write_interpreter
 from otoscope.loading import load_classifier, load_interpreter
+from otoscope.methods import GRADIENT_FREE, UNTRAINED, same_method, title_of
 from otoscope.scoring import score_against_controls
 from otoscope.store.folder import open_model
 from otoscope.store.sharing import Shareable
@@ -100,7 +101,7 @@ class Explainer(Shareable):
         Args:
             audio: A sound file, or a mono waveform (tensor or array) at `sample_rate_hz`, shape (samples,).
             target: Explain this class instead of the predicted one.
-            scores: Compute the scores and those of the controls (ten more runs of the classifier).
+            scores: Compute the scores and those of the controls (eight more runs of the classifier).
             name: Of the recording; by default the file's.
             threshold: Instead of the interpreter's own: L2I's relevance, or the threshold of PIQ's softplus mask.
 
@@ -318,7 +319,7 @@ def load(
         path: The folder ``model`` in the output folder of ``otoscope train`` or of a recipe; ``owner/name`` on the
             hub; a model folder of SpeechBrain's or the results of one of its trainings.
         method: By default that of the interpreter in the folder. The name of one that needs no training (see
-            `otoscope.interpreters.UNTRAINED`) explains the folder's classifier with that one.
+            `otoscope.methods.UNTRAINED`) explains the folder's classifier with that one.
         revision: Branch, tag or commit on the hub.
         **options: Of such a method.
 
@@ -337,13 +338,13 @@ def load(
         if method is None:
             raise
         raise ConfigurationError(
-            f"method: {method!r} is none of {', '.join(sorted(UNTRAINED))}, which need no training; {error}"
+            f"method: {method!r} is none of {', '.join(UNTRAINED)}, which need no training; {error}"
         ) from error
     explainer = Explainer(classifier, interpreter)
-    if method is not None and method.lower() != explainer.method.lower():
+    if method is not None and not same_method(method, explainer.method):
         raise ConfigurationError(
             f"method: {path} holds {explainer.method}, not {method}; without training there are "
-            f"{', '.join(sorted(UNTRAINED))}"
+            f"{', '.join(UNTRAINED)}"
         )
     if options:
         raise ConfigurationError(f"{', '.join(options)}: {explainer.method} comes with its options from {path}")
@@ -351,5 +352,5 @@ def load(
 
 
 def method_name(interpreter: Interpreter[Any]) -> str:
-    """Name of an interpreter's method, as tables show it."""
-    return type(interpreter).__name__.removesuffix("Interpreter")
+    """Return the title of an interpreter's method, which tables and summaries show."""
+    return title_of(type(interpreter))

@@ -184,11 +184,15 @@ class Explanation:
         frequencies = torch.linspace(0, self.sample_rate_hz / 2, len(spectrum))
         return float(frequencies @ spectrum / spectrum.sum().clamp(min=1e-12))
 
-    def save(self, folder: str | os.PathLike[str]) -> Path:
+    def save(self, folder: str | os.PathLike[str], content: dict[str, Any] | None = None) -> Path:
         """Writes ``original.wav interpretation.wav remainder.wav spectra.png explanation.json``.
 
         With components also ``components.png`` and, in ``components/``, the sounds of the five most relevant; with
         maps also ``maps.png``.
+
+        Args:
+            folder: Folder to write.
+            content: Content of ``explanation.json``, for a caller that has it already (default: `to_dict`).
 
         Raises:
             OtoscopeError: The folder cannot be written.
@@ -206,7 +210,7 @@ class Explanation:
                 panels = {name: one.numpy() for name, one in self.maps.items()}
                 duration_s = len(self.original) / self.sample_rate_hz
                 save_picture(maps_picture(panels, title, self.sample_rate_hz, duration_s), folder / "maps.png")
-            write_json(folder / "explanation.json", self.to_dict())
+            write_json(folder / "explanation.json", self.to_dict() if content is None else content)
         except OSError as error:
             raise OtoscopeError(
                 f"{folder}: cannot be written ({error}); check the folder and the free space"

@@ -7,7 +7,8 @@ from otoscope.classifiers import Conv2dClassifier
 from otoscope.classifiers.fingerprint import digest
 from otoscope.errors import ConfigurationError
 from otoscope.evaluation.methods import build_methods
-from otoscope.interpreters import UNTRAINED, PIQInterpreter, save_interpreter
+from otoscope.interpreters import PIQInterpreter, save_interpreter
+from otoscope.methods import UNTRAINED
 
 
 @pytest.fixture

@@ -142,5 +142,5 @@ def test_refuses_what_makes_no_sense(classifier):
     with pytest.raises(ConfigurationError, match="guidance_threshold"):
         LMACInterpreter(classifier, guidance_threshold=1.0)
     classifier.differentiable = False
-    with pytest.raises(GradientError, match="LMAC needs gradients"):
+    with pytest.raises(GradientError, match="L-MAC needs gradients"):
         LMACInterpreter(classifier)

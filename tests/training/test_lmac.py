@@ -34,7 +34,7 @@ def test_from_data_to_table_and_on_to_fine_tuning(classifier, trainer_options, t
     task = LMAC(classifier, l_out=0.02, learning_rate=3e-3, schedule="constant")
     before = {name: value.clone() for name, value in task.classifier.state_dict().items()}
     results = run_training(task, data, tmp_path / "run", {**trainer_options, "max_epochs": 3})
-    assert list(results["scores"])[:2] == ["LMAC", "all-pass"]
+    assert list(results["scores"])[:2] == ["L-MAC", "all-pass"]
     assert all(torch.equal(value, before[name]) for name, value in task.classifier.state_dict().items())
     rows = [row.split(",") for row in (tmp_path / "run" / "metrics.csv").read_text().splitlines()]
     losses = [float(row[rows[0].index("train_loss")]) for row in rows[1:] if row[rows[0].index("train_loss")]]

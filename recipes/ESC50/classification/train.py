@@ -1,8 +1,8 @@
-"""Trains a sound classifier: ``python train.py hparams/conv2d.yaml --data_folder=<ESC-50-master>``."""
+"""Train a sound classifier: ``python train.py hparams/conv2d.yaml --data_folder=<ESC-50-master>``."""
 
 import sys
 
-from otoscope.cli import main
+from otoscope.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main(["train", *sys.argv[1:]]))

@@ -1,8 +1,8 @@
-"""Evaluates AMT: ``python interpret_amt.py hparams/amt_focalnet.yaml --data_folder=<ESC-50-master>``."""
+"""Evaluate AMT: ``python interpret_amt.py hparams/amt_focalnet.yaml --data_folder=<ESC-50-master>``."""
 
 import sys
 
-from otoscope.cli import main
+from otoscope.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main(["train", *sys.argv[1:]]))

@@ -1,8 +1,8 @@
-"""Trains L-MAC: ``python train_lmac.py hparams/lmac_cnn14.yaml --data_folder=<ESC-50-master>``."""
+"""Train L-MAC: ``python train_lmac.py hparams/lmac_cnn14.yaml --data_folder=<ESC-50-master>``."""
 
 import sys
 
-from otoscope.cli import main
+from otoscope.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main(["train", *sys.argv[1:]]))

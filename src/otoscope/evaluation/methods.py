@@ -16,8 +16,9 @@ import torch
 from otoscope.classifiers import Classifier
 from otoscope.classifiers.fingerprint import digest, traits_of
 from otoscope.errors import ConfigurationError, OtoscopeError
-from otoscope.interpreters import UNTRAINED, Interpreter, is_untrained, make_untrained
+from otoscope.interpreters import Interpreter, is_untrained, make_untrained
 from otoscope.loading import load_interpreter
+from otoscope.methods import UNTRAINED
 from otoscope.scoring import CONTROLS
 
 _NAMED_OR_GIVEN = ("module", "function", "input", "model", "path", "threads")
@@ -175,6 +176,5 @@ def _of_class(name: str, what: Mapping[str, Any], classifier: Classifier) -> Int
 
 def _unknown(name: str) -> str:
     return (
-        f"{name!r} is neither a model folder nor a method that needs no training; those are "
-        f"{', '.join(sorted(UNTRAINED))}"
+        f"{name!r} is neither a model folder nor a method that needs no training; those are {', '.join(UNTRAINED)}"
     )

@@ -3,7 +3,6 @@
 from otoscope.interpreters.amt import AMTDecoded, AMTInterpreter
 from otoscope.interpreters.attribution import AttributionInterpreter, Clips, SeededAttributionInterpreter
 from otoscope.interpreters.base import Components, Interpreter, save_interpreter
-from otoscope.interpreters.catalogue import GRADIENT_FREE, UNTRAINED, is_untrained, make_untrained
 from otoscope.interpreters.grad_cam import GradCAMInterpreter
 from otoscope.interpreters.gradient_shap import GradientShapInterpreter
 from otoscope.interpreters.guided_backprop import GuidedBackpropInterpreter
@@ -20,10 +19,9 @@ from otoscope.interpreters.rise import RISEInterpreter
 from otoscope.interpreters.saliency import SaliencyInterpreter
 from otoscope.interpreters.slime import SLIMEInterpreter
 from otoscope.interpreters.smoothgrad import SmoothGradInterpreter
+from otoscope.interpreters.untrained import is_untrained, make_untrained
 
 __all__ = [
-    "GRADIENT_FREE",
-    "UNTRAINED",
     "AMTDecoded",
     "AMTInterpreter",
     "AttributionInterpreter",

@@ -16,7 +16,7 @@ from torch import Tensor
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.errors import ConfigurationError, GradientError, first_line
 from otoscope.interpreters.base import Interpreter
-from otoscope.interpreters.catalogue import GRADIENT_FREE
+from otoscope.methods import GRADIENT_FREE
 from otoscope.metrics.ranking import largest_bins
 
 MaskKind = Literal["quantile", "soft"]

@@ -15,8 +15,13 @@ from torch import Tensor
 
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.errors import ConfigurationError, GradientError
-from otoscope.interpreters.catalogue import GRADIENT_FREE
-from otoscope.store.folder import CLASSIFIER_NAME, StoredModel, write_folder, write_model
+from otoscope.methods import GRADIENT_FREE, title_of
+from otoscope.store.folder import (
+    CLASSIFIER_NAME,
+    StoredModel,
+    write_folder,
+    write_model,
+)
 
 Decoded = TypeVar("Decoded")
 
@@ -97,10 +102,9 @@ class Interpreter(StoredModel, ABC, Generic[Decoded]):
         self.details: dict[str, Any] = {}
         self._kept = (classifier,)  # in a tuple: neither a submodule nor in the state_dict
         if classifier is not None and self.needs_gradient and not classifier.differentiable:
-            method = type(self).__name__.removesuffix("Interpreter")
             raise GradientError(
-                f"{method} needs gradients, and {type(classifier).__name__} is a black box that gives none; "
-                f"methods that need none: {', '.join(GRADIENT_FREE)}"
+                f"{title_of(type(self))} needs gradients, and {type(classifier).__name__} is a black box that "
+                f"gives none; methods that need none: {', '.join(GRADIENT_FREE)}"
             )
 
     @property

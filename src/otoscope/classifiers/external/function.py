@@ -36,7 +36,7 @@ class BlackBoxClassifier(ForeignClassifier):
         """
         raise RepresentationError(
             f"{type(self).__name__} is a black box without representations, which this method reads; rise, slime "
-            "and occlusion ask for probabilities alone (all such methods: otoscope.interpreters.GRADIENT_FREE)"
+            "and occlusion ask for probabilities alone (all such methods: otoscope.methods.GRADIENT_FREE)"
         )
 
     def check_answer(self, answer: Any, batch: int, source: str) -> Tensor:

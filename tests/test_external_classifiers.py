@@ -1,4 +1,4 @@
-"""The example of foreign classifiers: weights out of a package, random transformers, ONNX beside its original."""
+"""The example of external classifiers: weights from a package, random transformers, ONNX beside its original."""
 
 import importlib.util
 import json
@@ -13,7 +13,7 @@ from otoscope import load_audio, save_audio
 from otoscope.interpreters import make_untrained
 
 REPOSITORY = Path(__file__).parents[1]
-SCRIPT = REPOSITORY / "examples" / "foreign_classifiers.py"
+SCRIPT = REPOSITORY / "examples" / "external_classifiers.py"
 ESC10 = Path(os.environ.get("OTOSCOPE_ESC10", REPOSITORY.parent / "shared" / "esc10"))
 SNEEZE = ESC10 / "audio" / "4-157297-A-21.ogg"
 FEW = {"rise": {"masks": 12}, "slime": {"samples": 12}, "occlusion": {"batch": 64}}
@@ -22,16 +22,16 @@ FEW = {"rise": {"masks": 12}, "slime": {"samples": 12}, "occlusion": {"batch": 6
 @pytest.fixture(scope="module")
 def example():
     pytest.importorskip("transformers")
-    spec = importlib.util.spec_from_file_location("foreign_classifiers", SCRIPT)
+    spec = importlib.util.spec_from_file_location("external_classifiers", SCRIPT)
     module = importlib.util.module_from_spec(spec)
-    sys.modules["foreign_classifiers"] = module
+    sys.modules["external_classifiers"] = module
     spec.loader.exec_module(module)
     return module
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """Most of a second of a real sneeze where ESC-10 is found, else a burst of noise."""
+    """Part of a real sneeze if ESC-10 is there, else a burst of noise."""
     if SNEEZE.is_file():
         waveform = load_audio(SNEEZE)
         loudest = int(waveform.abs().argmax())
@@ -42,29 +42,31 @@ def clip(tmp_path_factory):
     return save_audio(tmp_path_factory.mktemp("clips") / "clip.wav", waveform)
 
 
-def explained(example, pair, method, clip):
+def _explain(example, classifiers, method, clip):
     waveform = load_audio(clip)
     return [
-        example.Explainer(one, make_untrained(method, one, **FEW[method])).explain(waveform, scores=False)
-        for one in pair
+        example.Explainer(classifier, make_untrained(method, classifier, **FEW[method])).explain(
+            waveform, scores=False
+        )
+        for classifier in classifiers
     ]
 
 
 @pytest.mark.parametrize("method", ["rise", "slime", "occlusion"])
-def test_a_network_in_onnx_is_explained_as_its_torch_original(example, clip, method):
+def test_a_network_in_onnx_gets_the_mask_of_its_original(example, clip, method):
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    original, black_box = explained(example, example.resnet_pair(), method, clip)
+    original, black_box = _explain(example, example.resnet_pair(), method, clip)
     assert original.predicted == black_box.predicted
     assert 0 < original.mask.mean() < 1
     assert (original.mask != black_box.mask).float().mean() < 1e-3
 
 
 @pytest.mark.parametrize("method", ["rise", "slime"])
-def test_the_speech_detector_is_explained_alike_in_both_its_forms(example, clip, method):
+def test_both_forms_of_the_speech_detector_get_the_same_mask(example, clip, method):
     pytest.importorskip("silero_vad")
     pytest.importorskip("onnxruntime")
-    original, black_box = explained(example, (example.speech(), example.speech_onnx()), method, clip)
+    original, black_box = _explain(example, (example.speech(), example.speech_onnx()), method, clip)
     assert abs(original.probabilities["speech"] - black_box.probabilities["speech"]) < 1e-3
     assert (original.mask != black_box.mask).float().mean() < 1e-3
 
@@ -98,8 +100,8 @@ def test_the_command_prints_json(example, clip, monkeypatch, capsys):
     command = [str(SCRIPT), str(clip), "--quick", "--classifiers", "resnet"]
     monkeypatch.setattr(sys, "argv", command)
     example.main()
-    found = json.loads(capsys.readouterr().out)
-    assert set(found["explanations"]) == {"resnet", "resnet-onnx"}
-    assert set(found["explanations"]["resnet-onnx"]) == {"rise", "slime", "occlusion"}
-    assert set(found["agreement"]["resnet"]) == {"rise", "slime", "occlusion"}
-    assert all(value > 0.99 for value in found["agreement"]["resnet"].values())
+    results = json.loads(capsys.readouterr().out)
+    assert set(results["explanations"]) == {"resnet", "resnet-onnx"}
+    assert set(results["explanations"]["resnet-onnx"]) == {"rise", "slime", "occlusion"}
+    assert set(results["agreement"]["resnet"]) == {"rise", "slime", "occlusion"}
+    assert all(value > 0.99 for value in results["agreement"]["resnet"].values())

@@ -1,4 +1,4 @@
-"""``otoscope evaluate``: from the command line to the table, and one line for every mistake."""
+"""``otoscope evaluate``: its outputs, and one line for every mistake."""
 
 import json
 from pathlib import Path
@@ -6,18 +6,21 @@ from pathlib import Path
 import pytest
 import yaml
 
-from otoscope import cli
-from otoscope.classifiers import save_classifier
-from otoscope.interpreters import UNTRAINED, PIQInterpreter, save_interpreter
+from otoscope.classifiers import Conv2dClassifier, save_classifier
+from otoscope.interpreters import PIQInterpreter, save_interpreter
+from otoscope.methods import METHODS, UNTRAINED
 
+CLASSES = ["siren", "rooster", "clock_tick"]
 DATA = {
     "class_path": "otoscope.data.Synthetic",
-    "init_args": {"clips_per_class": 8, "classes": ["siren", "rooster", "clock_tick"], "duration_s": 0.5},
+    "init_args": {"clips_per_class": 8, "classes": CLASSES, "duration_s": 0.5},
 }
 
 
 @pytest.fixture
-def hparams(classifier, tmp_path):
+def hparams(experienced, tmp_path):
+    """A hyperparameter file of a small evaluation; its models lie beside it."""
+    classifier = experienced(Conv2dClassifier(CLASSES, width=6, depth=3, head_width=8, scale=5.0)).freeze()
     save_classifier(classifier, tmp_path / "classifier")
     save_interpreter(PIQInterpreter(classifier, codes=6).eval(), classifier, tmp_path / "piq")
     content = {
@@ -36,14 +39,8 @@ def hparams(classifier, tmp_path):
     return path
 
 
-def _run(capsys, *arguments):
-    code = cli.main(["evaluate", *map(str, arguments)])
-    output, error = capsys.readouterr()
-    return code, output, error
-
-
-def test_prints_and_writes_the_table(hparams, capsys, tmp_path):
-    code, output, _ = _run(capsys, hparams, "--curves=false")
+def test_prints_and_writes_the_table(hparams, run, tmp_path):
+    code, output, _ = run("evaluate", hparams, "--curves=false")
     assert code == 0
     assert "mixture, equal area 0.2, heard" in output
     assert "skipped method AMT" in output
@@ -53,18 +50,18 @@ def test_prints_and_writes_the_table(hparams, capsys, tmp_path):
     assert (tmp_path / "out" / "table.txt").read_text() in output + "\n"
 
 
-def test_json_alone_on_the_output(hparams, capsys):
-    code, output, _ = _run(capsys, hparams, "--json", "--clips=3", "--conditions.mixture=false")
+def test_json_is_all_of_the_output(hparams, run):
+    code, output, _ = run("evaluate", hparams, "--json", "--clips=3", "--conditions.mixture=false")
     assert code == 0
     results = json.loads(output)
     assert results["conditions"]["clean"]["clips"] == 3
     assert list(results["conditions"]) == ["clean"]
 
 
-def test_default_folder_and_dotted_overrides(hparams, capsys, tmp_path, monkeypatch):
+def test_default_folder_and_dotted_overrides(hparams, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = ["--output_folder=null", "--seed=7", "--conditions.mixture=false", "--conditions.wham=null"]
-    code, output, _ = _run(capsys, hparams, *options, "--methods.Again", tmp_path / "piq")
+    code, output, _ = run("evaluate", hparams, *options, "--methods.Again", tmp_path / "piq")
     assert code == 0
     assert "skipped condition wham" not in output
     results = json.loads((tmp_path / "results" / "eval_tiny" / "7" / "results.json").read_text())
@@ -85,15 +82,15 @@ def test_default_folder_and_dotted_overrides(hparams, capsys, tmp_path, monkeypa
         (["--device=nonsense"], ["--device nonsense"]),
     ],
 )
-def test_mistakes_are_told_in_one_line(hparams, capsys, arguments, words):
-    code, _, error = _run(capsys, hparams, *arguments)
+def test_mistakes_are_reported_in_one_line(hparams, run, arguments, words):
+    code, _, error = run("evaluate", hparams, *arguments)
     assert code == 2
     error = error[error.index("otoscope evaluate:") :]
     assert error.count("\n") == 1
     assert all(word in error for word in words), error
 
 
-def test_methods_by_class_path_and_by_name_with_options(hparams, capsys, tmp_path):
+def test_methods_by_class_path_and_by_name_with_options(hparams, run, tmp_path):
     content = yaml.safe_load(hparams.read_text())
     path = "otoscope.interpreters.PIQInterpreter"
     content["methods"] = {
@@ -102,29 +99,30 @@ def test_methods_by_class_path_and_by_name_with_options(hparams, capsys, tmp_pat
         "AMT": {"name": "amt", "quantile": 0.5},
     }
     hparams.write_text(yaml.safe_dump(content))
-    code, output, error = _run(capsys, hparams, "--clips=2", "--curves=false")
+    code, output, error = run("evaluate", hparams, "--clips=2", "--curves=false")
     assert code == 0, error
     assert "skipped method AMT" in output
     records = json.loads((tmp_path / "out" / "records" / "index.json").read_text())
     assert records["methods"]["mine"] != records["methods"]["other"]
     content["methods"] = {"mine": {"class_path": path, "init_args": {"coeds": 6}}}
     hparams.write_text(yaml.safe_dump(content))
-    code, _, error = _run(capsys, hparams)
+    code, _, error = run("evaluate", hparams)
     assert code == 2
     assert "coeds" in error
 
 
-def test_needs_a_file(capsys):
-    code, _, error = _run(capsys)
+def test_a_hyperparameter_file_is_needed(run):
+    code, _, error = run("evaluate")
     assert code == 2
     assert "otoscope evaluate HPARAMS.yaml" in error
 
 
 @pytest.mark.parametrize("name", ["eval_conv2d", "eval_cnn14", "eval_synthetic"])
-def test_recipes_name_methods_that_exist(name):
+def test_recipes_name_known_methods(name):
     recipe = Path(__file__).parents[2] / "recipes" / "ESC50" / "interpret" / "hparams" / f"{name}.yaml"
     content = yaml.safe_load(recipe.read_text())
-    trained = {what for what in content["methods"].values() if "/" in what}
+    trained = {spec for spec in content["methods"].values() if "/" in spec}
     assert len(trained) == 4
-    assert set(content["methods"].values()) - trained <= set(UNTRAINED)
+    untrained = {title: name for title, name in content["methods"].items() if name not in trained}
+    assert untrained == {METHODS[name].title: name for name in UNTRAINED}
     assert len(set(content["methods"].values())) == len(content["methods"])

@@ -1,0 +1,91 @@
+"""``otoscope evaluate``: compare the methods that a hyperparameter file names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from otoscope.classifiers import Classifier
+from otoscope.cli.hparams import add_common_options, instantiate, output_folder_of, parse_hparams
+from otoscope.cli.options import add_shared, make_parser, move_to_device, print_json
+from otoscope.data import SoundData
+from otoscope.evaluation.conditions import Conditions
+from otoscope.evaluation.run import Settings, run_evaluation
+from otoscope.loading import load_classifier
+
+if TYPE_CHECKING:
+    import jsonargparse
+
+_WITHOUT_EFFECT = ("data_folder", "num_workers", "cache_folder", "download", "batch_size")
+"""Options of the data that change no clip, so that records of an earlier run stay valid."""
+
+
+def run(arguments: list[str]) -> None:
+    """Run the verb.
+
+    Args:
+        arguments: Command line after ``otoscope evaluate``.
+
+    Raises:
+        OtoscopeError: An option, the data or a method is wrong; the message says which.
+    """
+    parser, options = parse_hparams("evaluate", build_parser, arguments, required="--classifier")
+    objects = instantiate(parser, options)
+    classifier = objects.classifier
+    if isinstance(classifier, str):
+        classifier = load_classifier(classifier)
+    move_to_device(classifier, options.device)
+    report = run_evaluation(
+        classifier,
+        {name: _plain_mapping(spec) for name, spec in options.methods.items()},
+        objects.data,
+        output_folder_of(options, "evaluation"),
+        objects.conditions,
+        Settings(**{field.name: options[field.name] for field in fields(Settings)}),
+        options.device,
+        progress=not options.json,
+        data_options=_data_options(options.data),
+    )
+    if options.json:
+        print_json(report.results)
+    else:
+        names = "results.json, table.csv, pairs.csv, table.png, curves.png"
+        print(f"{report.text}\n\nresults in {report.folder} ({names}, records)")
+
+
+def build_parser() -> jsonargparse.ArgumentParser:
+    """Return the parser of ``otoscope evaluate``."""
+    parser = make_parser(
+        "evaluate",
+        "Compare methods of explanation: `otoscope evaluate HPARAMS.yaml --data_folder DIR [overrides]`. "
+        "Overrides are dotted, such as --conditions.wham.folder DIR or --methods.IG integrated_gradients.",
+    )
+    parser.add_argument("--classifier", type=str | Classifier, required=True, help="Model folder, or a class.")
+    parser.add_argument(
+        "--methods",
+        type=dict[str, Any],
+        required=True,
+        help="Methods by the name that tables show. Each is a model folder, the name of a method without training, "
+        "or a mapping with `name` and options or with `class_path` and `init_args`.",
+    )
+    parser.add_subclass_arguments(SoundData, "data", required=True)
+    parser.add_class_arguments(Conditions, "conditions")
+    parser.add_class_arguments(Settings, skip={"seed"})
+    add_common_options(parser)
+    add_shared(parser, "device")
+    return parser
+
+
+def _plain_mapping(spec: Any) -> Any:
+    """Return the mapping of a method, which jsonargparse turns into a namespace if it has a ``class_path``."""
+    return spec.as_dict() if hasattr(spec, "as_dict") else spec
+
+
+def _data_options(data: Any) -> Mapping[str, Any]:
+    """Return the options that decide which clips the data has, as JSON values."""
+    options = data.init_args.as_dict() if "init_args" in data else {}
+    relevant = {name: value for name, value in options.items() if name not in _WITHOUT_EFFECT}
+    values: Mapping[str, Any] = json.loads(json.dumps({"class": data.class_path, **relevant}, default=str))
+    return values

@@ -1,0 +1,116 @@
+"""``otoscope explain``: explain recordings, one folder each."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from otoscope.cli.options import (
+    SOURCE_HELP,
+    add_shared,
+    import_modules,
+    make_parser,
+    move_to_device,
+    parse,
+    print_json,
+)
+from otoscope.errors import OtoscopeError
+from otoscope.methods import METHODS, UNTRAINED
+
+if TYPE_CHECKING:
+    import jsonargparse
+
+    from otoscope.recordings import Result
+
+
+def run(arguments: list[str]) -> int:
+    """Run the verb.
+
+    Args:
+        arguments: Command line after ``otoscope explain``.
+
+    Returns:
+        Exit code: 0, or 1 if some of several recordings could not be explained.
+
+    Raises:
+        OtoscopeError: An option or the model is wrong, or the only recording cannot be explained.
+    """
+    options = parse(build_parser(), arguments)
+    import_modules(options["import"])
+    from otoscope.explain import load
+    from otoscope.recordings import explain_recordings, find_recordings
+
+    if options.batch_size < 1:
+        raise OtoscopeError(f"--batch_size {options.batch_size}: must be positive")
+    recordings = find_recordings(options.audio)
+    explainer = load(options.model, options.method, options.revision)
+    move_to_device(explainer, options.device)
+    lines: list[dict[str, Any]] = []
+    outcome = explain_recordings(
+        explainer,
+        recordings,
+        options.output_folder,
+        options.target,
+        options.threshold,
+        options.batch_size,
+        options.skip_existing,
+        on_explained=(lambda result: lines.append(result.line)) if options.json else _print_result,
+    )
+    if options.json:
+        lines += [{"file": file, "status": "failed", "error": error} for file, error in outcome.failed.items()]
+        print_json(lines)
+    if len(options.audio) > 1 or Path(options.audio[0]).is_dir():
+        print(outcome.summary(), file=sys.stderr)
+    elif outcome.failed:
+        raise OtoscopeError(next(iter(outcome.failed.values())))
+    return 1 if outcome.failed else 0
+
+
+def build_parser() -> jsonargparse.ArgumentParser:
+    """Return the parser of ``otoscope explain``."""
+    parser = make_parser(
+        "explain",
+        "Explain recordings: sounds, pictures and numbers, in a folder for each. If several recordings or a folder "
+        "are given, those that cannot be read are skipped and listed at the end, with exit code 1; manifest.jsonl "
+        "in the output folder has a line for each. A single recording that cannot be read is an error, with exit "
+        "code 2.",
+    )
+    parser.add_argument("audio", nargs="+", type=str, help="Sound files (wav, flac, ogg, mp3) or folders of them.")
+    parser.add_argument("--model", type=str, required=True, help=f"{SOURCE_HELP}, or a classifier with --method.")
+    add_shared(parser, "revision")
+    add_shared(parser, "output_folder", default="explanations")
+    parser.add_argument(
+        "--target", type=str | None, default=None, help="Label to explain (default: the predicted one)."
+    )
+    parser.add_argument(
+        "--threshold", type=float | None, default=None, help="Override the interpreter's threshold."
+    )
+    parser.add_argument(
+        "--method",
+        type=str | None,
+        default=None,
+        help=f"Method of explanation (default: that of the model); without training there are {_method_names()}.",
+    )
+    add_shared(parser, "device")
+    parser.add_argument(
+        "--batch_size", type=int, default=4, help="Number of recordings that are explained at once."
+    )
+    parser.add_argument(
+        "--skip_existing",
+        action="store_true",
+        help="Skip recordings that already have an explanation, to resume an interrupted run.",
+    )
+    add_shared(parser, "json")
+    add_shared(parser, "import")
+    return parser
+
+
+def _method_names() -> str:
+    aliases = {name: " or ".join(METHODS[name].aliases) for name in UNTRAINED}
+    return ", ".join(name + (f" (or {aliases[name]})" if aliases[name] else "") for name in UNTRAINED)
+
+
+def _print_result(result: Result) -> None:
+    notes = (f"({note})" for note in result.line["notes"])
+    print(result.summary, *notes, f"-> {result.line['folder']}", flush=True)

@@ -1,0 +1,154 @@
+"""Options that verbs share, and parsers whose errors fit in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from otoscope.errors import OtoscopeError
+
+if TYPE_CHECKING:
+    import jsonargparse
+
+_LONGEST_MESSAGE = 400
+
+
+class Option(NamedTuple):
+    """An option that means the same in every verb that has it.
+
+    Attributes:
+        help: Description for ``--help``.
+        settings: Arguments of ``add_argument``.
+        short_forms: Other spellings.
+    """
+
+    help: str
+    settings: dict[str, Any]
+    short_forms: tuple[str, ...] = ()
+
+
+SHARED = {
+    "output_folder": Option("Folder for the results.", {"type": str}, ("--out", "-o")),
+    "revision": Option("Branch, tag or commit on the hub.", {"type": str | None, "default": None}),
+    "device": Option("Device that the networks run on: cpu, cuda, cuda:1, mps.", {"type": str, "default": "cpu"}),
+    "seed": Option("Seed of everything random.", {"type": int}),
+    "json": Option("Print the results as JSON.", {"action": "store_true"}),
+    "import": Option(
+        "Python module with classes of your own, looked up in the current folder too; may be repeated.",
+        {"type": str, "action": "append", "default": []},
+    ),
+}
+"""The shared options by name."""
+SOURCE_HELP = "Model folder, owner/name on the Hugging Face hub, SpeechBrain's model folder or training results"
+
+
+def make_parser(verb: str, description: str) -> jsonargparse.ArgumentParser:
+    """Return a parser that raises instead of exiting, and accepts no abbreviated options."""
+    import jsonargparse
+
+    parser = jsonargparse.ArgumentParser(
+        prog=f"otoscope {verb}", description=description, exit_on_error=False, default_env=False, allow_abbrev=False
+    )
+    parser.add_argument("--config", action="config", help="YAML file with options.")
+    return parser
+
+
+def add_shared(parser: jsonargparse.ArgumentParser, name: str, **settings: Any) -> None:
+    """Add one of the `SHARED` options to a parser.
+
+    Args:
+        parser: Parser of a verb.
+        name: Name of the option.
+        **settings: Arguments of ``add_argument`` that differ in this verb, such as ``default``.
+    """
+    option = SHARED[name]
+    parser.add_argument(f"--{name}", *option.short_forms, **{"help": option.help, **option.settings, **settings})
+
+
+def parse(parser: jsonargparse.ArgumentParser, arguments: Sequence[str]) -> Any:
+    """Parse the arguments of a verb.
+
+    Raises:
+        OtoscopeError: An option is unknown, missing or has a wrong value; the message is one line.
+    """
+    import argparse
+
+    import jsonargparse
+
+    try:
+        return parser.parse_args(list(arguments))
+    except (argparse.ArgumentError, jsonargparse.ArgumentError) as error:
+        raise OtoscopeError(f"{shorten(str(error), arguments)} (see {parser.prog} --help)") from error
+
+
+def shorten(message: str, arguments: Sequence[str] = ()) -> str:
+    """Reduce a message of jsonargparse to the line that matters.
+
+    For nested options jsonargparse wraps the reason in a report on every type that it tried.
+
+    Args:
+        message: Text of the exception.
+        arguments: Command line, to quote a misspelt option as the user wrote it.
+    """
+    if unknown := re.findall(r"Option '([^']+)' is not accepted", message):
+        name = unknown[-1]
+        given = [argument.split("=")[0] for argument in arguments]
+        given = [option for option in given if option.startswith("--") and option.rsplit(".", 1)[-1] == name]
+        return f"there is no option {given[0] if given else repr(name)}"
+    if wrong := re.findall(r'Parser key "([^"]+)":\s+(Expected [^.]+\.\s+Got value: [^\n.]+)', message):
+        name, text = wrong[-1]
+        return f"{name}: {' '.join(text.split())}"
+    # what follows lists the other types of an optional value
+    text = re.split(r" - Expected a <class 'NoneType'>", " ".join(message.split()))[0]
+    value = re.search(r"Given value: (?!NestedArg|Namespace)(\S+)", message)
+    text += f", got {value.group(1)}" if value and value.group(1) not in text else ""
+    text = re.sub(r"Does not validate against any of the Union subtypes Subtypes: \[.*?\] Errors: - ", "", text)
+    text = re.split(r"Problem with given class_path '[^']+': ", text)[-1]
+    # a class was given where a name is accepted too: the message of the class's constructor is the relevant one
+    if constructor := re.search(r"Expected a <class 'str'> - (.+?) Given value type: <class 'jsonargparse", text):
+        text = constructor.group(1)
+    return text if len(text) <= _LONGEST_MESSAGE else text[:_LONGEST_MESSAGE] + " ..."
+
+
+def import_modules(names: Sequence[str]) -> None:
+    """Import the user's modules, also from the current folder, so that options can name their classes.
+
+    Raises:
+        OtoscopeError: A module cannot be imported.
+    """
+    sys.path.insert(0, str(Path.cwd()))
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise OtoscopeError(f"--import {name}: cannot be imported ({error})") from error
+
+
+def move_to_device(networks: Any, device: str) -> None:
+    """Move a classifier or an explainer to ``--device``.
+
+    Raises:
+        OtoscopeError: There is no such device.
+    """
+    try:
+        networks.to(device)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without this device
+        raise OtoscopeError(f"--device {device}: cannot be used ({shorten(str(error))})") from error
+
+
+def messages_beside(json_output: bool) -> contextlib.AbstractContextManager[Any]:
+    """Return a context that sends printed messages to the error output if the output is JSON."""
+    return contextlib.redirect_stdout(sys.stderr) if json_output else contextlib.nullcontext()
+
+
+def print_json(content: Any) -> None:
+    """Print results as JSON, with null for numbers that are not finite."""
+    from otoscope.files.json import json_values
+
+    print(json.dumps(json_values(content), indent=2, ensure_ascii=False))

@@ -1,0 +1,146 @@
+"""``otoscope train``: train what a hyperparameter file describes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning
+import yaml
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from otoscope.cli.hparams import add_common_options, instantiate, output_folder_of, parse_hparams
+from otoscope.cli.options import make_parser, messages_beside, print_json, shorten
+from otoscope.data import SoundData
+from otoscope.errors import ConfigurationError, OtoscopeError
+from otoscope.files.atomic import replace_text
+from otoscope.scoring import format_table
+from otoscope.training.callbacks import SaveInterpretations
+from otoscope.training.overlap import OverlapTest
+from otoscope.training.run import run_training
+from otoscope.training.task import TrainingTask
+
+if TYPE_CHECKING:
+    import jsonargparse
+
+_MAY_CHANGE = ("data_folder", "num_workers", "cache_folder", "cache_representations", "download")
+"""Options that may differ when a run resumes: they do not change its results."""
+
+
+def run(arguments: list[str]) -> None:
+    """Run the verb.
+
+    Args:
+        arguments: Command line after ``otoscope train``.
+
+    Raises:
+        OtoscopeError: An option, the data or a checkpoint is wrong; the message says which.
+    """
+    parser, options = parse_hparams("train", build_parser, arguments, required="--model")
+    _share_seed(options)
+    objects = instantiate(parser, options)
+    folder = output_folder_of(options, options.model.class_path.rsplit(".", 1)[-1].lower())
+    if not options.test_only:
+        _record_options(options, parser, folder)
+    # Lightning prints its progress bars to the output, where only the results may stand with --json
+    with messages_beside(options.json):
+        results = _train(options, objects, folder)
+    if options.json:
+        print_json(results)
+    else:
+        _print_results(results, folder)
+
+
+def build_parser() -> jsonargparse.ArgumentParser:
+    """Return the parser of ``otoscope train``."""
+    parser = make_parser(
+        "train",
+        "Train what HPARAMS.yaml describes: `otoscope train HPARAMS.yaml --data_folder DIR [--test_only] "
+        "[overrides]`. Overrides are dotted, such as --model.use_vq false or --trainer.max_epochs 5.",
+    )
+    add_common_options(parser)
+    parser.add_argument("--test_only", action="store_true", help="Evaluate the best checkpoint only.")
+    parser.add_subclass_arguments(TrainingTask, "model", required=True)
+    parser.add_subclass_arguments(SoundData, "data", required=True)
+    skip = {"default_root_dir"}
+    parser.add_class_arguments(lightning.Trainer, "trainer", skip=skip, instantiate=False)
+    parser.add_class_arguments(SaveInterpretations, "interpretations", skip={"folder"}, instantiate=False)
+    parser.add_class_arguments(OverlapTest, "overlap", skip={"folder"}, instantiate=False)
+    return parser
+
+
+def _train(options: Any, objects: Any, folder: Path) -> dict[str, Any]:
+    interpretations = overlap = None
+    if options.interpretations.clips > 0:
+        interpretations = SaveInterpretations(folder / "interpretations", **options.interpretations.as_dict())
+    if options.overlap.clips > 0:
+        overlap = OverlapTest(folder / "overlap", **options.overlap.as_dict())
+    try:
+        return run_training(
+            objects.model,
+            objects.data,
+            folder,
+            dict(objects.trainer),
+            options.test_only,
+            interpretations,
+            overlap,
+        )
+    except MisconfigurationException as error:
+        raise OtoscopeError(shorten(str(error))) from error
+
+
+def _share_seed(options: Any) -> None:
+    """Give ``--seed`` to the model and to the data."""
+    for part in ("model", "data"):
+        if "seed" in options[part].init_args:
+            options[part].init_args.seed = options.seed
+
+
+def _record_options(options: Any, parser: jsonargparse.ArgumentParser, folder: Path) -> None:
+    """Write ``hparams.yaml``; refuse to resume a run that was started with other options."""
+    path = folder / "hparams.yaml"
+    text = parser.dump(options, skip_validation=True)
+    resumes = path.is_file() and (folder / "checkpoints" / "last.ckpt").is_file()
+    if resumes and (changed := _changed_options(path.read_text(encoding="utf-8"), text)):
+        raise ConfigurationError(
+            f"{folder}: holds a run with other options ({'; '.join(changed[:5])}); choose another "
+            "--output_folder to start a new run, or give the same options to resume this one"
+        )
+    replace_text(path, text, remedy="free some space or choose another --output_folder")
+
+
+def _changed_options(before: str, now: str) -> list[str]:
+    """Describe the options of model and data that differ between two hyperparameter files."""
+    former, present = (_flat(yaml.safe_load(text)) for text in (before, now))
+    return [
+        f"{name} was {former.get(name)}, is {present.get(name)}"
+        for name in sorted(former.keys() | present.keys())
+        if former.get(name) != present.get(name)
+        and name.startswith(("model.", "data."))
+        and not name.endswith(_MAY_CHANGE)
+    ]
+
+
+def _flat(content: Any, prefix: str = "") -> dict[str, Any]:
+    """Flatten nested mappings to one with dotted names."""
+    if not isinstance(content, Mapping):
+        return {prefix: content}
+    result: dict[str, Any] = {}
+    for name, value in content.items():
+        result |= _flat(value, f"{prefix}.{name}" if prefix else str(name))
+    return result
+
+
+def _print_results(results: dict[str, Any], folder: Path) -> None:
+    if "scores" in results:
+        print(format_table(results["scores"]))
+    for name, value in results.get("overlap", {}).items():
+        print(f"overlap {name.replace('_', ' '):<36}{value:.4g}")
+    if "accuracy" in results:
+        for label, value in results["accuracy_per_class"].items():
+            print(f"  {label:<24}" + ("-" if value is None else f"{100 * value:6.1f} %"))
+        print(f"test accuracy {100 * results['accuracy']:.1f} % of {results['clips']} clips")
+    for name, value in results.get("nmf", {}).items():
+        print(f"{name.replace('_', ' '):<24}{value:.5g}")
+    print(f"results in {folder} (model, test.json, checkpoints)")

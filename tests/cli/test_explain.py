@@ -1,0 +1,115 @@
+"""``otoscope explain``: outputs, exit codes, and one line for every mistake."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+
+from otoscope.methods import UNTRAINED
+
+LABELS = ["dog", "rain", "helicopter"]  # those of the fixture esc50
+
+
+@pytest.fixture
+def clips(esc50):
+    return sorted((esc50 / "audio").glob("5-*"))[:2]
+
+
+@pytest.fixture
+def common(piq_folder, tmp_path):
+    """Options of most commands here."""
+    return ["--model", piq_folder, "--out", tmp_path / "out"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["a.wav", "--model", "m", "--tagret", "dog"], ["otoscope explain", "--tagret", "--help"]),
+        (["a.wav", "--model", "m", "--skip-existing"], ["--skip-existing"]),
+        (["a.wav"], ["model"]),
+        (["--model", "m"], ["audio"]),
+        (["a.wav", "--model", "nowhere"], ["nowhere: is no model folder"]),
+        (["a.wav", "--model", "m", "--batch_size", "0"], ["--batch_size 0"]),
+    ],
+)
+def test_wrong_options_are_reported_in_one_line(assert_error, arguments, words):
+    assert_error(["explain", *arguments], *words)
+
+
+def test_help_lists_every_method_without_training(run):
+    code, output, _ = run("explain", "--help")
+    assert code == 0
+    assert {*UNTRAINED, "lime"} <= set(re.findall(r"\w+", output))
+
+
+def test_prints_and_saves(run, clips, common, tmp_path):
+    code, output, _ = run("explain", *clips, *common, "--method", "piq")
+    assert code == 0
+    assert output.count("with the evidence alone p =") == 2
+    for clip in clips:
+        files = {path.name for path in (tmp_path / "out" / clip.stem).iterdir()}
+        assert {"interpretation.wav", "explanation.json"} <= files
+
+
+def test_json_for_a_target(run, clips, common, tmp_path):
+    code, output, _ = run("explain", clips[0], *common, "--json", "--target", "rain")
+    assert code == 0
+    (result,) = json.loads(output)
+    assert result["label"] == "rain"
+    assert result["method"] == "PIQ"
+    assert Path(result["folder"]) == tmp_path / "out" / clips[0].stem
+    assert set(result["probabilities"]) == set(LABELS)
+
+
+def test_an_untrained_method_goes_by_its_title(run, clips, classifier_folder, tmp_path):
+    options = ["--model", classifier_folder, "--method", "grad-cam", "-o", tmp_path, "--json"]
+    code, output, error = run("explain", clips[0], *options)
+    assert code == 0, error
+    assert json.loads(output)[0]["method"] == "Grad-CAM"
+
+
+def test_mistakes_are_reported_in_one_line(assert_error, clips, common, classifier_folder, tmp_path, monkeypatch):
+    explain = ["explain", clips[0], *common]
+    assert_error([*explain, "--target", "cat"], "'cat'", "dog, rain, helicopter")
+    assert_error(["explain", tmp_path / "no.wav", *common], "no.wav: no such file")
+    assert_error([*explain, "--method", "lmac"], "holds PIQ, not lmac")
+    assert_error([*explain, "--device", "abacus"], "--device abacus: cannot be used")
+    assert_error([*explain, "--threshold", "0.5"], "threshold: this interpreter")
+    assert_error(["explain", clips[0], "--model", classifier_folder], "without an interpreter")
+
+    def refuse(*args, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("soundfile.write", refuse)
+    assert_error(explain, "original.wav: cannot be written", "No space left")
+
+
+def test_exit_codes_of_several_recordings(run, common, tmp_path):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    good, bad = folder / "good.wav", folder / "bad.wav"
+    soundfile.write(good, 0.1 * torch.randn(4000).numpy(), 16_000)
+    bad.write_bytes(b"")
+    code, output, error = run("explain", folder, *common)
+    assert code == 1
+    assert output.count("->") == 1
+    assert "1 explained, 1 failed" in error
+    code, _, error = run("explain", folder, *common, "--skip_existing")
+    assert code == 1
+    assert "0 explained, 1 skipped, 1 failed" in error
+    code, output, _ = run("explain", good, bad, *common, "--json")
+    assert code == 1
+    explained, failed = json.loads(output)
+    assert (explained["status"], explained["file"]) == ("explained", str(good))
+    assert (failed["status"], failed["file"]) == ("failed", str(bad))
+
+
+def test_exit_codes_of_a_single_recording(run, common, clips, tmp_path):
+    assert run("explain", clips[0], *common)[0] == 0
+    (tmp_path / "bad.wav").write_bytes(b"")
+    code, _, error = run("explain", tmp_path / "bad.wav", *common)
+    assert code == 2
+    assert "is empty" in error

@@ -1,0 +1,36 @@
+"""Methods by name."""
+
+import pytest
+from attributions import Window
+
+from otoscope.errors import ConfigurationError
+from otoscope.interpreters import Interpreter, is_untrained, make_untrained
+from otoscope.methods import METHODS, UNTRAINED, title_of
+
+
+@pytest.mark.parametrize("name", [name for name in UNTRAINED if name != "amt"])
+def test_every_name_makes_its_method(name):
+    interpreter = make_untrained(name, Window().freeze())
+    assert isinstance(interpreter, Interpreter)
+    assert interpreter.needs_gradient == ("gradient" in METHODS[name].needs)
+    assert list(interpreter.state_dict()) == []
+    assert title_of(type(interpreter)) == METHODS[name].title
+
+
+@pytest.mark.parametrize("spelling", ["LIME", "Integrated-Gradients", "integrated gradients", "optimized_mask"])
+def test_case_and_separators_do_not_matter(spelling):
+    assert is_untrained(spelling)
+    assert isinstance(make_untrained(spelling, Window().freeze()), Interpreter)
+
+
+def test_unknown_and_trained_methods_are_refused():
+    assert not is_untrained("grad")
+    assert not is_untrained("piq")
+    for name in ("grad", "piq"):
+        with pytest.raises(ConfigurationError, match=rf"there is no '{name}' .*; there are amt, grad_cam"):
+            make_untrained(name, Window())
+
+
+def test_unknown_options_are_refused():
+    with pytest.raises(ConfigurationError, match=r"method saliency: .*stepz"):
+        make_untrained("saliency", Window(), stepz=3)

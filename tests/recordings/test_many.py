@@ -1,0 +1,210 @@
+"""Explaining many recordings: unreadable files, batches, resuming."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import soundfile
+import torch
+
+from otoscope.classifiers import Conv2dClassifier
+from otoscope.cli.main import main
+from otoscope.errors import ConfigurationError, OtoscopeError
+from otoscope.explain import Explainer
+from otoscope.explanation import Explanation
+from otoscope.interpreters import L2IInterpreter, PIQInterpreter
+from otoscope.nn import NMFDictionary
+from otoscope.recordings import Outcome, explain_each, explain_recordings, find_recordings, read_manifest
+
+LABELS = ["dog", "rain"]
+UNREADABLE = ["part0/clip1.wav", "part1/clip3.wav", "part1/clip5.wav"]
+
+
+@pytest.fixture(autouse=True)
+def _no_pictures(monkeypatch):
+    """Pictures take most of the time and are tested elsewhere."""
+    monkeypatch.setattr("otoscope.explanation.save_picture", lambda figure, path: path.touch())
+
+
+@pytest.fixture
+def explainer(experienced):
+    classifier = experienced(Conv2dClassifier(LABELS, width=4, head_width=5))
+    return Explainer(classifier, PIQInterpreter(classifier, codes=8))
+
+
+@pytest.fixture
+def clips(tmp_path):
+    """A folder of 12 clips in two folders; three are unreadable, and names occur twice."""
+    for index in range(12):
+        path = tmp_path / "clips" / f"part{index % 2}" / f"clip{index // 2}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        samples = 0.1 * torch.randn(4000 + 400 * (index % 3))
+        soundfile.write(path, samples.numpy(), 16_000)
+    empty, text, truncated = (tmp_path / "clips" / name for name in UNREADABLE)
+    empty.write_bytes(b"")
+    text.write_bytes(b"no sound at all")
+    truncated.write_bytes(truncated.read_bytes()[:-500])
+    return tmp_path / "clips"
+
+
+@pytest.fixture
+def recordings(clips):
+    return find_recordings([str(clips)])
+
+
+@pytest.fixture
+def readable(recordings):
+    return [recording for recording in recordings if not str(recording.path).endswith(tuple(UNREADABLE))]
+
+
+def test_unreadable_files_are_skipped_and_listed(explainer, clips, recordings, tmp_path):
+    results = []
+    outcome = explain_recordings(explainer, recordings, tmp_path / "out", on_explained=results.append)
+    assert (outcome.explained, outcome.skipped) == (9, 0)
+    assert list(outcome.failed) == [str(clips / name) for name in UNREADABLE]
+    lines = read_manifest(tmp_path / "out" / "manifest.jsonl")
+    assert len(lines) == 12
+    explained = [line for line in lines if line["status"] == "explained"]
+    failed = [line for line in lines if line["status"] == "failed"]
+    assert [result.line["file"] for result in results] == [line["file"] for line in explained]
+    assert [(line["file"], line["error"]) for line in failed] == list(outcome.failed.items())
+    for line in explained:
+        content = json.loads((tmp_path / "out" / line["name"] / "explanation.json").read_text())
+        assert content.items() <= line.items()
+    assert outcome.summary().splitlines()[0] == "9 explained, 3 failed"
+    assert all(name in outcome.summary() for name in UNREADABLE)
+
+
+def test_results_come_one_by_one(explainer, readable, tmp_path):
+    results = explain_each(explainer, iter(readable), tmp_path, batch_size=2)
+    first = next(results)
+    assert first.summary.startswith(f"{readable[0].name}: ")
+    assert first.line["folder"] == str(tmp_path / readable[0].name)
+    assert len(list(tmp_path.glob("part*/*/explanation.json"))) == 1
+    assert [result.line["file"] for result in results] == [str(recording.path) for recording in readable[1:]]
+
+
+def test_to_dict_runs_once_per_recording(explainer, readable, tmp_path, monkeypatch):
+    names = []
+    to_dict = Explanation.to_dict
+    monkeypatch.setattr(Explanation, "to_dict", lambda self: names.append(self.name) or to_dict(self))
+    explain_recordings(explainer, readable, tmp_path)
+    assert names == [recording.name for recording in readable]
+
+
+def test_a_batch_gives_the_same_sounds_as_each_clip_alone(explainer, readable, tmp_path):
+    for size in (1, 4):
+        explain_recordings(explainer, readable, tmp_path / str(size), batch_size=size)
+    for recording in readable:
+        paths = (tmp_path / size / recording.name / "interpretation.wav" for size in "14")
+        alone, in_batch = (soundfile.read(path)[0] for path in paths)
+        assert alone.shape == in_batch.shape
+        assert abs(alone - in_batch).max() < 1e-5
+
+
+def test_an_interrupted_run_resumes(explainer, recordings, tmp_path):
+    out = tmp_path / "out"
+    explain_recordings(explainer, recordings[:7], out)
+    manifest = out / "manifest.jsonl"
+    lines = manifest.read_text().splitlines()
+    assert len(lines) == 7
+    # the state after a kill: one result lacks its line, and the last line is cut off
+    manifest.write_text("\n".join(lines[:5]) + "\n" + lines[5][:30])
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("explanation.json")}
+    outcome = explain_recordings(explainer, recordings, out, skip_existing=True)
+    assert (outcome.explained, outcome.skipped, len(outcome.failed)) == (3, 6, 3)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    complete = read_manifest(manifest)
+    assert sorted(line["file"] for line in complete) == sorted(str(recording.path) for recording in recordings)
+    assert sum(line["status"] == "explained" for line in complete) == 9
+
+
+def test_a_complete_run_has_nothing_to_resume(explainer, recordings, tmp_path):
+    explain_recordings(explainer, recordings, tmp_path)
+    again = explain_recordings(explainer, recordings, tmp_path, skip_existing=True)
+    assert (again.explained, again.skipped, len(again.failed)) == (0, 9, 3)
+    assert len(read_manifest(tmp_path / "manifest.jsonl")) == 12
+
+
+def test_lines_of_other_recordings_stay(explainer, recordings, tmp_path):
+    explain_recordings(explainer, recordings[:4], tmp_path)
+    assert explain_recordings(explainer, recordings[:2], tmp_path).explained == 1
+    assert len(read_manifest(tmp_path / "manifest.jsonl")) == 4
+
+
+def test_an_explanation_for_another_target_is_not_skipped(explainer, readable, tmp_path):
+    recordings = readable[:1]
+    explain_recordings(explainer, recordings, tmp_path)
+    predicted = read_manifest(tmp_path / "manifest.jsonl")[0]["label"]
+    other = next(label for label in LABELS if label != predicted)
+    outcome = explain_recordings(explainer, recordings, tmp_path, target=other, skip_existing=True)
+    assert (outcome.explained, outcome.skipped) == (1, 0)
+    assert explain_recordings(explainer, recordings, tmp_path, target=other, skip_existing=True).skipped == 1
+    assert explain_recordings(explainer, recordings, tmp_path, skip_existing=True).skipped == 0
+
+
+def test_one_bad_recording_does_not_fail_its_batch(explainer, tmp_path):
+    """The published pooling takes clips of one length only; shorter ones fail in the networks, not in the file."""
+    dictionary = NMFDictionary(torch.rand(513, 6), explainer.classifier.frontend)
+    interpreter = L2IInterpreter(explainer.classifier, dictionary, decoder="published", pooling_frames=40)
+    for index, samples in enumerate((8000, 2000, 9000)):
+        soundfile.write(tmp_path / f"{index}.wav", 0.1 * torch.randn(samples).numpy(), 16_000)
+    outcome = explain_recordings(
+        Explainer(explainer.classifier, interpreter), find_recordings([str(tmp_path)]), tmp_path / "out"
+    )
+    assert outcome.explained == 2
+    assert list(outcome.failed) == [str(tmp_path / "1.wav")]
+    assert "made for 40 frames or more" in outcome.failed[str(tmp_path / "1.wav")]
+
+
+def test_long_recordings_make_small_batches(explainer, tmp_path, monkeypatch):
+    sizes = []
+    explain = Explainer.explain_batch
+    monkeypatch.setattr(
+        Explainer,
+        "explain_batch",
+        lambda self, waves, *rest: sizes.append(len(waves)) or explain(self, waves, *rest),
+    )
+    monkeypatch.setattr("otoscope.recordings.many._LONGEST_BATCH_S", 0.5)
+    for index, seconds in enumerate((0.1, 0.1, 0.1, 0.4, 0.1, 0.1)):
+        soundfile.write(tmp_path / f"{index}.wav", 0.1 * torch.randn(int(16_000 * seconds)).numpy(), 16_000)
+    explain_recordings(explainer, find_recordings([str(tmp_path)]), tmp_path / "out")
+    assert sizes == [3, 1, 2]
+
+
+def test_mistakes_that_concern_every_recording_are_raised_at_once(explainer, recordings, tmp_path):
+    with pytest.raises(ConfigurationError, match="cat"):
+        explain_recordings(explainer, recordings, tmp_path / "out", target="cat")
+    with pytest.raises(ConfigurationError, match="threshold"):
+        explain_recordings(explainer, recordings, tmp_path / "out", threshold=0.5)
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(OtoscopeError, match="cannot be written"):
+        explain_recordings(explainer, recordings, tmp_path / "file")
+
+
+def test_summary_of_an_outcome():
+    assert Outcome(explained=2, skipped=3).summary() == "2 explained, 3 skipped"
+    assert Outcome(failed={"a": "first\nline"}).summary() == "0 explained, 1 failed\n  first line"
+
+
+def test_a_killed_run_resumes(explainer, clips, tmp_path):
+    model = str(explainer.save_pretrained(tmp_path / "model"))
+    out = tmp_path / "out"
+    arguments = ["explain", str(clips), "--model", model, "--out", str(out), "--batch_size", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "otoscope", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 300
+    while len(read_manifest(out / "manifest.jsonl")) < 3 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert 0 < len(list(out.rglob("explanation.json"))) < 9
+    assert main([*arguments, "--skip_existing"]) == 1
+    assert len(read_manifest(out / "manifest.jsonl")) == 12
+    assert len(list(out.rglob("explanation.json"))) == 9

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from otoscope.audio import Spectrogram, valid_frames
+from otoscope.audio import Spectrogram
 from otoscope.errors import ShapeError
 
 
@@ -29,23 +29,3 @@ def test_a_mask_multiplies_the_log_magnitude_and_leaves_the_rest(spectrogram):
 def test_a_mask_of_another_shape_is_refused(spectrogram, shape):
     with pytest.raises(ShapeError, match="does not fit"):
         spectrogram.masked(torch.ones(shape))
-
-
-@pytest.mark.parametrize("shape", [(3, 5), (3, 2, 5), (3, 2, 7, 5)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_valid_frames_broadcast(shape, dtype):
-    like = torch.full(shape, 2, dtype=dtype)
-    valid = valid_frames(torch.tensor([1, 5, 3]), like)
-    assert valid.dtype == dtype
-    assert valid.shape == (3, *[1] * (len(shape) - 2), 5)
-    for row, frames in zip(like * valid, (1, 5, 3), strict=True):
-        assert (row[..., :frames] == 2).all()
-        assert (row[..., frames:] == 0).all()
-
-
-def test_more_frames_than_there_are_mean_all():
-    assert valid_frames(torch.tensor([9]), torch.zeros(1, 2, 3)).tolist() == [[[1.0, 1.0, 1.0]]]
-
-
-def test_without_padding_nothing_is_masked():
-    assert valid_frames(None, torch.zeros(2, 3)) is None

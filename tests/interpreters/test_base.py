@@ -6,7 +6,6 @@ import torch
 from otoscope.classifiers import Conv2dClassifier, Prediction, load_classifier, save_classifier
 from otoscope.errors import CheckpointError, ConfigurationError
 from otoscope.interpreters import Components, Interpreter, PIQInterpreter, load_interpreter, save_interpreter
-from otoscope.interpreters.base import masked_mean
 from otoscope.nn import NMFDictionary
 
 
@@ -52,31 +51,6 @@ def classifier(experienced):
 @pytest.fixture
 def folder(classifier, tmp_path):
     return save_interpreter(PIQInterpreter(classifier, codes=12), classifier, tmp_path / "model")
-
-
-@pytest.mark.parametrize("shape", [(3, 6), (3, 4, 6), (3, 2, 4, 6)])
-def test_masked_mean_counts_no_padding(shape):
-    values, frames = torch.randn(shape), (6, 1, 4)
-    counted = [
-        float(value) for clip, length in zip(values, frames, strict=True) for value in clip[..., :length].flatten()
-    ]
-    for clip, length in zip(values, frames, strict=True):
-        clip[..., length:] = torch.nan
-    assert masked_mean(values, torch.tensor(frames)).item() == pytest.approx(sum(counted) / len(counted), abs=1e-6)
-
-
-def test_masked_mean_without_padding_is_the_mean():
-    values = torch.randn(3, 4, 6)
-    torch.testing.assert_close(masked_mean(values, None), values.mean())
-    torch.testing.assert_close(masked_mean(values, torch.tensor([6, 6, 6])), values.mean())
-
-
-def test_masked_mean_gives_padding_no_gradient():
-    values = torch.full((2, 3), torch.inf)
-    values[:, 0] = 1
-    values.requires_grad_()
-    masked_mean(values, torch.tensor([1, 1])).backward()
-    assert values.grad.tolist() == [[0.5, 0, 0], [0.5, 0, 0]]
 
 
 @pytest.fixture

@@ -58,25 +58,3 @@ class Spectrogram:
     def magnitude(self) -> Tensor:
         """``|X|``, shape (batch, frequency, time)."""
         return torch.expm1(self.log_magnitude)
-
-
-def valid_frames(frames: Tensor | None, like: Tensor) -> Tensor | None:
-    """Which frames belong to a clip, as a mask that broadcasts over (batch, ..., time).
-
-    Args:
-        frames: Frames of each clip. Shape (batch,). None gives None.
-        like: Any tensor (batch, ..., time) to be masked.
-
-    Returns:
-        1.0 where the frame belongs, else 0.0. Shape (batch, 1, ..., 1, time).
-
-    Example:
-        >>> valid_frames(torch.tensor([1, 3]), torch.zeros(2, 5, 3)).squeeze()
-        tensor([[1., 0., 0.],
-                [1., 1., 1.]])
-    """
-    if frames is None:
-        return None
-    time = torch.arange(like.shape[-1], device=like.device)
-    valid = (time < frames.to(like.device)[:, None]).to(like.dtype)
-    return valid.reshape(len(valid), *([1] * (like.ndim - 2)), -1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from otoscope.audio import Spectrogram
-from otoscope.audio.spectrogram import valid_frames
+from otoscope.audio.padding import valid_frames
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.data import Batch
 from otoscope.evaluation.areas import neutral_order

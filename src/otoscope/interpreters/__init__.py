@@ -2,7 +2,7 @@
 
 from otoscope.interpreters.amt import AMTDecoded, AMTInterpreter
 from otoscope.interpreters.attribution import AttributionInterpreter, Clips, SeededAttributionInterpreter
-from otoscope.interpreters.base import Components, Interpreter, load_interpreter, masked_mean, save_interpreter
+from otoscope.interpreters.base import Components, Interpreter, load_interpreter, save_interpreter
 from otoscope.interpreters.catalogue import GRADIENT_FREE, UNTRAINED, is_untrained, make_untrained
 from otoscope.interpreters.grad_cam import GradCAMInterpreter
 from otoscope.interpreters.gradient_shap import GradientShapInterpreter
@@ -53,6 +53,5 @@ __all__ = [
     "is_untrained",
     "load_interpreter",
     "make_untrained",
-    "masked_mean",
     "save_interpreter",
 ]

@@ -248,17 +248,3 @@ def load_interpreter(
     load_weights(interpreter, folder)
     interpreter.details = details_of(config)
     return interpreter.eval().requires_grad_(False), classifier
-
-
-def masked_mean(values: Tensor, frames: Tensor | None) -> Tensor:
-    """Mean over all bins of all clips, without padding.
-
-    Args:
-        values: Shape (batch, ..., time).
-        frames: Frames that belong to each clip. Shape (batch,).
-    """
-    if frames is None:
-        return values.mean()
-    keep = torch.arange(values.shape[-1], device=values.device) < frames.to(values.device)[:, None]
-    keep = keep.reshape(len(values), *([1] * (values.ndim - 2)), -1)
-    return torch.where(keep, values, 0).sum() / (keep.sum() * values[0, ..., 0].numel())

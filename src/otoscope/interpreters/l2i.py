@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from otoscope.audio import masked_mean
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.errors import ConfigurationError
-from otoscope.interpreters.base import Components, Interpreter, masked_mean
+from otoscope.interpreters.base import Components, Interpreter
 from otoscope.nn import (
     ActivationDecoderName,
     AttentionPooling,

@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from otoscope.audio import valid_frames
+from otoscope.audio import masked_mean, valid_frames
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.errors import ConfigurationError
-from otoscope.interpreters.base import Interpreter, masked_mean
+from otoscope.interpreters.base import Interpreter
 from otoscope.nn import (
     ClassQuantizer,
     CodebookInit,

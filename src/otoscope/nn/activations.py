@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from otoscope.audio.spectrogram import valid_frames
+from otoscope.audio.padding import valid_frames
 from otoscope.errors import ConfigurationError, ShapeError
 from otoscope.nn.decoder import PublishedDecoder, initialize_convolutions, valid_columns
 from otoscope.nn.transposed import Transposed2d

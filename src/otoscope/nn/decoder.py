@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from otoscope.audio.spectrogram import valid_frames
+from otoscope.audio.padding import valid_frames
 from otoscope.errors import ConfigurationError
 from otoscope.nn.transposed import SingleOutputTransposed, Transposed2d
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from otoscope.audio.spectrogram import valid_frames
+from otoscope.audio.padding import valid_frames
 from otoscope.errors import ConfigurationError
 from otoscope.nn.activations import Pyramid, cnn14_columns, halvings_of, raised_rows, resized_columns
 from otoscope.nn.decoder import DecoderName, fit_frames, initialize_convolutions

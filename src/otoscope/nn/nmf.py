@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from otoscope.audio.spectrogram import valid_frames
+from otoscope.audio.padding import valid_frames
 from otoscope.errors import ConfigurationError, ShapeError
 
 NMFLoss = Literal["euclidean", "kullback-leibler"]

@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from otoscope.audio import Frontend, save_audio
+from otoscope.audio import Frontend, masked_mean, save_audio
 from otoscope.data import Batch
 from otoscope.errors import ConfigurationError
-from otoscope.interpreters import masked_mean
 from otoscope.nn import AmortizedNMF, NMFDictionary, NMFLoss, SparseNMF, frames_of
 from otoscope.nn.nmf import Convergence, FitStep
 from otoscope.pictures import components_picture

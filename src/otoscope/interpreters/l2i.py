@@ -21,8 +21,8 @@ from otoscope.nn import (
     FixedLengthPooling,
     NMFDictionary,
     TimePooling,
-    for_images,
     make_activation_decoder,
+    use_channels_last,
 )
 from otoscope.nn.decoder import decode_each
 from otoscope.store.folder import open_model
@@ -120,7 +120,7 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
             AttentionPooling(count) if pooling_frames is None else FixedLengthPooling(pooling_frames)
         )
         self.head = nn.Linear(count, len(classifier.labels), bias=False)
-        for_images(self)
+        use_channels_last(self)
 
     @property
     def relevance_threshold(self) -> float:

@@ -14,7 +14,7 @@ from otoscope.audio import valid_frames
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.errors import ConfigurationError
 from otoscope.interpreters.base import Interpreter
-from otoscope.nn import DecoderName, for_images, make_mask_decoder
+from otoscope.nn import DecoderName, make_mask_decoder, use_channels_last
 from otoscope.nn.decoder import decode_each
 
 _EPSILON = 1e-10
@@ -102,7 +102,7 @@ class LMACInterpreter(Interpreter[LMACDecoded]):
         self.guidance_correlation, self.guidance_threshold = guidance_correlation, guidance_threshold
         shapes, bins = classifier.representation_shapes(), classifier.frontend.bins
         self.decoder = make_mask_decoder(decoder, shapes, bins)
-        for_images(self)
+        use_channels_last(self)
 
     @property
     def config(self) -> dict[str, Any]:

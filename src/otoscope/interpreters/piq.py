@@ -19,8 +19,8 @@ from otoscope.nn import (
     DecoderName,
     Quantized,
     ResidualBlock,
-    for_images,
     make_decoder,
+    use_channels_last,
 )
 from otoscope.nn.decoder import decode_each, initialize_convolutions, valid_columns
 
@@ -112,7 +112,7 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
             for part in (self.adapter, self.down, self.up):
                 part.apply(initialize_convolutions)
         self.decoder = make_decoder(decoder, channels, classifier.stretched)
-        for_images(self)
+        use_channels_last(self)
 
     @property
     def mask_threshold(self) -> float:

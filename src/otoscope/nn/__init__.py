@@ -11,11 +11,11 @@ from otoscope.nn.decoder import (
 )
 from otoscope.nn.dictionary import NMFDictionary
 from otoscope.nn.mask_decoder import LightMask, MaskDecoder, PyramidMask, make_mask_decoder
-from otoscope.nn.memory_format import for_images
 from otoscope.nn.nmf import AmortizedNMF, NMFLoss, SparseNMF, frames_of, infer_activations
 from otoscope.nn.pooling import AttentionPooling, FixedLengthPooling, TimePooling
 from otoscope.nn.quantizer import ClassQuantizer, CodebookInit, Quantized, class_of_codes
 from otoscope.nn.residual import ResidualBlock
+from otoscope.nn.transposed import use_channels_last
 
 __all__ = [
     "ActivationDecoder",
@@ -40,10 +40,10 @@ __all__ = [
     "SparseNMF",
     "TimePooling",
     "class_of_codes",
-    "for_images",
     "frames_of",
     "infer_activations",
     "make_activation_decoder",
     "make_decoder",
     "make_mask_decoder",
+    "use_channels_last",
 ]

@@ -1,17 +1,17 @@
-"""The order of memory of a network's weights."""
+"""Memory format of a network's weights."""
 
 import torch
 from torch import nn
 
 from otoscope.classifiers import Cnn14Classifier
 from otoscope.interpreters import LMACInterpreter
-from otoscope.nn import for_images
+from otoscope.nn import use_channels_last
 
 
-def test_convolutions_are_channels_last_and_transposed_ones_are_not() -> None:
+def test_convolutions_are_channels_last_and_transposed_ones_contiguous() -> None:
     network = nn.Sequential(nn.Conv2d(4, 4, 3), nn.ConvTranspose2d(4, 4, 3), nn.Linear(3, 3))
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    for_images(network)
+    use_channels_last(network)
     weights = [layer.weight for layer in network]
     assert weights[0].is_contiguous(memory_format=torch.channels_last)
     assert not weights[0].is_contiguous()
@@ -20,7 +20,7 @@ def test_convolutions_are_channels_last_and_transposed_ones_are_not() -> None:
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
 
 
-def test_loading_keeps_the_order() -> None:
+def test_loading_keeps_the_memory_format() -> None:
     classifier = Cnn14Classifier(["dog", "rain"], width=2).freeze()
     interpreter = LMACInterpreter(classifier, decoder="published")
     other = LMACInterpreter(classifier, decoder="published")

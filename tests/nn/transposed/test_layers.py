@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from otoscope.nn import transposed
-from otoscope.nn.transposed import SingleOutputTransposed, Transposed2d
+from otoscope.nn.transposed import SingleOutputTransposed, Transposed2d, cost, geometry, layers
+from otoscope.nn.transposed.functions import FoldedTransposed, TiledTransposed, TorchTransposed
 
 FORMATS = [torch.channels_last, torch.contiguous_format]
 SETTINGS = [
@@ -28,29 +28,30 @@ WAYS = ["torch", "fold", (1, 1), (4, 4), (2, 4), (4, 1)]
 
 
 @pytest.fixture
-def forced(monkeypatch):
-    """Makes every layer take one of the ways."""
+def force(monkeypatch):
+    """Make every layer compute in the same way, whatever it costs."""
 
     def force(way):
-        def fastest(layer, hidden, extra):
+        def choose(layer, hidden, extra):
             if way == "torch":
                 settings = (layer.stride, layer.padding, layer.dilation, True, extra, layer.groups)
-                return transposed._Contiguous, settings
+                return cost.Choice(TorchTransposed, settings)
             if way == "fold":
-                return transposed._Folded, (layer.stride, layer.padding, extra)
+                return cost.Choice(FoldedTransposed, (layer.stride, layer.padding, extra))
             axes = []
             sizes = (layer.kernel_size, layer.stride, layer.padding, hidden.shape[2:], extra, way)
-            for kernel, stride, padding, size, more, tile in zip(*sizes, strict=True):
-                outputs = (size - 1) * stride - 2 * padding + kernel + more
-                axes.append(transposed._Axis(kernel, stride, padding, size, outputs, tile))
-            return transposed._Tiled, (transposed._Grid(*axes), False)
+            for kernel, stride, padding, inputs, more, tile in zip(*sizes, strict=True):
+                outputs = (inputs - 1) * stride - 2 * padding + kernel + more
+                axes.append(geometry.Axis(kernel, stride, padding, inputs, outputs, tile))
+            return cost.Choice(TiledTransposed, (geometry.Grid(*axes), False))
 
-        monkeypatch.setattr(transposed, "_fastest", fastest)
+        monkeypatch.setattr(layers, "choose", choose)
 
     return force
 
 
 def assert_same(ours, theirs, shape, memory_format, call=None, **options):
+    """Compare value and gradients of two layers, which get the same parameters and inputs, in float64."""
     theirs.load_state_dict(ours.state_dict())
     inputs = [
         torch.randn(shape, dtype=torch.double, generator=torch.Generator().manual_seed(1))
@@ -64,8 +65,8 @@ def assert_same(ours, theirs, shape, memory_format, call=None, **options):
     weights = torch.randn_like(values[0])
     for value in values:
         (value * weights).sum().backward()
-    for one, other in ((inputs[0], inputs[1]), (ours.weight, theirs.weight), (ours.bias, theirs.bias)):
-        torch.testing.assert_close(one.grad, other.grad)
+    for actual, expected in ((inputs[0], inputs[1]), (ours.weight, theirs.weight), (ours.bias, theirs.bias)):
+        torch.testing.assert_close(actual.grad, expected.grad)
 
 
 def pair(channels, outputs, **options):
@@ -77,28 +78,28 @@ def pair(channels, outputs, **options):
 @pytest.mark.parametrize("memory_format", FORMATS, ids=str)
 @pytest.mark.parametrize("way", [None, *WAYS], ids=str)
 @pytest.mark.parametrize("options", SETTINGS, ids=str)
-def test_equals_torch(options, way, memory_format, forced):
+def test_equals_torch(options, way, memory_format, force):
     if way is not None:
-        forced(way)
+        force(way)
     for batch, size in ((1, (13, 9)), (3, (7, 8)), (2, (4, 6))):
         assert_same(*pair(6, 5, **options), (batch, 6, *size), memory_format)
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
 @pytest.mark.parametrize("options", SETTINGS[-2:], ids=str)
-def test_rectified_mean_equals_torch(options, way, forced):
-    forced(way)
+def test_rectified_mean_equals_torch(options, way, force):
+    force(way)
     ours, theirs = pair(6, 5, **options)
     call = [ours.rectified_mean, lambda hidden: theirs(hidden).relu().mean(-1)]
     assert_same(ours, theirs, (2, 6, 7, 9), torch.channels_last, call)
 
 
-def test_in_parts(forced, monkeypatch):
-    """Channels in blocks, clips in groups and tiles in chunks."""
-    forced((2, 4))
-    monkeypatch.setattr(transposed, "_CHUNK", 3)
-    monkeypatch.setattr(transposed, "_TOGETHER", 12)
-    monkeypatch.setattr(transposed, "_BLOCK", 1)
+def test_blocks_groups_and_chunks(force, monkeypatch):
+    """Output channels in blocks, clips in groups, tiles in chunks."""
+    force((2, 4))
+    monkeypatch.setattr(geometry, "CHUNK_TILES", 3)
+    monkeypatch.setattr(geometry, "SHARED_TILES", 12)
+    monkeypatch.setattr(geometry, "WEIGHT_BLOCK_BYTES", 1)
     for batch, options in itertools.product((1, 2, 5), SETTINGS[-5:]):
         ours, theirs = pair(6, 37, **options)
         assert_same(ours, theirs, (batch, 6, 7, 9), torch.channels_last)
@@ -110,23 +111,27 @@ def test_in_parts(forced, monkeypatch):
 
 @pytest.mark.parametrize(
     ("shape", "way"),
-    [((1, 256, 2, 3), "_Folded"), ((1, 256, 40, 40), "_Tiled"), ((1, 16, 40, 40), "_Contiguous")],
+    [
+        ((1, 256, 2, 3), "FoldedTransposed"),
+        ((1, 256, 40, 40), "TiledTransposed"),
+        ((1, 16, 40, 40), "TorchTransposed"),
+    ],
 )
-def test_rounding_of_the_way_that_is_chosen(shape, way):
+def test_choice_and_its_rounding_error(shape, way):
     ours, theirs = pair(shape[1], shape[1], kernel_size=(7, 4), stride=(1, 2), padding=1)
     theirs.load_state_dict(ours.state_dict())
     ours.float()
-    assert transposed._fastest(ours, torch.zeros(shape), [0, 0])[0].__name__ == way
+    assert cost.choose(ours, torch.zeros(shape), [0, 0])[0].__name__ == way
     inputs = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     inputs = [inputs.requires_grad_(), inputs.detach().double().requires_grad_()]
     values = [layer(hidden) for layer, hidden in zip((ours, theirs), inputs, strict=True)]
     weights = torch.randn_like(values[0])
     for value in values:
         (value * weights).sum().backward()
-    found = [values[0], inputs[0].grad, ours.weight.grad, ours.bias.grad]
-    expected = [values[1], inputs[1].grad, theirs.weight.grad, theirs.bias.grad]
-    for one, other in zip(found, expected, strict=True):
-        assert (one - other).abs().max() < 3e-5 * other.abs().max()
+    actual = [values[0], inputs[0].grad, ours.weight.grad, ours.bias.grad]
+    exact = [values[1], inputs[1].grad, theirs.weight.grad, theirs.bias.grad]
+    for rounded, reference in zip(actual, exact, strict=True):
+        assert (rounded - reference).abs().max() < 3e-5 * reference.abs().max()
 
 
 def test_output_size():
@@ -159,8 +164,8 @@ def test_other_shapes_are_left_to_torch():
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
-def test_result_can_be_changed_in_place(way, forced):
-    forced(way)
+def test_result_can_be_changed_in_place(way, force):
+    force(way)
     layer = Transposed2d(6, 5, 4, stride=2, padding=1)
     hidden = torch.randn(1, 6, 7, 9, requires_grad=True)
     torch.relu_(layer(hidden)).sum().backward()
@@ -185,30 +190,10 @@ def test_autocast_is_left_to_torch(layer):
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
 @pytest.mark.parametrize("frozen", ["hidden", "weight", "bias"])
-def test_frozen_parts_get_no_gradient(frozen, way, forced):
-    forced(way)
+def test_frozen_parts_get_no_gradient(frozen, way, force):
+    force(way)
     layer = Transposed2d(6, 5, 4, stride=2, padding=1)
     parts = {"hidden": torch.randn(1, 6, 7, 9, requires_grad=True), "weight": layer.weight, "bias": layer.bias}
     parts[frozen].requires_grad_(False)
     layer(parts["hidden"]).sum().backward()
     assert {name for name, part in parts.items() if part.grad is None} == {frozen}
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("add", [False, True])
-def test_products_one_by_one_or_together(threads, add, monkeypatch):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    one, other, result = (torch.randn(3, *size, dtype=torch.double) for size in ((4, 5), (5, 6), (4, 6)))
-    expected = one @ other + (result if add else 0)
-    if not add:
-        result.fill_(float("nan"))  # what memory may hold
-    transposed._multiply(one, other, result, add)
-    torch.testing.assert_close(result, expected)
-
-
-def test_room_is_used_again_and_grows():
-    room = transposed._Room(torch.zeros(0, dtype=torch.double))
-    first = room(3, 4)
-    assert room(2, 5).data_ptr() == first.data_ptr()
-    assert room(5, 4).shape == (5, 4)
-    assert room(5, 4).dtype == torch.double

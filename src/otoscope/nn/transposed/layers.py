@@ -1,0 +1,79 @@
+"""Layers with the parameters and results of `nn.ConvTranspose2d`, faster on a CPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from typing_extensions import override
+
+from otoscope.nn.transposed.cost import choose
+from otoscope.nn.transposed.functions import SingleOutput, TiledTransposed
+
+
+class Transposed2d(nn.ConvTranspose2d):
+    """`nn.ConvTranspose2d`, computed in the cheapest of three ways; see docs/fast_transposed.md.
+
+    On other devices than the CPU, under autocast and without a bias it is PyTorch's own layer.
+
+    Example:
+        >>> layer = Transposed2d(64, 32, 4, stride=2, padding=1)
+        >>> layer(torch.rand(1, 64, 20, 20)).shape
+        torch.Size([1, 32, 40, 40])
+    """
+
+    @override
+    def forward(self, hidden: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if _leave_to_torch(self, hidden):
+            return super().forward(hidden, output_size)
+        sizes: Any = (self.stride, self.padding, self.kernel_size, 2, self.dilation)
+        function, settings = choose(self, hidden, self._output_padding(hidden, output_size, *sizes))
+        result: Tensor = function.apply(hidden, self.weight, self.bias, settings)
+        return result
+
+    def rectified_mean(self, hidden: Tensor) -> Tensor:
+        """Return the mean over the last axis of the ReLU of the result, without storing the result if possible.
+
+        Args:
+            hidden: Inputs, shape (batch, channels, height, width).
+
+        Returns:
+            Means, shape (batch, channels', height').
+        """
+        if not _leave_to_torch(self, hidden):
+            function, settings = choose(self, hidden, list(self.output_padding))
+            if function is TiledTransposed:
+                grid, _ = settings
+                result: Tensor = function.apply(hidden, self.weight, self.bias, (grid, True))
+                return result
+        return F.relu(self(hidden), inplace=True).mean(-1)
+
+
+class SingleOutputTransposed(nn.ConvTranspose2d):
+    """`nn.ConvTranspose2d` of one output channel and stride 1, computed as a matrix product and a fold.
+
+    Args:
+        channels: Input channels.
+        kernel: Size of the kernel.
+        padding: Outputs cut off at each end of both axes.
+    """
+
+    def __init__(self, channels: int, kernel: int | tuple[int, int], padding: int) -> None:
+        super().__init__(channels, 1, kernel, stride=1, padding=padding)
+
+    @override
+    def forward(self, hidden: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if _leave_to_torch(self, hidden):
+            return super().forward(hidden, output_size)
+        padding = int(self.padding[0])
+        result: Tensor = SingleOutput.apply(hidden, self.weight, self.bias, padding)  # type: ignore[no-untyped-call]
+        return result
+
+
+def _leave_to_torch(layer: nn.ConvTranspose2d, hidden: Tensor) -> bool:
+    """Whether device, dtype, autocast or a missing bias leave the layer to PyTorch."""
+    if hidden.device.type != "cpu" or hidden.dtype != layer.weight.dtype or layer.bias is None:
+        return True
+    return torch.is_autocast_enabled("cpu")

@@ -1,0 +1,54 @@
+"""Scratch memory and matrix products shared by the forward and the backward pass."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from otoscope.nn.transposed.geometry import ALIGNMENT
+
+
+class Buffer:
+    """Scratch memory that is reused block after block: the system is slow to hand out memory of that size.
+
+    Args:
+        like: Tensor whose dtype and device the memory has.
+    """
+
+    def __init__(self, like: Tensor) -> None:
+        self.memory = like.new_empty(0)
+
+    def __call__(self, *shape: int) -> Tensor:
+        """Return a tensor of this shape in the buffer, uninitialised; it overwrites the one returned before."""
+        size = math.prod(shape)
+        if self.memory.numel() < size:
+            self.memory = self.memory.new_empty(size)
+        return self.memory[:size].view(shape)
+
+
+def multiply(left: Tensor, right: Tensor, result: Tensor, add: bool = False) -> None:
+    """Multiply batches of matrices into an existing tensor.
+
+    PyTorch gives each thread whole matrices of a batch. If their number is no multiple of the threads, some threads
+    would wait at the end; then the matrices are multiplied one at a time, each by all threads together.
+
+    Args:
+        left: Left factors, shape (batch, m, k).
+        right: Right factors, shape (batch, k, n).
+        result: Written in place, shape (batch, m, n).
+        add: Add the products to `result` instead of overwriting it.
+    """
+    if len(result) % torch.get_num_threads() == 0:
+        torch.baddbmm(result, left, right, beta=float(add), out=result)
+        return
+    for left_matrix, right_matrix, target in zip(left, right, result, strict=True):
+        torch.addmm(target, left_matrix, right_matrix, beta=float(add), out=target)
+
+
+def side_by_side(values: Tensor) -> Tensor:
+    """Join clips (batch, channels, ...) to one matrix (channels, batch * positions), zero-padded to `ALIGNMENT`."""
+    matrix = values.flatten(2).transpose(0, 1).flatten(1)
+    return F.pad(matrix, (0, -matrix.shape[1] % ALIGNMENT))

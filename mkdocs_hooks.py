@@ -46,7 +46,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for source, target in PAGES.items():
         files.append(File.generated(config, target, abs_src_path=str(root / source)))
     packages = public_packages(root / "src" / "otoscope")
-    for name, summary in packages.items():
+    for name in packages:
         files.append(File.generated(config, f"api/{name}.md", content=f"# `{name}`\n\n::: {name}\n"))
     rows = "\n".join(f"| [`{name}`]({name}.md) | {summary} |" for name, summary in packages.items())
     files.append(File.generated(config, "api/index.md", content=f"# API reference\n\n| | |\n|---|---|\n{rows}\n"))
@@ -58,8 +58,13 @@ def public_packages(source: Path) -> dict[str, str]:
     packages = {}
     for path in sorted(source.rglob("__init__.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        names = {target.id for node in tree.body if isinstance(node, ast.Assign) for target in node.targets
-                 if isinstance(target, ast.Name)}
+        names = {
+            target.id
+            for node in tree.body
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
         if "__all__" in names:
             name = ".".join(path.parent.relative_to(source.parent).parts)
             packages[name] = (ast.get_docstring(tree) or "").partition("\n\n")[0].replace("\n", " ")
@@ -69,10 +74,11 @@ def public_packages(source: Path) -> dict[str, str]:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Rewrite the links of a page, which are relative to its file in the repository."""
     root = Path(config.config_file_path).parent
-    source = next((path for path, target in PAGES.items() if target == page.file.src_uri), f"docs/{page.file.src_uri}")
+    page_path = page.file.src_uri
+    source = {target: path for path, target in PAGES.items()}.get(page_path, f"docs/{page_path}")
 
     def rewrite(match: re.Match[str]) -> str:
-        return match[1] + site_link(match[2], source, page.file.src_uri, root) + match[3]
+        return match[1] + site_link(match[2], source, page_path, root) + match[3]
 
     # Code between fences is left alone: an index followed by a call looks like a link.
     parts = _FENCE.split(markdown)

@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint types imports docs unit bench clean
+OLDEST := .venv-oldest
+
+.PHONY: setup demo test lint types imports docs doctest unit test-oldest bench clean
 
 setup: $(STAMP)
 
@@ -16,14 +18,14 @@ $(BIN)/python:
 # the oracles without their dependencies, because speechbrain asks for torchaudio, which tests replace by a stub
 $(STAMP): $(BIN)/python pyproject.toml constraints.txt requirements-parity.txt
 	$(PIP) install -q -c constraints.txt torch
-	$(PIP) install -q -c constraints.txt -e ".[dev]"
+	$(PIP) install -q -c constraints.txt -e ".[dev,docs]"
 	$(PIP) install -q --no-deps -r requirements-parity.txt
 	touch $(STAMP)
 
 demo: setup
 	$(BIN)/otoscope demo
 
-test: setup lint types imports docs unit
+test: setup lint types imports docs doctest unit
 
 lint:
 	$(BIN)/ruff check .
@@ -38,9 +40,25 @@ imports:
 unit:
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --durations 10
 
-# runs the examples of the documents
+# Builds the documentation as a site in build/site; a broken link is an error.
 docs: setup
-	OTOSCOPE_CACHE=build/cache $(BIN)/pytest --doctest-glob "*.md" README.md CONTRIBUTING.md docs recipes
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# Runs the examples of the documents.
+doctest: setup
+	OTOSCOPE_CACHE=build/cache OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal \
+	    --doctest-glob "*.md" README.md CONTRIBUTING.md docs recipes
+
+# Runs the tests with the oldest versions that pyproject.toml allows, in an environment of their own.
+test-oldest: $(OLDEST)/.installed
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n 2 --dist worksteal -p no:cacheprovider
+
+$(OLDEST)/.installed: pyproject.toml constraints-oldest.txt requirements-parity.txt
+	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST) || python3 -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip --disable-pip-version-check install -q -c constraints-oldest.txt torch
+	$(OLDEST)/bin/python -m pip --disable-pip-version-check install -q -c constraints-oldest.txt -e ".[test]"
+	$(OLDEST)/bin/python -m pip --disable-pip-version-check install -q --no-deps -r requirements-parity.txt
+	touch $@
 
 bench: setup
 	$(BIN)/python benchmarks/train_step.py --width 64 --out benchmarks/results/train_step-narrow.json
@@ -54,4 +72,4 @@ bench: setup
 	$(BIN)/python benchmarks/nmf.py --epochs 2 --out benchmarks/results/nmf-short.json
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(OLDEST) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -44,7 +44,7 @@ def folded(hidden: Tensor, weight: Tensor, bias: Tensor, extra: list[int], fold:
     size = [(n - 1) * stride - 2 * padding + kernel + more for n, kernel, stride, padding, more in axes]
     image = hidden.new_empty(len(hidden), weight.shape[1], *size)
     count = clips_at_a_time(hidden)
-    for part, target in zip(hidden.split(count), image.split(count), strict=True):
+    for part, target in zip(hidden.split(count), image.split(count), strict=True):  # type: ignore[no-untyped-call]
         taps = weight.flatten(1).t() @ side_by_side(part)
         taps = taps[:, : part[:, 0].numel()].view(len(taps), len(part), -1).transpose(0, 1)
         target.copy_(F.fold(taps, size, **fold))  # type: ignore[arg-type]  # stubs know no list

@@ -26,7 +26,8 @@ class TorchTransposed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Any) -> Any:
-        return (*torch_gradients(gradient, *ctx.saved_tensors, ctx.settings, ctx.needs_input_grad[:3]), None)
+        hidden, weight = ctx.saved_tensors
+        return (*torch_gradients(gradient, hidden, weight, ctx.settings, ctx.needs_input_grad[:3]), None)
 
 
 class FoldedTransposed(torch.autograd.Function):
@@ -42,7 +43,8 @@ class FoldedTransposed(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Any) -> Any:
-        return (*folded_gradients(gradient, *ctx.saved_tensors, ctx.fold, ctx.needs_input_grad[:3]), None)
+        hidden, weight = ctx.saved_tensors
+        return (*folded_gradients(gradient, hidden, weight, ctx.fold, ctx.needs_input_grad[:3]), None)
 
 
 class TiledTransposed(torch.autograd.Function):

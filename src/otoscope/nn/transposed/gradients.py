@@ -50,7 +50,8 @@ def torch_gradients(
         to_hidden = backward(gradient, hidden, weight, None, *settings, [True, False, False])[0]
     if wanted[1]:
         to_weight = torch.zeros_like(weight, memory_format=torch.contiguous_format)
-        for pair in zip(gradient.split(1), hidden.split(1), strict=True):  # copies of one clip at a time
+        # copies of one clip at a time, to bound the memory
+        for pair in zip(gradient.split(1), hidden.split(1), strict=True):  # type: ignore[no-untyped-call]
             contiguous = (*(values.contiguous() for values in pair), to_weight)
             to_weight += backward(*contiguous, None, *settings, [False, True, False])[1]
     return to_hidden, to_weight, gradient.sum((0, 2, 3)) if wanted[2] else None

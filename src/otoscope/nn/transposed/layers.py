@@ -46,7 +46,7 @@ class Transposed2d(nn.ConvTranspose2d):
             function, settings = choose(self, hidden, list(self.output_padding))
             if function is TiledTransposed:
                 grid, _ = settings
-                result: Tensor = function.apply(hidden, self.weight, self.bias, (grid, True))
+                result: Tensor = function.apply(hidden, self.weight, self.bias, (grid, True))  # type: ignore[no-untyped-call]
                 return result
         return F.relu(self(hidden), inplace=True).mean(-1)
 

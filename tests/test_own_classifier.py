@@ -99,7 +99,7 @@ def test_a_named_network_is_trained_on_and_explained(folder, capsys):
     assert all(torch.equal(value, kept[name]) for name, value in net.state_dict().items())
 
 
-def test_a_network_that_hears_waveforms_is_trained_on_and_explained(folder):
+def test_a_network_that_takes_waveforms_is_trained_on_and_explained(folder):
     assert train(folder, OF_WAVEFORMS) == 0
     scores = json.loads((folder / "run" / "test.json").read_text())["scores"]
     assert set(scores) == {"PIQ", "all-pass", "random", "loudest", "ideal"}

@@ -97,12 +97,13 @@ class Frontend(nn.Module):
             return samples.clamp(min=self.window_length) // self.hop_length + 1
         return max(samples, self.window_length) // self.hop_length + 1
 
-    def forward(self, waveform: Tensor, lengths: Tensor | None = None) -> Spectrogram:
-        """Analyses waveforms.
+    def forward(self, waveform: Tensor, lengths: Tensor | None = None, with_phase: bool = True) -> Spectrogram:
+        """Analyse waveforms.
 
         Args:
             waveform: Shape (batch, samples). Fewer samples than a window are padded with zeros.
             lengths: Samples of each clip, where a batch was padded. Shape (batch,).
+            with_phase: Compute the phase too; False saves time where nothing is turned back into sound.
 
         Returns:
             Spectrogram of shape (batch, bins, frames).
@@ -113,9 +114,10 @@ class Frontend(nn.Module):
         transform = self._transform(waveform)
         return Spectrogram(
             log_magnitude=_log_magnitude(transform),
-            phase=transform.angle(),
+            phase=transform.angle() if with_phase else None,
             length=waveform.shape[-1],
             frames=None if lengths is None else self.frames(lengths),
+            lengths=lengths,
         )
 
     def log_magnitude(self, waveform: Tensor) -> Tensor:
@@ -129,22 +131,33 @@ class Frontend(nn.Module):
         """
         return _log_magnitude(self._transform(waveform))
 
-    def inverse(self, spectrogram: Spectrogram, lengths: Tensor | None = None) -> Tensor:
-        """Turns a spectrogram back into sound.
+    def silence(self, frames: int = 64) -> Spectrogram:
+        """Spectrogram of one silent clip, to probe networks with.
 
         Args:
-            spectrogram: With its phase and the length of its waveform in samples.
-            lengths: Samples of each clip, where clips were padded: what lies behind a clip's end then does
-                not fade its last samples. Shape (batch,).
+            frames: Number of frames.
+        """
+        silence = torch.zeros(1, self.bins, frames, device=self.window.device)
+        return Spectrogram(silence, silence)
+
+    def inverse(self, spectrogram: Spectrogram) -> Tensor:
+        """Turn a spectrogram back into sound.
+
+        Args:
+            spectrogram: Spectrogram with its phase and the length of its waveform in samples.
 
         Returns:
             Waveform, shape (batch, samples).
+
+        Raises:
+            PhaseError: The spectrogram has no phase.
         """
-        if lengths is not None:
-            parts = [self.inverse(spectrogram.clip(i, n)) for i, n in enumerate(lengths.tolist())]
-            return nn.utils.rnn.pad_sequence([part[0] for part in parts], batch_first=True)
+        if spectrogram.lengths is not None:
+            # clip by clip: in the overlap-add, the silent frames behind a clip's end would fade its last samples
+            clips = [self.inverse(spectrogram.clip(index))[0] for index in range(len(spectrogram))]
+            return nn.utils.rnn.pad_sequence(clips, batch_first=True)
         magnitude = spectrogram.magnitude.float()
-        transform = torch.polar(magnitude, spectrogram.phase.float())
+        transform = torch.polar(magnitude, spectrogram.require_phase("the inverse transform").float())
         length = spectrogram.length or (magnitude.shape[-1] - 1) * self.hop_length
         waveform = torch.istft(
             transform,

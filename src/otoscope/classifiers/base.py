@@ -1,4 +1,4 @@
-"""What every classifier is to the rest of the house, and what it returns."""
+"""Base class of all classifiers, and `Prediction`, which they return."""
 
 from __future__ import annotations
 
@@ -12,31 +12,28 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from otoscope.audio import Frontend
+from otoscope.audio import Frontend, Spectrogram
 from otoscope.errors import ActivationMapError, CheckpointError, ConfigurationError
+from otoscope.signatures import constructor_arguments
 from otoscope.store.folder import StoredModel, open_model, write_folder, write_model
 from otoscope.store.sharing import Shareable
 
 
 @dataclass
 class Prediction:
-    """What a classifier says of a batch, and what it saw on the way.
+    """Output of a classifier for a batch of clips, with the feature maps that interpreters read.
 
     Attributes:
-        logits: Shape (batch, classes).
-        representations: Inner maps for interpreters, the deepest last. Shape each (batch, channels,
-            frequency', time').
+        logits: Class scores before softmax or sigmoid. Shape (batch, classes).
+        representations: Inner feature maps, the deepest last. Shape of each (batch, channels, frequency', time').
         target: Class to explain instead of the predicted one. Shape (batch,), int64.
-        activation_maps: What the network itself attends to, by name, where it has such maps; the one used unless
-            another is named comes last. Shape each (batch, frequency', time').
-        multi_label: Each class is decided for itself: probabilities are sigmoids and need not sum to 1.
-        stretched: Representations span each clip whole, whatever its length: in a padded batch they have no
-            padding.
-        phase: With which the classifier heard the spectrogram, where it hears waveforms; interpreters that ask the
-            classifier again need it. Shape (batch, frequency, time).
-        sources: For each representation the tensor inside the network that it was made of, in the network's own
-            layout: what the logits were computed from, so that gradients reach it (Grad-CAM). May be left out
-            where the representations themselves lie on that way.
+        activation_maps: Maps of where the network itself looked, by name, where it has such maps; the default map
+            comes last. Shape of each (batch, frequency', time').
+        multi_label: Each class is decided independently: probabilities are sigmoids and need not sum to 1.
+        stretched: Representations span the whole clip, whatever its length, so that they have no padding.
+        sources: Tensor inside the network that each representation was made of, in the network's own layout. The
+            logits are computed from it, so that gradients reach it (Grad-CAM). May be empty if the logits are
+            computed from the representations themselves.
     """
 
     logits: Tensor
@@ -45,32 +42,31 @@ class Prediction:
     activation_maps: dict[str, Tensor] = field(default_factory=dict)
     multi_label: bool = False
     stretched: bool = False
-    phase: Tensor | None = None
     sources: tuple[Tensor, ...] = ()
 
     @property
     def probabilities(self) -> Tensor:
-        """Softmax of the logits, or their sigmoid with several labels a clip. Shape (batch, classes)."""
+        """Softmax of the logits, or their sigmoid for multi-label classifiers. Shape (batch, classes)."""
         return self.logits.sigmoid() if self.multi_label else self.logits.softmax(-1)
 
     @property
     def predicted(self) -> Tensor:
-        """Most probable class, shape (batch,)."""
+        """Most probable class of each clip, shape (batch,)."""
         return self.logits.argmax(-1)
 
     @property
     def explained(self) -> Tensor:
-        """The class that an interpretation is about: the target where given, else the predicted one."""
+        """Class that an explanation is about: the target if there is one, else the predicted class."""
         return self.predicted if self.target is None else self.target
 
     def activation_map(self, name: str | None = None) -> Tensor:
-        """The network's own map of where it looked.
+        """Return one of the network's activation maps.
 
         Args:
-            name: Stage or layer; by default the one that the method was published with.
+            name: Stage or layer (default: the one that the method was published with).
 
         Returns:
-            Not negative. Shape (batch, frequency', time').
+            Map, not negative. Shape (batch, frequency', time').
 
         Raises:
             ActivationMapError: The classifier has no such map.
@@ -87,29 +83,36 @@ class Prediction:
         return self.activation_maps[name]
 
     def towards(self, target: Tensor) -> Prediction:
-        """The same prediction, to be explained for another class."""
+        """Return the same prediction, to be explained for another class.
+
+        Args:
+            target: Class of each clip, shape (batch,), int64.
+        """
         return replace(self, target=target)
 
 
 class Classifier(Shareable, StoredModel, ABC):
-    """Sound classifier: log-magnitude spectrogram in, `Prediction` out.
+    """Base class of sound classifiers: `Spectrogram` in, `Prediction` out.
 
-    Write your own by deriving from it: say how many channels each representation has, and turn the
-    log-magnitude STFT into logits. Whatever network input you need (mel bank, resize, a waveform) is
-    made inside ``forward``, so that masks and metrics never depend on it. One that hears waveforms also takes the
-    phase, see `needs_phase`.
+    To write your own, derive from it: state how many channels each representation has, and turn the log-magnitude
+    STFT into logits in ``forward``. Whatever the network needs as input (mel bank, resizing) is computed inside
+    ``forward``, so that masks and metrics never depend on it. Everything else asks `predict`, which takes the
+    spectrogram as a whole.
+
+    ``config`` is read off the constructor: keep every argument as an attribute of the same name.
 
     Args:
-        labels: Names of the classes in the order of the logits, or by their number. At least one, all different.
-        frontend: Makes the spectrograms; its parameters travel with the checkpoint.
+        labels: Names of the classes in the order of the logits, or a mapping from their numbers. At least one, all
+            different.
+        frontend: Front-end that computes the spectrograms; its parameters travel with the checkpoint.
 
     Raises:
-        ConfigurationError: No label, or one twice.
+        ConfigurationError: There is no label, or a label occurs twice.
     """
 
     role = "classifier"
     needs_phase: bool = False
-    """Whether ``forward`` takes the phase as its third argument, to go back to a waveform."""
+    """Whether the network takes waveforms, so that `predict` needs the phase of the spectrogram."""
     multi_label: bool = False
     """See `Prediction.multi_label`."""
     stretched: bool = False
@@ -121,7 +124,7 @@ class Classifier(Shareable, StoredModel, ABC):
         super().__init__()
         if isinstance(labels, str):
             raise ConfigurationError(f"labels: expected a list of names, got the text {labels!r}")
-        if isinstance(labels, Mapping):  # such as id2label
+        if isinstance(labels, Mapping):  # such as id2label of transformers
             labels = [labels[key] for key in sorted(labels, key=int)]
         labels = list(map(str, labels))
         if not labels or len(set(labels)) < len(labels):
@@ -141,11 +144,11 @@ class Classifier(Shareable, StoredModel, ABC):
         return tuple(f"representation{i + 1}" for i in range(len(self.representation_channels)))
 
     def row_frequencies(self, index: int, rows: int) -> Tensor | None:
-        """Where the rows of a representation lie, for maps over frequency that are made of it.
+        """Return the frequencies of the rows of a representation, to place maps that are made of it.
 
         Args:
-            index: Of the representation.
-            rows: Its frequency'.
+            index: Index of the representation.
+            rows: Number of its rows, frequency'.
 
         Returns:
             Frequency at the centre of each row in Hz, rising, shape (rows,), on the CPU. None: the rows divide the
@@ -154,85 +157,78 @@ class Classifier(Shareable, StoredModel, ABC):
         return None
 
     @property
-    @abstractmethod
     def config(self) -> dict[str, Any]:
-        """Arguments, except labels and front-end, that make this classifier again (JSON values)."""
+        """Arguments that make this classifier again, except labels and front-end (JSON values)."""
+        return constructor_arguments(self, skip=("labels", "frontend"))
 
     @abstractmethod
     def forward(self, log_magnitude: Tensor, frames: Tensor | None = None) -> Prediction:
-        """Classifies.
+        """Classify log-magnitude spectrograms.
 
         Args:
-            log_magnitude: Shape (batch, frequency, time).
-            frames: Frames that belong to each clip, where clips were padded. Shape (batch,). A padded
-                clip gets the logits that it would get alone.
+            log_magnitude: Log magnitude, shape (batch, frequency, time).
+            frames: Valid frames of each clip, where clips were padded. Shape (batch,). A padded clip gets the
+                logits that it would get alone.
         """
 
     def layers(self) -> list[nn.Module]:
-        """Parts from the input to the head, by which a training can set rates; by default the whole."""
+        """Return the parts of the network from the input to the head, for learning rates and the sanity check."""
         return [self]
 
     @torch.no_grad()
     def representation_shapes(self, frames: int = 512) -> list[tuple[int, ...]]:
-        """Shape of each representation of so many frames of silence, (channels, frequency', time').
+        """Return the shape of each representation, for interpreters that are built to fit; runs the network once.
 
-        What an interpreter builds itself by; costs one run of the network.
+        Args:
+            frames: Number of frames of the silence that the network is run on.
+
+        Returns:
+            Shape of each, (channels, frequency', time').
         """
-        silence = torch.zeros(1, self.frontend.bins, frames, device=self.frontend.window.device)
         modes = {module: module.training for module in self.modules()}
         try:
-            prediction = self.eval().predict(silence, phase=silence)
+            prediction = self.eval().predict(self.frontend.silence(frames))
         finally:
             for module, training in modes.items():
                 module.training = training
         return [tuple(value.shape[1:]) for value in prediction.representations]
 
-    def predict(
-        self, log_magnitude: Tensor, frames: Tensor | None = None, phase: Tensor | None = None
-    ) -> Prediction:
-        """Calls ``forward``, with the phase if this classifier needs it: the same for every classifier.
+    def predict(self, spectrogram: Spectrogram) -> Prediction:
+        """Classify spectrograms: the same call for every classifier.
 
         Args:
-            log_magnitude: Shape (batch, frequency, time).
-            frames: Frames that belong to each clip, where clips were padded. Shape (batch,).
-            phase: In radians. Shape as ``log_magnitude``.
+            spectrogram: Spectrogram of the clips, with its phase if `needs_phase`.
         """
-        prediction: Prediction
-        prediction = self(log_magnitude, frames, phase) if self.needs_phase else self(log_magnitude, frames)
+        prediction: Prediction = self(spectrogram.log_magnitude, spectrogram.frames)
         return prediction
 
-    def logits(self, log_magnitude: Tensor, frames: Tensor | None = None, phase: Tensor | None = None) -> Tensor:
-        """Logits alone, shape (batch, classes); see `predict`."""
-        return self.predict(log_magnitude, frames, phase).logits
+    def logits(self, spectrogram: Spectrogram) -> Tensor:
+        """Return the logits alone, shape (batch, classes); see `predict`."""
+        return self.predict(spectrogram).logits
 
-    def probabilities(
-        self, log_magnitude: Tensor, frames: Tensor | None = None, phase: Tensor | None = None
-    ) -> Tensor:
-        """Class probabilities alone, shape (batch, classes); see `predict`."""
-        logits = self.logits(log_magnitude, frames, phase)
+    def probabilities(self, spectrogram: Spectrogram) -> Tensor:
+        """Return the class probabilities alone, shape (batch, classes); see `predict`."""
+        logits = self.logits(spectrogram)
         return logits.sigmoid() if self.multi_label else logits.softmax(-1)
 
-    def activation_map(
-        self, log_magnitude: Tensor, frames: Tensor | None = None, name: str | None = None
-    ) -> Tensor:
-        """The network's own map of where it looked; see `Prediction.activation_map`.
+    def activation_map(self, spectrogram: Spectrogram, name: str | None = None) -> Tensor:
+        """Return one of the network's activation maps; see `Prediction.activation_map`.
 
         Args:
-            log_magnitude: Shape (batch, frequency, time).
-            frames: Frames that belong to each clip, where clips were padded. Shape (batch,).
+            spectrogram: Spectrogram of the clips.
             name: Stage or layer.
         """
-        return self.predict(log_magnitude, frames, torch.zeros_like(log_magnitude)).activation_map(name)
+        return self.predict(spectrogram).activation_map(name)
 
     def freeze(self) -> Self:
-        """Evaluation mode, no gradient to the weights: how interpreters use a classifier."""
+        """Switch to evaluation mode without gradients to the weights: how interpreters use a classifier."""
         return self.eval().requires_grad_(False)
 
     def index_of(self, label: str) -> int:
-        """Position of a label among the logits.
+        """Return the position of a label among the logits.
 
         Raises:
-            ConfigurationError: The classifier does not know the label; the message lists what it knows.
+            ConfigurationError: The classifier does not know the label; the message lists the labels that it knows.
         """
         if label not in self.labels:
             raise ConfigurationError(
@@ -241,7 +237,7 @@ class Classifier(Shareable, StoredModel, ABC):
         return self.labels.index(label)
 
     def write_files(self, folder: Path) -> None:
-        """Copies what `config` needs, besides weights, into a model folder."""
+        """Copy the files that `config` needs, besides weights, into a model folder."""
 
     @classmethod
     def from_folder(cls, config: Mapping[str, Any], folder: Path, **given: Any) -> Self:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
-from otoscope.audio import Frontend, MelBank, mel_centers_hz, valid_frames
+from otoscope.audio import Frontend, MelBank, mel_centers_hz, zero_padding
 from otoscope.classifiers.base import Classifier, Prediction
 from otoscope.classifiers.rows import divide_rows
 from otoscope.errors import ConfigurationError
@@ -32,16 +32,16 @@ class Cnn14Classifier(Classifier):
 
     Args:
         labels: Names of the classes.
-        frontend: Makes the spectrograms.
+        frontend: Front-end that computes the spectrograms.
         width: Channels of the first block.
-        mel_bins: Filters of the mel bank; at least 32.
-        dropout: Share of the values that training drops between blocks.
+        mel_bins: Number of filters of the mel bank; at least 32.
+        dropout: Share of the values that is dropped between blocks in training.
 
     Raises:
         ConfigurationError: A number is out of range.
 
     Reference:
-        Kong et al. 2020, PANNs, arXiv 1912.10211. Departure: with SpeechBrain, 80 mel bins of the published
+        Kong et al. 2020, PANNs, arXiv 1912.10211. Departure, as in SpeechBrain: 80 mel bins of the published
         bank and no normalisation of the waveform. Parameters match SpeechBrain's ``Cnn14`` and a linear head.
 
     Example:
@@ -66,8 +66,7 @@ class Cnn14Classifier(Classifier):
                 f"cnn14: width ({width}) must be positive, mel_bins ({mel_bins}) at least {_REACH}, dropout "
                 f"({dropout}) in [0, 1)"
             )
-        self._config: dict[str, Any] = {"width": width, "mel_bins": mel_bins, "dropout": dropout}
-        self.dropout = dropout
+        self.width, self.mel_bins, self.dropout = width, mel_bins, dropout
         self.mel = MelBank(mel_bins, self.frontend.bins, self.frontend.sample_rate_hz)
         self.norm = nn.BatchNorm1d(mel_bins)
         widths = [1, *(width << block for block in range(_BLOCKS))]
@@ -78,42 +77,36 @@ class Cnn14Classifier(Classifier):
     @property
     def representation_channels(self) -> tuple[int, ...]:
         """Channels of blocks 3, 4, 5 and 6."""
-        width: int = self._config["width"]
-        return tuple(width << block for block in range(2, _BLOCKS))
+        return tuple(self.width << block for block in range(2, _BLOCKS))
 
     @property
     def representation_names(self) -> tuple[str, ...]:
-        """The blocks that they come out of."""
+        """Names of the blocks that they come from."""
         return ("block3", "block4", "block5", "block6")
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """See `Classifier.config`."""
-        return dict(self._config)
-
+    @override
     def layers(self) -> list[nn.Module]:
-        """Norm of the mel bands, blocks, head."""
         return [self.norm, *self.blocks, self.head]
 
+    @override
     def row_frequencies(self, index: int, rows: int) -> Tensor:
-        """See `Classifier.row_frequencies`: every block but the last halves the mel bands."""
+        # every block but the last halves the mel bands
         step = math.prod(_POOLS[: index + 1 + _BLOCKS - len(self.representation_names)])
-        return divide_rows(mel_centers_hz(self._config["mel_bins"], self.frontend.sample_rate_hz), rows, step)
+        return divide_rows(mel_centers_hz(self.mel_bins, self.frontend.sample_rate_hz), rows, step)
 
+    @override
     def forward(self, log_magnitude: Tensor, frames: Tensor | None = None) -> Prediction:
-        """See `Classifier.forward`."""
         missing = _REACH - log_magnitude.shape[-1]
         if missing > 0:
             log_magnitude = F.pad(log_magnitude, (0, missing))
         if frames is not None:
-            # a clip shorter than the reach is followed by silence, whatever lies there
-            keep = valid_frames(frames, log_magnitude)
-            log_magnitude = log_magnitude if keep is None else log_magnitude * keep
+            # a clip shorter than the receptive field is continued with silence, whatever the padding holds
+            log_magnitude = zero_padding(log_magnitude, frames)
             frames = frames.to(log_magnitude.device).clamp(min=_REACH)
-        # published with time before frequency and a norm over (batch, mel, time, 1), of which PyTorch 2.13 returns
-        # a wrong gradient on a CPU
+        # The published network has time before frequency and normalises (batch, mel, time, 1), for which PyTorch 2.13
+        # returns a wrong gradient on a CPU; normalising (batch, mel, time) gives the same values.
         hidden = self.norm(self.mel(log_magnitude.expm1()).log1p()).transpose(1, 2)[:, None]
-        hidden = _zero_padding(hidden.contiguous(memory_format=torch.channels_last), frames)
+        hidden = zero_padding(hidden.contiguous(memory_format=torch.channels_last), frames, axis=-2)
         outputs = []
         for block, pool in zip(self.blocks, _POOLS, strict=True):
             hidden = block(hidden, pool, frames)
@@ -122,15 +115,15 @@ class Cnn14Classifier(Classifier):
             hidden = F.dropout(hidden, self.dropout, self.training)
         pooled = _pool_time(hidden.mean(-1), frames)
         sources = tuple(outputs[2:])
-        return Prediction(self.head(pooled), tuple(one.transpose(-1, -2) for one in sources), sources=sources)
+        return Prediction(self.head(pooled), tuple(source.transpose(-1, -2) for source in sources), sources=sources)
 
 
 class ConvBlock(nn.Module):
-    """Twice a 3x3 convolution with batch norm and ReLU, then average pooling.
+    """Two 3x3 convolutions with batch norm and ReLU, then average pooling.
 
     Args:
-        channels: Channels in.
-        width: Channels out.
+        channels: Input channels.
+        width: Output channels.
     """
 
     def __init__(self, channels: int, width: int) -> None:
@@ -143,25 +136,16 @@ class ConvBlock(nn.Module):
             nn.init.xavier_uniform_(conv.weight)
 
     def forward(self, hidden: Tensor, pool: int, frames: Tensor | None = None) -> Tensor:
-        """Shape (batch, channels, time, frequency) in, (batch, width, time / pool, frequency / pool) out."""
-        hidden = _zero_padding(F.relu(self.norm1(self.conv1(hidden)), inplace=True), frames)
+        """Convolve and pool (batch, channels, time, frequency) to (batch, width, time / pool, frequency / pool)."""
+        hidden = zero_padding(F.relu(self.norm1(self.conv1(hidden)), inplace=True), frames, axis=-2)
         hidden = F.relu(self.norm2(self.conv2(hidden)), inplace=True)
         hidden = F.avg_pool2d(hidden, pool) if pool > 1 else hidden
-        return _zero_padding(hidden, None if frames is None else frames // pool)
-
-
-def _zero_padding(hidden: Tensor, frames: Tensor | None) -> Tensor:
-    """Silences what lies behind a clip's end in (batch, channels, time, frequency)."""
-    if frames is None:
-        return hidden
-    keep = valid_frames(frames, hidden.transpose(-1, -2))
-    assert keep is not None
-    return hidden * keep.transpose(-1, -2)
+        return zero_padding(hidden, None if frames is None else frames // pool, axis=-2)
 
 
 def _pool_time(hidden: Tensor, frames: Tensor | None) -> Tensor:
     """Maximum plus mean over the frames of each clip, (batch, channels, time) to (batch, channels)."""
     if frames is None:
         return hidden.amax(-1) + hidden.mean(-1)
-    # after a ReLU nothing is below the zeros of the padding
+    # nothing is negative after a ReLU, so that the zeros of the padding change neither maximum nor sum
     return hidden.amax(-1) + hidden.sum(-1) / frames[:, None]

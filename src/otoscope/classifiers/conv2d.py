@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
-from otoscope.audio import Frontend, valid_frames
+from otoscope.audio import Frontend, zero_padding
 from otoscope.classifiers.base import Classifier, Prediction
 from otoscope.classifiers.heads import CosineHead
 from otoscope.errors import ConfigurationError
@@ -23,16 +23,16 @@ class Conv2dClassifier(Classifier):
 
     Args:
         labels: Names of the classes.
-        frontend: Makes the spectrograms.
+        frontend: Front-end that computes the spectrograms.
         width: Channels of every layer.
-        depth: Convolutions of stride 2.
-        head_width: Dimension in which the head takes cosines.
+        depth: Number of convolutions of stride 2.
+        head_width: Dimension of the vectors whose cosine the head takes.
         scale: Factor on the cosines.
-        train_scale: Learn that factor.
+        train_scale: Learn the factor.
 
     Reference:
-        METHODS, "Classifiers". Departure from the published head: a scale, without which probabilities
-        stay almost flat.
+        Paissan et al. 2023, arXiv 2303.12659. Departure from the published head: a scale, without which
+        probabilities stay almost flat.
 
     Example:
         >>> classifier = Conv2dClassifier(["dog", "rain"], width=8).freeze()
@@ -57,8 +57,8 @@ class Conv2dClassifier(Classifier):
                 f"conv2d: width ({width}), head_width ({head_width}) and scale ({scale}) must be positive, "
                 f"depth ({depth}) in 1..8"
             )
-        self._config: dict[str, Any] = {"width": width, "depth": depth, "head_width": head_width}
-        self._config |= {"scale": scale, "train_scale": train_scale}
+        self.width, self.depth, self.head_width = width, depth, head_width
+        self.scale, self.train_scale = scale, train_scale
         self.blocks = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(1 if position == 0 else width, width, 4, stride=2, padding=1),
@@ -74,32 +74,29 @@ class Conv2dClassifier(Classifier):
     @property
     def representation_channels(self) -> tuple[int, ...]:
         """One representation, of ``width`` channels."""
-        return (self._config["width"],)
+        return (self.width,)
 
     @property
     def representation_names(self) -> tuple[str, ...]:
-        """The block that it comes out of."""
+        """Name of the block that it comes from."""
         return ("residual",)
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """See `Classifier.config`."""
-        return dict(self._config)
-
+    @override
     def layers(self) -> list[nn.Module]:
-        """Blocks, residual block, head."""
         return [*self.blocks, self.residual, self.head]
 
+    @override
     def forward(self, log_magnitude: Tensor, frames: Tensor | None = None) -> Prediction:
-        """See `Classifier.forward`."""
         hidden, frames = self._long_enough(log_magnitude, frames)
-        hidden = hidden.transpose(1, 2).unsqueeze(1)  # published with time before frequency
+        # the published network has time before frequency: (batch, 1, time, frequency)
+        hidden = hidden.transpose(1, 2).unsqueeze(1)
         hidden = hidden.contiguous(memory_format=torch.channels_last)
         for block in self.blocks:
             hidden = block(hidden)
+            # every block halves time; what the kernels carried behind a clip's end must not come back in
             frames = None if frames is None else frames // 2
-            hidden = _zero_padding(hidden, frames)
-        hidden = _zero_padding(self.residual(hidden), frames)
+            hidden = zero_padding(hidden, frames, axis=-2)
+        hidden = zero_padding(self.residual(hidden), frames, axis=-2)
         if frames is None:
             embedding = hidden.mean((-1, -2))
         else:
@@ -107,22 +104,12 @@ class Conv2dClassifier(Classifier):
         return Prediction(self.head(embedding), (hidden.transpose(-1, -2),), sources=(hidden,))
 
     def _long_enough(self, log_magnitude: Tensor, frames: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Clips shorter than the network's reach are taken with silence after them."""
+        """Zero-pad clips that are shorter than the network's receptive field, and set all padding to zero."""
         reach = 2 ** len(self.blocks)
         missing = reach - log_magnitude.shape[-1]
         if missing > 0:
             log_magnitude = nn.functional.pad(log_magnitude, (0, missing))
         if frames is None:
             return log_magnitude, None
-        keep = valid_frames(frames, log_magnitude)
-        log_magnitude = log_magnitude if keep is None else log_magnitude * keep
-        return log_magnitude, frames.to(log_magnitude.device).clamp(min=reach)
+        return zero_padding(log_magnitude, frames), frames.to(log_magnitude.device).clamp(min=reach)
 
-
-def _zero_padding(hidden: Tensor, frames: Tensor | None) -> Tensor:
-    """Silences what lies behind a clip's end, so that no convolution carries it back in."""
-    if frames is None:
-        return hidden
-    keep = valid_frames(frames, hidden.transpose(-1, -2))
-    assert keep is not None
-    return hidden * keep.transpose(-1, -2)

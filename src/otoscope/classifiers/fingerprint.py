@@ -1,4 +1,4 @@
-"""Whether two classifiers are the same one: what their answers depend on, as far as it can be written down."""
+"""Fingerprints of classifiers: everything that their predictions depend on, as far as it can be written down."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from otoscope.classifiers.base import Classifier
 
 
 def digest(module: nn.Module) -> str:
-    """Short fingerprint of the weights of a network."""
+    """Return a short fingerprint of the weights of a network."""
     state = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         state.update(name.encode())
@@ -22,8 +22,8 @@ def digest(module: nn.Module) -> str:
 
 
 def traits_of(classifier: Classifier) -> dict[str, Any]:
-    """What a classifier's answers depend on, as far as it can be written down: JSON values by name."""
+    """Return everything that a classifier's predictions depend on, as JSON values by name."""
     content: dict[str, Any] = {"class": f"{type(classifier).__module__}.{type(classifier).__qualname__}"}
     content |= {"labels": classifier.labels, "options": classifier.config, "frontend": classifier.frontend.config}
-    found: dict[str, Any] = json.loads(json.dumps(content, default=repr, sort_keys=True))
-    return {**found, "weights": digest(classifier)}
+    values: dict[str, Any] = json.loads(json.dumps(content, default=repr, sort_keys=True))
+    return {**values, "weights": digest(classifier)}

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
 from otoscope.classifiers.image import ImageClassifier, make_backbone
 
@@ -21,18 +22,18 @@ class FocalNetClassifier(ImageClassifier):
 
     Args:
         labels: Names of the classes.
-        frontend: Makes the spectrograms.
+        frontend: Front-end that computes the spectrograms.
         backbone: Options of ``FocalNetConfig`` that differ from the base size.
         weights: Pretrained weights of the backbone: a hub id or a local folder. None: random.
         gradient_checkpointing: Trade time for memory while training.
-        head_width: Dimension in which the head takes cosines.
+        head_width: Dimension of the vectors whose cosine the head takes.
         scale: Factor on the cosines.
-        train_scale: Learn that factor.
-        input_mean: Subtracted from the log magnitude before it becomes a picture.
-        input_std: Divides it then.
+        train_scale: Learn the factor.
+        input_mean: Value that is subtracted from the log magnitude.
+        input_std: Value that the result is divided by.
 
     Reference:
-        Yang et al. 2022, arXiv 2203.11926; METHODS, "Classifiers" and "AMT".
+        Yang et al. 2022, arXiv 2203.11926.
     """
 
     def _backbone(self, options: dict[str, Any], weights: str | None) -> Any:
@@ -47,18 +48,18 @@ class FocalNetClassifier(ImageClassifier):
         """Channels of the last feature map."""
         return int(self.backbone.config.hidden_sizes[-1])
 
+    @override
     def layers(self) -> list[nn.Module]:
-        """Embedding, the layers of all stages, head."""
         inner = self.backbone.focalnet
         return [inner.embeddings, *(layer for stage in inner.encoder.stages for layer in stage.layers), self.head]
 
+    @override
     def embed(self, picture: Tensor) -> Tensor:
-        """See `ImageClassifier.embed`."""
         embedding: Tensor = self.backbone(picture).feature_maps[-1].mean((-1, -2))
         return embedding
 
+    @override
     def see(self, picture: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor], Tensor]:
-        """See `ImageClassifier.see`."""
         modulators: list[Tensor] = []
         layers = [stage.layers[-1].modulation.projection_context for stage in self.backbone.focalnet.encoder.stages]
         handles = [layer.register_forward_hook(lambda *call: modulators.append(call[2])) for layer in layers]
@@ -68,5 +69,5 @@ class FocalNetClassifier(ImageClassifier):
             for handle in handles:
                 handle.remove()
         raised = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
-        maps = {f"stage{i}": one.norm(dim=1).transpose(-1, -2) for i, one in enumerate(modulators, start=1)}
+        maps = {f"stage{i}": modulator.norm(dim=1).transpose(-1, -2) for i, modulator in enumerate(modulators, start=1)}
         return features.mean((-1, -2)), raised, maps, features

@@ -13,13 +13,13 @@ class CosineHead(nn.Module):
 
     Args:
         dim: Dimension of the embedding.
-        classes: Classes.
-        hidden: Dimension in which the cosine is taken.
+        classes: Number of classes.
+        hidden: Dimension of the vectors whose cosine is taken.
         scale: Factor on the cosines. 1 is the published head, whose probabilities are almost flat.
         train_scale: Learn the factor (its logarithm), starting from ``scale``.
 
     Reference:
-        METHODS, "Classifiers". Parameters match the one-block ``Classifier`` of SpeechBrain's ECAPA-TDNN.
+        Parameters match the one-block ``Classifier`` of SpeechBrain's ECAPA-TDNN.
     """
 
     log_scale: Tensor
@@ -38,6 +38,6 @@ class CosineHead(nn.Module):
             self.register_buffer("log_scale", log_scale)
 
     def forward(self, embedding: Tensor) -> Tensor:
-        """Embedding (batch, dim) to logits (batch, classes), in [-scale, scale]."""
+        """Map embeddings (batch, dim) to logits (batch, classes) in [-scale, scale]."""
         direction = nn.functional.normalize(self.linear(self.norm(embedding)))
         return self.log_scale.exp() * direction @ nn.functional.normalize(self.weight).t()

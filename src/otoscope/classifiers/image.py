@@ -1,4 +1,4 @@
-"""Common ground of the classifiers that see the spectrogram as a picture: backbones of `transformers`."""
+"""Base class of classifiers that see the spectrogram as a picture: backbones of `transformers`."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import override
 
-from otoscope.audio import Frontend
+from otoscope.audio import Frontend, Spectrogram
 from otoscope.classifiers.base import Classifier, Prediction
 from otoscope.classifiers.heads import CosineHead
 from otoscope.errors import ConfigurationError, DownloadError, MissingExtraError
+from otoscope.signatures import constructor_arguments
 
 
 def transformers_package() -> Any:
-    """The package `transformers`.
+    """Import the package `transformers`.
 
     Raises:
         MissingExtraError: It is not installed.
@@ -32,12 +34,12 @@ def transformers_package() -> Any:
 
 
 def resize_spectrogram(log_magnitude: Tensor, size: tuple[int, int], frames: Tensor | None = None) -> Tensor:
-    """Resizes spectrograms to pictures, antialiased, as torchvision's ``resize`` does with tensors.
+    """Resize spectrograms to pictures, antialiased, as torchvision's ``resize`` does with tensors.
 
     Args:
-        log_magnitude: Shape (batch, frequency, time).
+        log_magnitude: Log magnitude, shape (batch, frequency, time).
         size: Rows (time) and columns (frequency) of the picture.
-        frames: Frames that belong to each clip, where clips were padded: each is resized as it would be alone.
+        frames: Valid frames of each clip, where clips were padded: each is resized as it would be alone.
             Shape (batch,).
 
     Returns:
@@ -47,58 +49,60 @@ def resize_spectrogram(log_magnitude: Tensor, size: tuple[int, int], frames: Ten
         >>> resize_spectrogram(torch.rand(2, 513, 431), (224, 224)).shape
         torch.Size([2, 224, 224])
     """
-    pictures = log_magnitude.transpose(1, 2)[:, None]  # published with time before frequency
+    # the published networks have time before frequency
+    pictures = log_magnitude.transpose(1, 2)[:, None]
     if frames is not None:
-        counts = frames.tolist()
-        return torch.cat([_resized(one[None, :, :n], size) for one, n in zip(pictures, counts, strict=True)])[:, 0]
+        clips = zip(pictures, frames.tolist(), strict=True)
+        return torch.cat([_resized(clip[None, :, :count], size) for clip, count in clips])[:, 0]
     return _resized(pictures, size)[:, 0]
 
 
-def resize_map(activation_map: Tensor, bins: int, frames: int, valid: Tensor | None = None) -> Tensor:
-    """Resizes activation maps to the resolution of the spectrogram, antialiased.
+def resize_map(activation_map: Tensor, bins: int, time: int, frames: Tensor | None = None) -> Tensor:
+    """Resize activation maps to the resolution of the spectrogram, antialiased.
 
     Args:
-        activation_map: Shape (batch, frequency', time').
+        activation_map: Map, shape (batch, frequency', time').
         bins: Frequency bins of the spectrogram.
-        frames: Frames of the spectrogram.
-        valid: Frames that belong to each clip, over which its map is spread; what lies behind is 0. Shape (batch,).
+        time: Frames of the spectrogram.
+        frames: Valid frames of each clip, over which its map is spread; the padding gets 0. Shape (batch,).
 
     Returns:
-        Shape (batch, bins, frames).
+        Shape (batch, bins, time).
     """
-    if valid is None:
-        return _resized(activation_map[:, None], (bins, frames))[:, 0]
-    resized = activation_map.new_zeros(len(activation_map), bins, frames)
-    for one, own, count in zip(resized, activation_map, valid.tolist(), strict=True):
-        one[:, :count] = _resized(own[None, None], (bins, count))[0, 0]
+    if frames is None:
+        return _resized(activation_map[:, None], (bins, time))[:, 0]
+    resized = activation_map.new_zeros(len(activation_map), bins, time)
+    for clip, source, count in zip(resized, activation_map, frames.tolist(), strict=True):
+        clip[:, :count] = _resized(source[None, None], (bins, count))[0, 0]
     return resized
 
 
 def _resized(pictures: Tensor, size: tuple[int, int]) -> Tensor:
-    if pictures.dtype in (torch.bfloat16, torch.float16):  # autocast's, which PyTorch cannot antialias on a CPU
+    # PyTorch cannot antialias the half-precision values of autocast on a CPU
+    if pictures.dtype in (torch.bfloat16, torch.float16):
         pictures = pictures.float()
     return F.interpolate(pictures, size, mode="bilinear", align_corners=False, antialias=True)
 
 
 class ImageClassifier(Classifier):
-    """Spectrogram as a picture of three equal channels, a backbone, cosine head.
+    """Base class: the spectrogram as a picture of three equal channels, a backbone, a cosine head.
 
     Args:
         labels: Names of the classes.
-        frontend: Makes the spectrograms.
+        frontend: Front-end that computes the spectrograms.
         backbone: Options of the backbone's configuration in `transformers` that differ from the base size.
         weights: Pretrained weights of the backbone: a hub id or a local folder. None: random.
         gradient_checkpointing: Trade time for memory while training.
-        head_width: Dimension in which the head takes cosines.
+        head_width: Dimension of the vectors whose cosine the head takes.
         scale: Factor on the cosines.
-        train_scale: Learn that factor.
-        input_mean: Subtracted from the log magnitude before it becomes a picture; 0 as published. Training from
-            random weights needs about the data's own, 0.23 and 0.4 on ESC-50.
-        input_std: Divides it then; 1 as published.
+        train_scale: Learn the factor.
+        input_mean: Value that is subtracted from the log magnitude; 0 as published. Training from random weights
+            needs about the mean and deviation of the data, 0.23 and 0.4 on ESC-50.
+        input_std: Value that the result is divided by; 1 as published.
 
     Raises:
         ConfigurationError: The backbone has no such option, or ``input_std`` is not positive.
-        DownloadError: The weights are neither here nor to be had.
+        DownloadError: The weights are not there and cannot be fetched.
         MissingExtraError: transformers is not installed.
     """
 
@@ -122,17 +126,14 @@ class ImageClassifier(Classifier):
         self.backbone: Any = self._backbone(dict(backbone or {}), weights)
         if gradient_checkpointing:
             self.backbone.gradient_checkpointing_enable()
-        kept = self.backbone.config.to_diff_dict()
-        self._config: dict[str, Any] = {"backbone": {k: v for k, v in kept.items() if k not in _NOT_OPTIONS}}
-        self._config |= {"head_width": head_width, "scale": scale, "train_scale": train_scale}
-        self._config |= {"input_mean": input_mean, "input_std": input_std}
+        self.head_width, self.scale, self.train_scale = head_width, scale, train_scale
         self.head = CosineHead(self.embedding_size, len(self.labels), head_width, scale, train_scale)
 
     stretched = True
 
     @abstractmethod
     def _backbone(self, options: dict[str, Any], weights: str | None) -> Any:
-        """Makes the backbone."""
+        """Build the backbone."""
 
     @property
     @abstractmethod
@@ -152,41 +153,45 @@ class ImageClassifier(Classifier):
 
     @property
     def config(self) -> dict[str, Any]:
-        """See `Classifier.config`."""
-        return dict(self._config)
+        """See `Classifier.config`; the backbone as its options, without the weights that it started from."""
+        skip = ("labels", "frontend", "backbone", "weights", "gradient_checkpointing")
+        options = self.backbone.config.to_diff_dict()
+        backbone = {name: value for name, value in options.items() if name not in _NOT_OPTIONS}
+        return {"backbone": backbone, **constructor_arguments(self, skip)}
 
     def picture(self, log_magnitude: Tensor, frames: Tensor | None = None) -> Tensor:
-        """What the backbone sees. Shape (batch, 3, rows, columns)."""
+        """Return the input of the backbone, shape (batch, 3, rows, columns)."""
         resized = resize_spectrogram(log_magnitude, self.image_size, frames)
         resized = (resized - self.input_mean) / self.input_std
         return resized[:, None].expand(-1, 3, -1, -1)
 
+    @override
     def forward(self, log_magnitude: Tensor, frames: Tensor | None = None) -> Prediction:
-        """See `Classifier.forward`."""
         embedding, representation, maps, source = self.see(self.picture(log_magnitude, frames))
         representations, sources = (representation.transpose(-1, -2),), (source,)
         return Prediction(self.head(embedding), representations, None, maps, stretched=True, sources=sources)
 
-    def logits(self, log_magnitude: Tensor, frames: Tensor | None = None, phase: Tensor | None = None) -> Tensor:
-        """See `Classifier.logits`. Makes neither representation nor activation maps."""
-        logits: Tensor = self.head(self.embed(self.picture(log_magnitude, frames)))
+    def logits(self, spectrogram: Spectrogram) -> Tensor:
+        """See `Classifier.logits`. Computes neither representation nor activation maps."""
+        picture = self.picture(spectrogram.log_magnitude, spectrogram.frames)
+        logits: Tensor = self.head(self.embed(picture))
         return logits
 
     @abstractmethod
     def embed(self, picture: Tensor) -> Tensor:
-        """Runs the backbone for the embedding alone, (batch, 3, rows, columns) to (batch, channels)."""
+        """Run the backbone for the embedding alone, (batch, 3, rows, columns) to (batch, channels)."""
 
     @abstractmethod
     def see(self, picture: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor], Tensor]:
-        """Runs the backbone.
+        """Run the backbone.
 
         Args:
-            picture: Shape (batch, 3, rows, columns).
+            picture: Input of the backbone, shape (batch, 3, rows, columns).
 
         Returns:
             Embedding (batch, channels); representation (batch, channels, time', frequency'); activation maps by
-            name, the one that the method was published with last, (batch, frequency', time') each; what the
-            representation was made of, see `Prediction.sources`.
+            name, the one that the method was published with last, (batch, frequency', time') each; the tensor that
+            the representation was made of, see `Prediction.sources`.
         """
 
 
@@ -194,22 +199,22 @@ _NOT_OPTIONS = ("model_type", "transformers_version", "architectures", "torch_dt
 
 
 def make_backbone(kind: str, options: Mapping[str, Any], weights: str | None, **arguments: Any) -> Any:
-    """Makes a backbone of `transformers`, random or with weights.
+    """Build a backbone of `transformers`, random or with weights.
 
     Args:
         kind: Name of its class.
-        options: Of its configuration.
+        options: Options of its configuration.
         weights: Hub id or local folder; None for random weights.
-        **arguments: Of the class.
+        **arguments: Further arguments of the class.
 
     Raises:
         ConfigurationError: There is no such option.
-        DownloadError: The weights are neither here nor to be had.
+        DownloadError: The weights are not there and cannot be fetched.
     """
     transformers = transformers_package()
     model = getattr(transformers, kind)
-    known = model.config_class().to_dict()
-    if unknown := sorted(set(options) - set(known) - {"out_features", "out_indices"}):
+    defaults = model.config_class().to_dict()
+    if unknown := sorted(set(options) - set(defaults) - {"out_features", "out_indices"}):
         raise ConfigurationError(f"backbone: {kind} has no option {', '.join(unknown)}")
     if weights is None:
         return model(model.config_class(**options), **arguments)

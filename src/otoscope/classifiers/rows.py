@@ -1,4 +1,4 @@
-"""Where the rows of inner maps lie in frequency: behind a mel bank not evenly."""
+"""Frequencies of the rows of inner feature maps, which are not evenly spaced after a mel bank."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torch import Tensor
 
 
 def divide_rows(centers_hz: Tensor | Sequence[float], rows: int, step: float | None = None) -> Tensor:
-    """Frequencies at the centres of coarser rows, each of which takes several rows of a bank.
+    """Return the centre frequencies of coarser rows, each of which covers several rows of a filter bank.
 
     Args:
-        centers_hz: Of the bank's rows, rising. Shape (bank,).
-        rows: How many coarser rows there are.
-        step: Rows of the bank that each takes, from the first on; by default they divide the bank evenly.
+        centers_hz: Centre frequencies of the rows of the bank, rising. Shape (bank,).
+        rows: Number of coarser rows.
+        step: Rows of the bank per coarser row, from the first on (default: they divide the bank evenly).
 
     Returns:
-        In Hz. Shape (rows,).
+        Frequencies in Hz, shape (rows,).
 
     Example:
         >>> divide_rows([100.0, 200.0, 400.0, 800.0], 2)
@@ -29,13 +29,13 @@ def divide_rows(centers_hz: Tensor | Sequence[float], rows: int, step: float | N
 
 
 def spread_rows(maps: Tensor, rows_hz: Tensor, bins: int, sample_rate_hz: int) -> Tensor:
-    """Brings rows to the bins of the spectrogram: between two rows linearly, beyond the outer ones as they are.
+    """Interpolate rows linearly to the bins of the spectrogram; beyond the outer rows their values continue.
 
     Args:
-        maps: Shape (batch, rows, time).
+        maps: Maps, shape (batch, rows, time).
         rows_hz: Frequency at the centre of each row, rising. Shape (rows,).
-        bins: Of the spectrogram, from 0 Hz to half the sample rate.
-        sample_rate_hz: Of the spectrogram.
+        bins: Number of bins of the spectrogram, from 0 Hz to half the sample rate.
+        sample_rate_hz: Sample rate of the spectrogram.
 
     Returns:
         Shape (batch, bins, time).
@@ -48,13 +48,13 @@ def spread_rows(maps: Tensor, rows_hz: Tensor, bins: int, sample_rate_hz: int) -
     above = torch.searchsorted(rows_hz.contiguous(), bins_hz).clamp(1, max(len(rows_hz) - 1, 1))
     low, high = above - 1, above.clamp(max=len(rows_hz) - 1)
     share = ((bins_hz - rows_hz[low]) / (rows_hz[high] - rows_hz[low])).nan_to_num(0.0).clamp(0, 1)
-    low, high, share = (one.to(maps.device) for one in (low, high, share.to(maps.dtype)))
+    low, high, share = (values.to(maps.device) for values in (low, high, share.to(maps.dtype)))
     return maps[:, low].lerp(maps[:, high], share[:, None])
 
 
-def _between(values: Tensor, places: Tensor) -> Tensor:
-    """Values at fractional places, linearly; beyond the ends the outer ones."""
-    places = places.clamp(0, len(values) - 1)
-    low = places.floor().long()
+def _between(values: Tensor, positions: Tensor) -> Tensor:
+    """Interpolate values linearly at fractional positions; positions beyond the ends get the outer values."""
+    positions = positions.clamp(0, len(values) - 1)
+    low = positions.floor().long()
     high = (low + 1).clamp(max=len(values) - 1)
-    return values[low].lerp(values[high], places - low)
+    return values[low].lerp(values[high], positions - low)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from otoscope.classifiers.image import ImageClassifier, make_backbone
 
@@ -20,23 +21,23 @@ class ViTClassifier(ImageClassifier):
 
     Args:
         labels: Names of the classes.
-        frontend: Makes the spectrograms.
+        frontend: Front-end that computes the spectrograms.
         backbone: Options of ``ViTConfig`` that differ from the base size.
         weights: Pretrained weights of the backbone: a hub id or a local folder. None: random.
         gradient_checkpointing: Trade time for memory while training.
-        head_width: Dimension in which the head takes cosines.
+        head_width: Dimension of the vectors whose cosine the head takes.
         scale: Factor on the cosines.
-        train_scale: Learn that factor.
-        input_mean: Subtracted from the log magnitude before it becomes a picture.
-        input_std: Divides it then.
+        train_scale: Learn the factor.
+        input_mean: Value that is subtracted from the log magnitude.
+        input_std: Value that the result is divided by.
 
     Reference:
-        Dosovitskiy et al. 2020, arXiv 2010.11929; METHODS, "Classifiers" and "AMT".
+        Dosovitskiy et al. 2020, arXiv 2010.11929.
     """
 
     def _backbone(self, options: dict[str, Any], weights: str | None) -> Any:
         backbone = make_backbone("ViTModel", options, weights, add_pooling_layer=False)
-        backbone.set_attn_implementation("eager")  # the only one that tells the attention
+        backbone.set_attn_implementation("eager")  # the only one that returns the attention
         return backbone
 
     @property
@@ -44,42 +45,43 @@ class ViTClassifier(ImageClassifier):
         """Width of the tokens."""
         return int(self.backbone.config.hidden_size)
 
+    @override
     def layers(self) -> list[nn.Module]:
-        """Embedding, layers, head."""
         return [self.backbone.embeddings, *self._blocks, self.head]
 
     @property
     def _blocks(self) -> list[nn.Module]:
-        inner = getattr(self.backbone, "encoder", self.backbone)  # transformers has moved them
+        inner = getattr(self.backbone, "encoder", self.backbone)  # moved between versions of transformers
         return list(getattr(inner, "layer", None) or inner.layers)
 
+    @override
     def embed(self, picture: Tensor) -> Tensor:
-        """See `ImageClassifier.embed`."""
         embedding: Tensor = self.backbone(picture).last_hidden_state.mean(1)
         return embedding
 
+    @override
     def see(self, picture: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor], Tensor]:
-        """See `ImageClassifier.see`."""
         output = self.backbone(picture, output_attentions=True)
         tokens: Tensor = output.last_hidden_state
         rows, columns = (side // self.backbone.config.patch_size for side in self.image_size)
         patches = tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, rows, columns)
-        attentions = [one.mean(1, dtype=torch.float32) for one in output.attentions]
-        found = {"rollout": attention_rollout(attentions)}
-        found |= {f"layer{i}": one for i, one in enumerate(attentions, start=1)}
-        # from the class token to the patches
-        maps = {name: one[:, 0, 1:].reshape(-1, rows, columns).transpose(-1, -2) for name, one in found.items()}
+        attentions = [layer.mean(1, dtype=torch.float32) for layer in output.attentions]
+        named = {"rollout": attention_rollout(attentions)}
+        named |= {f"layer{i}": attention for i, attention in enumerate(attentions, start=1)}
+        # attention from the class token (row 0) to the patches (columns 1 and following), as a map
+        maps = {name: each[:, 0, 1:].reshape(-1, rows, columns).transpose(-1, -2) for name, each in named.items()}
         return tokens.mean(1), patches, maps, tokens
 
 
 def attention_rollout(attentions: Sequence[Tensor]) -> Tensor:
-    """How much of each token reaches each token through all layers, residual connections included.
+    """Return how much of each token reaches each token through all layers, residual connections included.
 
     Args:
-        attentions: Of each layer, averaged over heads; rows sum to 1. Shape each (batch, tokens, tokens).
+        attentions: Attention of each layer, averaged over heads; rows sum to 1. Shape of each (batch, tokens,
+            tokens).
 
     Returns:
-        Rows sum to 1. Shape (batch, tokens, tokens).
+        Attention through all layers; rows sum to 1. Shape (batch, tokens, tokens).
 
     Reference:
         Abnar and Zuidema 2020, arXiv 2005.00928.
@@ -91,6 +93,7 @@ def attention_rollout(attentions: Sequence[Tensor]) -> Tensor:
     """
     identity = torch.eye(attentions[0].shape[-1], device=attentions[0].device, dtype=attentions[0].dtype)
     rolled = identity.expand_as(attentions[0])
+    # half of each layer's output is its attention, half the residual connection
     for attention in attentions:
         rolled = (attention + identity) / 2 @ rolled
     return rolled

@@ -1,4 +1,4 @@
-"""Common ground of attribution methods: how a map of importances comes about, and how it becomes a mask."""
+"""Base classes of attribution methods: how a map of importances is computed, and how it becomes a mask."""
 
 from __future__ import annotations
 
@@ -6,90 +6,54 @@ import contextlib
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
+from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.errors import ConfigurationError, GradientError, first_line
 from otoscope.interpreters.base import Interpreter
 from otoscope.methods import GRADIENT_FREE
 from otoscope.metrics.ranking import largest_bins
+from otoscope.signatures import constructor_arguments
 
 MaskKind = Literal["quantile", "soft"]
 Sign = Literal["positive", "absolute"]
 Score = Literal["logit", "log_probability", "probability"]
 
 _CAP = 0.99
-"""Share of the bins below what counts as the clip's maximum in a soft mask (Smilkov et al. 2017)."""
+"""Share of the bins below the value that a soft mask takes for the clip's maximum (Smilkov et al. 2017)."""
 _NO_GRADIENT = (
     "does not require grad",
     "inplace operation",
     "in-place operation",
     "not have been used in the graph",
 )
-"""Of messages of PyTorch when a network cannot be differentiated."""
-
-
-@dataclass
-class Clips:
-    """Clips of one length, without padding: all that an attribution method has to deal with.
-
-    Attributes:
-        log_magnitude: Shape (batch, frequency, time).
-        target: The class that each is explained for. Shape (batch,), int64.
-        phase: For classifiers that hear waveforms. Shape as ``log_magnitude``.
-    """
-
-    log_magnitude: Tensor
-    target: Tensor
-    phase: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.log_magnitude)
-
-    def __iter__(self) -> Iterator[Clips]:
-        """One clip at a time."""
-        return self.split(1)
-
-    def split(self, size: int) -> Iterator[Clips]:
-        """So many clips at a time."""
-        for start in range(0, len(self), size):
-            part = slice(start, start + size)
-            phase = None if self.phase is None else self.phase[part]
-            yield Clips(self.log_magnitude[part], self.target[part], phase)
-
-    def for_captum(self) -> dict[str, Any]:
-        """Arguments of captum's ``attribute``; what it repeats for steps and samples, it repeats of each."""
-        inputs = self.log_magnitude.detach().requires_grad_(torch.is_grad_enabled())
-        return {"inputs": inputs, "target": self.target, "additional_forward_args": (self.phase,)}
-
-    def repeated_phase(self, times: int) -> Tensor | None:
-        """Phase of so many versions of each clip, one clip after the other."""
-        return None if self.phase is None else self.phase.repeat_interleave(times, dim=0)
+"""Parts of PyTorch's messages when a network cannot be differentiated."""
 
 
 class AttributionInterpreter(Interpreter[Tensor]):
-    """Says for each bin how much it speaks for the explained class, and keeps the bins that speak most.
+    """Attributes the score of the explained class to each bin, and keeps the bins with the largest attribution.
 
-    Nothing is trained. `decode` returns the attribution, which may be negative; padding gets 0, and so do bins
-    where it is not defined, unless it is nowhere. A clip gets the same in a batch and alone: clips are explained
-    without their padding, those of equal length together.
+    Nothing is trained. `decode` returns the attribution, which may be negative. Padding gets 0, and so do bins where
+    the attribution is not defined, unless it is defined nowhere. A clip gets the same result in every batch: clips are
+    explained without their padding, those of equal length together.
 
     Args:
-        classifier: What it explains, by asking it again.
+        classifier: Classifier to explain; the method runs it again.
         area: Share of a clip's bins that the mask keeps, exactly (rounded to whole bins).
         mask: ``quantile`` keeps the ``area`` with the largest attribution; ties are broken by a fixed random
             order, the same for all clips of one length. ``soft`` divides by the attribution that 99 % of the bins
             do not exceed, and clamps to [0, 1].
         sign: ``positive``: bins that speak against the class come last, and are 0 in a soft mask. ``absolute``:
-            bins count that matter either way.
-        score: What is explained: the ``logit`` of the class, its ``log_probability`` or its ``probability``.
-        batch: Inputs that the classifier gets at a time; bounds the memory. It changes no result, but where captum
-            draws noise (SmoothGrad, gradient SHAP), it draws in such portions.
+            bins count whether they speak for or against the class.
+        score: Score that is attributed: the ``logit`` of the class, its ``log_probability`` or its ``probability``.
+        batch: Largest number of inputs of the classifier at a time, which bounds the memory. It changes no result,
+            except that noise is drawn in portions of this size (SmoothGrad, gradient SHAP).
 
     Raises:
         ConfigurationError: An option is out of its range.
@@ -106,13 +70,13 @@ class AttributionInterpreter(Interpreter[Tensor]):
         batch: int = 16,
     ) -> None:
         super().__init__(classifier)
-        self.threshold_name = "area" if mask == "quantile" else None
         for name, value, allowed in (("mask", mask, MaskKind), ("sign", sign, Sign), ("score", score, Score)):
             if value not in get_args(allowed):
                 raise ConfigurationError(f"{name}: {value!r} is none of {', '.join(get_args(allowed))}")
         require_count(batch=batch)
+        self.threshold_name = "area" if mask == "quantile" else None
         self.area = area
-        self._options: dict[str, Any] = {"mask": mask, "sign": sign, "score": score, "batch": batch}
+        self.mask_kind = mask
         self.sign = sign
         self.score = score
         self.batch = batch
@@ -130,43 +94,49 @@ class AttributionInterpreter(Interpreter[Tensor]):
 
     @property
     def config(self) -> dict[str, Any]:
-        """See `Interpreter.config`."""
-        return {"area": self.area, **self._options}
+        """See `Interpreter.config`; the option ``mask`` shares its name with the method `mask`."""
+        return {**constructor_arguments(self, skip=("classifier", "mask")), "mask": self.mask_kind}
 
     @abstractmethod
-    def attribute(self, clips: Clips) -> Tensor:
-        """How much each bin speaks for the target of its clip, shape (batch, frequency, time).
+    def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
+        """Return the attribution of each bin to the target of its clip, shape (batch, frequency, time).
 
         Args:
-            clips: At most ``batch`` of one length. Gradients are on if the method needs them.
+            spectrogram: Spectrogram of at most ``batch`` clips of one length, without padding. Gradients are enabled
+                if the method needs them.
+            target: Class that each clip is explained for. Shape (batch,), int64.
         """
 
-    def scores(self, log_magnitude: Tensor, phase: Tensor | None = None) -> Tensor:
-        """What is explained, for every class. Shape (batch, classes)."""
+    def scores(self, spectrogram: Spectrogram) -> Tensor:
+        """Return the score that is attributed, for every class. Shape (batch, classes)."""
         if self.score == "probability":
-            return self.classifier.probabilities(log_magnitude, None, phase)
-        logits = self.classifier.logits(log_magnitude, None, phase)
+            return self.classifier.probabilities(spectrogram)
+        logits = self.classifier.logits(spectrogram)
         return log_probabilities(logits, self.classifier.multi_label) if self.score != "logit" else logits
 
-    def decode(self, log_magnitude: Tensor, prediction: Prediction, frames: Tensor | None = None) -> Tensor:
+    def captum_scores(self, log_magnitude: Tensor, phase: Tensor | None = None) -> Tensor:
+        """Return `scores` of the tensors that captum hands over; see `captum_inputs`."""
+        return self.scores(Spectrogram(log_magnitude, phase))
+
+    def decode(self, spectrogram: Spectrogram, prediction: Prediction) -> Tensor:
         """See `Interpreter.decode`."""
         if any(part.training for part in self.classifier.modules()):
-            self.classifier.eval()  # its network was set to training from outside
+            self.classifier.eval()  # the user's network may have been switched to training from outside
+        attribution = torch.zeros_like(spectrogram.log_magnitude)
         with torch.inference_mode(False), torch.set_grad_enabled(self.needs_gradient):
-            attribution = torch.zeros_like(log_magnitude)
-            for rows, count in _equally_long(log_magnitude, frames, self.batch):
-                phase = None if prediction.phase is None else prediction.phase[rows, :, :count].detach().clone()
-                part = log_magnitude[rows, :, :count].detach().clone()
-                clips = Clips(part, prediction.explained[rows].clone(), phase)
-                found = self._attributed(clips).detach().to(attribution.dtype)
-                nowhere = found.isnan().flatten(1).all(1)[:, None, None]
-                # a network's square root has no gradient at silence: 0 times infinity counts 0
-                attribution[rows, :, :count] = found.masked_fill(found.isnan() & ~nowhere, 0.0)
+            attribution = attribution.clone()  # a tensor made in inference mode cannot be written here
+            for index, clips in spectrogram.by_length(self.batch):
+                values = self._attribute(clips.detach(), prediction.explained[index].clone())
+                values = values.detach().to(attribution.dtype)
+                undefined = values.isnan().flatten(1).all(1)[:, None, None]
+                # the square root in a network has no gradient at silence: 0 times infinity counts 0
+                values = values.masked_fill(values.isnan() & ~undefined, 0.0)
+                attribution[index, :, : values.shape[-1]] = values
         return attribution
 
-    def _attributed(self, clips: Clips) -> Tensor:
+    def _attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
         try:
-            return self.attribute(clips)
+            return self.attribute(spectrogram, target)
         except RuntimeError as error:
             if not self.needs_gradient or not any(sign in str(error) for sign in _NO_GRADIENT):
                 raise
@@ -176,31 +146,32 @@ class AttributionInterpreter(Interpreter[Tensor]):
                 f"{', '.join(GRADIENT_FREE)}"
             ) from error
 
-    def output(self, decoded: Tensor) -> Tensor:
-        """The importances that the mask is cut from; higher is more important. Shape (batch, frequency, time)."""
-        return decoded.abs() if self.sign == "absolute" else decoded
+    @override
+    def output(self, decoded: Tensor, spectrogram: Spectrogram) -> Tensor:
+        return self._importance(decoded)
 
-    def mask(self, decoded: Tensor, frames: Tensor | None = None) -> Tensor:
+    def mask(self, decoded: Tensor, spectrogram: Spectrogram) -> Tensor:
         """See `Interpreter.mask`."""
-        cut = largest_bins if self._options["mask"] == "quantile" else _soft
-        importance, result = self.output(decoded), torch.zeros_like(decoded)
-        for clip, own, count in zip(importance, result, _counts(decoded, frames), strict=True):
-            own[:, :count] = cut(clip[:, :count], self.area)
-        return result
+        cut = largest_bins if self.mask_kind == "quantile" else _soft
+        importance, mask = self._importance(decoded), torch.zeros_like(decoded)
+        for clip, count in enumerate(spectrogram.frame_counts):
+            mask[clip, :, :count] = cut(importance[clip, :, :count], self.area)
+        return mask
 
-    def loss(
-        self, decoded: Tensor, log_magnitude: Tensor, prediction: Prediction, frames: Tensor | None = None
-    ) -> Mapping[str, Tensor]:
-        """Nothing to train."""
+    def loss(self, decoded: Tensor, spectrogram: Spectrogram, prediction: Prediction) -> Mapping[str, Tensor]:
+        """Return no term: there is nothing to train."""
         return {}
+
+    def _importance(self, attribution: Tensor) -> Tensor:
+        return attribution.abs() if self.sign == "absolute" else attribution
 
 
 class SeededAttributionInterpreter(AttributionInterpreter):
-    """An attribution method that draws at random: the same for a clip whatever was drawn before.
+    """Base class of attribution methods that draw at random: a clip gets the same result whatever was drawn before.
 
     Args:
         classifier: See `AttributionInterpreter`.
-        seed: Makes the draws, anew for each clip.
+        seed: Seed of the draws, the same for each clip.
         **options: See `AttributionInterpreter`.
     """
 
@@ -208,14 +179,14 @@ class SeededAttributionInterpreter(AttributionInterpreter):
         super().__init__(classifier, **options)
         self.seed = seed
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """See `Interpreter.config`."""
-        return {**super().config, "seed": self.seed}
-
     @contextlib.contextmanager
     def seeded(self, device: torch.device, offset: int = 0) -> Iterator[None]:
-        """Within it the global generators, which captum draws from, start at the seed; then they go on."""
+        """Seed the global generators, which captum draws from, inside a ``with`` block; then restore them.
+
+        Args:
+            device: Device that the noise is drawn on.
+            offset: Number that is added to the seed.
+        """
         former = np.random.get_state()
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.default_generator.manual_seed(self.seed + offset)
@@ -228,21 +199,51 @@ class SeededAttributionInterpreter(AttributionInterpreter):
                 np.random.set_state(former)
 
 
+def captum_inputs(spectrogram: Spectrogram, target: Tensor) -> dict[str, Any]:
+    """Return the arguments of captum's ``attribute`` for `AttributionInterpreter.captum_scores`.
+
+    Captum knows tensors only. The phase goes along as an additional argument, which captum repeats for steps and
+    samples as it repeats the log magnitude.
+
+    Args:
+        spectrogram: Spectrogram of clips of one length.
+        target: Class of each clip, shape (batch,).
+    """
+    inputs = spectrogram.log_magnitude.detach().requires_grad_(torch.is_grad_enabled())
+    return {"inputs": inputs, "target": target, "additional_forward_args": (spectrogram.phase,)}
+
+
+def each_clip(spectrogram: Spectrogram, target: Tensor) -> Iterator[tuple[Spectrogram, Tensor]]:
+    """Yield each clip and its target as a batch of one."""
+    return zip(spectrogram.split(1), target.split(1), strict=True)
+
+
+def copies_of(clip: Spectrogram, log_magnitudes: Tensor) -> Spectrogram:
+    """Return perturbed versions of one clip, all with its phase.
+
+    Args:
+        clip: Spectrogram of one clip.
+        log_magnitudes: Perturbed log magnitudes, shape (versions, frequency, time).
+    """
+    phase = None if clip.phase is None else clip.phase.expand_as(log_magnitudes)
+    return Spectrogram(log_magnitudes, phase, clip.length)
+
+
 def log_probabilities(logits: Tensor, multi_label: bool) -> Tensor:
-    """Logarithm of the probability of each class, shape (batch, classes)."""
+    """Return the logarithm of the probability of each class, shape (batch, classes)."""
     return torch.nn.functional.logsigmoid(logits) if multi_label else logits.log_softmax(-1)
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a real number; options from files may be anything."""
+    """Return whether a value is a real number; options from files may be anything."""
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
 def require_positive(**values: Any) -> None:
-    """Refuses options that must be above zero, by name.
+    """Check that options are above zero.
 
     Raises:
-        ConfigurationError: One is not.
+        ConfigurationError: An option is not; the message names it.
     """
     for name, value in values.items():
         if not is_number(value) or not 0 < value < math.inf:
@@ -250,39 +251,26 @@ def require_positive(**values: Any) -> None:
 
 
 def require_count(**values: Any) -> None:
-    """Refuses options that must be whole numbers from 1 on, by name.
+    """Check that options are whole numbers of 1 or more.
 
     Raises:
-        ConfigurationError: One is not.
+        ConfigurationError: An option is not; the message names it.
     """
     for name, value in values.items():
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
             raise ConfigurationError(f"{name}: {value!r} must be a whole number, 1 or more")
 
 
-def to_audible(log_magnitude: Tensor) -> Tensor:
-    """No bin below silence, where noise was added; gradients pass as if nothing had been done."""
+def clamp_straight_through(log_magnitude: Tensor) -> Tensor:
+    """Clamp noisy log magnitudes at silence (0) with a straight-through gradient, as if they were unchanged."""
     return log_magnitude + (log_magnitude.clamp(min=0) - log_magnitude).detach()
 
 
 def _soft(importance: Tensor, area: float) -> Tensor:
-    """A fraction of the clip's maximum without its outliers; of the maximum if only outliers are above 0."""
+    """Scale importances to [0, 1] by the clip's 99 % quantile, or by its maximum if that quantile is 0."""
     values = importance.clamp(min=0)
     flat = values.flatten()
+    # kthvalue selects, where torch.quantile would sort
     cap = flat.kthvalue(max(1, math.ceil(_CAP * len(flat)))).values
     cap = torch.where(cap > 0, cap, flat.amax())
     return (values / cap).clamp(max=1) if cap > 0 else values
-
-
-def _counts(like: Tensor, frames: Tensor | None) -> list[int]:
-    counts: list[int] = [like.shape[-1]] * len(like) if frames is None else frames.tolist()
-    return counts
-
-
-def _equally_long(like: Tensor, frames: Tensor | None, batch: int) -> Iterator[tuple[Tensor, int]]:
-    """Rows of at most so many clips that have the same number of frames, and that number."""
-    counts = _counts(like, frames)
-    for count in sorted(set(counts)):
-        rows = [row for row, own in enumerate(counts) if own == count]
-        for start in range(0, len(rows), batch):
-            yield torch.tensor(rows[start : start + batch], device=like.device), count

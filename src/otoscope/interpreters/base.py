@@ -13,9 +13,11 @@ from typing import Any, Generic, Self, TypeVar
 import torch
 from torch import Tensor
 
+from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.errors import ConfigurationError, GradientError
 from otoscope.methods import GRADIENT_FREE, title_of
+from otoscope.signatures import constructor_arguments
 from otoscope.store.folder import (
     CLASSIFIER_NAME,
     StoredModel,
@@ -28,13 +30,13 @@ Decoded = TypeVar("Decoded")
 
 @dataclass
 class Components:
-    """The parts that the model of one clip is a sum of, and what each contributes to the decision.
+    """Components that the model of one clip is a sum of, and how much each contributes to the decision.
 
     Attributes:
-        dictionary: Spectrum of each component. Shape (frequency, components).
-        activations: Of each over time, not negative. Shape (components, time).
-        relevance: For the explained class, relative to the largest. In [-1, 1]. Shape (components,).
-        threshold: Components whose relevance is above it make the mask.
+        dictionary: Spectrum of each component, shape (frequency, components).
+        activations: Activation of each component over time, not negative. Shape (components, time).
+        relevance: Relevance for the explained class, relative to the largest, in [-1, 1]. Shape (components,).
+        threshold: Relevance above which a component belongs to the mask.
     """
 
     dictionary: Tensor
@@ -44,18 +46,18 @@ class Components:
 
     @property
     def relevant(self) -> list[int]:
-        """Those that make the mask, the most relevant first."""
+        """Components that make the mask, the most relevant first."""
         order = self.relevance.argsort(descending=True).tolist()
         return [k for k in order if self.relevance[k] > self.threshold]
 
     def mask(self, chosen: Sequence[int] | None = None) -> Tensor:
-        """Share of the model that some components have.
+        """Return the share of the model that some components have in each bin.
 
         Args:
-            chosen: Which; by default the relevant ones.
+            chosen: Indices of the components (default: the relevant ones).
 
         Returns:
-            In [0, 1], 0 where the model is silent. Shape (frequency, time).
+            Mask in [0, 1], 0 where the model is silent. Shape (frequency, time).
         """
         index = torch.tensor(self.relevant if chosen is None else list(chosen), dtype=torch.int64)
         index = index.to(self.activations.device)
@@ -63,7 +65,7 @@ class Components:
         return (part / (self.dictionary @ self.activations + 1e-10)).clamp(max=1)
 
     def cpu(self) -> Components:
-        """The same on the CPU."""
+        """Copy the components to the CPU."""
         return replace(
             self,
             dictionary=self.dictionary.cpu(),
@@ -73,15 +75,17 @@ class Components:
 
 
 class Interpreter(StoredModel, ABC, Generic[Decoded]):
-    """Makes a mask over the spectrogram that says what a prediction rests on.
+    """Base class of interpreters: a mask over the spectrogram that shows what a prediction rests on.
 
-    Write your own by deriving from it: ``decode`` runs the network once, ``mask`` and ``loss`` are read
-    off what it returns, so that training never computes anything twice. Its constructor takes the
-    classifier first, for the sizes of its representations. One that asks the classifier again, for gradients or
-    with masked inputs, hands it on to ``super().__init__``; it stays no part of the module.
+    To write your own, derive from it: ``decode`` runs the network once; ``mask`` and ``loss`` only read its result,
+    so that nothing is computed twice in a training step. The constructor takes the classifier first, for the sizes of
+    its representations. A method that runs the classifier again, for gradients or with masked inputs, passes it to
+    ``super().__init__``; the classifier never becomes part of the module.
+
+    ``config`` is read off the constructor: keep every argument as an attribute of the same name.
 
     Args:
-        classifier: To be kept as `classifier`, by methods that ask it again.
+        classifier: Classifier to keep as `classifier`, for methods that run it again.
 
     Raises:
         GradientError: The method needs gradients and the classifier gives none.
@@ -89,18 +93,19 @@ class Interpreter(StoredModel, ABC, Generic[Decoded]):
 
     role = "interpreter"
     needs_gradient: bool = False
-    """Whether it needs gradients through the classifier."""
+    """Whether the method needs gradients through the classifier."""
     class_specific: bool = True
-    """Whether explaining another class gives another mask."""
+    """Whether another explained class gives another mask."""
     threshold_name: str | None = None
     """Attribute that can be changed after training, for another mask of the same decoding; see `at_threshold`."""
     own_score_names: tuple[str, ...] = ()
-    """Names of what `own_scores` returns."""
+    """Names of the scores that `own_scores` returns."""
 
     def __init__(self, classifier: Classifier | None = None) -> None:
         super().__init__()
         self.details: dict[str, Any] = {}
-        self._kept = (classifier,)  # in a tuple: neither a submodule nor in the state_dict
+        # in a tuple, so that nn.Module does not register it as a submodule
+        self._classifier = (classifier,)
         if classifier is not None and self.needs_gradient and not classifier.differentiable:
             raise GradientError(
                 f"{title_of(type(self))} needs gradients, and {type(classifier).__name__} is a black box that "
@@ -109,16 +114,20 @@ class Interpreter(StoredModel, ABC, Generic[Decoded]):
 
     @property
     def classifier(self) -> Classifier:
-        """The classifier that it asks again, where it does."""
-        (classifier,) = self._kept
+        """Classifier that the method runs again.
+
+        Raises:
+            AttributeError: The method does not keep its classifier.
+        """
+        (classifier,) = self._classifier
         if classifier is None:
             raise AttributeError(f"{type(self).__name__} does not keep its classifier")
         return classifier
 
     @property
-    @abstractmethod
     def config(self) -> dict[str, Any]:
-        """Arguments, except the classifier, that make this interpreter again (JSON values)."""
+        """Arguments that make this interpreter again, except the classifier (JSON values)."""
+        return constructor_arguments(self, skip=("classifier",))
 
     @classmethod
     def from_folder(cls, config: Mapping[str, Any], folder: Path, **given: Any) -> Self:
@@ -132,39 +141,54 @@ class Interpreter(StoredModel, ABC, Generic[Decoded]):
         return cls(given["classifier"], **config["init"])
 
     @abstractmethod
-    def decode(self, log_magnitude: Tensor, prediction: Prediction, frames: Tensor | None = None) -> Decoded:
-        """Runs the network.
+    def decode(self, spectrogram: Spectrogram, prediction: Prediction) -> Decoded:
+        """Run the network.
 
         Args:
-            log_magnitude: Shape (batch, frequency, time).
-            prediction: The classifier's, for the same batch.
-            frames: Frames that belong to each clip, where clips were padded. Shape (batch,).
+            spectrogram: Spectrogram of the clips.
+            prediction: Prediction of the classifier for the same clips.
         """
 
     @abstractmethod
-    def mask(self, decoded: Decoded, frames: Tensor | None = None) -> Tensor:
-        """The mask, in [0, 1], 0 on padding. Shape (batch, frequency, time)."""
+    def mask(self, decoded: Decoded, spectrogram: Spectrogram) -> Tensor:
+        """Return the mask in [0, 1], 0 in the padding. Shape (batch, frequency, time).
+
+        Args:
+            decoded: Result of `decode`.
+            spectrogram: Spectrogram of the clips.
+        """
 
     @abstractmethod
-    def loss(
-        self,
-        decoded: Decoded,
-        log_magnitude: Tensor,
-        prediction: Prediction,
-        frames: Tensor | None = None,
-    ) -> Mapping[str, Tensor]:
-        """The terms of the training loss by name, to be summed. Shape () each."""
+    def loss(self, decoded: Decoded, spectrogram: Spectrogram, prediction: Prediction) -> Mapping[str, Tensor]:
+        """Return the terms of the training loss by name, to be summed; empty if there is nothing to train.
 
-    def output(self, decoded: Decoded) -> Tensor:
-        """The network's output before it becomes the mask, where a method has one of its own."""
-        return self.mask(decoded)
+        Args:
+            decoded: Result of `decode`.
+            spectrogram: Spectrogram of the clips.
+            prediction: Prediction of the classifier for the same clips.
+
+        Returns:
+            Terms, shape () each.
+        """
+
+    def output(self, decoded: Decoded, spectrogram: Spectrogram) -> Tensor:
+        """Return the map that the mask is cut from; higher is more important (default: the mask).
+
+        Args:
+            decoded: Result of `decode`.
+            spectrogram: Spectrogram of the clips.
+
+        Returns:
+            Map of any range, shape (batch, frequency, time). Its padding may hold anything.
+        """
+        return self.mask(decoded, spectrogram)
 
     @contextlib.contextmanager
     def at_threshold(self, value: float | None) -> Iterator[None]:
-        """Within it masks are made with another threshold.
+        """Use another threshold for the masks inside a ``with`` block.
 
         Args:
-            value: None: with its own.
+            value: Threshold (default: the one of the interpreter).
 
         Raises:
             ConfigurationError: The method has no threshold to change, or the value is out of its range.
@@ -181,21 +205,26 @@ class Interpreter(StoredModel, ABC, Generic[Decoded]):
         finally:
             setattr(self, self.threshold_name, former)
 
-    def components(self, decoded: Decoded, frames: Tensor | None = None) -> list[Components] | None:
-        """What the mask of each clip is made of, where a method knows components; else None."""
+    def components(self, decoded: Decoded, spectrogram: Spectrogram) -> list[Components] | None:
+        """Return the components of each clip's mask, if the method has components; else None.
+
+        Args:
+            decoded: Result of `decode`.
+            spectrogram: Spectrogram of the clips.
+        """
         return None
 
     def maps(self, prediction: Prediction) -> dict[str, Tensor]:
-        """The classifier's own maps that a method goes by, to be shown. Shape (batch, frequency', time') each."""
+        """Return the activation maps to plot, by name. Shape of each (batch, frequency', time')."""
         return {}
 
     def own_scores(self, decoded: Decoded, prediction: Prediction) -> dict[str, Tensor]:
-        """Scores by name that only this method has, beside those of `otoscope.metrics`. Shape (batch,) each."""
+        """Return the method-specific scores by name, beside those of `otoscope.metrics`. Shape of each (batch,)."""
         return {}
 
-    def forward(self, log_magnitude: Tensor, prediction: Prediction, frames: Tensor | None = None) -> Tensor:
-        """The mask in one call; see `decode` and `mask`."""
-        return self.mask(self.decode(log_magnitude, prediction, frames), frames)
+    def forward(self, spectrogram: Spectrogram, prediction: Prediction) -> Tensor:
+        """Return the mask in one call; see `decode` and `mask`."""
+        return self.mask(self.decode(spectrogram, prediction), spectrogram)
 
 
 def save_interpreter(

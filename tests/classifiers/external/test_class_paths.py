@@ -3,7 +3,7 @@
 import pytest
 from torch import nn
 
-from otoscope.classifiers.external.class_paths import is_named, make_named, name_of, refuse_strangers
+from otoscope.classifiers.external.class_paths import is_named, make_named, name_of, reject_untrusted
 from otoscope.errors import CheckpointError, ConfigurationError
 
 
@@ -48,8 +48,8 @@ def test_only_what_an_import_finds_has_a_name():
 
 
 def test_strangers():
-    refuse_strangers({"a": [{"class_path": "torch.nn.Linear", "init_args": {"in_features": 2}}, 3]}, "folder")
-    refuse_strangers({"class_path": "otoscope.audio.frontend.peak_normalize"}, "folder")
+    reject_untrusted({"a": [{"class_path": "torch.nn.Linear", "init_args": {"in_features": 2}}, 3]}, "folder")
+    reject_untrusted({"class_path": "otoscope.audio.frontend.peak_normalize"}, "folder")
     for path in ("os.system", "subprocess.run", "torch.load", "not_imported.Net", "builtins.eval"):
         with pytest.raises(CheckpointError, match="folder: "):
-            refuse_strangers({"deep": [{"class_path": path, "init_args": {}}]}, "folder")
+            reject_untrusted({"deep": [{"class_path": path, "init_args": {}}]}, "folder")

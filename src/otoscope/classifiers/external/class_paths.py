@@ -1,4 +1,4 @@
-"""Modules and functions by name: how a configuration says what a foreign classifier is made of."""
+"""Classes and functions by name: how a configuration describes an external network."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def name_of(value: Callable[..., Any]) -> dict[str, Any] | None:
     return {"class_path": f"{module}.{name}"}
 
 
-def refuse_strangers(value: Any, folder: object) -> None:
+def reject_untrusted(value: Any, folder: object) -> None:
     """Lets only imported modules and plain functions through: a model folder may come from anywhere.
 
     Args:
@@ -70,7 +70,7 @@ def refuse_strangers(value: Any, folder: object) -> None:
     """
     if isinstance(value, list | tuple):
         for one in value:
-            refuse_strangers(one, folder)
+            reject_untrusted(one, folder)
         return
     if not isinstance(value, Mapping):
         return
@@ -89,7 +89,7 @@ def refuse_strangers(value: Any, folder: object) -> None:
         if not known:
             raise CheckpointError(f"{folder}: {path} is neither a torch.nn.Module nor a function of its own module")
     for one in value.values():
-        refuse_strangers(one, folder)
+        reject_untrusted(one, folder)
 
 
 def _find(path: str, option: str) -> Any:

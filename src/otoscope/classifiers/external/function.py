@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from otoscope.audio import Frontend
-from otoscope.classifiers.external.base import ForeignClassifier, Heard, check_probabilities, frontend_at, logits_of
+from otoscope.classifiers.external.base import ExternalClassifier, NetworkOutput, check_probabilities, frontend_at, logits_of
 from otoscope.classifiers.external.class_paths import is_named, make_named, name_of
 from otoscope.errors import CheckpointError, ConfigurationError, RepresentationError
 
 ArrayKind = Literal["numpy", "torch"]
 
 
-class BlackBoxClassifier(ForeignClassifier):
+class BlackBoxClassifier(ExternalClassifier):
     """What black boxes have in common: no gradient, no representation, and answers that are checked."""
 
     differentiable = False
@@ -90,7 +90,7 @@ class CallableClassifier(BlackBoxClassifier):
         ...     return np.stack([loud, 1 - loud], axis=1)
         >>> classifier = CallableClassifier(loudness, ["loud", "soft"])
         >>> spectrogram = classifier.frontend(torch.full((1, 8000), 0.5))
-        >>> classifier.predict(spectrogram.log_magnitude, phase=spectrogram.phase).probabilities.round(decimals=2)
+        >>> classifier.predict(spectrogram).probabilities.round(decimals=2)
         tensor([[0.5000, 0.5000]])
     """
 
@@ -138,10 +138,10 @@ class CallableClassifier(BlackBoxClassifier):
         return dict(self._config)
 
     @torch.no_grad()
-    def hear(self, sound: Tensor) -> Heard:
-        """See `ForeignClassifier.hear`."""
-        sound = sound.detach().float()
-        given: Any = sound.cpu().numpy() if self._config["array"] == "numpy" else sound
-        answer = self._function[0](given)
-        values = self.check_answer(answer, len(sound), "function")
-        return Heard(self.logits_of_answer(values, "probabilities", "function"))
+    def run_network(self, inputs: Tensor) -> NetworkOutput:
+        """See `ExternalClassifier.run_network`."""
+        waveforms = inputs.detach().float()
+        array: Any = waveforms.cpu().numpy() if self._config["array"] == "numpy" else waveforms
+        answer = self._function[0](array)
+        values = self.check_answer(answer, len(waveforms), "function")
+        return NetworkOutput(self.logits_of_answer(values, "probabilities", "function"))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from otoscope.audio import Frontend
-from otoscope.classifiers.external.base import Heard
+from otoscope.classifiers.external.base import NetworkOutput
 from otoscope.classifiers.external.function import BlackBoxClassifier
 from otoscope.errors import ConfigurationError, MissingExtraError
 
@@ -113,26 +113,27 @@ class OnnxClassifier(BlackBoxClassifier):
         return super().from_folder(config, folder, **{"path": folder / _ONNX_NAME, **given})
 
     @torch.no_grad()
-    def hear(self, sound: Tensor) -> Heard:
-        """See `ForeignClassifier.hear`."""
-        given = sound.detach().float()
+    def run_network(self, inputs: Tensor) -> NetworkOutput:
+        """See `ExternalClassifier.run_network`."""
+        values = inputs.detach().float()
         if "f" in self._axes and self._axes.index("t") < self._axes.index("f"):
-            given = given.transpose(1, 2)
-        given = given[:, None] if "c" in self._axes else given
-        pieces = torch.split(given, self._at_once or len(given))  # some are exported for so many clips at a time
+            values = values.transpose(1, 2)
+        values = values[:, None] if "c" in self._axes else values
+        # a network may have been exported for one clip at a time
+        pieces = torch.split(values, self._at_once or len(values))
         try:
             answers = [
-                self._session[0].run([self._output], {self._entry: one.cpu().contiguous().numpy()})[0]
-                for one in pieces
+                self._session[0].run([self._output], {self._entry: piece.cpu().contiguous().numpy()})[0]
+                for piece in pieces
             ]
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
             raise ConfigurationError(
-                f"{self.path}: cannot run on shape {tuple(given.shape)} ({reason}); set "
+                f"{self.path}: cannot run on shape {tuple(values.shape)} ({reason}); set "
                 "axes, duration_s or minimum_s, or export it with dynamic axes"
             ) from error
-        values = self.check_answer(np.concatenate(answers), len(sound), str(self.path))
-        return Heard(self.logits_of_answer(values, self._config["output"], str(self.path)))
+        answer = self.check_answer(np.concatenate(answers), len(inputs), str(self.path))
+        return NetworkOutput(self.logits_of_answer(answer, self._config["output"], str(self.path)))
 
 
 def onnx_package() -> Any:

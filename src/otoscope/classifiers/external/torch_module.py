@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from otoscope.audio import Frontend, MelBank, mel_centers_hz
-from otoscope.classifiers.external.base import ForeignClassifier, Heard, check_probabilities, logits_of
+from otoscope.classifiers.external.base import ExternalClassifier, NetworkOutput, check_probabilities, logits_of
 from otoscope.classifiers.external.class_paths import is_named, make_named, name_of
 from otoscope.classifiers.external.layers import LayerAxes, as_map, check_layer, record_layers
 from otoscope.classifiers.rows import divide_rows
@@ -25,7 +25,7 @@ InputAxes = Literal["bft", "btf", "bcft", "bctf", "bt", "bct"]
 OutputKind = Literal["logits", "probabilities"]
 
 
-class TorchClassifier(ForeignClassifier):
+class TorchClassifier(ExternalClassifier):
     """Explains a network of yours: any ``nn.Module``.
 
     The network gets what ``input`` says, in the order that ``axes`` says: ``b`` batch, ``c`` one channel, ``f``
@@ -142,7 +142,7 @@ class TorchClassifier(ForeignClassifier):
 
     @property
     def no_representation(self) -> str:
-        """See `ForeignClassifier.no_representation`."""
+        """See `ExternalClassifier.no_representation`."""
         some = [name for name, part in self.module.named_modules() if name and not list(part.children())][-8:]
         return (
             "representation: this method reads what a layer of the network returns; name one when making the "
@@ -156,29 +156,30 @@ class TorchClassifier(ForeignClassifier):
         kept = representation if representation is None or isinstance(representation, str) else list(representation)
         return {**self._config, "representation": kept}
 
-    def hear(self, sound: Tensor) -> Heard:
-        """See `ForeignClassifier.hear`."""
-        with record_layers(self.module, self._names) as found:
-            output = self.module(self._network_input(sound))
+    def run_network(self, inputs: Tensor) -> NetworkOutput:
+        """See `ExternalClassifier.run_network`."""
+        with record_layers(self.module, self._names) as outputs:
+            output = self.module(self._arrange(inputs))
         logits = take_logits(output, self._config["output_key"])
         if logits.ndim == 1 and len(self.labels) == 1:
             logits = logits[:, None]
         if self._config["output"] == "probabilities":
             logits = logits_of(check_probabilities(logits, self.multi_label, "output"), self.multi_label)
-        maps = tuple(self._as_map(found[name], name) for name in self._names)
-        return Heard(logits, maps, sources=tuple(found[name] for name in self._names))
+        maps = tuple(self._as_map(outputs[name], name) for name in self._names)
+        return NetworkOutput(logits, maps, sources=tuple(outputs[name] for name in self._names))
 
-    def _network_input(self, sound: Tensor) -> Tensor:
+    def _arrange(self, inputs: Tensor) -> Tensor:
+        """Bring log magnitudes or waveforms into the form and order of axes that the network takes."""
         if callable(self.input):
-            made: Tensor = self.input(sound)
-            return made
+            converted: Tensor = self.input(inputs)
+            return converted
         if self.input in ("magnitude", "mel"):
-            sound = sound.expm1()
+            inputs = inputs.expm1()
         if self.mel is not None:
-            sound = self.mel(sound).log1p()
+            inputs = self.mel(inputs).log1p()
         if "t" in self.axes and "f" in self.axes and self.axes.index("t") < self.axes.index("f"):
-            sound = sound.transpose(1, 2)
-        return sound[:, None] if "c" in self.axes else sound
+            inputs = inputs.transpose(1, 2)
+        return inputs[:, None] if "c" in self.axes else inputs
 
     def _checked_input(self, input: Any, axes: str | None) -> tuple[Any, str]:
         if isinstance(input, str):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from otoscope.audio import Frontend
-from otoscope.classifiers.external.base import ForeignClassifier, Heard, frontend_at
+from otoscope.classifiers.external.base import ExternalClassifier, NetworkOutput, frontend_at
 from otoscope.classifiers.external.features import FilterBank, make_features
 from otoscope.classifiers.external.layers import LayerAxes, as_map, check_layer, record_layers
 from otoscope.classifiers.external.torch_module import take_logits
@@ -27,7 +27,7 @@ _CLAP_AUDIO = "clap_audio_model"
 _CLAP_SCALE = 1 / 0.07  # with which CLAP's training starts
 
 
-class TransformersClassifier(ForeignClassifier):
+class TransformersClassifier(ExternalClassifier):
     """An audio classifier of `transformers`: AST, wav2vec2 and its kin, Whisper, or CLAP with words as classes.
 
     The mask lies over the front-end's spectrogram; the model hears the waveform that the spectrogram makes, through
@@ -62,7 +62,7 @@ class TransformersClassifier(ForeignClassifier):
         ...     id2label={0: "dog", 1: "rain"})
         >>> classifier = TransformersClassifier(transformers.Wav2Vec2ForSequenceClassification(config))
         >>> spectrogram = classifier.frontend(torch.randn(1, 16000))
-        >>> prediction = classifier(spectrogram.log_magnitude)
+        >>> prediction = classifier.predict(spectrogram)
         >>> classifier.labels, prediction.representations[0].shape
         (['dog', 'rain'], torch.Size([1, 8, 1, 43]))
     """
@@ -121,7 +121,7 @@ class TransformersClassifier(ForeignClassifier):
 
     @property
     def no_representation(self) -> str:
-        """See `ForeignClassifier.no_representation`."""
+        """See `ExternalClassifier.no_representation`."""
         return (
             "representation: this method reads what a layer of the model returns; name one when making the "
             "TransformersClassifier, for instance representation='auto' or a name out of model.named_modules()"
@@ -132,16 +132,15 @@ class TransformersClassifier(ForeignClassifier):
         """See `Classifier.config`."""
         return dict(self._config)
 
-    def hear(self, sound: Tensor) -> Heard:
-        """See `ForeignClassifier.hear`."""
-        entering = self.features(sound)
-        with record_layers(self.model, self._names) as found:
-            output = self.model(**{self.features.input_name: entering})
-        maps = tuple(self._as_map(found[name], name) for name in self._names)
-        span = self.features.span(sound.shape[-1])
-        hop = self.frontend.hop_length
-        spanned = None if span == sound.shape[-1] else span / hop
-        return Heard(take_logits(output), maps, spanned, tuple(found[name] for name in self._names))
+    def run_network(self, inputs: Tensor) -> NetworkOutput:
+        """See `ExternalClassifier.run_network`."""
+        with record_layers(self.model, self._names) as outputs:
+            output = self.model(**{self.features.input_name: self.features(inputs)})
+        maps = tuple(self._as_map(outputs[name], name) for name in self._names)
+        samples = self.features.span(inputs.shape[-1])
+        # None leaves it to the base class, which knows the clip's own length
+        span = None if samples == inputs.shape[-1] else samples / self.frontend.hop_length
+        return NetworkOutput(take_logits(output), maps, span, tuple(outputs[name] for name in self._names))
 
     def _as_map(self, output: Tensor, name: str) -> Tensor:
         axes = self._axes or {4: "bcft", 3: "btc"}.get(output.ndim, "bc")

@@ -1,0 +1,43 @@
+"""Constructor arguments read back from an object, so that no class keeps a list of its own options."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection
+from typing import Any
+
+
+def constructor_arguments(instance: object, skip: Collection[str] = ()) -> dict[str, Any]:
+    """Return the arguments that make an object like this one, read from its attributes of the same names.
+
+    A constructor that hands ``**options`` on to the one of its base class has the arguments of both.
+
+    Args:
+        instance: Object that keeps each argument of its constructor as an attribute.
+        skip: Names of arguments to leave out.
+
+    Returns:
+        Values by name, the arguments of base classes first; tuples become lists, as in JSON.
+
+    Example:
+        >>> class Base:
+        ...     def __init__(self, area=0.2):
+        ...         self.area = area
+        >>> class Method(Base):
+        ...     def __init__(self, steps=16, **options):
+        ...         super().__init__(**options)
+        ...         self.steps = steps
+        >>> constructor_arguments(Method(steps=4, area=0.1))
+        {'area': 0.1, 'steps': 4}
+    """
+    names: list[str] = []
+    for kind in type(instance).__mro__:
+        if "__init__" not in vars(kind):
+            continue  # inherits the constructor of the next class
+        parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
+        named = [part.name for part in parameters if part.kind not in (part.VAR_POSITIONAL, part.VAR_KEYWORD)]
+        names = [name for name in named if name not in names] + names
+        if not any(part.kind is part.VAR_KEYWORD for part in parameters):
+            break
+    values = {name: getattr(instance, name) for name in names if name not in skip}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

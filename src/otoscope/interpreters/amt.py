@@ -65,11 +65,6 @@ class AMTInterpreter(Interpreter[AMTDecoded]):
             raise ConfigurationError(f"quantile: {value} must lie between 0 and 1")
         self._quantile = value
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """See `Interpreter.config`."""
-        return {"quantile": self.quantile, "activation_map": self.activation_map}
-
     def decode(self, log_magnitude: Tensor, prediction: Prediction, frames: Tensor | None = None) -> AMTDecoded:
         """See `Interpreter.decode`."""
         found = prediction.activation_map(self.activation_map)

@@ -1,4 +1,4 @@
-"""Grad-CAM: inner maps, weighted by the gradient of the score (Selvaraju et al. 2016, arXiv 1610.02391)."""
+"""Grad-CAM: feature maps, weighted by the gradient of the score (Selvaraju et al. 2016, arXiv 1610.02391)."""
 
 from __future__ import annotations
 
@@ -6,42 +6,44 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
+from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.classifiers.image import resize_map
 from otoscope.classifiers.rows import spread_rows
 from otoscope.errors import RepresentationError
-from otoscope.interpreters.attribution import AttributionInterpreter, Clips, log_probabilities
+from otoscope.interpreters.attribution import AttributionInterpreter, log_probabilities
 
 
 class GradCAMInterpreter(AttributionInterpreter):
-    r"""Sum of the channels of a representation, each weighted by how much the score gains where it grows.
+    r"""Sums the channels of a representation, each weighted by the gradient of the score.
 
     .. math:: \sum_k \Big(\sum_{u,v} \frac{\partial s}{\partial A_{kuv}}\Big) A_k
 
-    resized to the spectrogram, each row at its frequency (`Classifier.row_frequencies`). As coarse as the
-    representation: 2 x 13 cells for CNN14's last block on 5 s, 10 x 53 for ``block3``. One forward pass a clip
+    resized to the spectrogram, each row at its frequency (`Classifier.row_frequencies`). The map is as coarse as
+    the representation: 2 x 13 cells for CNN14's last block on 5 s, 10 x 53 for ``block3``. One forward pass a clip
     and a backward pass down to the representation.
 
     Args:
-        classifier: What it explains: one with representations.
-        representation: Name of one of the classifier's; by default the last.
+        classifier: Classifier to explain, with representations.
+        representation: Name of a representation (default: the last one).
         **options: See `AttributionInterpreter`.
 
     Raises:
-        RepresentationError: The classifier has no representation, none of this name, or no gradient reaches it.
+        RepresentationError: The classifier has no representation (of this name), or no gradient reaches it.
         ConfigurationError: An option is out of its range.
 
     Reference:
-        Selvaraju et al. 2016, arXiv 1610.02391. Departures: sums for means, which only scales a map; what is
-        negative is kept as such in the attribution, so that bins against the class come after those that do not
-        matter.
+        Selvaraju et al. 2016, arXiv 1610.02391. Departures: sums instead of means, which only scales the map;
+        negative values are kept in the attribution, so that bins that speak against the class come after those
+        that do not matter.
 
     Example:
         >>> from otoscope.classifiers import Conv2dClassifier
         >>> classifier = Conv2dClassifier(["dog", "rain"], width=4).freeze()
-        >>> spectrogram = torch.rand(2, 513, 40)
-        >>> GradCAMInterpreter(classifier)(spectrogram, classifier(spectrogram)).shape
+        >>> spectrogram = Spectrogram(torch.rand(2, 513, 40))
+        >>> GradCAMInterpreter(classifier)(spectrogram, classifier.predict(spectrogram)).shape
         torch.Size([2, 513, 40])
     """
 
@@ -62,24 +64,20 @@ class GradCAMInterpreter(AttributionInterpreter):
         self.representation = representation
         self._index = len(names) - 1 if representation is None else names.index(representation)
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """See `Interpreter.config`."""
-        return {**super().config, "representation": self.representation}
-
-    def attribute(self, clips: Clips) -> Tensor:
-        """See `AttributionInterpreter.attribute`."""
-        inputs = clips.log_magnitude.detach().requires_grad_()
-        prediction = self.classifier.predict(inputs, None, clips.phase)
-        score = self._score_of(prediction).gather(1, clips.target[:, None]).sum()
+    @override
+    def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
+        inputs = spectrogram.log_magnitude.detach().requires_grad_()
+        prediction = self.classifier.predict(spectrogram.with_log_magnitude(inputs))
+        score = self._score_of(prediction).gather(1, target[:, None]).sum()
         hidden = prediction.representations[self._index]
         gradient = gradient_of_representation(score, prediction, self._index)
         coarse = (gradient.sum((-1, -2), keepdim=True) * hidden).sum(1)
-        bins, frames = clips.log_magnitude.shape[-2:]
+        bins, time = inputs.shape[-2:]
         rows_hz = self.classifier.row_frequencies(self._index, coarse.shape[1])
         if rows_hz is None:
-            return resize_map(coarse, bins, frames)
-        wide = resize_map(coarse, coarse.shape[1], frames)
+            return resize_map(coarse, bins, time)
+        # rows lie at their own frequencies, not evenly: resize over time only, then interpolate between the rows
+        wide = resize_map(coarse, coarse.shape[1], time)
         return spread_rows(wide, rows_hz, bins, self.classifier.frontend.sample_rate_hz)
 
     def _score_of(self, prediction: Prediction) -> Tensor:
@@ -90,15 +88,15 @@ class GradCAMInterpreter(AttributionInterpreter):
 
 
 def gradient_of_representation(score: Tensor, prediction: Prediction, index: int) -> Tensor:
-    """Gradient of a score, in the layout of a representation, (batch, channels, frequency', time').
+    """Return the gradient of a score in the layout of a representation, (batch, channels, frequency', time').
 
-    Most representations are transposed or resized copies, off the way to the logits. Then the gradient is taken at
-    what they were made of and brought into their layout by the same, linear steps.
+    Most representations are transposed or resized copies that the logits are not computed from. Then the gradient is
+    taken at the tensor that they were made of, and brought into their layout by the same linear steps.
 
     Args:
-        score: Computed from the prediction's logits. Shape ().
-        prediction: Made with gradients on.
-        index: Of the representation.
+        score: Score, computed from the logits of the prediction. Shape ().
+        prediction: Prediction, made with gradients enabled.
+        index: Index of the representation.
 
     Raises:
         RepresentationError: No gradient reaches it.
@@ -113,7 +111,8 @@ def gradient_of_representation(score: Tensor, prediction: Prediction, index: int
         )
     if source is hidden:
         return gradient
-    # the derivative of hidden by source, applied to the gradient: a product with it, twice transposed
+    # hidden = L(source) with L linear. L applied to the gradient is the derivative of L^T(dummy) with respect to dummy,
+    # where L^T(dummy) is the backward pass of L: double backward gives L without knowing it.
     dummy = torch.zeros_like(hidden, requires_grad=True)
     (back,) = torch.autograd.grad(hidden, source, dummy, create_graph=True)
     (arranged,) = torch.autograd.grad(back, dummy, gradient)

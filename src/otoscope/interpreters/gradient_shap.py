@@ -8,27 +8,30 @@ from typing import Any
 import torch
 from captum.attr import GradientShap
 from torch import Tensor
+from typing_extensions import override
 
+from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier
 from otoscope.errors import ConfigurationError
 from otoscope.interpreters.attribution import (
-    Clips,
     SeededAttributionInterpreter,
+    captum_inputs,
+    clamp_straight_through,
+    each_clip,
     is_number,
     require_count,
-    to_audible,
 )
 
 
 class GradientShapInterpreter(SeededAttributionInterpreter):
     """Gradients at random points between silence and noisy copies of the clip, times the copy, by captum.
 
-    Approximates SHAP values of the bins. ``samples`` forward and as many backward passes a clip: 0.4 s for 5 s on a
+    Approximates SHAP values of the bins. ``samples`` forward and as many backward passes per clip: 0.4 s for 5 s on a
     narrow CNN14 and one core.
 
     Args:
-        classifier: What it explains.
-        samples: Random points.
+        classifier: Classifier to explain.
+        samples: Number of random points.
         noise: Standard deviation of the noise, as a share of the range of the clip's log magnitude.
         **options: See `SeededAttributionInterpreter`.
 
@@ -37,13 +40,13 @@ class GradientShapInterpreter(SeededAttributionInterpreter):
 
     Reference:
         Lundberg and Lee 2017, arXiv 1705.07874; Erion et al. 2019, arXiv 1906.10670. Departures: the background is
-        silence, for there are no training data here; where noise would take a bin below silence, it is silent.
+        silence, because there are no training data here; bins that noise would take below silence are silent.
 
     Example:
         >>> from otoscope.classifiers import Conv2dClassifier
         >>> classifier = Conv2dClassifier(["dog", "rain"], width=4).freeze()
-        >>> spectrogram = torch.rand(2, 513, 40)
-        >>> GradientShapInterpreter(classifier, samples=4)(spectrogram, classifier(spectrogram)).shape
+        >>> spectrogram = Spectrogram(torch.rand(2, 513, 40))
+        >>> GradientShapInterpreter(classifier, samples=4)(spectrogram, classifier.predict(spectrogram)).shape
         torch.Size([2, 513, 40])
     """
 
@@ -57,23 +60,19 @@ class GradientShapInterpreter(SeededAttributionInterpreter):
         self.samples = samples
         self.noise = noise
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """See `Interpreter.config`."""
-        return {**super().config, "samples": self.samples, "noise": self.noise}
+    @override
+    def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
+        return torch.cat([self._average(clip, label) for clip, label in each_clip(spectrogram, target)])
 
-    def attribute(self, clips: Clips) -> Tensor:
-        """See `AttributionInterpreter.attribute`."""
-        return torch.cat([self._averaged(clip) for clip in clips])
-
-    def _averaged(self, clip: Clips) -> Tensor:
-        method = GradientShap(lambda noisy, phase: self.scores(to_audible(noisy), phase))
+    def _average(self, clip: Spectrogram, target: Tensor) -> Tensor:
+        method = GradientShap(lambda noisy, phase: self.captum_scores(clamp_straight_through(noisy), phase))
         noise = self.noise * float(clip.log_magnitude.max() - clip.log_magnitude.min())
         silence, total = torch.zeros_like(clip.log_magnitude), torch.zeros_like(clip.log_magnitude)
         for start in range(0, self.samples, self.batch):
             count = min(self.batch, self.samples - start)
+            # another seed for each portion, or all portions would draw the same noise
             with self.seeded(clip.log_magnitude.device, offset=start):
                 total += count * method.attribute(
-                    **clip.for_captum(), baselines=silence, n_samples=count, stdevs=noise
+                    **captum_inputs(clip, target), baselines=silence, n_samples=count, stdevs=noise
                 )
         return total / self.samples

@@ -9,25 +9,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+from typing_extensions import override
 
+from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier
 from otoscope.errors import UnsuitableMethodError
-from otoscope.interpreters.attribution import AttributionInterpreter, Clips
+from otoscope.interpreters.attribution import AttributionInterpreter
 
-_PROBED_FRAMES = 64
 _RELUS = (F.relu, torch.relu, Tensor.relu)
 _RELUS_IN_PLACE = (F.relu_, torch.relu_, Tensor.relu_)
 
 
 class GuidedBackpropInterpreter(AttributionInterpreter):
-    """The gradient, but through each ReLU only what is positive passes back.
+    """The gradient, where each ReLU passes back only positive gradients.
 
-    One forward and one backward pass a clip. Our own and not captum's, which replaces ``nn.ReLU`` modules and takes
-    none that works in place: CNN14 calls a function and Conv2d works in place. Where captum's works they agree.
+    One forward and one backward pass per clip. Captum's implementation replaces ``nn.ReLU`` modules that do not work
+    in place, but CNN14 calls a function and Conv2d works in place; where captum's works, both agree.
 
     Args:
-        classifier: What it explains: one with ReLUs. With GELU, as FocalNet and ViT have it, there is nothing to
-            guide, and what remains is saliency.
+        classifier: Classifier to explain, with ReLUs. With GELU, as in FocalNet and ViT, there is nothing to guide,
+            and the result would be saliency.
         **options: See `AttributionInterpreter`.
 
     Raises:
@@ -41,8 +42,8 @@ class GuidedBackpropInterpreter(AttributionInterpreter):
     Example:
         >>> from otoscope.classifiers import Conv2dClassifier
         >>> classifier = Conv2dClassifier(["dog", "rain"], width=4).freeze()
-        >>> spectrogram = torch.rand(2, 513, 40)
-        >>> GuidedBackpropInterpreter(classifier)(spectrogram, classifier(spectrogram)).shape
+        >>> spectrogram = Spectrogram(torch.rand(2, 513, 40))
+        >>> GuidedBackpropInterpreter(classifier)(spectrogram, classifier.predict(spectrogram)).shape
         torch.Size([2, 513, 40])
     """
 
@@ -52,21 +53,21 @@ class GuidedBackpropInterpreter(AttributionInterpreter):
         super().__init__(classifier, **options)
         require_relu(classifier)
 
-    def attribute(self, clips: Clips) -> Tensor:
-        """See `AttributionInterpreter.attribute`."""
-        return guided_gradient(self.scores, clips)
+    @override
+    def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
+        return guided_gradient(self.scores, spectrogram, target)
 
 
 class GuidedReLU(TorchFunctionMode):
-    """Within it every ReLU passes back only what is positive, be it a module or a function.
+    """Context in which every ReLU, module or function, passes back only positive gradients.
 
     Attributes:
-        met: How many ReLUs ran.
+        calls: Number of ReLUs that ran.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.met = 0
+        self.calls = 0
 
     def __torch_function__(
         self,
@@ -75,15 +76,15 @@ class GuidedReLU(TorchFunctionMode):
         args: Any = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Called instead of every function of torch."""
+        """Replace the ReLU; called by PyTorch for every function."""
         if func in _RELUS or func in _RELUS_IN_PLACE:
-            self.met += 1
+            self.calls += 1
             options = kwargs or {}
             value = args[0] if args else options["input"]
-            wanted = args[1] if len(args) > 1 else options.get("inplace", False)
-            in_place = func in _RELUS_IN_PLACE or wanted
-            passed: Tensor = _Guided.apply(value.clone() if in_place else value)  # type: ignore[no-untyped-call]
-            return value.copy_(passed) if in_place else passed
+            inplace = func in _RELUS_IN_PLACE or (args[1] if len(args) > 1 else options.get("inplace", False))
+            # the copy keeps the input, which the backward pass needs, from being overwritten
+            rectified: Tensor = _Guided.apply(value.clone() if inplace else value)  # type: ignore[no-untyped-call]
+            return value.copy_(rectified) if inplace else rectified
         return func(*args, **(kwargs or {}))
 
 
@@ -96,35 +97,35 @@ class _Guided(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (value,) = ctx.saved_tensors
-        passed: Tensor = gradients[0].clamp(min=0) * (value > 0)
-        return passed
+        gradient: Tensor = gradients[0].clamp(min=0) * (value > 0)
+        return gradient
 
 
-def guided_gradient(scores: Callable[[Tensor, Tensor | None], Tensor], clips: Clips) -> Tensor:
-    """Gradient of the target's score by guided backpropagation, shape (batch, frequency, time).
+def guided_gradient(scores: Callable[[Spectrogram], Tensor], spectrogram: Spectrogram, target: Tensor) -> Tensor:
+    """Return the gradient of the target's score by guided backpropagation, shape (batch, frequency, time).
 
     Args:
-        scores: Maps a log magnitude and a phase to scores (batch, classes).
-        clips: Of one length.
+        scores: Function from a spectrogram to scores (batch, classes).
+        spectrogram: Spectrogram of clips of one length.
+        target: Class of each clip, shape (batch,).
     """
-    log_magnitude = clips.log_magnitude.detach().requires_grad_()
+    log_magnitude = spectrogram.log_magnitude.detach().requires_grad_()
     with GuidedReLU():
-        found = scores(log_magnitude, clips.phase)
-    (gradient,) = torch.autograd.grad(found.gather(1, clips.target[:, None]).sum(), log_magnitude)
+        all_scores = scores(spectrogram.with_log_magnitude(log_magnitude))
+    (gradient,) = torch.autograd.grad(all_scores.gather(1, target[:, None]).sum(), log_magnitude)
     return gradient
 
 
 @torch.no_grad()
 def require_relu(classifier: Classifier) -> None:
-    """Refuses a classifier in which no ReLU runs; costs one run on a short silence.
+    """Check that a ReLU runs in a classifier; runs it once on a short silence.
 
     Raises:
-        UnsuitableMethodError: There is none.
+        UnsuitableMethodError: There is no ReLU.
     """
-    silence = torch.zeros(1, classifier.frontend.bins, _PROBED_FRAMES, device=classifier.frontend.window.device)
     with GuidedReLU() as guided:
-        classifier.logits(silence, None, silence if classifier.needs_phase else None)
-    if guided.met == 0:
+        classifier.logits(classifier.frontend.silence())
+    if guided.calls == 0:
         raise UnsuitableMethodError(
             f"guided backpropagation: {type(classifier).__name__} has no ReLU to guide, so that it would be the "
             "plain gradient; use saliency, integrated_gradients or another method without ReLUs"

@@ -5,20 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor
+from typing_extensions import override
 
+from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier
-from otoscope.interpreters.attribution import Clips
 from otoscope.interpreters.grad_cam import GradCAMInterpreter
 from otoscope.interpreters.guided_backprop import guided_gradient, require_relu
 
 
 class GuidedGradCAMInterpreter(GradCAMInterpreter):
-    """Guided backpropagation, which is fine, times what is positive of Grad-CAM, which knows the class.
+    """Guided backpropagation, which has a fine resolution, times the positive part of Grad-CAM.
 
-    Two forward and two backward passes a clip.
+    Two forward and two backward passes per clip.
 
     Args:
-        classifier: What it explains: one with ReLUs and representations.
+        classifier: Classifier to explain, with ReLUs and representations.
         representation: See `GradCAMInterpreter`.
         **options: See `AttributionInterpreter`.
 
@@ -34,8 +35,8 @@ class GuidedGradCAMInterpreter(GradCAMInterpreter):
         >>> import torch
         >>> from otoscope.classifiers import Conv2dClassifier
         >>> classifier = Conv2dClassifier(["dog", "rain"], width=4).freeze()
-        >>> spectrogram = torch.rand(2, 513, 40)
-        >>> GuidedGradCAMInterpreter(classifier)(spectrogram, classifier(spectrogram)).shape
+        >>> spectrogram = Spectrogram(torch.rand(2, 513, 40))
+        >>> GuidedGradCAMInterpreter(classifier)(spectrogram, classifier.predict(spectrogram)).shape
         torch.Size([2, 513, 40])
     """
 
@@ -43,6 +44,6 @@ class GuidedGradCAMInterpreter(GradCAMInterpreter):
         super().__init__(classifier, representation, **options)
         require_relu(classifier)
 
-    def attribute(self, clips: Clips) -> Tensor:
-        """See `AttributionInterpreter.attribute`."""
-        return guided_gradient(self.scores, clips) * super().attribute(clips).clamp(min=0)
+    @override
+    def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
+        return guided_gradient(self.scores, spectrogram, target) * super().attribute(spectrogram, target).clamp(min=0)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from captum.attr import InputXGradient
 from torch import Tensor
+from typing_extensions import override
 
-from otoscope.interpreters.attribution import AttributionInterpreter, Clips
+from otoscope.audio import Spectrogram
+from otoscope.interpreters.attribution import AttributionInterpreter, captum_inputs
 
 
 class InputXGradientInterpreter(AttributionInterpreter):
-    """What each bin adds to the score if the classifier were as linear everywhere as it is at the clip, by captum.
+    """Input times gradient: the contribution of each bin if the classifier were linear (captum).
 
-    One forward and one backward pass a clip. Options: see `AttributionInterpreter`.
+    One forward and one backward pass per clip. Options: see `AttributionInterpreter`.
 
     Reference:
         Shrikumar et al. 2016, arXiv 1605.01713. Departures: none.
@@ -20,14 +22,14 @@ class InputXGradientInterpreter(AttributionInterpreter):
         >>> import torch
         >>> from otoscope.classifiers import Conv2dClassifier
         >>> classifier = Conv2dClassifier(["dog", "rain"], width=4).freeze()
-        >>> spectrogram = torch.rand(2, 513, 40)
-        >>> InputXGradientInterpreter(classifier)(spectrogram, classifier(spectrogram)).shape
+        >>> spectrogram = Spectrogram(torch.rand(2, 513, 40))
+        >>> InputXGradientInterpreter(classifier)(spectrogram, classifier.predict(spectrogram)).shape
         torch.Size([2, 513, 40])
     """
 
     needs_gradient = True
 
-    def attribute(self, clips: Clips) -> Tensor:
-        """See `AttributionInterpreter.attribute`."""
-        attribution: Tensor = InputXGradient(self.scores).attribute(**clips.for_captum())
+    @override
+    def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
+        attribution: Tensor = InputXGradient(self.captum_scores).attribute(**captum_inputs(spectrogram, target))
         return attribution

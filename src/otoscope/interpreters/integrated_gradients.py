@@ -6,21 +6,23 @@ from typing import Any
 
 from captum.attr import IntegratedGradients
 from torch import Tensor
+from typing_extensions import override
 
+from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier
-from otoscope.interpreters.attribution import AttributionInterpreter, Clips, require_count
+from otoscope.interpreters.attribution import AttributionInterpreter, captum_inputs, require_count
 
 
 class IntegratedGradientsInterpreter(AttributionInterpreter):
-    """What each bin adds to the score on the straight way from silence to the clip, by captum.
+    """Integral of the gradient on the straight line from silence to the clip, times the clip (captum).
 
-    The attributions of all bins sum to the clip's score less that of silence, up to the error of the integral,
-    which ``steps`` makes small. ``steps`` forward and as many backward passes a clip: 0.6 s for 5 s on a narrow
+    The attributions of all bins sum to the score of the clip minus that of silence, up to the error of the integral,
+    which ``steps`` makes small. ``steps`` forward and as many backward passes per clip: 0.6 s for 5 s on a narrow
     CNN14 and one core.
 
     Args:
-        classifier: What it explains.
-        steps: Points at which the gradient is taken (Gauss-Legendre).
+        classifier: Classifier to explain.
+        steps: Number of points at which the gradient is taken (Gauss-Legendre).
         **options: See `AttributionInterpreter`.
 
     Raises:
@@ -33,8 +35,9 @@ class IntegratedGradientsInterpreter(AttributionInterpreter):
         >>> import torch
         >>> from otoscope.classifiers import Conv2dClassifier
         >>> classifier = Conv2dClassifier(["dog", "rain"], width=4).freeze()
-        >>> spectrogram = torch.rand(1, 513, 40)
-        >>> prediction, silence = classifier(spectrogram), classifier(torch.zeros_like(spectrogram))
+        >>> spectrogram = Spectrogram(torch.rand(1, 513, 40))
+        >>> prediction = classifier.predict(spectrogram)
+        >>> silence = classifier(torch.zeros_like(spectrogram.log_magnitude))
         >>> attribution = IntegratedGradientsInterpreter(classifier).decode(spectrogram, prediction)
         >>> gain = (prediction.logits - silence.logits)[0, prediction.predicted]
         >>> ((attribution.sum() - gain).abs() < 0.01 * attribution.abs().sum()).item()
@@ -48,15 +51,10 @@ class IntegratedGradientsInterpreter(AttributionInterpreter):
         require_count(steps=steps)
         self.steps = steps
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """See `Interpreter.config`."""
-        return {**super().config, "steps": self.steps}
-
-    def attribute(self, clips: Clips) -> Tensor:
-        """See `AttributionInterpreter.attribute`."""
-        method = IntegratedGradients(self.scores)
+    @override
+    def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
+        method = IntegratedGradients(self.captum_scores)
         attribution: Tensor = method.attribute(
-            **clips.for_captum(), n_steps=self.steps, internal_batch_size=self.batch
+            **captum_inputs(spectrogram, target), n_steps=self.steps, internal_batch_size=self.batch
         )
         return attribution

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from otoscope.audio import masked_mean
+from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.errors import ConfigurationError
 from otoscope.interpreters.base import Components, Interpreter
@@ -82,8 +83,8 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
         >>> from otoscope.classifiers import Conv2dClassifier
         >>> classifier = Conv2dClassifier(["dog", "rain"], width=8).freeze()
         >>> dictionary = NMFDictionary(torch.rand(513, 10), classifier.frontend)
-        >>> spectrogram = torch.rand(2, 513, 100)
-        >>> L2IInterpreter(classifier, dictionary).eval()(spectrogram, classifier(spectrogram)).shape
+        >>> spectrogram = Spectrogram(torch.rand(2, 513, 100))
+        >>> L2IInterpreter(classifier, dictionary).eval()(spectrogram, classifier.predict(spectrogram)).shape
         torch.Size([2, 513, 100])
     """
 
@@ -132,11 +133,6 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
         if not -1 <= value < 1:
             raise ConfigurationError(f"relevance_threshold: {value} must lie in [-1, 1)")
         self._threshold = value
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """See `Interpreter.config`."""
-        return {**self._config, "relevance_threshold": self.relevance_threshold}
 
     def decode(self, log_magnitude: Tensor, prediction: Prediction, frames: Tensor | None = None) -> L2IDecoded:
         """See `Interpreter.decode`."""

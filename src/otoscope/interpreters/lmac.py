@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from otoscope.audio import valid_frames
+from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.errors import ConfigurationError
 from otoscope.interpreters.base import Interpreter
@@ -67,8 +68,8 @@ class LMACInterpreter(Interpreter[LMACDecoded]):
     Example:
         >>> from otoscope.classifiers import Conv2dClassifier
         >>> classifier = Conv2dClassifier(["dog", "rain"], width=8).freeze()
-        >>> spectrogram = torch.rand(2, 513, 100)
-        >>> LMACInterpreter(classifier).eval()(spectrogram, classifier(spectrogram)).shape
+        >>> spectrogram = Spectrogram(torch.rand(2, 513, 100))
+        >>> LMACInterpreter(classifier).eval()(spectrogram, classifier.predict(spectrogram)).shape
         torch.Size([2, 513, 100])
     """
 
@@ -103,11 +104,6 @@ class LMACInterpreter(Interpreter[LMACDecoded]):
         shapes, bins = classifier.representation_shapes(), classifier.frontend.bins
         self.decoder = make_mask_decoder(decoder, shapes, bins)
         use_channels_last(self)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """See `Interpreter.config`."""
-        return dict(self._config)
 
     def decode(self, log_magnitude: Tensor, prediction: Prediction, frames: Tensor | None = None) -> LMACDecoded:
         """See `Interpreter.decode`."""

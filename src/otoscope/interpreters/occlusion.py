@@ -6,23 +6,25 @@ from typing import Any
 
 from captum.attr import Occlusion
 from torch import Tensor
+from typing_extensions import override
 
+from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier
-from otoscope.interpreters.attribution import AttributionInterpreter, Clips, require_count, require_positive
+from otoscope.interpreters.attribution import AttributionInterpreter, captum_inputs, require_count, require_positive
 
 
 class OcclusionInterpreter(AttributionInterpreter):
-    """Silences a patch of the spectrogram at a time and notes by how much the score falls, by captum.
+    """Measures by how much the score falls when one patch of the spectrogram is silenced (captum).
 
-    Needs no gradient. A bin gets the mean over the patches that hold it. About
-    ``overlap² * bandwidth / patch_hz * duration / patch_s`` forward passes a clip, 401 for 5 s at 16 kHz:
+    Needs no gradient. A bin gets the mean over the patches that cover it. About
+    ``overlap² * bandwidth / patch_hz * duration / patch_s`` forward passes per clip, 401 for 5 s at 16 kHz:
     3 s on a narrow CNN14 and one core.
 
     Args:
-        classifier: What it explains.
+        classifier: Classifier to explain.
         patch_hz: Height of the patch.
-        patch_s: Its width.
-        overlap: Patches that hold a bin, in each direction; 1: they do not overlap.
+        patch_s: Width of the patch.
+        overlap: Number of patches that cover a bin, in each direction; 1: they do not overlap.
         **options: See `AttributionInterpreter`.
 
     Raises:
@@ -35,8 +37,8 @@ class OcclusionInterpreter(AttributionInterpreter):
         >>> import torch
         >>> from otoscope.classifiers import Conv2dClassifier
         >>> classifier = Conv2dClassifier(["dog", "rain"], width=4).freeze()
-        >>> spectrogram = torch.rand(2, 513, 40)
-        >>> OcclusionInterpreter(classifier, patch_hz=4000)(spectrogram, classifier(spectrogram)).shape
+        >>> spectrogram = Spectrogram(torch.rand(2, 513, 40))
+        >>> OcclusionInterpreter(classifier, patch_hz=4000)(spectrogram, classifier.predict(spectrogram)).shape
         torch.Size([2, 513, 40])
     """
 
@@ -55,32 +57,26 @@ class OcclusionInterpreter(AttributionInterpreter):
         self.patch_s = patch_s
         self.overlap = overlap
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """See `Interpreter.config`."""
-        own = {"patch_hz": self.patch_hz, "patch_s": self.patch_s, "overlap": self.overlap}
-        return {**super().config, **own}
-
-    def attribute(self, clips: Clips) -> Tensor:
-        """See `AttributionInterpreter.attribute`."""
-        size = cell_size(self.classifier, clips.log_magnitude, self.patch_hz, self.patch_s)
-        attribution: Tensor = Occlusion(self.scores).attribute(
-            **clips.for_captum(),
+    @override
+    def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
+        size = cell_size(self.classifier, spectrogram.log_magnitude, self.patch_hz, self.patch_s)
+        attribution: Tensor = Occlusion(self.captum_scores).attribute(
+            **captum_inputs(spectrogram, target),
             sliding_window_shapes=size,
             strides=tuple(max(1, side // self.overlap) for side in size),
-            perturbations_per_eval=max(1, self.batch // len(clips)),
+            perturbations_per_eval=max(1, self.batch // len(spectrogram)),
         )
         return attribution
 
 
 def cell_size(classifier: Classifier, log_magnitude: Tensor, height_hz: float, width_s: float) -> tuple[int, int]:
-    """Bins and frames of a patch, at least 1 and at most the clip's.
+    """Return bins and frames of a patch, at least 1 and at most those of the clip.
 
     Args:
-        classifier: Its front-end makes the spectrogram.
-        log_magnitude: Shape (batch, frequency, time).
-        height_hz: Of the patch.
-        width_s: Of the patch.
+        classifier: Classifier whose front-end computes the spectrogram.
+        log_magnitude: Log magnitude, shape (batch, frequency, time).
+        height_hz: Height of the patch.
+        width_s: Width of the patch.
     """
     frontend = classifier.frontend
     bins = round(height_hz * frontend.n_fft / frontend.sample_rate_hz)

@@ -9,7 +9,9 @@ import torch
 from captum.attr import IntegratedGradients
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import override
 
+from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier
 from otoscope.errors import ConfigurationError
 from otoscope.interpreters.attribution import (
@@ -42,10 +44,10 @@ class OptimisedMaskInterpreter(AttributionInterpreter):
 
     where p is the probability of the explained class and TV the mean absolute difference of neighbouring cells.
     Since the cut holds the area, none has to be traded for. Deterministic. ``2 * steps`` forward and as many
-    backward passes a clip, and 16 of each for the start: 2.8 s for 5 s on a narrow CNN14 and one core.
+    backward passes per clip, and 16 of each for the start: 2.8 s for 5 s on a narrow CNN14 and one core.
 
     Args:
-        classifier: What it explains.
+        classifier: Classifier to explain.
         steps: Of Adam.
         areas: Shares of the clip that the steps cut in turn: one order is to serve them all.
         smoothness: Weight of the total variation of the grid; cells make the field smooth already.
@@ -69,8 +71,8 @@ class OptimisedMaskInterpreter(AttributionInterpreter):
     Example:
         >>> from otoscope.classifiers import Conv2dClassifier
         >>> classifier = Conv2dClassifier(["dog", "rain"], width=4).freeze()
-        >>> spectrogram = torch.rand(2, 513, 40)
-        >>> OptimisedMaskInterpreter(classifier, steps=3)(spectrogram, classifier(spectrogram)).shape
+        >>> spectrogram = Spectrogram(torch.rand(2, 513, 40))
+        >>> OptimisedMaskInterpreter(classifier, steps=3)(spectrogram, classifier.predict(spectrogram)).shape
         torch.Size([2, 513, 40])
     """
 
@@ -104,13 +106,8 @@ class OptimisedMaskInterpreter(AttributionInterpreter):
         self._own |= {"remainder": remainder, "cell_hz": cell_hz, "cell_s": cell_s}
         self._own |= {"learning_rate": learning_rate, "softness": softness, "start": start}
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """See `Interpreter.config`."""
-        return {**super().config, **self._own}
-
-    def attribute(self, clips: Clips) -> Tensor:
-        """See `AttributionInterpreter.attribute`."""
+    @override
+    def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
         # evidence and remainder of each go through the classifier together
         return torch.cat([self._optimised(part) for part in clips.split(max(1, self.batch // 2))])
 
@@ -140,7 +137,7 @@ class OptimisedMaskInterpreter(AttributionInterpreter):
         if self._own["start"] == "loudness":
             return 2 * ranks(clip) - 1
         method = IntegratedGradients(self.scores)
-        found = method.attribute(**clips.for_captum(), n_steps=_PATH_STEPS, internal_batch_size=self.batch)
+        found = method.attribute(**captum_inputs(spectrogram, target), n_steps=_PATH_STEPS, internal_batch_size=self.batch)
         return 2 * ranks(ranks(clip) + ranks(found)) - 1
 
     def _objective(self, mask: Tensor, clips: Clips) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from otoscope.audio import masked_mean, valid_frames
+from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.errors import ConfigurationError
 from otoscope.interpreters.base import Interpreter
@@ -72,8 +73,8 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
         >>> import torch
         >>> from otoscope.classifiers import Conv2dClassifier
         >>> classifier = Conv2dClassifier(["dog", "rain"], width=8).freeze()
-        >>> spectrogram = torch.rand(2, 513, 100)
-        >>> PIQInterpreter(classifier, codes=16).eval()(spectrogram, classifier(spectrogram)).shape
+        >>> spectrogram = Spectrogram(torch.rand(2, 513, 100))
+        >>> PIQInterpreter(classifier, codes=16).eval()(spectrogram, classifier.predict(spectrogram)).shape
         torch.Size([2, 513, 100])
     """
 
@@ -124,11 +125,6 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
         if not 0 < value < 1:
             raise ConfigurationError(f"mask_threshold: {value} must lie between 0 and 1")
         self._mask_threshold = value
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """See `Interpreter.config`."""
-        return {**self._config, "mask_threshold": self.mask_threshold, "codebook_classes": self.codebook_classes}
 
     def decode(self, log_magnitude: Tensor, prediction: Prediction, frames: Tensor | None = None) -> PIQDecoded:
         """See `Interpreter.decode`."""

@@ -1,4 +1,4 @@
-"""Refined: a ranking by loudness and evidence, changed no more than it takes to convince the classifier."""
+"""Refined: a ranking by loudness and evidence, changed only as far as needed to convince the classifier."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier
 from otoscope.errors import ConfigurationError
-from otoscope.interpreters.attribution import Clips, log_probabilities, require_positive
+from otoscope.interpreters.attribution import each_clip, log_probabilities, require_positive
 from otoscope.interpreters.integrated_gradients import IntegratedGradientsInterpreter
 from otoscope.metrics.ranking import ranks, top_share
 
 _SHARPNESS = 0.1
-"""Width of the sigmoid that stands for a cut in the gradient, in ranks."""
+"""Width, in ranks, of the sigmoid that replaces a cut in the gradient."""
 _BACKGROUND = 0.2
 """Quantile of a frequency's magnitude over time that counts as the background of a clip."""
 
@@ -26,25 +27,25 @@ class RefinedInterpreter(IntegratedGradientsInterpreter):
     r"""One ranking of the bins, whose best bins convince the classifier at several areas at once.
 
     Per clip, without training. The start is the mean of three ranks of each bin: by magnitude, by how far the
-    magnitude stands above the background of its frequency, and by positive integrated gradients, smoothed. It says
+    magnitude stands above the background of its frequency, and by positive integrated gradients, smoothed. It shows
     where sounds are, and which of them speak for the class. With :math:`M_a(s)` the bins that a map s ranks among
     the best share a, and CE the cross-entropy to the explained class c, the descent then lowers
 
     .. math:: \frac{1}{|A|} \sum_{a \in A} \max(0,\; CE(f(M_a(s) X), c) - goal \cdot CE(f(X), c))
 
-    by offsets to the ranks, in steps that are kept only where they lower it and halved where they do not. So no
-    clip ends worse, by this measure, than it starts; and where the goal is reached nothing is changed any more:
-    beyond it, bins are swapped for others that only the classifier likes better.
+    by offsets to the ranks. A step is accepted if it lowers the objective; otherwise the step size is halved. So no
+    clip ends worse, by this measure, than it starts. The descent stops where the goal is reached: beyond it, bins
+    would be exchanged for others that only raise the classifier's score.
 
     Args:
-        classifier: What it explains.
-        steps: Points of integrated gradients.
-        areas: Shares of the bins at which the ranking is judged.
-        goal: Cross-entropy to reach, as a share of that of the whole clip. 0: as low as it gets.
+        classifier: Classifier to explain.
+        steps: Number of points of integrated gradients.
+        areas: Shares of the bins at which the ranking is evaluated.
+        goal: Cross-entropy to reach, as a share of that of the whole clip. 0: as low as possible.
         smoothing: Standard deviations of the Gaussian over the gradients, in bins of frequency and frames.
-        refinements: Most steps of the descent. 0: the start as it is.
+        refinements: Largest number of steps of the descent. 0: the start is the result.
         rate: Length of the first step, in ranks.
-        cell: Bins of frequency and frames that share an offset.
+        cell: Size of the cells that share an offset: bins of frequency, frames.
         **options: See `AttributionInterpreter`.
 
     Raises:
@@ -52,14 +53,15 @@ class RefinedInterpreter(IntegratedGradientsInterpreter):
         GradientError: The classifier is a black box.
 
     Reference:
-        Of this project. The objective is L-MAC's (arXiv 2403.13086) with the area as a constraint, and a goal.
+        This project; see docs/methods/refined.md. The objective is L-MAC's (arXiv 2403.13086) with the area as a
+        constraint, and a goal.
 
     Example:
         >>> from otoscope.classifiers import Conv2dClassifier
         >>> classifier = Conv2dClassifier(["dog", "rain"], width=4).freeze()
-        >>> spectrogram = torch.rand(1, 513, 40)
+        >>> spectrogram = Spectrogram(torch.rand(1, 513, 40))
         >>> interpreter = RefinedInterpreter(classifier, area=0.1, steps=4, refinements=2)
-        >>> round(float(interpreter(spectrogram, classifier(spectrogram)).mean()), 3)
+        >>> round(float(interpreter(spectrogram, classifier.predict(spectrogram)).mean()), 3)
         0.1
     """
 
@@ -89,88 +91,84 @@ class RefinedInterpreter(IntegratedGradientsInterpreter):
         self.areas, self.goal, self.smoothing = list(areas), goal, list(smoothing)
         self.refinements, self.rate, self.cell = refinements, rate, list(cell)
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """See `Interpreter.config`."""
-        own = {"areas": self.areas, "goal": self.goal, "smoothing": self.smoothing}
-        return {**super().config, **own, "refinements": self.refinements, "rate": self.rate, "cell": self.cell}
+    def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
+        """See `AttributionInterpreter.attribute`. The values are ranks from about 0 to 1, without unit."""
+        # clip by clip: rounding differs with the batch, and a step that is accepted or not would depend on it
+        return torch.cat([self._refine_clip(clip, label) for clip, label in each_clip(spectrogram, target)])
 
-    def attribute(self, clips: Clips) -> Tensor:
-        """See `AttributionInterpreter.attribute`. What it returns are ranks, about 0 to 1, of no unit."""
-        # one at a time: whether a step is kept hangs on rounding, which differs with the batch
-        return torch.cat([self._of_clip(clip) for clip in clips])
-
-    def _of_clip(self, clip: Clips) -> Tensor:
-        magnitude, gradients = clip.log_magnitude, super().attribute(clip)
+    def _refine_clip(self, clip: Spectrogram, target: Tensor) -> Tensor:
+        magnitude, gradients = clip.log_magnitude, super().attribute(clip, target)
         above = magnitude - background(magnitude)
         evidence = smoothed(gradients.clamp(min=0), self.smoothing)
         start = torch.stack([ranks(magnitude), ranks(above), ranks(evidence)]).mean(0)
-        return self._refined(start, clip)
+        return self._refined(start, clip, target)
 
-    def objective(self, ranking: Tensor, clips: Clips, goal: Tensor | None = None) -> Tensor:
-        """What is made small, of each clip. Its gradient is that of soft cuts.
+    def objective(
+        self, ranking: Tensor, spectrogram: Spectrogram, target: Tensor, goal: Tensor | None = None
+    ) -> Tensor:
+        """Return the objective of the descent for each clip. Its gradient is that of soft cuts.
 
         Args:
-            ranking: Shape (batch, frequency, time).
-            clips: What is ranked.
-            goal: Cross-entropy that is low enough; None: that of `goals`. Shape (batch,).
+            ranking: Ranking of the bins, shape (batch, frequency, time).
+            spectrogram: Spectrogram of clips of one length.
+            target: Class of each clip, shape (batch,).
+            goal: Cross-entropy that is low enough (default: that of `goals`). Shape (batch,).
 
         Returns:
-            Shape (batch,).
+            Objective, not negative. Shape (batch,).
         """
-        goal = self.goals(clips) if goal is None else goal
+        goal = self.goals(spectrogram, target) if goal is None else goal
         masks = (top_share(ranking, area, _SHARPNESS) for area in self.areas)
-        lacking = [(self._cross_entropy(mask * clips.log_magnitude, clips) - goal).relu() for mask in masks]
+        lacking = [(self._cross_entropy(spectrogram.masked(mask), target) - goal).relu() for mask in masks]
         return torch.stack(lacking).mean(0)
 
     @torch.no_grad()
-    def goals(self, clips: Clips) -> Tensor:
-        """Cross-entropy of each clip that is low enough. Shape (batch,)."""
-        return self.goal * self._cross_entropy(clips.log_magnitude, clips)
+    def goals(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
+        """Return the cross-entropy that is low enough for each clip. Shape (batch,)."""
+        return self.goal * self._cross_entropy(spectrogram, target)
 
-    def _cross_entropy(self, log_magnitude: Tensor, clips: Clips) -> Tensor:
-        logits = self.classifier.logits(log_magnitude, None, clips.phase)
-        own = log_probabilities(logits, self.classifier.multi_label).gather(-1, clips.target[:, None])
-        return -own[:, 0]
+    def _cross_entropy(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
+        logits = self.classifier.logits(spectrogram)
+        return -log_probabilities(logits, self.classifier.multi_label).gather(-1, target[:, None])[:, 0]
 
-    def _refined(self, start: Tensor, clip: Clips) -> Tensor:
-        """The start with an offset for each cell."""
+    def _refined(self, start: Tensor, clip: Spectrogram, target: Tensor) -> Tensor:
+        """Return the start plus an offset for each cell that lowers the objective."""
         if self.refinements == 0:
             return start
         frequency, time = start.shape[-2:]
         size = [-(-frequency // self.cell[0]), -(-time // self.cell[1])]
-        goal = self.goals(clip)
+        goal = self.goals(clip, target)
 
         def at(offset: Tensor) -> Tensor:
             return start + F.interpolate(offset, [frequency, time], mode="bilinear", align_corners=False)[:, 0]
 
         def lacking(offset: Tensor) -> Tensor:
-            return self.objective(at(offset), clip, goal)
+            return self.objective(at(offset), clip, target, goal)
 
         return at(_descend(lacking, start.new_zeros(1, 1, *size), self.refinements, self.rate))
 
 
 def background(magnitude: Tensor) -> Tensor:
-    """The 20 % quantile over time of each frequency, (batch, frequency, time) to (batch, frequency, 1).
+    """Return the 20 % quantile over time of each frequency, (batch, frequency, time) to (batch, frequency, 1).
 
-    As `torch.quantile`, which refuses long recordings before PyTorch's newer versions.
+    Same result as `torch.quantile`, which refuses long recordings in older versions of PyTorch.
 
     Example:
         >>> background(torch.tensor([[[5.0, 1.0, 4.0, 3.0, 2.0]]]))
         tensor([[[1.8000]]])
     """
     ordered = magnitude.sort(dim=-1).values
-    place = _BACKGROUND * (magnitude.shape[-1] - 1)
-    low, high = math.floor(place), math.ceil(place)
-    return ordered[..., low, None].lerp(ordered[..., high, None], place - low)
+    position = _BACKGROUND * (magnitude.shape[-1] - 1)
+    low, high = math.floor(position), math.ceil(position)
+    return ordered[..., low, None].lerp(ordered[..., high, None], position - low)
 
 
 def smoothed(values: Tensor, deviations: Sequence[float]) -> Tensor:
-    """Convolves (batch, frequency, time) with a Gaussian; what lies beyond the edge is as the edge.
+    """Convolve (batch, frequency, time) with a Gaussian; values at the edge continue beyond it.
 
     Args:
-        values: Shape (batch, frequency, time).
-        deviations: In bins of frequency and in frames; 0: that axis stays as it is.
+        values: Values to smooth, shape (batch, frequency, time).
+        deviations: Standard deviations in bins of frequency and in frames; 0 leaves an axis unchanged.
 
     Example:
         >>> smoothed(torch.tensor([[[0.0, 0.0, 1.0, 0.0, 0.0]]]), (0, 0.5))
@@ -181,8 +179,9 @@ def smoothed(values: Tensor, deviations: Sequence[float]) -> Tensor:
         if deviation == 0:
             continue
         reach = max(round(3 * deviation), 1)
-        places = torch.arange(-reach, reach + 1, device=values.device, dtype=values.dtype)
-        weights = (-0.5 * (places / deviation).square()).exp()
+        # the kernel is separable: one convolution per axis, cut off at three standard deviations
+        offsets = torch.arange(-reach, reach + 1, device=values.device, dtype=values.dtype)
+        weights = (-0.5 * (offsets / deviation).square()).exp()
         weights = weights / weights.sum()
         shape, padding = (
             ([1, 1, -1, 1], (0, 0, reach, reach)) if axis == 0 else ([1, 1, 1, -1], (reach, reach, 0, 0))
@@ -192,12 +191,12 @@ def smoothed(values: Tensor, deviations: Sequence[float]) -> Tensor:
 
 
 def _descend(objective: Callable[[Tensor], Tensor], start: Tensor, steps: int, rate: float) -> Tensor:
-    """Goes down from a start, in steps that are halved where they lead up, until the objective is 0.
+    """Gradient descent with step halving, until the objective is 0.
 
     Args:
-        objective: From a place to a value that is not negative, shape (1,).
-        start: Of any shape.
-        steps: How often the objective is asked, at most.
+        objective: Function from a point to a value that is not negative, shape (1,).
+        start: Point to start from, of any shape.
+        steps: Largest number of evaluations.
         rate: Root mean square of the first step.
     """
     best = start
@@ -206,18 +205,18 @@ def _descend(objective: Callable[[Tensor], Tensor], start: Tensor, steps: int, r
         if value == 0:
             break
         trial = best - rate * slope
-        found, its_slope = _value_and_slope(objective, trial)
-        if found < value:
-            best, value, slope = trial, found, its_slope
+        trial_value, trial_slope = _value_and_slope(objective, trial)
+        if trial_value < value:
+            best, value, slope = trial, trial_value, trial_slope
             rate *= 1.2
         else:
             rate *= 0.5
     return best
 
 
-def _value_and_slope(objective: Callable[[Tensor], Tensor], place: Tensor) -> tuple[Tensor, Tensor]:
-    """Objective, and its gradient scaled to a root mean square of 1."""
-    place = place.detach().requires_grad_(True)
-    value = objective(place)
-    (gradient,) = torch.autograd.grad(value.sum(), place)
+def _value_and_slope(objective: Callable[[Tensor], Tensor], point: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the objective, and its gradient scaled to a root mean square of 1."""
+    point = point.detach().requires_grad_(True)
+    value = objective(point)
+    (gradient,) = torch.autograd.grad(value.sum(), point)
     return value.detach(), gradient / gradient.square().mean().sqrt().clamp(min=1e-30)

@@ -9,13 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import override
 
+from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier
 from otoscope.errors import ConfigurationError
 from otoscope.interpreters.attribution import (
-    Clips,
     Score,
     SeededAttributionInterpreter,
+    copies_of,
+    each_clip,
     require_count,
     require_positive,
 )
@@ -23,21 +26,21 @@ from otoscope.interpreters.occlusion import cell_size
 
 
 class RISEInterpreter(SeededAttributionInterpreter):
-    r"""Hears the clip through random coarse masks; a bin matters if the score is high whenever it is let through.
+    r"""Scores the clip through random coarse masks; a bin matters if the score is high whenever the mask keeps it.
 
-    With masks M of mean p, of which N are drawn, and scores s(M X) of mean s̄, the attribution is
+    With N random masks M of mean p and scores s(M X) of mean s̄, the attribution is
 
     .. math:: \frac{1}{N p} \sum_i (s(M_i X) - \bar s) M_i
 
-    Masks are zeros and ones on a grid, raised bilinearly and shifted at random by less than a cell. Needs no
-    gradient. ``masks`` forward passes a clip: 5 s for 5 s on a narrow CNN14 and one core.
+    Masks are zeros and ones on a grid, interpolated bilinearly and shifted at random by less than a cell. Needs no
+    gradient. ``masks`` forward passes per clip: 5 s for 5 s on a narrow CNN14 and one core.
 
     Args:
-        classifier: What it explains.
-        masks: How many are drawn.
+        classifier: Classifier to explain.
+        masks: Number of masks.
         cell_hz: Height of a cell of the grid.
-        cell_s: Its width.
-        probability: That a cell is let through, p.
+        cell_s: Width of a cell of the grid.
+        probability: Probability p that a cell is kept.
         score: See `AttributionInterpreter`.
         **options: See `SeededAttributionInterpreter`.
 
@@ -45,15 +48,15 @@ class RISEInterpreter(SeededAttributionInterpreter):
         ConfigurationError: An option is out of its range.
 
     Reference:
-        Petsiuk et al. 2018, arXiv 1806.07421. Departures: the mean score is taken off, which leaves the order of
-        the bins as it is in expectation and lowers the variance; cells have a size in Hz and seconds instead of
+        Petsiuk et al. 2018, arXiv 1806.07421. Departures: the mean score is subtracted, which lowers the variance
+        and does not change the order of the bins in expectation; cells have a size in Hz and seconds instead of
         7 x 7 cells for a picture.
 
     Example:
         >>> from otoscope.classifiers import Conv2dClassifier
         >>> classifier = Conv2dClassifier(["dog", "rain"], width=4).freeze()
-        >>> spectrogram = torch.rand(2, 513, 40)
-        >>> RISEInterpreter(classifier, masks=20)(spectrogram, classifier(spectrogram)).shape
+        >>> spectrogram = Spectrogram(torch.rand(2, 513, 40))
+        >>> RISEInterpreter(classifier, masks=20)(spectrogram, classifier.predict(spectrogram)).shape
         torch.Size([2, 513, 40])
     """
 
@@ -77,27 +80,22 @@ class RISEInterpreter(SeededAttributionInterpreter):
         self.cell_s = cell_s
         self.probability = probability
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """See `Interpreter.config`."""
-        own = {"masks": self.masks, "cell_hz": self.cell_hz, "cell_s": self.cell_s}
-        return {**super().config, **own, "probability": self.probability}
-
-    def attribute(self, clips: Clips) -> Tensor:
-        """See `AttributionInterpreter.attribute`."""
-        weighted, total = torch.zeros_like(clips.log_magnitude), torch.zeros_like(clips.log_magnitude)
-        sums = clips.log_magnitude.new_zeros(len(clips))
-        for masks in self._drawn(clips.log_magnitude):
-            for i, clip in enumerate(clips):
-                scores = self.scores(masks * clip.log_magnitude, clip.repeated_phase(len(masks)))
-                scores = scores[:, int(clip.target)]
+    @override
+    def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
+        log_magnitude = spectrogram.log_magnitude
+        weighted, total = torch.zeros_like(log_magnitude), torch.zeros_like(log_magnitude)
+        sums = log_magnitude.new_zeros(len(spectrogram))
+        for masks in self._drawn(log_magnitude):
+            for i, (clip, label) in enumerate(each_clip(spectrogram, target)):
+                scores = self.scores(copies_of(clip, masks * clip.log_magnitude))[:, int(label)]
                 weighted[i] += torch.einsum("n,nft->ft", scores, masks)
                 sums[i] += scores.sum()
             total += masks.sum(0)
+        # sum_i (s_i - mean s) M_i, summed in one pass: the mean score is known only at the end
         return (weighted - (sums / self.masks)[:, None, None] * total) / (self.masks * self.probability)
 
     def _drawn(self, like: Tensor) -> Iterator[Tensor]:
-        """The masks, at most ``batch`` at a time; every clip of one length gets the same."""
+        """Yield the masks, at most ``batch`` at a time; all clips of one length get the same masks."""
         generator = torch.Generator().manual_seed(self.seed)
         cell = cell_size(self.classifier, like, self.cell_hz, self.cell_s)
         for start in range(0, self.masks, self.batch):
@@ -110,16 +108,16 @@ class RISEInterpreter(SeededAttributionInterpreter):
 def random_mask(
     shape: tuple[int, int], cell: tuple[int, int], probability: float, generator: torch.Generator
 ) -> Tensor:
-    """A coarse random mask: a grid of zeros and ones, raised bilinearly, shifted by less than a cell.
+    """Draw a coarse random mask: a grid of zeros and ones, interpolated bilinearly, shifted by less than a cell.
 
     Args:
-        shape: Of the mask: bins, frames.
-        cell: Of the grid: bins, frames.
-        probability: That a cell is one.
+        shape: Shape of the mask: bins, frames.
+        cell: Size of a cell: bins, frames.
+        probability: Probability that a cell is one.
         generator: Source of randomness, on the CPU.
 
     Returns:
-        In [0, 1]. Shape as ``shape``.
+        Mask in [0, 1], shape as ``shape``.
 
     Example:
         >>> random_mask((6, 9), (2, 3), 0.5, torch.Generator().manual_seed(0)).shape
@@ -129,5 +127,5 @@ def random_mask(
     grid = (torch.rand(cells, generator=generator) < probability).float()
     size = [count * step for count, step in zip(cells, cell, strict=True)]
     raised = F.interpolate(grid[None, None], size, mode="bilinear", align_corners=False)[0, 0]
-    top, left = (int(torch.randint(step, (), generator=generator)) for step in cell)
-    return raised[top : top + shape[0], left : left + shape[1]]
+    row, column = (int(torch.randint(step, (), generator=generator)) for step in cell)
+    return raised[row : row + shape[0], column : column + shape[1]]

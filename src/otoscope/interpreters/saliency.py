@@ -6,18 +6,20 @@ from typing import Any
 
 from captum.attr import Saliency
 from torch import Tensor
+from typing_extensions import override
 
+from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier
-from otoscope.interpreters.attribution import AttributionInterpreter, Clips, Sign
+from otoscope.interpreters.attribution import AttributionInterpreter, captum_inputs, Sign
 
 
 class SaliencyInterpreter(AttributionInterpreter):
-    """How steeply the score changes with each bin: the gradient at the clip, by captum.
+    """Gradient of the score with respect to each bin (captum).
 
-    One forward and one backward pass a clip.
+    One forward and one backward pass per clip.
 
     Args:
-        classifier: What it explains.
+        classifier: Classifier to explain.
         sign: See `AttributionInterpreter`. Saliency is published as the magnitude of the gradient.
         **options: See `AttributionInterpreter`.
 
@@ -28,8 +30,8 @@ class SaliencyInterpreter(AttributionInterpreter):
         >>> import torch
         >>> from otoscope.classifiers import Conv2dClassifier
         >>> classifier = Conv2dClassifier(["dog", "rain"], width=4).freeze()
-        >>> spectrogram = torch.rand(2, 513, 40)
-        >>> mask = SaliencyInterpreter(classifier, area=0.25)(spectrogram, classifier(spectrogram))
+        >>> spectrogram = Spectrogram(torch.rand(2, 513, 40))
+        >>> mask = SaliencyInterpreter(classifier, area=0.25)(spectrogram, classifier.predict(spectrogram))
         >>> mask.mean((1, 2))
         tensor([0.2500, 0.2500])
     """
@@ -39,7 +41,7 @@ class SaliencyInterpreter(AttributionInterpreter):
     def __init__(self, classifier: Classifier, sign: Sign = "absolute", **options: Any) -> None:
         super().__init__(classifier, sign=sign, **options)
 
-    def attribute(self, clips: Clips) -> Tensor:
-        """See `AttributionInterpreter.attribute`."""
-        gradient: Tensor = Saliency(self.scores).attribute(**clips.for_captum(), abs=False)
+    @override
+    def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
+        gradient: Tensor = Saliency(self.captum_scores).attribute(**captum_inputs(spectrogram, target), abs=False)
         return gradient

@@ -1,4 +1,4 @@
-"""SLIME: a linear model of which time-frequency segments the score rests on (Mishra et al. 2017, ISMIR)."""
+"""SLIME: a linear model of the score over time-frequency segments (Mishra et al. 2017, ISMIR)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import torch
 from captum.attr import Lime
 from torch import Tensor
 from torch.utils.data import DataLoader
+from typing_extensions import override
 
+from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier
 from otoscope.interpreters.attribution import (
-    Clips,
     Score,
     SeededAttributionInterpreter,
+    captum_inputs,
+    each_clip,
     require_count,
     require_positive,
 )
@@ -25,16 +28,16 @@ class SLIMEInterpreter(SeededAttributionInterpreter):
 
     A sample with few segments silenced counts more: its weight is ``exp(-d² / kernel_width²)``, where d is the
     cosine distance between the segments that sound and all of them. Each bin gets the coefficient of its segment.
-    By captum, with a ridge regression of its own. Needs no gradient. ``samples`` forward passes a clip: 3.9 s
+    By captum, with our ridge regression. Needs no gradient. ``samples`` forward passes per clip: 3.9 s
     for 5 s on a narrow CNN14 and one core.
 
     Args:
-        classifier: What it explains.
-        samples: Versions of the clip that the model is fitted to; more than there are segments (80 in 5 s).
+        classifier: Classifier to explain.
+        samples: Number of versions of the clip that the model is fitted to; more than there are segments (80 in 5 s).
         segment_hz: Height of a segment.
-        segment_s: Its width.
+        segment_s: Width of a segment.
         ridge: Penalty on the squared coefficients.
-        kernel_width: How fast the weight of a sample falls with its distance from the clip.
+        kernel_width: Distance from the clip at which the weight of a sample has fallen to 1/e.
         score: See `AttributionInterpreter`.
         **options: See `SeededAttributionInterpreter`.
 
@@ -48,8 +51,8 @@ class SLIMEInterpreter(SeededAttributionInterpreter):
     Example:
         >>> from otoscope.classifiers import Conv2dClassifier
         >>> classifier = Conv2dClassifier(["dog", "rain"], width=4).freeze()
-        >>> spectrogram = torch.rand(2, 513, 40)
-        >>> SLIMEInterpreter(classifier, samples=20)(spectrogram, classifier(spectrogram)).shape
+        >>> spectrogram = Spectrogram(torch.rand(2, 513, 40))
+        >>> SLIMEInterpreter(classifier, samples=20)(spectrogram, classifier.predict(spectrogram)).shape
         torch.Size([2, 513, 40])
     """
 
@@ -67,34 +70,31 @@ class SLIMEInterpreter(SeededAttributionInterpreter):
         super().__init__(classifier, score=score, **options)
         require_count(samples=samples)
         require_positive(segment_hz=segment_hz, segment_s=segment_s, ridge=ridge, kernel_width=kernel_width)
-        self._own = {"samples": samples, "segment_hz": segment_hz, "segment_s": segment_s}
-        self._own |= {"ridge": ridge, "kernel_width": kernel_width}
+        self.samples = samples
+        self.segment_hz, self.segment_s = segment_hz, segment_s
+        self.ridge, self.kernel_width = ridge, kernel_width
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """See `Interpreter.config`."""
-        return {**super().config, **self._own}
+    @override
+    def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
+        return torch.cat([self._fit(clip, label) for clip, label in each_clip(spectrogram, target)])
 
-    def attribute(self, clips: Clips) -> Tensor:
-        """See `AttributionInterpreter.attribute`."""
-        return torch.cat([self._fitted(clip) for clip in clips])
-
-    def _fitted(self, clip: Clips) -> Tensor:
-        size = cell_size(self.classifier, clip.log_magnitude, self._own["segment_hz"], self._own["segment_s"])
-        surrogate = RidgeRegression(self._own["ridge"])
-        method = Lime(self.scores, interpretable_model=surrogate, similarity_func=self._similarity)
+    def _fit(self, clip: Spectrogram, target: Tensor) -> Tensor:
+        size = cell_size(self.classifier, clip.log_magnitude, self.segment_hz, self.segment_s)
+        surrogate = RidgeRegression(self.ridge)
+        method = Lime(self.captum_scores, interpretable_model=surrogate, similarity_func=self._similarity)
         with self.seeded(clip.log_magnitude.device):
             attribution: Tensor = method.attribute(
-                **clip.for_captum(),
+                **captum_inputs(clip, target),
                 feature_mask=segments(clip.log_magnitude, size),
-                n_samples=self._own["samples"],
+                n_samples=self.samples,
                 perturbations_per_eval=self.batch,
             )
         return attribution
 
     def _similarity(self, clip: Tensor, perturbed: Tensor, sounding: Tensor, **ignored: Any) -> Tensor:
-        distance = 1 - sounding.float().mean().sqrt()  # cosine distance of zeros and ones to all ones
-        return (-((distance / self._own["kernel_width"]) ** 2)).exp()
+        # cosine distance between a vector of zeros and ones with mean m and the vector of ones: 1 - sqrt(m)
+        distance = 1 - sounding.float().mean().sqrt()
+        return (-((distance / self.kernel_width) ** 2)).exp()
 
 
 class RidgeRegression:
@@ -109,9 +109,10 @@ class RidgeRegression:
         self.coefficients = torch.zeros(0)
 
     def fit(self, train_data: DataLoader[Any], **ignored: Any) -> None:
-        """Fits; the loader gives all of (features, values, weights) at once."""
+        """Fit the model; the loader gives all of (features, values, weights) at once."""
         ((features, values, weights),) = train_data
         features, values, weights = features.double(), values.double(), weights.double()
+        # centring by the weighted means takes the intercept out of the penalised normal equations
         centre, mean = (weights @ features) / weights.sum(), (weights @ values) / weights.sum()
         centred, weighted = features - centre, (features - centre) * weights[:, None]
         penalty = self.ridge * torch.eye(features.shape[1], dtype=features.dtype, device=features.device)
@@ -119,16 +120,16 @@ class RidgeRegression:
         self.coefficients = solved.float()
 
     def representation(self) -> Tensor:
-        """The coefficients, shape (features,)."""
+        """Return the coefficients, shape (features,)."""
         return self.coefficients
 
 
 def segments(log_magnitude: Tensor, size: tuple[int, int]) -> Tensor:
-    """Numbers of the rectangles that tile the plane, row by row; those at the upper and late edge may be cut.
+    """Number the rectangles that tile the plane, row by row; those at the upper and late edge may be cut.
 
     Args:
-        log_magnitude: Shape (1, frequency, time).
-        size: Of a rectangle: bins, frames.
+        log_magnitude: Log magnitude, shape (1, frequency, time).
+        size: Size of a rectangle: bins, frames.
 
     Example:
         >>> segments(torch.zeros(1, 3, 5), (2, 3))

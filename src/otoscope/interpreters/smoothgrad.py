@@ -7,27 +7,30 @@ from typing import Any
 import torch
 from captum.attr import NoiseTunnel, Saliency
 from torch import Tensor
+from typing_extensions import override
 
+from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier
 from otoscope.interpreters.attribution import (
-    Clips,
     SeededAttributionInterpreter,
     Sign,
+    captum_inputs,
+    clamp_straight_through,
+    each_clip,
     require_count,
     require_positive,
-    to_audible,
 )
 
 
 class SmoothGradInterpreter(SeededAttributionInterpreter):
     """The gradient, averaged over copies of the clip with noise in every bin, by captum.
 
-    ``samples`` forward and as many backward passes a clip: 0.4 s for 5 s on a
-    narrow CNN14 and one core.
+    ``samples`` forward and as many backward passes per clip: 0.4 s for 5 s on a narrow CNN14
+    and one core.
 
     Args:
-        classifier: What it explains.
-        samples: Noisy copies.
+        classifier: Classifier to explain.
+        samples: Number of noisy copies.
         noise: Standard deviation of the noise, as a share of the range of the clip's log magnitude.
         sign: See `AttributionInterpreter`.
         **options: See `SeededAttributionInterpreter`.
@@ -36,14 +39,14 @@ class SmoothGradInterpreter(SeededAttributionInterpreter):
         ConfigurationError: An option is out of its range.
 
     Reference:
-        Smilkov et al. 2017, arXiv 1706.03825. Departure: where noise would take a bin below silence, it is silent,
-        for a magnitude is not negative.
+        Smilkov et al. 2017, arXiv 1706.03825. Departure: bins that noise would take below silence are silent, because
+        a magnitude is not negative.
 
     Example:
         >>> from otoscope.classifiers import Conv2dClassifier
         >>> classifier = Conv2dClassifier(["dog", "rain"], width=4).freeze()
-        >>> spectrogram = torch.rand(2, 513, 40)
-        >>> SmoothGradInterpreter(classifier, samples=4)(spectrogram, classifier(spectrogram)).shape
+        >>> spectrogram = Spectrogram(torch.rand(2, 513, 40))
+        >>> SmoothGradInterpreter(classifier, samples=4)(spectrogram, classifier.predict(spectrogram)).shape
         torch.Size([2, 513, 40])
     """
 
@@ -63,20 +66,15 @@ class SmoothGradInterpreter(SeededAttributionInterpreter):
         self.samples = samples
         self.noise = noise
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """See `Interpreter.config`."""
-        return {**super().config, "samples": self.samples, "noise": self.noise}
+    @override
+    def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
+        return torch.cat([self._average(clip, label) for clip, label in each_clip(spectrogram, target)])
 
-    def attribute(self, clips: Clips) -> Tensor:
-        """See `AttributionInterpreter.attribute`."""
-        return torch.cat([self._averaged(clip) for clip in clips])
-
-    def _averaged(self, clip: Clips) -> Tensor:
-        method = NoiseTunnel(Saliency(lambda noisy, phase: self.scores(to_audible(noisy), phase)))
+    def _average(self, clip: Spectrogram, target: Tensor) -> Tensor:
+        method = NoiseTunnel(Saliency(lambda noisy, phase: self.captum_scores(clamp_straight_through(noisy), phase)))
         with self.seeded(clip.log_magnitude.device):
             attribution: Tensor = method.attribute(
-                **clip.for_captum(),
+                **captum_inputs(clip, target),
                 abs=False,
                 nt_samples=self.samples,
                 nt_samples_batch_size=min(self.batch, self.samples),

@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from otoscope import cli, save_audio
+from otoscope import save_audio
+from otoscope.cli.main import main
 from otoscope.explain import load
 
 MODULE = """
@@ -79,7 +80,7 @@ def train(folder, arguments, kind="TorchClassifier", *overrides):
     text = PIQ.format(kind=kind, arguments=arguments, labels=LABELS) + DATA
     (folder / "piq.yaml").write_text(text)
     quick = ["--interpretations.clips=0", "--output_folder=run"]
-    return cli.main(["train", "piq.yaml", *quick, *overrides])
+    return main(["train", "piq.yaml", *quick, *overrides])
 
 
 def test_a_named_network_is_trained_on_and_explained(folder, capsys):
@@ -92,7 +93,7 @@ def test_a_named_network_is_trained_on_and_explained(folder, capsys):
     torch.save(net.state_dict(), "net.pt")
     assert train(folder, OF_MEL) == 0
     assert train(folder, OF_MEL, "TorchClassifier", "--test_only") == 0
-    assert cli.main(["explain", "clip.wav", "--import", "my_nets", "--model", "run/model"]) == 0
+    assert main(["explain", "clip.wav", "--import", "my_nets", "--model", "run/model"]) == 0
     assert "siren" in capsys.readouterr().out
     explainer = load("run/model")
     kept = explainer.classifier.module.state_dict()

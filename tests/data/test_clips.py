@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from otoscope.data import ArrayCache, Clip, ClipFile, collate
+from otoscope.data import Clip, ClipFile, collate
 from otoscope.data.clips import ClipFiles, fill_cache, unique_names
 from otoscope.errors import AudioError
+from otoscope.files.array_cache import ArrayCache
 
 
 def clip(samples, target=0, name="clip", event=False):

@@ -77,7 +77,7 @@ def model_names() -> list[str]:
 def explanations() -> dict[str, Any]:
     """Explain three clips of different lengths in one batch, by every method on every classifier that it fits."""
     import otoscope
-    from otoscope.interpreters import UNTRAINED
+    from otoscope.methods import UNTRAINED
 
     clips = [otoscope.load_audio(path) for path in sorted((FOLDER / "clips").glob("*.wav"))]
     numbers: dict[str, Any] = {}

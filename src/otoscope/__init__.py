@@ -79,7 +79,7 @@ _HOME_OF = {name: f"otoscope.{home}" for home, names in _HOMES.items() for name 
 # Every classifier, interpreter and dictionary that can be saved is public; the table of kinds lists them.
 _HOME_OF |= {name: module for module, _, name in (path.rpartition(".") for path in KINDS.values())}
 
-__all__ = sorted(_HOME_OF)  # noqa: PLE0605
+__all__ = sorted(_HOME_OF)
 
 
 def __getattr__(name: str) -> Any:

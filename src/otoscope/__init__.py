@@ -1,6 +1,6 @@
-"""Otoscope explains audio classifiers in sound.
+"""Explanations of audio classifiers in sound.
 
-Names are imported when first used, so that ``import otoscope`` costs nothing.
+Names are imported when they are first used, so that ``import otoscope`` is fast.
 
 Example:
     >>> import otoscope
@@ -12,96 +12,80 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from otoscope.store.kinds import KINDS
+
 if TYPE_CHECKING:
-    from otoscope.audio import Frontend, Spectrogram, load_audio, save_audio
-    from otoscope.classifiers import (
-        CallableClassifier,
-        Classifier,
-        Cnn14Classifier,
-        Conv2dClassifier,
-        OnnxClassifier,
-        Prediction,
-        TorchClassifier,
-        TransformersClassifier,
-        save_classifier,
-    )
-    from otoscope.errors import OtoscopeError
-    from otoscope.explain import Explainer, load
-    from otoscope.explanation import Explanation
-    from otoscope.interpreters import (
-        Components,
-        Interpreter,
-        L2IInterpreter,
-        PIQInterpreter,
-        save_interpreter,
-    )
-    from otoscope.loading import load_classifier, load_dictionary, load_interpreter
-    from otoscope.nn import NMFDictionary
+    from otoscope.audio import Frontend as Frontend
+    from otoscope.audio import Spectrogram as Spectrogram
+    from otoscope.audio import load_audio as load_audio
+    from otoscope.audio import save_audio as save_audio
+    from otoscope.classifiers import CallableClassifier as CallableClassifier
+    from otoscope.classifiers import Classifier as Classifier
+    from otoscope.classifiers import Cnn14Classifier as Cnn14Classifier
+    from otoscope.classifiers import Conv2dClassifier as Conv2dClassifier
+    from otoscope.classifiers import FocalNetClassifier as FocalNetClassifier
+    from otoscope.classifiers import OnnxClassifier as OnnxClassifier
+    from otoscope.classifiers import Prediction as Prediction
+    from otoscope.classifiers import TorchClassifier as TorchClassifier
+    from otoscope.classifiers import TransformersClassifier as TransformersClassifier
+    from otoscope.classifiers import ViTClassifier as ViTClassifier
+    from otoscope.classifiers import save_classifier as save_classifier
+    from otoscope.errors import OtoscopeError as OtoscopeError
+    from otoscope.evaluation import run_evaluation as run_evaluation
+    from otoscope.explain import Explainer as Explainer
+    from otoscope.explain import load as load
+    from otoscope.explanation import Explanation as Explanation
+    from otoscope.interpreters import AMTInterpreter as AMTInterpreter
+    from otoscope.interpreters import Components as Components
+    from otoscope.interpreters import GradCAMInterpreter as GradCAMInterpreter
+    from otoscope.interpreters import GradientShapInterpreter as GradientShapInterpreter
+    from otoscope.interpreters import GuidedBackpropInterpreter as GuidedBackpropInterpreter
+    from otoscope.interpreters import GuidedGradCAMInterpreter as GuidedGradCAMInterpreter
+    from otoscope.interpreters import InputXGradientInterpreter as InputXGradientInterpreter
+    from otoscope.interpreters import IntegratedGradientsInterpreter as IntegratedGradientsInterpreter
+    from otoscope.interpreters import Interpreter as Interpreter
+    from otoscope.interpreters import L2IInterpreter as L2IInterpreter
+    from otoscope.interpreters import LMACInterpreter as LMACInterpreter
+    from otoscope.interpreters import OcclusionInterpreter as OcclusionInterpreter
+    from otoscope.interpreters import OptimisedMaskInterpreter as OptimisedMaskInterpreter
+    from otoscope.interpreters import PIQInterpreter as PIQInterpreter
+    from otoscope.interpreters import RefinedInterpreter as RefinedInterpreter
+    from otoscope.interpreters import RISEInterpreter as RISEInterpreter
+    from otoscope.interpreters import SaliencyInterpreter as SaliencyInterpreter
+    from otoscope.interpreters import SLIMEInterpreter as SLIMEInterpreter
+    from otoscope.interpreters import SmoothGradInterpreter as SmoothGradInterpreter
+    from otoscope.interpreters import make_untrained as make_untrained
+    from otoscope.interpreters import save_interpreter as save_interpreter
+    from otoscope.loading import load_classifier as load_classifier
+    from otoscope.loading import load_dictionary as load_dictionary
+    from otoscope.loading import load_interpreter as load_interpreter
+    from otoscope.nn import NMFDictionary as NMFDictionary
+    from otoscope.training import run_training as run_training
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "audio": ("Frontend", "Spectrogram", "load_audio", "save_audio"),
-    "classifiers": (
-        "CallableClassifier",
-        "Classifier",
-        "Cnn14Classifier",
-        "Conv2dClassifier",
-        "OnnxClassifier",
-        "Prediction",
-        "TorchClassifier",
-        "TransformersClassifier",
-        "save_classifier",
-    ),
+    "classifiers": ("Classifier", "Prediction", "save_classifier"),
     "errors": ("OtoscopeError",),
+    "evaluation": ("run_evaluation",),
     "explain": ("Explainer", "load"),
     "explanation": ("Explanation",),
-    "interpreters": (
-        "Components",
-        "Interpreter",
-        "L2IInterpreter",
-        "PIQInterpreter",
-        "save_interpreter",
-    ),
-    "nn": ("NMFDictionary",),
+    "interpreters": ("Components", "Interpreter", "make_untrained", "save_interpreter"),
     "loading": ("load_classifier", "load_dictionary", "load_interpreter"),
+    "training": ("run_training",),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_HOME_OF = {name: f"otoscope.{home}" for home, names in _HOMES.items() for name in names}
+# Every classifier, interpreter and dictionary that can be saved is public; the table of kinds lists them.
+_HOME_OF |= {name: module for module, _, name in (path.rpartition(".") for path in KINDS.values())}
 
-__all__ = [
-    "CallableClassifier",
-    "Classifier",
-    "Cnn14Classifier",
-    "Components",
-    "Conv2dClassifier",
-    "Explainer",
-    "Explanation",
-    "Frontend",
-    "Interpreter",
-    "L2IInterpreter",
-    "NMFDictionary",
-    "OnnxClassifier",
-    "OtoscopeError",
-    "PIQInterpreter",
-    "Prediction",
-    "Spectrogram",
-    "TorchClassifier",
-    "TransformersClassifier",
-    "load",
-    "load_audio",
-    "load_classifier",
-    "load_dictionary",
-    "load_interpreter",
-    "save_audio",
-    "save_classifier",
-    "save_interpreter",
-]
+__all__ = sorted(_HOME_OF)
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'otoscope' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"otoscope.{_HOME_OF[name]}"), name)
+    return getattr(importlib.import_module(_HOME_OF[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 
-def constructor_arguments(instance: object, skip: Collection[str] = ()) -> dict[str, Any]:
+def constructor_arguments(
+    instance: object, skip: Collection[str] = (), attributes: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Return the arguments that make an object like this one, read from its attributes of the same names.
 
     A constructor that hands ``**options`` on to the one of its base class has the arguments of both.
@@ -15,6 +17,7 @@ def constructor_arguments(instance: object, skip: Collection[str] = ()) -> dict[
     Args:
         instance: Object that keeps each argument of its constructor as an attribute.
         skip: Names of arguments to leave out.
+        attributes: Attribute that holds an argument, for arguments whose own name is taken, such as by a method.
 
     Returns:
         Values by name, the arguments of base classes first; tuples become lists, as in JSON.
@@ -39,5 +42,6 @@ def constructor_arguments(instance: object, skip: Collection[str] = ()) -> dict[
         names = [name for name in named if name not in names] + names
         if not any(part.kind is part.VAR_KEYWORD for part in parameters):
             break
-    values = {name: getattr(instance, name) for name in names if name not in skip}
+    attributes = attributes or {}
+    values = {name: getattr(instance, attributes.get(name, name)) for name in names if name not in skip}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

@@ -103,8 +103,8 @@ class Cnn14Classifier(Classifier):
             # a clip shorter than the receptive field is continued with silence, whatever the padding holds
             log_magnitude = zero_padding(log_magnitude, frames)
             frames = frames.to(log_magnitude.device).clamp(min=_REACH)
-        # The published network has time before frequency and normalises (batch, mel, time, 1), for which PyTorch 2.13
-        # returns a wrong gradient on a CPU; normalising (batch, mel, time) gives the same values.
+        # The published network has time before frequency and normalises (batch, mel, time, 1), for which PyTorch
+        # 2.13 returns a wrong gradient on a CPU; normalising (batch, mel, time) gives the same values.
         hidden = self.norm(self.mel(log_magnitude.expm1()).log1p()).transpose(1, 2)[:, None]
         hidden = zero_padding(hidden.contiguous(memory_format=torch.channels_last), frames, axis=-2)
         outputs = []

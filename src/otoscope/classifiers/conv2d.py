@@ -112,4 +112,3 @@ class Conv2dClassifier(Classifier):
         if frames is None:
             return log_magnitude, None
         return zero_padding(log_magnitude, frames), frames.to(log_magnitude.device).clamp(min=reach)
-

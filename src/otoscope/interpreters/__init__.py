@@ -1,7 +1,7 @@
 """Interpreters, one paper or one idea per file."""
 
 from otoscope.interpreters.amt import AMTDecoded, AMTInterpreter
-from otoscope.interpreters.attribution import AttributionInterpreter, Clips, SeededAttributionInterpreter
+from otoscope.interpreters.attribution import AttributionInterpreter, SeededAttributionInterpreter
 from otoscope.interpreters.base import Components, Interpreter, save_interpreter
 from otoscope.interpreters.grad_cam import GradCAMInterpreter
 from otoscope.interpreters.gradient_shap import GradientShapInterpreter
@@ -25,7 +25,6 @@ __all__ = [
     "AMTDecoded",
     "AMTInterpreter",
     "AttributionInterpreter",
-    "Clips",
     "Components",
     "GradCAMInterpreter",
     "GradientShapInterpreter",

@@ -6,7 +6,7 @@ import contextlib
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from otoscope.errors import ConfigurationError, GradientError, first_line
 from otoscope.interpreters.base import Interpreter
 from otoscope.methods import GRADIENT_FREE
 from otoscope.metrics.ranking import largest_bins
-from otoscope.signatures import constructor_arguments
 
 MaskKind = Literal["quantile", "soft"]
 Sign = Literal["positive", "absolute"]
@@ -39,9 +38,9 @@ _NO_GRADIENT = (
 class AttributionInterpreter(Interpreter[Tensor]):
     """Attributes the score of the explained class to each bin, and keeps the bins with the largest attribution.
 
-    Nothing is trained. `decode` returns the attribution, which may be negative. Padding gets 0, and so do bins where
-    the attribution is not defined, unless it is defined nowhere. A clip gets the same result in every batch: clips are
-    explained without their padding, those of equal length together.
+    Nothing is trained. `decode` returns the attribution, which may be negative. Padding gets 0, and so do bins
+    where the attribution is not defined, unless it is defined nowhere. A clip gets the same result in every batch:
+    clips are explained without their padding, those of equal length together.
 
     Args:
         classifier: Classifier to explain; the method runs it again.
@@ -59,6 +58,8 @@ class AttributionInterpreter(Interpreter[Tensor]):
         ConfigurationError: An option is out of its range.
         GradientError: The method needs gradients and the classifier is a black box.
     """
+
+    argument_attributes: ClassVar[Mapping[str, str]] = {"mask": "mask_kind"}
 
     def __init__(
         self,
@@ -92,18 +93,13 @@ class AttributionInterpreter(Interpreter[Tensor]):
             raise ConfigurationError(f"area: {value!r} must lie in (0, 1]")
         self._area = value
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """See `Interpreter.config`; the option ``mask`` shares its name with the method `mask`."""
-        return {**constructor_arguments(self, skip=("classifier", "mask")), "mask": self.mask_kind}
-
     @abstractmethod
     def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
         """Return the attribution of each bin to the target of its clip, shape (batch, frequency, time).
 
         Args:
-            spectrogram: Spectrogram of at most ``batch`` clips of one length, without padding. Gradients are enabled
-                if the method needs them.
+            spectrogram: Spectrogram of at most ``batch`` clips of one length, without padding. Gradients are
+                enabled if the method needs them.
             target: Class that each clip is explained for. Shape (batch,), int64.
         """
 

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -78,11 +78,12 @@ class Interpreter(StoredModel, ABC, Generic[Decoded]):
     """Base class of interpreters: a mask over the spectrogram that shows what a prediction rests on.
 
     To write your own, derive from it: ``decode`` runs the network once; ``mask`` and ``loss`` only read its result,
-    so that nothing is computed twice in a training step. The constructor takes the classifier first, for the sizes of
-    its representations. A method that runs the classifier again, for gradients or with masked inputs, passes it to
-    ``super().__init__``; the classifier never becomes part of the module.
+    so that nothing is computed twice in a training step. The constructor takes the classifier first, for the sizes
+    of its representations. A method that runs the classifier again, for gradients or with masked inputs, passes it
+    to ``super().__init__``; the classifier never becomes part of the module.
 
-    ``config`` is read off the constructor: keep every argument as an attribute of the same name.
+    ``config`` is read off the constructor: keep every argument as an attribute of the same name, or name the
+    attribute in ``argument_attributes``.
 
     Args:
         classifier: Classifier to keep as `classifier`, for methods that run it again.
@@ -98,6 +99,10 @@ class Interpreter(StoredModel, ABC, Generic[Decoded]):
     """Whether another explained class gives another mask."""
     threshold_name: str | None = None
     """Attribute that can be changed after training, for another mask of the same decoding; see `at_threshold`."""
+    argument_attributes: ClassVar[Mapping[str, str]] = {}
+    """Attribute that holds an argument of the constructor, where the argument's own name is taken."""
+    unsaved_arguments: tuple[str, ...] = ("classifier",)
+    """Arguments of the constructor that are not part of `config`."""
     own_score_names: tuple[str, ...] = ()
     """Names of the scores that `own_scores` returns."""
 
@@ -127,7 +132,7 @@ class Interpreter(StoredModel, ABC, Generic[Decoded]):
     @property
     def config(self) -> dict[str, Any]:
         """Arguments that make this interpreter again, except the classifier (JSON values)."""
-        return constructor_arguments(self, skip=("classifier",))
+        return constructor_arguments(self, self.unsaved_arguments, self.argument_attributes)
 
     @classmethod
     def from_folder(cls, config: Mapping[str, Any], folder: Path, **given: Any) -> Self:

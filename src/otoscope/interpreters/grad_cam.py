@@ -90,8 +90,8 @@ class GradCAMInterpreter(AttributionInterpreter):
 def gradient_of_representation(score: Tensor, prediction: Prediction, index: int) -> Tensor:
     """Return the gradient of a score in the layout of a representation, (batch, channels, frequency', time').
 
-    Most representations are transposed or resized copies that the logits are not computed from. Then the gradient is
-    taken at the tensor that they were made of, and brought into their layout by the same linear steps.
+    Most representations are transposed or resized copies that the logits are not computed from. Then the gradient
+    is taken at the tensor that they were made of, and brought into their layout by the same linear steps.
 
     Args:
         score: Score, computed from the logits of the prediction. Shape ().
@@ -111,8 +111,8 @@ def gradient_of_representation(score: Tensor, prediction: Prediction, index: int
         )
     if source is hidden:
         return gradient
-    # hidden = L(source) with L linear. L applied to the gradient is the derivative of L^T(dummy) with respect to dummy,
-    # where L^T(dummy) is the backward pass of L: double backward gives L without knowing it.
+    # hidden = L(source) with L linear. L applied to the gradient is the derivative of L^T(dummy) with respect to
+    # dummy, where L^T(dummy) is the backward pass of L: double backward gives L without knowing it.
     dummy = torch.zeros_like(hidden, requires_grad=True)
     (back,) = torch.autograd.grad(hidden, source, dummy, create_graph=True)
     (arranged,) = torch.autograd.grad(back, dummy, gradient)

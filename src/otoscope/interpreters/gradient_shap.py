@@ -26,8 +26,8 @@ from otoscope.interpreters.attribution import (
 class GradientShapInterpreter(SeededAttributionInterpreter):
     """Gradients at random points between silence and noisy copies of the clip, times the copy, by captum.
 
-    Approximates SHAP values of the bins. ``samples`` forward and as many backward passes per clip: 0.4 s for 5 s on a
-    narrow CNN14 and one core.
+    Approximates SHAP values of the bins. ``samples`` forward and as many backward passes per clip: 0.4 s for 5 s on
+    a narrow CNN14 and one core.
 
     Args:
         classifier: Classifier to explain.

@@ -23,8 +23,8 @@ _RELUS_IN_PLACE = (F.relu_, torch.relu_, Tensor.relu_)
 class GuidedBackpropInterpreter(AttributionInterpreter):
     """The gradient, where each ReLU passes back only positive gradients.
 
-    One forward and one backward pass per clip. Captum's implementation replaces ``nn.ReLU`` modules that do not work
-    in place, but CNN14 calls a function and Conv2d works in place; where captum's works, both agree.
+    One forward and one backward pass per clip. Captum's implementation replaces ``nn.ReLU`` modules that do not
+    work in place, but CNN14 calls a function and Conv2d works in place; where captum's works, both agree.
 
     Args:
         classifier: Classifier to explain, with ReLUs. With GELU, as in FocalNet and ViT, there is nothing to guide,

@@ -46,4 +46,5 @@ class GuidedGradCAMInterpreter(GradCAMInterpreter):
 
     @override
     def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
-        return guided_gradient(self.scores, spectrogram, target) * super().attribute(spectrogram, target).clamp(min=0)
+        cam = super().attribute(spectrogram, target)
+        return guided_gradient(self.scores, spectrogram, target) * cam.clamp(min=0)

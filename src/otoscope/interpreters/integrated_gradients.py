@@ -16,9 +16,9 @@ from otoscope.interpreters.attribution import AttributionInterpreter, captum_inp
 class IntegratedGradientsInterpreter(AttributionInterpreter):
     """Integral of the gradient on the straight line from silence to the clip, times the clip (captum).
 
-    The attributions of all bins sum to the score of the clip minus that of silence, up to the error of the integral,
-    which ``steps`` makes small. ``steps`` forward and as many backward passes per clip: 0.6 s for 5 s on a narrow
-    CNN14 and one core.
+    The attributions of all bins sum to the score of the clip minus that of silence, up to the error of the
+    integral, which ``steps`` makes small. ``steps`` forward and as many backward passes per clip: 0.6 s for 5 s on
+    a narrow CNN14 and one core.
 
     Args:
         classifier: Classifier to explain.

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
-from otoscope.audio import masked_mean
 from otoscope.audio import Spectrogram
+from otoscope.audio.padding import masked_mean
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.errors import ConfigurationError
 from otoscope.interpreters.base import Components, Interpreter
@@ -29,18 +30,20 @@ from otoscope.nn.decoder import decode_each
 from otoscope.store.folder import open_model
 
 _EPSILON = 1e-10
+_COMPONENTS = 100
+"""Size of an empty dictionary, as published."""
 
 
 @dataclass
 class L2IDecoded:
-    """What L2I's network returns.
+    """Result of `L2IInterpreter.decode`.
 
     Attributes:
-        activations: Of the dictionary, 0 on padding. Shape (batch, components, time).
+        activations: Activations of the dictionary, not negative, 0 in the padding. Shape (batch, components, time).
         pooled: Activations pooled over time. Shape (batch, components).
-        logits: Of the interpreter's own classifier. Shape (batch, classes).
-        relevance: Share that each component has in the explained class's logit, relative to the largest.
-            In [-1, 1]. Shape (batch, components).
+        logits: Logits of the linear classifier on the pooled activations. Shape (batch, classes).
+        relevance: Contribution of each component to the logit of the explained class, relative to the largest, in
+            [-1, 1]. Shape (batch, components).
     """
 
     activations: Tensor
@@ -58,26 +61,27 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
     is the share of the relevant components, :math:`W_L H_L / (W H)`.
 
     Args:
-        classifier: What it will explain; gives the sizes, is not kept.
-        dictionary: A dictionary's model folder, or the dictionary itself; kept as part of the interpreter.
-            None: an empty one, to be filled by loading weights.
+        classifier: Classifier to explain; only its sizes are used.
+        dictionary: Dictionary, or its model folder; it becomes part of the interpreter. None: an empty dictionary,
+            to be filled by loading weights.
         decoder: ``light``, or ``published`` for published weights.
-        components: Size of the dictionary where that is None; else it must fit.
-        relevance_threshold: Components above it make the mask. Can be changed at any time, and differ from
-            explanation to explanation: nothing is trained with it.
-        pooling_frames: None: attention pooling, for clips of any length. A number: the published pooling, one
-            learnt weight a frame, for clips of so many frames.
+        components: Size of the dictionary (default: that of ``dictionary``, which it must equal; 100 for an empty
+            one).
+        relevance_threshold: Components with a larger relevance make the mask. It can be changed at any time, and
+            for each explanation, because nothing is trained with it.
+        pooling_frames: None: attention pooling, for clips of any length. A number: the published pooling, with one
+            learnt weight per frame, for clips with this number of frames.
         alpha: Weight of the reconstruction.
         beta: Weight of the l1 norm of the activations.
-        temperature: Of the classifier's logits as the interpreter's target. 0.01 for the published Conv2d head,
-            whose logits are cosines in [-1, 1]; 1 for heads with a scale.
+        temperature: Divisor of the classifier's logits, which the interpreter's classifier imitates. 0.01 for the
+            published Conv2d head, whose logits are cosines in [-1, 1]; 1 for heads with a scale.
 
     Raises:
         ConfigurationError: The dictionary was made with another front-end, or an option is out of range.
 
     Reference:
-        arXiv 2202.11479; METHODS, "L2I". Departures from the published code: the fidelity term is summed over
-        classes, not averaged; relevance is vectorised over the batch; every frame gets a mask.
+        arXiv 2202.11479. Departures from the published code: the fidelity term is summed over classes, not
+        averaged; relevance is computed for each clip of a batch; every frame gets a mask.
 
     Example:
         >>> from otoscope.classifiers import Conv2dClassifier
@@ -89,6 +93,8 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
     """
 
     threshold_name = "relevance_threshold"
+    argument_attributes: ClassVar[Mapping[str, str]] = {"decoder": "decoder_name", "components": "component_count"}
+    unsaved_arguments = ("classifier", "dictionary")
     own_score_names = ("Fid-L2I", "Fid-L2I@3")
     dictionary: Tensor
 
@@ -111,8 +117,7 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
             )
         weights = _components_for(classifier, dictionary, components)
         bins, count = weights.shape
-        self._config: dict[str, Any] = {"decoder": decoder, "components": count, "pooling_frames": pooling_frames}
-        self._config |= {"alpha": alpha, "beta": beta, "temperature": temperature}
+        self.decoder_name, self.component_count, self.pooling_frames = decoder, count, pooling_frames
         self.relevance_threshold = relevance_threshold
         self.alpha, self.beta, self.temperature = alpha, beta, temperature
         self.register_buffer("dictionary", weights)
@@ -125,7 +130,7 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
 
     @property
     def relevance_threshold(self) -> float:
-        """Components above it make the mask. In [-1, 1)."""
+        """Relevance, in [-1, 1), above which a component is part of the mask."""
         return self._threshold
 
     @relevance_threshold.setter
@@ -134,12 +139,16 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
             raise ConfigurationError(f"relevance_threshold: {value} must lie in [-1, 1)")
         self._threshold = value
 
-    def decode(self, log_magnitude: Tensor, prediction: Prediction, frames: Tensor | None = None) -> L2IDecoded:
-        """See `Interpreter.decode`."""
-        hidden, time = prediction.representations, log_magnitude.shape[-1]
+    @override
+    def decode(self, spectrogram: Spectrogram, prediction: Prediction) -> L2IDecoded:
+        hidden, time = prediction.representations, spectrogram.log_magnitude.shape[-1]
+        frames = spectrogram.frames
         if prediction.stretched and frames is not None:
             activations = decode_each(
-                lambda clip, own: self.decoder([one[clip] for one in hidden], own), time, frames, self.training
+                lambda clips, count: self.decoder([values[clips] for values in hidden], count),
+                time,
+                frames,
+                self.training,
             )
         else:
             activations = self.decoder(hidden, time, frames)
@@ -149,61 +158,55 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
         relevance = contributions / torch.where(largest > 0, largest, 1)
         return L2IDecoded(activations, pooled, self.head(pooled), relevance)
 
-    def mask(self, decoded: L2IDecoded, frames: Tensor | None = None) -> Tensor:
-        """See `Interpreter.mask`. Where the model is silent the mask is 0."""
+    def mask(self, decoded: L2IDecoded, spectrogram: Spectrogram) -> Tensor:
+        """See `Interpreter.mask`. The mask is 0 where the model is silent, hence in the padding."""
         relevant = (decoded.relevance > self.relevance_threshold).to(decoded.activations)
-        kept = self.dictionary @ (decoded.activations * relevant[..., None])
-        # in exact arithmetic a share never exceeds the whole
-        return kept.div_(self.dictionary @ decoded.activations + _EPSILON).clamp_(max=1)
+        part = self.dictionary @ (decoded.activations * relevant[..., None])
+        # in place, as these are the largest tensors; a part exceeds the whole by rounding only
+        return part.div_(self.dictionary @ decoded.activations + _EPSILON).clamp_(max=1)
 
-    def loss(
-        self,
-        decoded: L2IDecoded,
-        log_magnitude: Tensor,
-        prediction: Prediction,
-        frames: Tensor | None = None,
-    ) -> Mapping[str, Tensor]:
-        """Reconstruction, fidelity to the classifier, and l1 norm of the activations, each with its weight."""
-        error = (self.dictionary @ decoded.activations - log_magnitude).square()
+    def loss(self, decoded: L2IDecoded, spectrogram: Spectrogram, prediction: Prediction) -> Mapping[str, Tensor]:
+        """Return reconstruction, fidelity to the classifier, and l1 norm of the activations, each with its weight."""
+        error = (self.dictionary @ decoded.activations - spectrogram.log_magnitude).square()
         return {
-            "reconstruction": self.alpha * masked_mean(error, frames),
+            "reconstruction": self.alpha * masked_mean(error, spectrogram.frames),
             "fidelity": _cross_entropy(decoded.logits, prediction, self.temperature),
-            "sparsity": self.beta * masked_mean(decoded.activations, frames),
+            "sparsity": self.beta * masked_mean(decoded.activations, spectrogram.frames),
         }
 
-    def components(self, decoded: L2IDecoded, frames: Tensor | None = None) -> list[Components]:
-        """See `Interpreter.components`."""
-        counts = [decoded.activations.shape[-1]] * len(decoded.activations) if frames is None else frames.tolist()
+    @override
+    def components(self, decoded: L2IDecoded, spectrogram: Spectrogram) -> list[Components]:
+        clips = zip(decoded.activations, decoded.relevance, spectrogram.frame_counts, strict=True)
         return [
             Components(self.dictionary, activations[:, :count], relevance, self.relevance_threshold)
-            for activations, relevance, count in zip(decoded.activations, decoded.relevance, counts, strict=True)
+            for activations, relevance, count in clips
         ]
 
     def own_scores(self, decoded: L2IDecoded, prediction: Prediction) -> dict[str, Tensor]:
-        """Whether the interpreter's own classifier agrees with the explained class, at best and among three."""
+        """Return whether the interpreter's classifier ranks the explained class first, and among the first three."""
         ranked = decoded.logits.argsort(-1, descending=True)
         agrees = (ranked == prediction.explained[:, None]).float()
         return {"Fid-L2I": agrees[:, 0], "Fid-L2I@3": agrees[:, :3].sum(-1)}
 
 
 def _cross_entropy(logits: Tensor, prediction: Prediction, temperature: float) -> Tensor:
-    """Between the interpreter's classifier and the one it imitates; summed over classes, mean over clips."""
+    """Return the cross-entropy to the imitated classifier, summed over classes, mean over clips. Shape ()."""
     imitated = prediction.logits / temperature
     if prediction.multi_label:
-        each = F.binary_cross_entropy_with_logits(logits, imitated.sigmoid(), reduction="none")
-        return each.sum(-1).mean()
+        values = F.binary_cross_entropy_with_logits(logits, imitated.sigmoid(), reduction="none")
+        return values.sum(-1).mean()
     return F.cross_entropy(logits, imitated.softmax(-1))
 
 
 def _components_for(
     classifier: Classifier, dictionary: str | os.PathLike[str] | NMFDictionary | None, components: int | None
 ) -> Tensor:
-    """The dictionary's components, if it was made with the classifier's front-end."""
+    """Return the components of the dictionary, shape (frequency, components), after checking that it fits."""
     bins = classifier.frontend.bins
     if components is not None and components < 1:
         raise ConfigurationError(f"components: {components} must be positive")
     if dictionary is None:
-        return torch.zeros(bins, 100 if components is None else components)
+        return torch.zeros(bins, _COMPONENTS if components is None else components)
     name = "the dictionary" if isinstance(dictionary, NMFDictionary) else f"the dictionary in {dictionary}"
     dictionary = dictionary if isinstance(dictionary, NMFDictionary) else open_model(dictionary, role="dictionary")
     if not dictionary.frontend.same_as(classifier.frontend):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import override
 
-from otoscope.audio import valid_frames
 from otoscope.audio import Spectrogram
+from otoscope.audio.padding import valid_frames
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.errors import ConfigurationError
 from otoscope.interpreters.base import Interpreter
@@ -23,13 +24,15 @@ _EPSILON = 1e-10
 
 @dataclass
 class LMACDecoded:
-    """What L-MAC's network returns.
+    """Result of `LMACInterpreter.decode`.
 
     Attributes:
-        logits: Decoder output; its sigmoid is the mask. Shape (batch, frequency, time).
+        logits: Output of the decoder. Shape (batch, frequency, time).
+        mask: Sigmoid of the logits, 0 in the padding. Same shape.
     """
 
     logits: Tensor
+    mask: Tensor
 
 
 class LMACInterpreter(Interpreter[LMACDecoded]):
@@ -39,20 +42,20 @@ class LMACInterpreter(Interpreter[LMACDecoded]):
 
     .. math:: l_{in}\,CE(f(M X), c) - l_{out}\,CE(f((1 - M) X), c) + l_1\,\mathrm{mean}\,M + tv\,\mathrm{TV}(M)
 
-    and runs back through the frozen classifier. Fine-tuning (``guidance`` above 0) treats clips whose masked
-    spectrogram already resembles the clean one otherwise: their mask is drawn towards the loud bins of the clean
-    spectrogram, and not regularised.
+    with gradients through the frozen classifier. Fine-tuning (``guidance`` above 0) treats clips differently whose
+    masked spectrogram already resembles the clean one: their mask is drawn towards the loud bins of the clean
+    spectrogram, and is not regularised.
 
     Args:
-        classifier: What it will explain; kept, for the loss asks it again.
+        classifier: Classifier to explain; the loss runs it on masked inputs.
         decoder: ``light`` for any classifier, or ``published`` for CNN14 and published weights.
         l_in: Weight of the cross-entropy of the evidence.
-        l_out: Weight of that of the remainder, which is made large.
-        l1: Weight of the mean mask. The published code sums 0.4 of it over the clips of a batch; 16 times 0.4 is
-            that at its batches of 16.
+        l_out: Weight of the cross-entropy of the remainder, which training raises.
+        l1: Weight of the mean mask. The published code weights its sum over the clips of a batch by 0.4; for the
+            published batches of 16 this equals 6.4 times the mean.
         tv: Weight of the mean squared difference of neighbouring bins, in frequency and in time.
         guidance: Weight of the binary cross-entropy to the loud bins of the clean spectrogram. 0: no fine-tuning;
-            4: as published for it.
+            4: published for fine-tuning.
         guidance_correlation: Normalised product of masked and clean spectrogram from which a clip is guided.
         guidance_threshold: Share of the clean clip's maximum from which a bin is loud.
 
@@ -61,9 +64,8 @@ class LMACInterpreter(Interpreter[LMACDecoded]):
         ConfigurationError: A weight is negative, a threshold out of range, or the decoder does not fit.
 
     Reference:
-        arXiv 2403.13086; METHODS, "L-MAC". Departures from the published code: the regularisers are means over
-        clips; with several labels a clip the cross-entropy is that of the explained class alone; every frame gets
-        a mask.
+        arXiv 2403.13086. Departures from the published code: the regularisers are means over clips; for multi-label
+        classifiers the cross-entropy is that of the explained class alone; every frame gets a mask.
 
     Example:
         >>> from otoscope.classifiers import Conv2dClassifier
@@ -74,7 +76,8 @@ class LMACInterpreter(Interpreter[LMACDecoded]):
     """
 
     needs_gradient = True
-    class_specific = False  # it is trained for the predicted class, and sees the representations alone
+    class_specific = False  # trained for the predicted class; the decoder reads only the representations
+    argument_attributes: ClassVar[Mapping[str, str]] = {"decoder": "decoder_name"}
 
     def __init__(
         self,
@@ -97,106 +100,98 @@ class LMACInterpreter(Interpreter[LMACDecoded]):
                 f"l-mac: guidance_correlation ({guidance_correlation}) must lie in [0, 1], guidance_threshold "
                 f"({guidance_threshold}) between 0 and 1"
             )
-        self._config: dict[str, Any] = {"decoder": decoder, **weights}
-        self._config |= {"guidance_correlation": guidance_correlation, "guidance_threshold": guidance_threshold}
+        self.decoder_name = decoder
         self.l_in, self.l_out, self.l1, self.tv, self.guidance = l_in, l_out, l1, tv, guidance
         self.guidance_correlation, self.guidance_threshold = guidance_correlation, guidance_threshold
         shapes, bins = classifier.representation_shapes(), classifier.frontend.bins
         self.decoder = make_mask_decoder(decoder, shapes, bins)
         use_channels_last(self)
 
-    def decode(self, log_magnitude: Tensor, prediction: Prediction, frames: Tensor | None = None) -> LMACDecoded:
-        """See `Interpreter.decode`."""
-        hidden, time = prediction.representations, log_magnitude.shape[-1]
-        if prediction.stretched and frames is not None:
-            network = self.decoder
+    @override
+    def decode(self, spectrogram: Spectrogram, prediction: Prediction) -> LMACDecoded:
+        hidden, time = prediction.representations, spectrogram.log_magnitude.shape[-1]
+        if prediction.stretched and spectrogram.frames is not None:
             logits = decode_each(
-                lambda clip, own: network([one[clip] for one in hidden], own), time, frames, self.training
+                lambda clips, count: self.decoder([values[clips] for values in hidden], count),
+                time,
+                spectrogram.frames,
+                self.training,
             )
         else:
-            logits = self.decoder(hidden, time, frames)
-        return LMACDecoded(logits)
+            logits = self.decoder(hidden, time, spectrogram.frames)
+        return LMACDecoded(logits, spectrogram.zero_padding(logits.sigmoid()))
 
-    def mask(self, decoded: LMACDecoded, frames: Tensor | None = None) -> Tensor:
-        """See `Interpreter.mask`."""
-        mask = decoded.logits.sigmoid()
-        keep = valid_frames(frames, mask)
-        return mask if keep is None else mask * keep
-
-    def output(self, decoded: LMACDecoded) -> Tensor:
-        """The mask."""
-        return decoded.logits.sigmoid()
+    @override
+    def mask(self, decoded: LMACDecoded, spectrogram: Spectrogram) -> Tensor:
+        return decoded.mask
 
     def loss(
         self,
         decoded: LMACDecoded,
-        log_magnitude: Tensor,
+        spectrogram: Spectrogram,
         prediction: Prediction,
-        frames: Tensor | None = None,
         clean: Tensor | None = None,
-        answers: Tensor | None = None,
+        logits: Tensor | None = None,
     ) -> Mapping[str, Tensor]:
-        """Cross-entropies of evidence and remainder, regularisers and guidance, each with its weight.
+        """Return the cross-entropies of evidence and remainder, regularisers and guidance, each with its weight.
 
         Args:
-            decoded: Of `decode`.
-            log_magnitude: What the classifier heard. Shape (batch, frequency, time).
-            prediction: The classifier's.
-            frames: Frames that belong to each clip, where clips were padded. Shape (batch,).
-            clean: The spectrogram before noise was added, where it was. Shape as ``log_magnitude``.
-            answers: Of `ask`, where they are known.
+            decoded: Result of `decode`.
+            spectrogram: Spectrogram of the clips.
+            prediction: Prediction of the classifier for the same clips.
+            clean: Log magnitude before noise was added (default: that of the spectrogram). Shape (batch, frequency,
+                time).
+            logits: Result of `masked_logits`, if it has been computed already.
         """
-        mask = self.mask(decoded, frames)
-        keep = valid_frames(frames, mask)
-        answers = self.ask(mask, log_magnitude, prediction, frames) if answers is None else answers
+        mask = decoded.mask
+        logits = self.masked_logits(decoded, spectrogram) if logits is None else logits
         explained = prediction.explained.repeat(2)
-        values = class_cross_entropy(answers.flatten(0, 1), explained, prediction.multi_label)
+        values = class_cross_entropy(logits.flatten(0, 1), explained, prediction.multi_label)
         evidence, remainder = values.chunk(2)
         terms = {"evidence": self.l_in * evidence.mean(), "remainder": -self.l_out * remainder.mean()}
-        free = torch.ones_like(mask[:, 0, 0])
+        regularised = torch.ones_like(mask[:, 0, 0])
         if self.guidance > 0:
-            clean = log_magnitude if clean is None else clean
-            clean = clean if keep is None else clean * keep
-            kept = mask.detach() * log_magnitude
-            guided = (normalized_product(clean, kept) >= self.guidance_correlation).to(mask.dtype)
-            free = 1 - guided
-            loud = clean >= self.guidance_threshold * clean.amax((-1, -2), keepdim=True)
-            each = F.binary_cross_entropy_with_logits(decoded.logits, loud.to(mask.dtype), reduction="none")
-            terms["guidance"] = self.guidance * (_means(each, frames) * guided).mean()
+            loud_bins, guided = self._guidance(mask, spectrogram, clean)
+            regularised = 1 - guided
+            errors = F.binary_cross_entropy_with_logits(decoded.logits, loud_bins, reduction="none")
+            terms["guidance"] = self.guidance * (_clip_means(errors, spectrogram.frames) * guided).mean()
         if self.l1 > 0:
-            terms["area"] = self.l1 * (_means(mask, frames) * free).mean()
+            terms["area"] = self.l1 * (_clip_means(mask, spectrogram.frames) * regularised).mean()
         if self.tv > 0:
-            terms["roughness"] = self.tv * (_roughness(mask, frames) * free).mean()
+            terms["roughness"] = self.tv * (_roughness(mask, spectrogram.frames) * regularised).mean()
         return terms
 
-    def ask(self, mask: Tensor, log_magnitude: Tensor, prediction: Prediction, frames: Tensor | None) -> Tensor:
-        """Logits of evidence and of remainder, in one run of the classifier. Shape (2, batch, classes).
+    def masked_logits(self, decoded: LMACDecoded, spectrogram: Spectrogram) -> Tensor:
+        """Return the classifier's logits for evidence and remainder, from one run. Shape (2, batch, classes).
 
         Args:
-            mask: Of `mask`. Shape (batch, frequency, time).
-            log_magnitude: Shape (batch, frequency, time).
-            prediction: The classifier's, of the whole clips.
-            frames: Frames that belong to each clip, where clips were padded. Shape (batch,).
+            decoded: Result of `decode`.
+            spectrogram: Spectrogram of the clips.
         """
-        keep = valid_frames(frames, mask)
-        kept = mask * log_magnitude
-        left = log_magnitude - kept if keep is None else (log_magnitude - kept) * keep
-        frames = None if frames is None else frames.repeat(2)
-        phase = None if prediction.phase is None else prediction.phase.repeat(2, 1, 1)
-        logits = self.classifier.predict(torch.cat([kept, left]), frames, phase).logits
-        return logits.view(2, len(mask), -1)
+        evidence = decoded.mask * spectrogram.log_magnitude
+        remainder = spectrogram.zero_padding(spectrogram.log_magnitude - evidence)
+        masked = spectrogram.repeat(2).with_log_magnitude(torch.cat([evidence, remainder]))
+        return self.classifier.logits(masked).view(2, len(spectrogram), -1)
+
+    def _guidance(self, mask: Tensor, spectrogram: Spectrogram, clean: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the loud bins of the clean clips, and 1 for each clip that is drawn towards them, else 0."""
+        clean = spectrogram.zero_padding(spectrogram.log_magnitude if clean is None else clean)
+        evidence = mask.detach() * spectrogram.log_magnitude
+        guided = (normalized_product(clean, evidence) >= self.guidance_correlation).to(mask.dtype)
+        loud_bins = clean >= self.guidance_threshold * clean.amax((-1, -2), keepdim=True)
+        return loud_bins.to(mask.dtype), guided
 
 
 def class_cross_entropy(logits: Tensor, target: Tensor, multi_label: bool = False) -> Tensor:
-    """Minus the logarithm of the probability of one class a clip.
+    """Return minus the logarithm of the probability of one class per clip.
 
     Args:
-        logits: Shape (batch, classes).
-        target: The class. Shape (batch,), int64.
-        multi_label: Probabilities are sigmoids.
+        logits: Logits, shape (batch, classes).
+        target: Class of each clip, shape (batch,), int64.
+        multi_label: Whether probabilities are sigmoids instead of a softmax.
 
     Returns:
-        Shape (batch,), not negative.
+        Cross-entropy, not negative. Shape (batch,).
 
     Example:
         >>> class_cross_entropy(torch.zeros(1, 4), torch.tensor([2]))
@@ -206,30 +201,31 @@ def class_cross_entropy(logits: Tensor, target: Tensor, multi_label: bool = Fals
     return -logarithms.gather(-1, target[:, None])[:, 0]
 
 
-def normalized_product(one: Tensor, other: Tensor) -> Tensor:
-    """Cosine of the angle between the spectrograms of each clip; 0 where one is silent. Shape (batch,).
+def normalized_product(first: Tensor, second: Tensor) -> Tensor:
+    """Return the cosine of the angle between the spectrograms of each clip; 0 if one is silent. Shape (batch,).
 
     Example:
         >>> normalized_product(torch.ones(1, 2, 2), torch.eye(2)[None])
         tensor([0.7071])
     """
-    one, other = one.flatten(1), other.flatten(1)
-    size = torch.linalg.vector_norm(one, dim=-1) * torch.linalg.vector_norm(other, dim=-1)
-    product: Tensor = (one * other).sum(-1) / (size + _EPSILON)
+    first, second = first.flatten(1), second.flatten(1)
+    norms = torch.linalg.vector_norm(first, dim=-1) * torch.linalg.vector_norm(second, dim=-1)
+    product: Tensor = (first * second).sum(-1) / (norms + _EPSILON)
     return product
 
 
-def _means(values: Tensor, frames: Tensor | None) -> Tensor:
-    """Mean over the bins of each clip without padding, (batch, frequency, time) to (batch,)."""
-    keep = valid_frames(frames, values)
-    if keep is None or frames is None:
+def _clip_means(values: Tensor, frames: Tensor | None) -> Tensor:
+    """Return the mean over the valid bins of each clip, (batch, frequency, time) to (batch,)."""
+    valid = valid_frames(frames, values)
+    if valid is None or frames is None:
         return values.mean((-1, -2))
-    return (values * keep).sum((-1, -2)) / (frames.to(values.device).clamp(min=1) * values.shape[-2])
+    return (values * valid).sum((-1, -2)) / (frames.to(values.device).clamp(min=1) * values.shape[-2])
 
 
 def _roughness(mask: Tensor, frames: Tensor | None) -> Tensor:
-    """Mean squared difference of neighbours in frequency plus that in time. Shape (batch,)."""
-    over_frequency = _means((mask[:, 1:] - mask[:, :-1]).square(), frames)
-    steps = None if frames is None else frames - 1
+    """Return the mean squared difference of neighbours in frequency plus that in time. Shape (batch,)."""
+    over_frequency = _clip_means((mask[:, 1:] - mask[:, :-1]).square(), frames)
+    # n valid frames have n - 1 valid differences
+    differences = None if frames is None else frames - 1
     over_time = (mask[..., 1:] - mask[..., :-1]).square()
-    return over_frequency + (_means(over_time, steps) if over_time.shape[-1] else 0)
+    return over_frequency + (_clip_means(over_time, differences) if over_time.shape[-1] else 0)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
-from otoscope.audio import masked_mean, valid_frames
 from otoscope.audio import Spectrogram
+from otoscope.audio.padding import masked_mean, zero_padding
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.errors import ConfigurationError
 from otoscope.interpreters.base import Interpreter
@@ -28,13 +29,14 @@ from otoscope.nn.decoder import decode_each, initialize_convolutions, valid_colu
 
 @dataclass
 class PIQDecoded:
-    """What PIQ's network returns.
+    """Result of `PIQInterpreter.decode`.
 
     Attributes:
-        logits: Decoder output. Shape (batch, frequency, time).
-        adapted: Representation before quantisation; None without quantisation.
-        quantized: The quantiser's result; None without quantisation.
-        columns: Columns of both that belong to each clip, where clips were padded.
+        logits: Output of the decoder. Shape (batch, frequency, time).
+        adapted: Representation before quantisation; None without quantisation. Shape (batch, channels, time',
+            frequency').
+        quantized: Result of the quantiser; None without quantisation.
+        columns: Valid columns in time' of both, where clips were padded. Shape (batch,).
     """
 
     logits: Tensor
@@ -47,27 +49,26 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
     """Decodes the classifier's last representation, through class-specific codes, to a mask.
 
     Args:
-        classifier: What it will explain; gives the sizes, is not kept.
-        use_vq: Quantise before decoding. Without, the mask depends on the representation alone, not on
-            the class.
-        use_mask_output: True: the mask is the sigmoid of the decoder's output. False: the output's
-            softplus models the spectrogram, and the mask is 1 where it exceeds ``mask_threshold`` of its
-            maximum in the clip.
+        classifier: Classifier to explain; only its sizes are used.
+        use_vq: Quantise the representation before decoding. Without quantisation the mask depends on the
+            representation alone, not on the class.
+        use_mask_output: If True, the mask is the sigmoid of the decoder's output. If False, the softplus of the
+            output models the spectrogram, and the mask is 1 where it exceeds ``mask_threshold`` of its maximum in
+            the clip.
         decoder: ``light``, or ``published`` for published weights.
         codes: Size of the codebook.
-        shared_codes: Codes of it that every class may use.
-        codebook_init: ``data``: codes start as vectors of the first training batch; ``uniform``: as published,
-            near zero, which leaves most of them unused for long.
+        shared_codes: Number of codes that every class may use.
+        codebook_init: ``data`` starts with vectors of the first training batch; ``uniform``, as published, starts
+            near zero, which leaves most codes unused for a long time.
         mask_threshold: Share of a clip's maximum above which a bin counts as present.
-        codebook_classes: Classes that the codes are divided among; by default the classifier's. SpeechBrain divides
-            them among 50, however many the classifier has.
+        codebook_classes: Number of classes that share the codes (default: that of the classifier). SpeechBrain
+            divides them among 50 classes, however many the classifier has.
 
     Raises:
-        ConfigurationError: Some class would have no code, or the threshold is not in (0, 1).
+        ConfigurationError: A class would have no code, or the threshold is not in (0, 1).
 
     Reference:
-        arXiv 2303.12659. Departures: maxima are taken per clip, not over the batch; every frame gets a
-        mask.
+        arXiv 2303.12659. Departures: maxima are taken per clip, not over the batch; every frame gets a mask.
 
     Example:
         >>> import torch
@@ -77,6 +78,8 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
         >>> PIQInterpreter(classifier, codes=16).eval()(spectrogram, classifier.predict(spectrogram)).shape
         torch.Size([2, 513, 100])
     """
+
+    argument_attributes: ClassVar[Mapping[str, str]] = {"decoder": "decoder_name"}
 
     def __init__(
         self,
@@ -91,12 +94,12 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
         codebook_classes: int | None = None,
     ) -> None:
         super().__init__()
-        self._config: dict[str, Any] = {"use_vq": use_vq, "use_mask_output": use_mask_output, "decoder": decoder}
-        self._config |= {"codes": codes, "shared_codes": shared_codes, "codebook_init": codebook_init}
         self.use_vq = self.class_specific = use_vq
         self.use_mask_output = use_mask_output
+        self.decoder_name = decoder
+        self.codes, self.shared_codes, self.codebook_init = codes, shared_codes, codebook_init
         self.codebook_classes = codebook_classes
-        # the sigmoid mask has the threshold in its training target; only the other one is cut afterwards
+        # the sigmoid mask has the threshold in its training target; only the softplus mask is cut afterwards
         self.threshold_name = None if use_mask_output else "mask_threshold"
         self.mask_threshold = mask_threshold
         channels = classifier.representation_channels[-1]
@@ -126,82 +129,72 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
             raise ConfigurationError(f"mask_threshold: {value} must lie between 0 and 1")
         self._mask_threshold = value
 
-    def decode(self, log_magnitude: Tensor, prediction: Prediction, frames: Tensor | None = None) -> PIQDecoded:
-        """See `Interpreter.decode`."""
+    @override
+    def decode(self, spectrogram: Spectrogram, prediction: Prediction) -> PIQDecoded:
         hidden = prediction.representations[-1]
         if not self.use_vq:
-            return PIQDecoded(self._raise(hidden, log_magnitude, prediction.stretched, frames))
+            return PIQDecoded(self._decode_hidden(hidden, spectrogram, prediction.stretched))
         # The network is published with time before frequency; that is also how its input lies in memory.
         hidden = hidden.transpose(-1, -2)
-        padded = None if prediction.stretched else frames
-        columns = valid_columns(hidden.shape[-2], log_magnitude.shape[-1], padded)
-        adapted = _cut(self.adapter(hidden), columns)
+        padded = None if prediction.stretched else spectrogram.frames
+        columns = valid_columns(hidden.shape[-2], spectrogram.log_magnitude.shape[-1], padded)
+        # Convolutions reach over a clip's end: padding is set to zero again after each.
+        adapted = zero_padding(self.adapter(hidden), columns, axis=-2)
         rows, width = adapted.shape[-2:]
         half = None if columns is None else (columns // 2).clamp(min=1)
-        adapted = _cut(self.down(_at_least_two(adapted)), half)
+        adapted = zero_padding(self.down(_at_least_two(adapted)), half, axis=-2)
         quantized = self.quantizer(adapted, prediction.explained)
-        raised = self.up(_cut(quantized.straight_through, half), output_size=[max(rows, 2), max(width, 2)])
-        raised = _cut(raised[..., :rows, :width], columns)
-        logits = self._raise(raised.transpose(-1, -2), log_magnitude, prediction.stretched, frames)
+        straight_through = zero_padding(quantized.straight_through, half, axis=-2)
+        raised = self.up(straight_through, output_size=[max(rows, 2), max(width, 2)])
+        raised = zero_padding(raised[..., :rows, :width], columns, axis=-2)
+        logits = self._decode_hidden(raised.transpose(-1, -2), spectrogram, prediction.stretched)
         return PIQDecoded(logits, adapted, quantized, half)
 
-    def _raise(self, hidden: Tensor, log_magnitude: Tensor, stretched: bool, frames: Tensor | None) -> Tensor:
-        """To the resolution of the spectrogram."""
-        bins, time = log_magnitude.shape[-2:]
-        if stretched and frames is not None:
-            network = self.decoder
-            return decode_each(lambda clip, own: network(hidden[clip], bins, own), time, frames, self.training)
-        decoded: Tensor = self.decoder(hidden, bins, time, frames)
+    def _decode_hidden(self, hidden: Tensor, spectrogram: Spectrogram, stretched: bool) -> Tensor:
+        """Decode (batch, channels, frequency', time') to the resolution of the spectrogram."""
+        bins, time = spectrogram.log_magnitude.shape[-2:]
+        if stretched and spectrogram.frames is not None:
+            return decode_each(
+                lambda clips, frames: self.decoder(hidden[clips], bins, frames),
+                time,
+                spectrogram.frames,
+                self.training,
+            )
+        decoded: Tensor = self.decoder(hidden, bins, time, spectrogram.frames)
         return decoded
 
-    def mask(self, decoded: PIQDecoded, frames: Tensor | None = None) -> Tensor:
-        """See `Interpreter.mask`."""
-        output = self.output(decoded)
-        if not self.use_mask_output:
-            keep = valid_frames(frames, output)
-            output = output if keep is None else output * keep
-            output = (output > self.mask_threshold * output.amax((-1, -2), keepdim=True)).to(output.dtype)
-        return _cut_time(output, frames)
+    @override
+    def mask(self, decoded: PIQDecoded, spectrogram: Spectrogram) -> Tensor:
+        output = spectrogram.zero_padding(self.output(decoded, spectrogram))
+        if self.use_mask_output:
+            return output
+        mask = (output > self.mask_threshold * output.amax((-1, -2), keepdim=True)).to(output.dtype)
+        return spectrogram.zero_padding(mask)
 
-    def output(self, decoded: PIQDecoded) -> Tensor:
-        """Sigmoid of the decoder's output, or its softplus; see the class."""
+    @override
+    def output(self, decoded: PIQDecoded, spectrogram: Spectrogram) -> Tensor:
         return decoded.logits.sigmoid() if self.use_mask_output else F.softplus(decoded.logits)
 
-    def loss(
-        self,
-        decoded: PIQDecoded,
-        log_magnitude: Tensor,
-        prediction: Prediction,
-        frames: Tensor | None = None,
-    ) -> Mapping[str, Tensor]:
-        """Reconstruction (binary cross-entropy or squared error), codebook and commitment terms."""
+    def loss(self, decoded: PIQDecoded, spectrogram: Spectrogram, prediction: Prediction) -> Mapping[str, Tensor]:
+        """Return the reconstruction (binary cross-entropy or squared error), codebook and commitment terms."""
+        log_magnitude, frames = spectrogram.log_magnitude, spectrogram.frames
         if self.use_mask_output:
-            # the frames after a clip's end still hear its last samples, and may be louder than any of its own
-            loudest = _cut_time(log_magnitude, frames).amax((-1, -2), keepdim=True)
-            present = log_magnitude > self.mask_threshold * loudest
-            each = F.binary_cross_entropy_with_logits(
-                decoded.logits, present.to(decoded.logits.dtype), reduction="none"
-            )
+            # frames in the padding still see the clip's last samples, and may be louder than any valid frame
+            loudest = spectrogram.zero_padding(log_magnitude).amax((-1, -2), keepdim=True)
+            present = (log_magnitude > self.mask_threshold * loudest).to(decoded.logits.dtype)
+            errors = F.binary_cross_entropy_with_logits(decoded.logits, present, reduction="none")
         else:
-            each = (F.softplus(decoded.logits) - log_magnitude).square()
-        terms = {"reconstruction": masked_mean(each, frames)}
+            errors = (F.softplus(decoded.logits) - log_magnitude).square()
+        terms = {"reconstruction": masked_mean(errors, frames)}
         if decoded.quantized is not None and decoded.adapted is not None:
             codes, adapted = decoded.quantized.codes.transpose(-1, -2), decoded.adapted.transpose(-1, -2)
+            # each term moves one side only: the codes towards the vectors, the vectors towards the codes
             terms["codebook"] = masked_mean((adapted.detach() - codes).square(), decoded.columns)
             terms["commitment"] = masked_mean((adapted - codes.detach()).square(), decoded.columns)
         return terms
 
 
-def _cut(hidden: Tensor, columns: Tensor | None) -> Tensor:
-    """Zero behind each clip's end, on (batch, channels, time, frequency)."""
-    return hidden if columns is None else _cut_time(hidden.transpose(-1, -2), columns).transpose(-1, -2)
-
-
-def _cut_time(values: Tensor, frames: Tensor | None) -> Tensor:
-    keep = valid_frames(frames, values)
-    return values if keep is None else values * keep
-
-
 def _at_least_two(hidden: Tensor) -> Tensor:
+    """Pad rows and columns with zeros to two, the least that the strided convolution takes."""
     rows, columns = hidden.shape[-2:]
     return F.pad(hidden, (0, max(2 - columns, 0), 0, max(2 - rows, 0)))

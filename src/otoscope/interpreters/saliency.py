@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier
-from otoscope.interpreters.attribution import AttributionInterpreter, captum_inputs, Sign
+from otoscope.interpreters.attribution import AttributionInterpreter, Sign, captum_inputs
 
 
 class SaliencyInterpreter(AttributionInterpreter):

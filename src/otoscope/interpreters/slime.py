@@ -33,7 +33,8 @@ class SLIMEInterpreter(SeededAttributionInterpreter):
 
     Args:
         classifier: Classifier to explain.
-        samples: Number of versions of the clip that the model is fitted to; more than there are segments (80 in 5 s).
+        samples: Number of versions of the clip that the model is fitted to; more than there are segments (80 in 5
+            s).
         segment_hz: Height of a segment.
         segment_s: Width of a segment.
         ridge: Penalty on the squared coefficients.

@@ -39,8 +39,8 @@ class SmoothGradInterpreter(SeededAttributionInterpreter):
         ConfigurationError: An option is out of its range.
 
     Reference:
-        Smilkov et al. 2017, arXiv 1706.03825. Departure: bins that noise would take below silence are silent, because
-        a magnitude is not negative.
+        Smilkov et al. 2017, arXiv 1706.03825. Departure: bins that noise would take below silence are silent,
+        because a magnitude is not negative.
 
     Example:
         >>> from otoscope.classifiers import Conv2dClassifier
@@ -71,7 +71,9 @@ class SmoothGradInterpreter(SeededAttributionInterpreter):
         return torch.cat([self._average(clip, label) for clip, label in each_clip(spectrogram, target)])
 
     def _average(self, clip: Spectrogram, target: Tensor) -> Tensor:
-        method = NoiseTunnel(Saliency(lambda noisy, phase: self.captum_scores(clamp_straight_through(noisy), phase)))
+        method = NoiseTunnel(
+            Saliency(lambda noisy, phase: self.captum_scores(clamp_straight_through(noisy), phase))
+        )
         with self.seeded(clip.log_magnitude.device):
             attribution: Tensor = method.attribute(
                 **captum_inputs(clip, target),

@@ -145,8 +145,8 @@ class Spectrogram:
         """
         if self.phase is None:
             raise PhaseError(
-                f"{purpose} needs the phase of the spectrogram: give the spectrogram that the classifier's front-end
-                " "made, classifier.frontend(waveform)"
+                f"{purpose} needs the phase of the spectrogram: give the spectrogram that the classifier's "
+                "front-end made, classifier.frontend(waveform)"
             )
         return self.phase
 

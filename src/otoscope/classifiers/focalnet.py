@@ -69,5 +69,5 @@ class FocalNetClassifier(ImageClassifier):
             for handle in handles:
                 handle.remove()
         raised = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
-        maps = {f"stage{i}": modulator.norm(dim=1).transpose(-1, -2) for i, modulator in enumerate(modulators,
-        start=1)} return features.mean((-1, -2)), raised, maps, features
+        maps = {f"stage{i}": values.norm(dim=1).transpose(-1, -2) for i, values in enumerate(modulators, start=1)}
+        return features.mean((-1, -2)), raised, maps, features

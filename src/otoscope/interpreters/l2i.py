@@ -166,7 +166,7 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
         return part.div_(self.dictionary @ decoded.activations + _EPSILON).clamp_(max=1)
 
     def loss(self, decoded: L2IDecoded, spectrogram: Spectrogram, prediction: Prediction) -> Mapping[str, Tensor]:
-        """Return reconstruction, fidelity to the classifier, and l1 norm of the activations, each with its weight."""
+        """Return reconstruction, fidelity to the classifier and l1 norm of the activations, each weighted."""
         error = (self.dictionary @ decoded.activations - spectrogram.log_magnitude).square()
         return {
             "reconstruction": self.alpha * masked_mean(error, spectrogram.frames),
@@ -183,7 +183,7 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
         ]
 
     def own_scores(self, decoded: L2IDecoded, prediction: Prediction) -> dict[str, Tensor]:
-        """Return whether the interpreter's classifier ranks the explained class first, and among the first three."""
+        """Return whether the interpreter's classifier ranks the explained class first, or in the first three."""
         ranked = decoded.logits.argsort(-1, descending=True)
         agrees = (ranked == prediction.explained[:, None]).float()
         return {"Fid-L2I": agrees[:, 0], "Fid-L2I@3": agrees[:, :3].sum(-1)}

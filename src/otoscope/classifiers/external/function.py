@@ -10,8 +10,14 @@ import torch
 from torch import Tensor
 
 from otoscope.audio import Frontend
-from otoscope.classifiers.external.base import ExternalClassifier, NetworkOutput, check_probabilities, frontend_at,
-logits_of from otoscope.classifiers.external.class_paths import is_named, make_named, name_of
+from otoscope.classifiers.external.base import (
+    ExternalClassifier,
+    NetworkOutput,
+    check_probabilities,
+    frontend_at,
+    logits_of,
+)
+from otoscope.classifiers.external.class_paths import is_named, make_named, name_of
 from otoscope.errors import CheckpointError, ConfigurationError, RepresentationError
 
 ArrayKind = Literal["numpy", "torch"]

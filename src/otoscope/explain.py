@@ -1,4 +1,4 @@
-"""From a recording to an `Explanation`: the whole story on one page."""
+"""From a recording to an `Explanation`, in one call."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from otoscope.store.sharing import Shareable
 
 
 class FileInterpretation(NamedTuple):
-    """What `Explainer.interpret_file` returns; can be unpacked in this order.
+    """Result of `Explainer.interpret_file`; it can be unpacked in this order.
 
     Attributes:
-        evidence: The sound that the decision rests on, mono. Shape (samples,).
-        label: The class that is explained.
-        sample_rate_hz: Of the sound.
+        evidence: Sound that the decision rests on, mono. Shape (samples,).
+        label: Explained class.
+        sample_rate_hz: Sample rate of the sound.
     """
 
     evidence: Tensor
@@ -46,12 +46,12 @@ class FileInterpretation(NamedTuple):
 
 
 class BatchInterpretation(NamedTuple):
-    """What `Explainer.interpret_batch` returns; can be unpacked in this order.
+    """Result of `Explainer.interpret_batch`; it can be unpacked in this order.
 
     Attributes:
-        evidence: The sounds that the decisions rest on; silence behind shorter clips. Shape (batch, samples).
-        labels: The class that is explained, of each clip.
-        sample_rate_hz: Of the sounds.
+        evidence: Sounds that the decisions rest on, with silence behind shorter clips. Shape (batch, samples).
+        labels: Explained class of each clip.
+        sample_rate_hz: Sample rate of the sounds.
     """
 
     evidence: Tensor
@@ -59,12 +59,31 @@ class BatchInterpretation(NamedTuple):
     sample_rate_hz: int
 
 
+@dataclass
+class _Analysis:
+    """Clips as the networks take them, and the classifier's prediction.
+
+    Attributes:
+        waveform: Waveforms as they were given, padded with zeros. Shape (batch, samples).
+        lengths: Samples of each clip. Shape (batch,).
+        gain: Factor from the networks' level to that of the waveforms. Shape (batch, 1).
+        spectrogram: Spectrogram of the clips.
+        prediction: Prediction of the classifier.
+    """
+
+    waveform: Tensor
+    lengths: Tensor
+    gain: Tensor
+    spectrogram: Spectrogram
+    prediction: Prediction
+
+
 class Explainer(Shareable):
     """A classifier with an interpreter: recording in, `Explanation` out.
 
     Args:
-        classifier: The classifier to explain.
-        interpreter: Makes the masks.
+        classifier: Classifier to explain.
+        interpreter: Interpreter that makes the masks.
     """
 
     def __init__(self, classifier: Classifier, interpreter: Interpreter[Any]) -> None:
@@ -79,11 +98,16 @@ class Explainer(Shareable):
 
     @property
     def sample_rate_hz(self) -> int:
-        """Rate at which waveforms are taken and given."""
+        """Sample rate of all waveforms, in and out."""
         return self.classifier.frontend.sample_rate_hz
 
+    @property
+    def method(self) -> str:
+        """Title of the interpreter's method, as tables show it."""
+        return title_of(type(self.interpreter))
+
     def to(self, device: str | torch.device) -> Explainer:
-        """Moves both networks."""
+        """Move both networks to a device."""
         self.classifier.to(device)
         self.interpreter.to(device)
         return self
@@ -96,18 +120,20 @@ class Explainer(Shareable):
         name: str | None = None,
         threshold: float | None = None,
     ) -> Explanation:
-        """Explains one recording.
+        """Explain one recording.
 
         Args:
-            audio: A sound file, or a mono waveform (tensor or array) at `sample_rate_hz`, shape (samples,).
-            target: Explain this class instead of the predicted one.
-            scores: Compute the scores and those of the controls (eight more runs of the classifier).
-            name: Of the recording; by default the file's.
-            threshold: Instead of the interpreter's own: L2I's relevance, or the threshold of PIQ's softplus mask.
+            audio: Sound file, or mono waveform (tensor or array) at `sample_rate_hz`, shape (samples,).
+            target: Class to explain (default: the predicted one).
+            scores: Whether to compute the scores, and those of the controls (eight more runs of the classifier).
+            name: Name of the recording (default: that of the file).
+            threshold: Threshold that replaces the interpreter's: the relevance of L2I's components, the quantile of
+                AMT, the area of attributions, or the threshold of PIQ's softplus mask.
 
         Raises:
-            AudioError: The file is no usable sound.
-            ConfigurationError: The classifier does not know the target, or the interpreter no threshold.
+            AudioError: The file cannot be read as sound.
+            ConfigurationError: The classifier does not know the target, or the interpreter has no threshold.
+            ShapeError: The waveform is not mono, or empty.
         """
         if isinstance(audio, Tensor | np.ndarray):
             waveform, name = torch.as_tensor(audio), name or "clip"
@@ -124,21 +150,21 @@ class Explainer(Shareable):
         threshold: float | None = None,
         normalize: bool | None = None,
     ) -> FileInterpretation:
-        """The evidence of one sound file, alone: no scores, no pictures.
+        """Return the evidence of one sound file, without scores and pictures.
 
         Args:
-            path: Sound file; brought to `sample_rate_hz` and one channel.
-            target: Explain this class instead of the predicted one.
+            path: Sound file; it is resampled to `sample_rate_hz` and mixed down to one channel.
+            target: Class to explain (default: the predicted one).
             threshold: See `explain`.
             normalize: See `interpret_batch`.
 
         Raises:
-            AudioError: The file is no usable sound.
-            ConfigurationError: The classifier does not know the target, or the interpreter no threshold.
+            AudioError: The file cannot be read as sound.
+            ConfigurationError: The classifier does not know the target, or the interpreter has no threshold.
         """
         waveform = load_audio(path, self.sample_rate_hz)
-        found = self.interpret_batch([waveform], target, threshold, normalize)
-        return FileInterpretation(found.evidence[0], found.labels[0], found.sample_rate_hz)
+        evidence, labels, rate = self.interpret_batch([waveform], target, threshold, normalize)
+        return FileInterpretation(evidence[0], labels[0], rate)
 
     @torch.no_grad()
     def interpret_batch(
@@ -148,29 +174,28 @@ class Explainer(Shareable):
         threshold: float | None = None,
         normalize: bool | None = None,
     ) -> BatchInterpretation:
-        """The evidence of several clips in one run of the networks, on the device that these are on.
+        """Return the evidence of several clips from one run of the networks, on the device of the networks.
 
         Args:
-            wavs: Mono, at `sample_rate_hz`, on any device. Shape (batch, samples), or a sequence of (samples,) of
-                any lengths.
-            target: Explain this class instead of the predicted ones; or one for each clip.
+            wavs: Mono waveforms at `sample_rate_hz`, on any device. Shape (batch, samples), or a sequence of
+                waveforms (samples,) of any lengths.
+            target: Class to explain, or one class for each clip (default: the predicted ones).
             threshold: See `explain`.
-            normalize: Bring each clip to a peak of 1 for the networks, as trainings do, and `explain`. By default
-                that is done, except with models that come from SpeechBrain: its interface takes clips as they are.
+            normalize: Whether to scale each clip to a peak of 1 for the networks, as `explain` and the trainings do
+                (default: True, except for models from SpeechBrain, whose interface does not normalise).
 
         Raises:
-            ConfigurationError: The classifier does not know a target, or the interpreter no threshold.
+            ConfigurationError: The classifier does not know a target, or the interpreter has no threshold.
             ShapeError: The waveforms have another shape.
         """
         if normalize is None:
             normalize = bool(self.details.get("normalize", True))
-        heard = self._hear(list(wavs), target, normalize)
-        frames = heard.spectrogram.frames
-        decoded = self.interpreter.decode(heard.spectrogram.log_magnitude, heard.prediction, frames)
+        analysis = self._analyse(list(wavs), target, normalize)
+        decoded = self.interpreter.decode(analysis.spectrogram, analysis.prediction)
         with self.interpreter.at_threshold(threshold):
-            mask = self.interpreter.mask(decoded, frames)
-        labels = [self.labels[index] for index in heard.prediction.explained.tolist()]
-        return BatchInterpretation(self._sound(heard, mask), labels, self.sample_rate_hz)
+            mask = self.interpreter.mask(decoded, analysis.spectrogram)
+        labels = [self.labels[index] for index in analysis.prediction.explained.tolist()]
+        return BatchInterpretation(self._masked_sound(analysis, mask), labels, self.sample_rate_hz)
 
     @torch.no_grad()
     def explain_batch(
@@ -181,111 +206,114 @@ class Explainer(Shareable):
         names: Sequence[str] | None = None,
         threshold: float | None = None,
     ) -> list[Explanation]:
-        """Explains several recordings, of any lengths, in one run of the networks.
+        """Explain several recordings, of any lengths, in one run of the networks.
 
         Args:
-            waveforms: Mono, at `sample_rate_hz`. Shape each (samples,).
-            target: Explain this class instead of the predicted ones.
+            waveforms: Mono waveforms at `sample_rate_hz`, shape of each (samples,).
+            target: Class to explain (default: the predicted ones).
             scores: See `explain`.
-            names: Of the recordings.
+            names: Names of the recordings.
             threshold: See `explain`.
         """
-        heard = self._hear(waveforms, target)
-        padded, lengths, gain = heard.waveform, heard.lengths, heard.gain
-        spectrogram, prediction = heard.spectrogram, heard.prediction
-        decoded = self.interpreter.decode(spectrogram.log_magnitude, prediction, spectrogram.frames)
+        analysis = self._analyse(waveforms, target)
+        spectrogram, prediction = analysis.spectrogram, analysis.prediction
+        decoded = self.interpreter.decode(spectrogram, prediction)
         with self.interpreter.at_threshold(threshold):
-            mask = self.interpreter.mask(decoded, spectrogram.frames)
-            components = self.interpreter.components(decoded, spectrogram.frames)
+            mask = self.interpreter.mask(decoded, spectrogram)
+            components = self.interpreter.components(decoded, spectrogram)
         if bool(mask.isnan().any()):
             raise UnsuitableMethodError(
-                f"{self.method}: its mask is not finite for this recording and classifier; another method may do, "
+                f"{self.method}: its mask is not finite for this recording and classifier; try another method, "
                 f"such as {', '.join(GRADIENT_FREE)}"
             )
-        evidence, remainder = self._sound(heard, mask), self._sound(heard, 1 - mask)
         names = list(names) if names is not None else [f"clip{i}" for i in range(len(waveforms))]
         table = {}
         if scores:
             table = score_against_controls(self.classifier, spectrogram, prediction, {self.method: mask}, names)
             table[self.method] |= self.interpreter.own_scores(decoded, prediction)
-        frames = self.classifier.frontend.frames(lengths)
-        frontend = Frontend(**self.classifier.frontend.config)
+        rows = [
+            {method: {name: float(values[i]) for name, values in row.items()} for method, row in table.items()}
+            for i in range(len(names))
+        ]
+        return self._explanations(analysis, names, mask, rows, components, target)
+
+    def _explanations(
+        self,
+        analysis: _Analysis,
+        names: Sequence[str],
+        mask: Tensor,
+        scores: Sequence[dict[str, dict[str, float]]],
+        components: Sequence[Components] | None,
+        target: str | None,
+    ) -> list[Explanation]:
+        """Cut the results of a batch into clips without padding, on the CPU."""
+        spectrogram, prediction = analysis.spectrogram, analysis.prediction
+        evidence, remainder = self._masked_sound(analysis, mask), self._masked_sound(analysis, 1 - mask)
         maps = self.interpreter.maps(prediction)
-        results = []
-        for i, (name, samples, count) in enumerate(zip(names, lengths.tolist(), frames.tolist(), strict=True)):
-            row = {key: {score: float(v[i]) for score, v in values.items()} for key, values in table.items()}
+        frontend = Frontend(**self.classifier.frontend.config)
+        explanations = []
+        for i, (name, samples) in enumerate(zip(names, analysis.lengths.tolist(), strict=True)):
+            count = self.classifier.frontend.frames(samples)
             parts = None if components is None else components[i].cpu()
-            results.append(
+            explanations.append(
                 Explanation(
                     label=self.labels[int(prediction.explained[i])],
                     predicted=self.labels[int(prediction.predicted[i])],
                     probabilities=dict(zip(self.labels, prediction.probabilities[i].tolist(), strict=True)),
                     mask=mask[i, :, :count].cpu(),
-                    original=padded[i, :samples].cpu(),
+                    original=analysis.waveform[i, :samples].cpu(),
                     evidence=evidence[i, :samples].cpu(),
                     remainder=remainder[i, :samples].cpu(),
                     log_magnitude=spectrogram.log_magnitude[i, :, :count].cpu(),
                     sample_rate_hz=self.sample_rate_hz,
                     method=self.method,
-                    scores=row.pop(self.method, {}),
-                    controls=row,
+                    scores=scores[i].pop(self.method, {}),
+                    controls=scores[i],
                     name=name,
-                    notes=self._notes(target, float(gain[i]), parts),
+                    notes=self._notes(target, float(analysis.gain[i]), parts),
                     components=parts,
                     frontend=frontend,
                     maps={key: values[i].cpu() for key, values in maps.items()},
                 )
             )
-        return results
+        return explanations
 
-    def _hear(
+    def _analyse(
         self, waveforms: Sequence[Tensor], target: str | Sequence[str] | None, normalize: bool = True
-    ) -> _Heard:
-        """What the classifier says of waveforms, which may be of different lengths."""
-        if not len(waveforms) or any(one.ndim != 1 or len(one) == 0 for one in waveforms):
-            shapes = ", ".join(str(tuple(one.shape)) for one in waveforms) or "none"
+    ) -> _Analysis:
+        """Run front-end and classifier on waveforms, which may be of different lengths."""
+        if not len(waveforms) or any(waveform.ndim != 1 or len(waveform) == 0 for waveform in waveforms):
+            shapes = ", ".join(str(tuple(waveform.shape)) for waveform in waveforms) or "none"
             raise ShapeError(f"expected mono waveforms of shape (samples,) each, got {shapes}")
-        if broken := [i for i, one in enumerate(waveforms) if not bool(one.isfinite().all())]:
-            raise AudioError(
-                f"waveform {broken[0]}: holds NaN or infinite values; repair or leave out the recording"
-            )
+        for i, waveform in enumerate(waveforms):
+            if not bool(waveform.isfinite().all()):
+                raise AudioError(f"waveform {i}: holds NaN or infinite values; repair or leave out the recording")
         device = self.classifier.frontend.window.device
-        padded = torch.nn.utils.rnn.pad_sequence([w.float() for w in waveforms], batch_first=True).to(device)
-        lengths = torch.tensor([len(w) for w in waveforms], device=device)
-        ragged = lengths if bool((lengths != lengths[0]).any()) else None
+        floats = [waveform.float() for waveform in waveforms]
+        padded = torch.nn.utils.rnn.pad_sequence(floats, batch_first=True).to(device)
+        lengths = torch.tensor([len(waveform) for waveform in waveforms], device=device)
         gain = padded.abs().amax(-1, keepdim=True) if normalize else torch.ones_like(padded[:, :1])
-        spectrogram = self.classifier.frontend(peak_normalize(padded) if normalize else padded, ragged)
-        prediction = self.classifier.predict(spectrogram.log_magnitude, spectrogram.frames, spectrogram.phase)
+        is_padded = bool((lengths != lengths[0]).any())
+        spectrogram = self.classifier.frontend(
+            peak_normalize(padded) if normalize else padded, lengths if is_padded else None
+        )
+        prediction = self.classifier.predict(spectrogram)
         if target is not None:
-            targets = [target] * len(padded) if isinstance(target, str) else list(target)
-            if len(targets) != len(padded):
-                raise ConfigurationError(
-                    f"target: {len(targets)} labels for {len(padded)} clips; give one, or each its own"
-                )
-            indices = [self.classifier.index_of(label) for label in targets]
-            prediction = prediction.towards(torch.tensor(indices, device=device))
-        return _Heard(padded, lengths, ragged, gain, spectrogram, prediction)
+            prediction = prediction.towards(self._target_indices(target, len(padded)).to(device))
+        return _Analysis(padded, lengths, gain, spectrogram, prediction)
 
-    def _sound(self, heard: _Heard, mask: Tensor) -> Tensor:
-        """What a mask keeps, as loud as it was. Shape (batch, samples)."""
-        masked = heard.spectrogram.masked(mask)
-        sound: Tensor = heard.gain * self.classifier.frontend.inverse(masked, heard.ragged)
+    def _target_indices(self, target: str | Sequence[str], clips: int) -> Tensor:
+        targets = [target] * clips if isinstance(target, str) else list(target)
+        if len(targets) != clips:
+            raise ConfigurationError(
+                f"target: {len(targets)} labels for {clips} clips; give one label, or one for each clip"
+            )
+        return torch.tensor([self.classifier.index_of(label) for label in targets])
+
+    def _masked_sound(self, analysis: _Analysis, mask: Tensor) -> Tensor:
+        """Return what a mask keeps as sound, at the level of the recording. Shape (batch, samples)."""
+        sound: Tensor = analysis.gain * self.classifier.frontend.inverse(analysis.spectrogram.masked(mask))
         return sound
-
-    def write_model(self, folder: Path, **details: Any) -> None:
-        """See `Shareable.write_model`."""
-        write_interpreter(self.interpreter, self.classifier, folder, **details)
-
-    @classmethod
-    def from_pretrained(cls, source: str | os.PathLike[str], revision: str | None = None) -> Self:
-        """See `Shareable.from_pretrained`; `load` opens SpeechBrain's models too."""
-        interpreter, classifier = open_model(source, revision, role="interpreter")
-        return cls(classifier, interpreter)
-
-    @property
-    def method(self) -> str:
-        """Name of the interpreter, as tables show it."""
-        return method_name(self.interpreter)
 
     def _notes(self, target: str | None, peak: float, components: Components | None) -> list[str]:
         notes = []
@@ -297,37 +325,35 @@ class Explainer(Shareable):
             notes.append(NO_COMPONENT)
         return notes
 
+    def write_model(self, folder: Path, **details: Any) -> None:
+        """See `Shareable.write_model`."""
+        write_interpreter(self.interpreter, self.classifier, folder, **details)
 
-@dataclass
-class _Heard:
-    """Waveforms, and what the classifier says of them."""
-
-    waveform: Tensor
-    lengths: Tensor
-    ragged: Tensor | None
-    gain: Tensor
-    spectrogram: Spectrogram
-    prediction: Prediction
+    @classmethod
+    def from_pretrained(cls, source: str | os.PathLike[str], revision: str | None = None) -> Self:
+        """See `Shareable.from_pretrained`; `load` also opens models of SpeechBrain."""
+        interpreter, classifier = open_model(source, revision, role="interpreter")
+        return cls(classifier, interpreter)
 
 
 def load(
     path: str | os.PathLike[str], method: str | None = None, revision: str | None = None, **options: Any
 ) -> Explainer:
-    """Opens a model, wherever it comes from.
+    """Open a model with its classifier, from any source.
 
     Args:
-        path: The folder ``model`` in the output folder of ``otoscope train`` or of a recipe; ``owner/name`` on the
-            hub; a model folder of SpeechBrain's or the results of one of its trainings.
-        method: By default that of the interpreter in the folder. The name of one that needs no training (see
-            `otoscope.methods.UNTRAINED`) explains the folder's classifier with that one.
+        path: Folder ``model`` in the output folder of ``otoscope train`` or of a recipe; ``owner/name`` on the hub;
+            a model folder of SpeechBrain, or the results of one of its trainings.
+        method: Name of a method (default: that of the interpreter in the folder). A method that needs no training
+            (see `otoscope.methods.UNTRAINED`) explains the folder's classifier.
         revision: Branch, tag or commit on the hub.
-        **options: Of such a method.
+        **options: Options of a method that needs no training.
 
     Raises:
-        CheckpointError: The folder is missing, incomplete, newer than this version, not to be trusted, or holds
-            only a classifier and no method is named.
-        DownloadError: The model cannot be fetched.
-        ConfigurationError: The folder holds another method, and the one named needs training or does not exist.
+        CheckpointError: The folder is missing, incomplete, from a newer version, not to be trusted, or holds only a
+            classifier and no method is named.
+        DownloadError: The model cannot be downloaded.
+        ConfigurationError: The folder holds another method, or the named method needs training or does not exist.
     """
     if method is not None and is_untrained(method):
         classifier = load_classifier(path, revision)
@@ -343,14 +369,11 @@ def load(
     explainer = Explainer(classifier, interpreter)
     if method is not None and not same_method(method, explainer.method):
         raise ConfigurationError(
-            f"method: {path} holds {explainer.method}, not {method}; without training there are "
+            f"method: {path} holds {explainer.method}, not {method}; methods that need no training: "
             f"{', '.join(UNTRAINED)}"
         )
     if options:
-        raise ConfigurationError(f"{', '.join(options)}: {explainer.method} comes with its options from {path}")
+        raise ConfigurationError(
+            f"{', '.join(options)}: {explainer.method} takes its options from {path}; leave them out"
+        )
     return explainer
-
-
-def method_name(interpreter: Interpreter[Any]) -> str:
-    """Return the title of an interpreter's method, which tables and summaries show."""
-    return title_of(type(interpreter))

@@ -1,9 +1,8 @@
-"""One batch, one mask, all the numbers: the method beside its controls."""
+"""Scores of masks on one batch of clips: the method beside its controls."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from otoscope.metrics import (
     ideal_mask,
     loudest_of_equal_area,
     random_of_equal_area,
+    score_answers,
     score_mask,
     score_sound,
 )
@@ -27,60 +27,94 @@ def score_against_controls(
     classifier: Classifier,
     spectrogram: Spectrogram,
     prediction: Prediction,
-    masks: dict[str, Tensor],
+    masks: Mapping[str, Tensor],
     names: Sequence[str],
     waveform: Tensor | None = None,
     event: Tensor | None = None,
-    lengths: Tensor | None = None,
     controls: bool = True,
     seed: int = 1234,
+    probabilities: Mapping[str, Tensor] | None = None,
 ) -> dict[str, dict[str, Tensor]]:
-    """Scores masks on one batch, and the controls of equal area beside them.
+    """Score masks on one batch, and the controls of equal area beside them.
 
     Args:
-        classifier: The classifier that is explained.
-        spectrogram: Of the batch.
-        prediction: The classifier's, for the batch.
-        masks: By method. The controls have the area of the first one. Shape each (batch, frequency, time).
+        classifier: Classifier that is explained.
+        spectrogram: Spectrogram of the clips, with its phase.
+        prediction: Prediction of the classifier for the clips.
+        masks: Masks by method. The controls have the area of the first one. Shape of each (batch, frequency, time).
         names: Name of each clip; the random and loudest controls depend on it.
-        waveform: The batch as sound, needed with ``event``. Shape (batch, samples).
-        event: What truly belongs to the label, where known; adds IoU, AUROC and SI-SDRi and the control
-            ``ideal``. Shape (batch, samples).
-        lengths: Samples of each clip, where clips were padded. Shape (batch,).
-        controls: Score the controls too.
-        seed: Seed of the controls; ``otoscope evaluate`` gives a clip the same ones by the same seed.
+        waveform: Waveform of the clips, needed with ``event``. Shape (batch, samples).
+        event: Part of the waveform that belongs to the label, where it is known. It adds IoU, AUROC and SI-SDRi,
+            and the control ``ideal``. Shape (batch, samples).
+        controls: Whether to score the controls too.
+        seed: Seed of the controls; ``otoscope evaluate`` gives a clip the same controls for the same seed.
+        probabilities: Class probabilities of evidence and remainder, for masks whose masked spectrograms have been
+            classified already, by method. Shape of each (2, batch, classes).
 
     Returns:
-        Per method and control, the scores of `otoscope.metrics.score_mask`, each of shape (batch,).
+        Scores of `otoscope.metrics.score_mask` by method and control, then by name, each of shape (batch,).
     """
     frames, log_magnitude = spectrogram.frames, spectrogram.log_magnitude
     ideal = None
     if event is not None and waveform is not None:
         analyse = classifier.frontend.log_magnitude
         ideal = ideal_mask(analyse(event), analyse(waveform - event), frames=frames)
-    masks = dict(masks)
+    scored = dict(masks)
     if controls:
         area = next(iter(masks.values()))
-        masks["all-pass"] = all_pass(area, frames)
-        masks["random"] = random_of_equal_area(area, names, seed, frames)
-        masks["loudest"] = loudest_of_equal_area(area, log_magnitude, names, seed, frames)
+        scored["all-pass"] = all_pass(area, frames)
+        scored["random"] = random_of_equal_area(area, names, seed, frames)
+        scored["loudest"] = loudest_of_equal_area(area, log_magnitude, names, seed, frames)
         if ideal is not None:
-            masks["ideal"] = ideal
-    probabilities = prediction.probabilities
-    classify = partial(classifier.probabilities, phase=spectrogram.phase)
+            scored["ideal"] = ideal
+    probabilities = probabilities or {}
     results = {}
-    for name, mask in masks.items():
-        scores = score_mask(classify, log_magnitude, mask, probabilities, frames, prediction.target, ideal)
+    for name, mask in scored.items():
+        scores = score_prediction(classifier, spectrogram, prediction, mask, ideal, probabilities.get(name))
         if event is not None and waveform is not None:
-            ragged = None if frames is None else lengths
-            evidence = classifier.frontend.inverse(spectrogram.masked(mask), ragged)
-            scores |= score_sound(evidence, waveform, event, lengths)
+            evidence = classifier.frontend.inverse(spectrogram.masked(mask))
+            scores |= score_sound(evidence, waveform, event, spectrogram.lengths)
         results[name] = scores
     return results
 
 
+@torch.no_grad()
+def score_prediction(
+    classifier: Classifier,
+    spectrogram: Spectrogram,
+    prediction: Prediction,
+    mask: Tensor,
+    ideal: Tensor | None = None,
+    probabilities: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Return the scores of one mask per clip, each of shape (batch,); see `otoscope.metrics.score_mask`.
+
+    Args:
+        classifier: Classifier that is explained.
+        spectrogram: Spectrogram of the clips.
+        prediction: Prediction of the classifier for the clips.
+        mask: Mask in [0, 1], shape (batch, frequency, time).
+        ideal: Ideal mask, if the truth is known. Shape (batch, frequency, time).
+        probabilities: Class probabilities of evidence and remainder, if the masked spectrograms have been
+            classified already. Shape (2, batch, classes).
+    """
+    whole, frames, target = prediction.probabilities, spectrogram.frames, prediction.target
+    if probabilities is not None:
+        evidence, remainder = probabilities
+        return score_answers(mask, whole, evidence, remainder, frames, target, ideal)
+
+    def classify(log_magnitude: Tensor, frames: Tensor | None) -> Tensor:
+        return classifier.probabilities(spectrogram.with_log_magnitude(log_magnitude))
+
+    return score_mask(classify, spectrogram.log_magnitude, mask, whole, frames, target, ideal)
+
+
 def format_table(rows: dict[str, dict[str, float]], columns: list[str] | None = None) -> str:
-    """A table for the terminal, one line a method; NaN is shown as a dash.
+    """Format scores as a table for the terminal, one line per method; NaN is shown as a dash.
+
+    Args:
+        rows: Scores by method, then by name.
+        columns: Names of the scores to show (default: those of the first row).
 
     Example:
         >>> print(format_table({"PIQ": {"AI": 25.0, "FF": 0.5}, "random": {"AI": 3.0, "FF": 0.12}}))
@@ -89,12 +123,11 @@ def format_table(rows: dict[str, dict[str, float]], columns: list[str] | None = 
         random       3.000     0.120
     """
     columns = columns or list(next(iter(rows.values()), {}))
-    width = max([len(name) for name in rows] + [8])
-    wide = max([len(column) + 2 for column in columns] + [10])
-    lines = [" " * width + "".join(f"{column:>{wide}}" for column in columns)]
+    name_width = max([len(name) for name in rows] + [8])
+    width = max([len(column) + 2 for column in columns] + [10])
+    lines = [" " * name_width + "".join(f"{column:>{width}}" for column in columns)]
     for name, values in rows.items():
-        cells = [values.get(column, float("nan")) for column in columns]
-        lines.append(
-            f"{name:<{width}}" + "".join(f"{'-' if cell != cell else f'{cell:.3f}':>{wide}}" for cell in cells)
-        )
+        numbers = [values.get(column, float("nan")) for column in columns]
+        cells = ["-" if number != number else f"{number:.3f}" for number in numbers]
+        lines.append(f"{name:<{name_width}}" + "".join(f"{cell:>{width}}" for cell in cells))
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What an evaluation was made of, so that records are never taken for those of something else."""
+"""Fingerprints of classifiers and sounds, so that records of another evaluation are recognised."""
 
 from __future__ import annotations
 
@@ -15,37 +15,39 @@ _RELATIVE, _ABSOLUTE = 1e-2, 1e-5
 
 @torch.no_grad()
 def answer_of(classifier: Classifier) -> list[float] | None:
-    """Probabilities of a second of fixed noise: tells functions and files apart that have no other name.
+    """Return the class probabilities of one second of fixed noise, rounded.
+
+    They distinguish functions and files that nothing else identifies.
 
     Returns:
-        None where it has no answer to that, or another one each time.
+        Probabilities, shape (classes,); None if the classifier fails, or its output differs from call to call.
     """
     noise = 0.1 * torch.randn(1, classifier.frontend.sample_rate_hz, generator=torch.Generator().manual_seed(0))
     answers = []
     for _ in range(2):
         try:
             spectrogram = classifier.frontend(noise.to(classifier.frontend.window.device))
-            found = classifier.probabilities(spectrogram.log_magnitude, None, spectrogram.phase)
-        except Exception:  # of the user's own code; what is wrong the evaluation will say, on a real clip
+            probabilities = classifier.probabilities(spectrogram)
+        except Exception:  # user code may raise anything; the evaluation reports it for a real clip
             return None
-        answers.append([float(f"{value:.4g}") for value in found[0].tolist()])
+        answers.append([float(f"{value:.4g}") for value in probabilities[0].tolist()])
     return answers[0] if alike(*answers) else None
 
 
 def sound_of(waveform: Tensor) -> list[float]:
-    """A sound in a few numbers: the root mean square of its sixteenths, and its samples.
+    """Return a fingerprint of a sound: its number of samples, and the root mean square of each of 16 pieces.
 
     Example:
         >>> sound_of(torch.ones(32))[:2], len(sound_of(torch.ones(32)))
         ([32.0, 1.0], 17)
     """
     pieces = torch.tensor_split(waveform.double(), _PIECES)
-    levels = [float(one.square().mean().sqrt()) if len(one) else 0.0 for one in pieces]
+    levels = [float(piece.square().mean().sqrt()) if len(piece) else 0.0 for piece in pieces]
     return [float(len(waveform)), *(float(f"{level:.4g}") for level in levels)]
 
 
 def alike(first: Any, second: Any) -> bool:
-    """Whether two JSON values are equal; lists of floats but for what another machine would compute differently.
+    """Return whether two JSON values are equal; lists of floats may differ by as much as machines do.
 
     Example:
         >>> alike([0.1, 0.9], [0.1000001, 0.9]), alike([0.1, 0.9], [0.2, 0.8]), alike("a", "b")
@@ -59,4 +61,4 @@ def alike(first: Any, second: Any) -> bool:
 
 
 def _are_floats(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(one, float) for one in value)
+    return isinstance(value, list) and bool(value) and all(isinstance(item, float) for item in value)

@@ -1,4 +1,4 @@
-"""The loop of an evaluation: condition by condition, batch by batch, method by method, as far as not known yet."""
+"""Loop of an evaluation: condition by condition, batch by batch, method by method; recorded scores are skipped."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from otoscope.evaluation.mask_scores import BESIDE_OWN, ClipScores, MaskSource, 
 from otoscope.evaluation.methods import Methods
 from otoscope.evaluation.records import Records
 from otoscope.evaluation.sanity import cascade, compare_maps
+from otoscope.evaluation.settings import Settings
 from otoscope.metrics.ranking import Ranking, rank_bins
 from otoscope.scoring import CONTROLS
 
@@ -28,15 +29,25 @@ _SANITY_BATCH = 4  # the maps of all methods lie in memory at once
 
 @dataclass
 class Run:
-    """What the parts of a run share."""
+    """State that the parts of an evaluation share.
 
+    Attributes:
+        settings: Settings of the evaluation.
+        classifier: Classifier that the methods explain.
+        methods: Methods to compare; those that fail are moved to its skipped ones.
+        data: Data whose test set is used.
+        records: Scores of single clips on disk.
+        prepared: Conditions to compare in.
+        indices: Indices of the clips in the test set.
+        device: Device of the networks.
+        progress: Whether to show a progress bar.
+        unchecked: Reasons why checks were not made, by name of the check.
+    """
+
+    settings: Settings
     classifier: Classifier
     methods: Methods
     data: SoundData
-    areas: Sequence[float]
-    batch_size: int
-    seed: int
-    curves: bool
     records: Records
     prepared: Prepared
     indices: list[int]
@@ -46,52 +57,52 @@ class Run:
 
 
 @dataclass
-class Chosen:
-    """The clips of a run, as a set of their own."""
+class SelectedClips:
+    """Clips of a run, as a data set."""
 
     run: Run
 
     def __len__(self) -> int:
         return len(self.run.indices)
 
-    def __getitem__(self, place: int) -> Clip:
-        return self.run.data.test_set[self.run.indices[place]]
+    def __getitem__(self, position: int) -> Clip:
+        return self.run.data.test_set[self.run.indices[position]]
 
 
 def score_all(run: Run) -> dict[str, dict[str, None]]:
-    """Runs what is not known yet; names of the clips by condition."""
+    """Compute the scores that are not recorded yet, and return the names of the clips by condition."""
     clips: dict[str, dict[str, None]] = {}
     rows = len(CONTROLS) - 1 + len(run.methods.ready)
     total = len(run.prepared.contaminate) * len(run.indices) * rows
     with tqdm(total=total, desc="Evaluating", unit="mask", disable=not run.progress) as bar:
 
-        def tick(what: str, done: int) -> None:
-            bar.set_postfix_str(what, refresh=False)
-            bar.update(done)
+        def tick(step: str, masks: int) -> None:
+            bar.set_postfix_str(step, refresh=False)
+            bar.update(masks)
 
         for position, (condition, contaminate) in enumerate(run.prepared.contaminate.items()):
             clips[condition] = {}
-            curves = run.curves and position == 0
-            for batch in _batches(run, run.batch_size, run.indices):
+            curves = run.settings.curves and position == 0
+            for batch in _batches(run, run.settings.batch_size, run.indices):
                 clips[condition] |= dict.fromkeys(_score_batch(run, condition, contaminate, batch, curves, tick))
             if not clips[condition]:
                 del clips[condition]
-                run.prepared.skipped[condition] = "no clip has another one of another class to be mixed with"
+                run.prepared.skipped[condition] = "no clip has a clip of another class to be mixed with"
     return clips
 
 
 def _batches(run: Run, size: int, indices: Sequence[int]) -> Iterator[list[Clip]]:
-    """So many clips at a time.
+    """Yield batches of clips.
 
     Raises:
-        DataError: Two have one name, which records are kept by.
+        DataError: Two clips have the same name, which identifies their records.
     """
     seen: set[str] = set()
     for start in range(0, len(indices), size):
         clips = [run.data.test_set[index] for index in indices[start : start + size]]
         for clip in clips:
             if clip.name in seen:
-                raise DataError(f"data: two test clips are named {clip.name!r}; each needs a name of its own")
+                raise DataError(f"data: two test clips are named {clip.name!r}; rename one, as names must differ")
             seen.add(clip.name)
         yield clips
 
@@ -104,71 +115,76 @@ def _score_batch(
     curves: bool,
     tick: Callable[[str, int], None],
 ) -> list[str]:
-    """Scores the clips of a batch that some method lacks; returns the names of all that the condition has."""
+    """Score the clips of a batch that some method lacks, and return the names of all clips in the condition."""
     rows = [*(name for name in CONTROLS if name != "ideal"), *run.methods.ready]
-    made = [clip for clip in map(contaminate, clips) if clip is not None]
-    sounds = {clip.name: sound_of(clip.waveform) for clip in made}
-    lacking = {row: _lacking(run, condition, row, sounds, curves) for row in [*rows, "ideal"]}
-    open_clips = [clip for clip in made if any(clip.name in lacking[row] for row in rows)]
-    if open_clips:
-        batch = classify_batch(run.classifier, collate(open_clips), run.seed, run.device)
-        beside = {name: _ranked_by(name, batch, run.seed) for name in BESIDE_OWN.values()}
-        labels = [run.data.labels[clip.target] for clip in open_clips]
+    contaminated = [clip for clip in map(contaminate, clips) if clip is not None]
+    sounds = {clip.name: sound_of(clip.waveform) for clip in contaminated}
+    missing = {row: _missing(run, condition, row, sounds, curves) for row in [*rows, "ideal"]}
+    unscored = [clip for clip in contaminated if any(clip.name in missing[row] for row in rows)]
+    if unscored:
+        batch = classify_batch(run.classifier, collate(unscored), run.settings.seed, run.device)
+        controls = {name: _ranked_by(name, batch, run.settings.seed) for name in BESIDE_OWN.values()}
+        labels = [run.data.labels[clip.target] for clip in unscored]
         for row in ["ideal", *rows]:
-            source = _source(run, row, batch) if any(clip.name in lacking[row] for clip in open_clips) else None
+            source = _source(run, row, batch) if any(clip.name in missing[row] for clip in unscored) else None
             if source is not None:
-                found = score(source, batch, run.areas, curves, None if row in CONTROLS else beside)
-                records = _as_records(run, batch, labels, source, found)
-                fresh = (one | {"sound": sounds[one["clip"]]} for one in records if one["clip"] in lacking[row])
+                beside = None if row in CONTROLS else controls
+                scores = score(source, batch, run.settings.areas, curves, beside)
+                records = _as_records(run, batch, labels, source, scores)
+                fresh = [
+                    record | {"sound": sounds[record["clip"]]}
+                    for record in records
+                    if record["clip"] in missing[row]
+                ]
                 run.records.add(condition, row, fresh)
-            tick(f"{condition}, {row}", 0 if row == "ideal" else len(open_clips))
-    tick(condition, len(rows) * (len(clips) - len(open_clips)))
-    return [clip.name for clip in made]
+            tick(f"{condition}, {row}", 0 if row == "ideal" else len(unscored))
+    tick(condition, len(rows) * (len(clips) - len(unscored)))
+    return [clip.name for clip in contaminated]
 
 
-def _lacking(run: Run, condition: str, row: str, sounds: Mapping[str, list[float]], curves: bool) -> set[str]:
-    """Clips that have no record of a row yet, or one without the curves that are wanted.
+def _missing(run: Run, condition: str, row: str, sounds: Mapping[str, list[float]], curves: bool) -> set[str]:
+    """Return the clips that have no record of a row, or one without the curves that are wanted.
 
     Raises:
-        DataError: There is a record, and the clip sounded otherwise then.
+        DataError: There is a record of another sound with the name of a clip.
     """
-    known = run.records.of(condition, row)
+    records = run.records.of(condition, row)
     for name, sound in sounds.items():
-        if name in known and not alike(known[name].get("sound"), sound):
+        if name in records and not alike(records[name].get("sound"), sound):
             raise DataError(
                 f"{run.records.folder}: {name} ({condition}) was another sound when it was scored; choose another "
                 "--output_folder, or delete the folder"
             )
-    drawn = curves and row != "all-pass"  # which has no order to grow by
-    return {name for name in sounds if name not in known or (drawn and "curves" not in known[name])}
+    has_curves = curves and row != "all-pass"  # an all-pass mask has no ranking to grow by
+    return {name for name in sounds if name not in records or (has_curves and "curves" not in records[name])}
 
 
 def _ranked_by(name: str, batch: ClassifiedBatch, seed: int) -> Ranking:
-    importance = control(name, batch, seed).map
+    importance = control(name, batch, seed).importance
     assert importance is not None
     return rank_bins(importance, batch.order, batch.frames)
 
 
 def _source(run: Run, row: str, batch: ClassifiedBatch) -> MaskSource | None:
     if row in CONTROLS:
-        return None if row == "ideal" and batch.truth is None else control(row, batch, run.seed)
+        return None if row == "ideal" and batch.truth is None else control(row, batch, run.settings.seed)
     if row not in run.methods.ready:
         return None
     try:
         return decode(run.methods.ready[row].interpreter, batch)
-    except Exception as error:  # it does not fit this classifier, or is faulty; the others need not suffer
-        ours = isinstance(error, OtoscopeError)
-        run.methods.skipped[row] = str(error) if ours else f"{type(error).__name__}: {first_line(error)}"
+    except Exception as error:  # the method does not fit this classifier, or is faulty: go on without it
+        is_own_error = isinstance(error, OtoscopeError)
+        run.methods.skipped[row] = str(error) if is_own_error else f"{type(error).__name__}: {first_line(error)}"
         del run.methods.ready[row]
         return None
 
 
 def _as_records(
-    run: Run, batch: ClassifiedBatch, labels: Sequence[str], source: MaskSource, found: Sequence[ClipScores]
+    run: Run, batch: ClassifiedBatch, labels: Sequence[str], source: MaskSource, scores: Sequence[ClipScores]
 ) -> Iterator[dict[str, Any]]:
     predicted = batch.prediction.predicted.tolist()
     probability = batch.prediction.probabilities.amax(1).tolist()
-    for i, one in enumerate(found):
+    for i, clip in enumerate(scores):
         record = {
             "clip": batch.names[i],
             "label": labels[i],
@@ -177,40 +193,48 @@ def _as_records(
         }
         if source.seconds is not None:
             record["seconds"] = source.seconds
-        yield record | {"scores": one.scores} | ({"curves": one.curves} if one.curves else {})
+        yield record | {"scores": clip.scores} | ({"curves": clip.curves} if clip.curves else {})
 
 
-def check_sanity(run: Run, places: Sequence[int]) -> list[str]:
-    """Compares maps on some of the clips, by their places in the run; returns the names of those clips.
+def check_sanity(run: Run, positions: Sequence[int]) -> list[str]:
+    """Compare the maps of the methods with those of the randomised classifier on some clips.
 
-    Where the classifier cannot be asked once it has forgotten, `Run.unchecked` says why; the scores stay.
+    If the randomised classifier fails, `Run.unchecked` holds the reason; the scores stay.
+
+    Args:
+        run: The evaluation.
+        positions: Positions of the clips among those of the run.
+
+    Returns:
+        Names of the clips.
     """
     try:
-        return _check_sanity(run, places)
+        return _check_sanity(run, positions)
     except OtoscopeError as error:
         run.unchecked["sanity"] = str(error)
         return []
 
 
-def _check_sanity(run: Run, places: Sequence[int]) -> list[str]:
+def _check_sanity(run: Run, positions: Sequence[int]) -> list[str]:
     if not cascade(run.classifier):
-        run.unchecked["sanity"] = f"{type(run.classifier).__name__} shows no weights that could be shuffled"
+        run.unchecked["sanity"] = f"{type(run.classifier).__name__} has no weights that could be shuffled"
         return []
-    chosen = [run.indices[place] for place in places]
+    indices = [run.indices[position] for position in positions]
     names: list[str] = []
-    with tqdm(total=len(chosen), desc="Sanity check", unit="clip", disable=not run.progress) as bar:
-        for clips in _batches(run, min(_SANITY_BATCH, run.batch_size), chosen):
+    with tqdm(total=len(indices), desc="Sanity check", unit="clip", disable=not run.progress) as bar:
+        for clips in _batches(run, min(_SANITY_BATCH, run.settings.batch_size), indices):
             bar.update(len(clips))
             names += [clip.name for clip in clips]
             methods = [
-                one
-                for one in run.methods.ready.values()
-                if any(clip.name not in run.records.of(SANITY, one.name) for clip in clips)
+                method
+                for method in run.methods.ready.values()
+                if any(clip.name not in run.records.of(SANITY, method.name) for clip in clips)
             ]
             if not methods:
                 continue
-            batch = classify_batch(run.classifier, collate(clips), run.seed, run.device)
-            for name, found in compare_maps(methods, batch, run.seed).items():
-                lines = ({"clip": clip.name, "layers": one} for clip, one in zip(clips, found, strict=True))
-                run.records.add(SANITY, name, lines)
+            seed = run.settings.seed
+            batch = classify_batch(run.classifier, collate(clips), seed, run.device)
+            for name, similarities in compare_maps(methods, batch, seed).items():
+                layers = zip(clips, similarities, strict=True)
+                run.records.add(SANITY, name, ({"clip": clip.name, "layers": values} for clip, values in layers))
     return names

@@ -1,4 +1,4 @@
-"""One method on one batch: every score of its own mask, of masks of equal area, and of its map."""
+"""All scores of one method on one batch: of its mask, of masks of equal area, and of its map."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from otoscope.errors import ConfigurationError, ShapeError
-from otoscope.evaluation.batch import Answers, ClassifiedBatch, ask
+from otoscope.evaluation.batch import ClassifiedBatch, MaskedProbabilities, classify_masked
 from otoscope.interpreters import Interpreter
 from otoscope.metrics import (
     all_pass,
@@ -31,25 +31,26 @@ from otoscope.metrics.scores import Place
 
 OWN, MAP = "own", "map"
 BESIDE_OWN = {"loudest of own": "loudest", "random of own": "random"}
-"""Masks that are scored beside a method's own, with as many bins, and the control that ranks them."""
+"""Masks of the area of a method's own mask that are scored beside it, and the control that ranks their bins."""
 TOLERANCE = 1e-5
-"""Share by which probabilities may differ and still count as equal: rounding on the way to sound is no gain."""
+"""Relative difference up to which probabilities count as equal: rounding on the way to sound is no gain."""
 _SLACK = 1e-4
+"""Distance from [0, 1] that a mask may have by rounding."""
 CURVE_AREAS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 @dataclass
 class MaskSource:
-    """What a method, or a control, has to say of a batch.
+    """Mask and map of a method, or of a control, for a batch.
 
     Attributes:
-        own: The mask that it makes by itself; None if it has none. Shape (batch, frequency, time).
-        map: What masks of equal area are cut from; None if it has none. Same shape.
-        seconds: It took for each clip.
+        mask: Mask that the method makes by itself; None if it makes none. Shape (batch, frequency, time).
+        importance: Map that masks of equal area are cut from; None if it has none. Same shape.
+        seconds: Time per clip.
     """
 
-    own: Tensor | None = None
-    map: Tensor | None = None
+    mask: Tensor | None = None
+    importance: Tensor | None = None
     seconds: float | None = None
 
 
@@ -58,54 +59,62 @@ class ClipScores:
     """Scores of one method on one clip.
 
     Attributes:
-        scores: By mask (``own``, an area such as ``0.2``, or ``map``), domain (``mask`` or ``heard``) and name.
-        curves: Probability of the explained class while the mask grows, ``insertion`` and ``deletion``.
+        scores: Scores by mask (``own``, an area such as ``0.2``, or ``map``), domain (``mask`` or ``heard``) and
+            name.
+        curves: Probability of the explained class while the mask grows, for ``insertion`` and ``deletion``.
     """
 
     scores: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     curves: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, mask: str, domain: str, name: str, value: float) -> None:
-        """Takes in one score."""
+        """Add one score."""
         self.scores.setdefault(mask, {}).setdefault(domain, {})[name] = value
 
 
 @torch.no_grad()
 def decode(interpreter: Interpreter[Any], batch: ClassifiedBatch) -> MaskSource:
-    """Runs a method once, and reads its own mask and its map off that one decoding.
+    """Run a method once, and read its mask and its map off that one decoding.
 
     Raises:
-        ShapeError: They are not of the shape of the spectrogram.
+        ShapeError: Mask or map do not have the shape of the spectrogram.
         ConfigurationError: The mask is not in [0, 1].
     """
-    log_magnitude, frames = batch.spectrogram.log_magnitude, batch.frames
-    _wait_for(log_magnitude.device)
+    spectrogram = batch.spectrogram
+    shape, device = spectrogram.log_magnitude.shape, spectrogram.log_magnitude.device
+    _wait_for(device)
     start = time.perf_counter()
-    decoded = interpreter.decode(log_magnitude, batch.prediction, frames)
-    own = interpreter.mask(decoded, frames)
-    _wait_for(log_magnitude.device)
+    decoded = interpreter.decode(spectrogram, batch.prediction)
+    mask = interpreter.mask(decoded, spectrogram)
+    _wait_for(device)
     seconds = (time.perf_counter() - start) / len(batch.names)
-    source = MaskSource(own, interpreter.output(decoded), seconds)
-    for name, values in (("mask", source.own), ("output", source.map)):
-        if values is None or values.shape != log_magnitude.shape:
-            found = None if values is None else tuple(values.shape)
-            raise ShapeError(f"its {name} has shape {found}, the spectrogram {tuple(log_magnitude.shape)}")
-    outside = (own < -_SLACK) | (own > 1 + _SLACK)
+    importance = interpreter.output(decoded, spectrogram)
+    for name, values in (("mask", mask), ("output", importance)):
+        actual = None if values is None else values.shape
+        if actual != shape:
+            raise ShapeError(f"its {name} has shape {actual and tuple(actual)}, the spectrogram {tuple(shape)}")
+    outside = (mask < -_SLACK) | (mask > 1 + _SLACK)
     if bool(outside.any()):
-        raise ConfigurationError(f"its mask holds {float(own[outside][0]):.3g}; masks lie in [0, 1]")
-    return source
+        raise ConfigurationError(f"its mask holds {float(mask[outside][0]):.3g}; masks lie in [0, 1]")
+    return MaskSource(mask, importance, seconds)
 
 
 def control(name: str, batch: ClassifiedBatch, seed: int) -> MaskSource:
-    """What a control says that knows nothing of the classifier; ``ideal`` needs the truth."""
+    """Return the mask or the map of a control, which knows nothing of the classifier.
+
+    Args:
+        name: Name of the control; ``ideal`` needs the truth.
+        batch: Clips.
+        seed: Seed of the random control.
+    """
     log_magnitude = batch.spectrogram.log_magnitude
     if name == "all-pass":
-        return MaskSource(own=all_pass(log_magnitude, batch.frames))
+        return MaskSource(mask=all_pass(log_magnitude, batch.frames))
     if name == "loudest":
-        return MaskSource(map=log_magnitude)
+        return MaskSource(importance=log_magnitude)
     if name == "ideal" and batch.truth is not None:
         return MaskSource(batch.truth.ideal, batch.truth.lead)
-    return MaskSource(map=random_importance(log_magnitude, batch.names, seed, batch.frames))
+    return MaskSource(importance=random_importance(log_magnitude, batch.names, seed, batch.frames))
 
 
 def score(
@@ -115,125 +124,146 @@ def score(
     curves: bool,
     controls: Mapping[str, Ranking] | None = None,
 ) -> list[ClipScores]:
-    """All scores of a method on each clip of a batch.
+    """Return all scores of a method on each clip of a batch.
 
     Args:
-        source: What the method says.
-        batch: The clips.
-        areas: Of the masks of equal area.
-        curves: Whether to grow the mask through `CURVE_AREAS` too.
-        controls: How controls rank the bins, by their names: they are scored with the own mask's area beside it.
+        source: Mask and map of the method.
+        batch: Clips.
+        areas: Areas of the masks of equal area.
+        curves: Whether to compute the curves, with masks that grow through `CURVE_AREAS`.
+        controls: Rankings of the bins by controls, by name; each gives a mask of the area of the method's own mask,
+            which is scored beside it.
     """
-    found = [ClipScores() for _ in batch.names]
-    ranking = None if source.map is None else rank_bins(source.map, batch.order, batch.frames)
-    masks = _masks(source.own, ranking, batch, areas, controls or {})
-    grown: dict[float, tuple[Tensor, Tensor]] = {}
-    for keys in _groups(masks, batch):
-        made = torch.stack([batch.inside(masks[key]()) for key in keys])
-        answers = ask(batch, torch.cat([made, batch.inside(torch.ones_like(made[0])) - made]), hear=True)
+    clips = [ClipScores() for _ in batch.names]
+    ranking = None if source.importance is None else rank_bins(source.importance, batch.order, batch.frames)
+    makers = _mask_makers(source.mask, ranking, batch, areas, controls or {})
+    points: dict[float, tuple[Tensor, Tensor]] = {}
+    for keys in _groups(makers, batch):
+        masks = torch.stack([batch.zero_padding(makers[key]()) for key in keys])
+        everything = batch.zero_padding(torch.ones_like(masks[0]))
+        probabilities = classify_masked(batch, torch.cat([masks, everything - masks]), heard=True)
         for i, key in enumerate(keys):
-            _score_mask(found, key, made[i], answers, (i, len(keys) + i), batch)
+            rows = (i, len(keys) + i)
+            _score_mask(clips, key, masks[i], probabilities, rows, batch)
             if key in map(str, areas):
-                grown[float(key)] = (answers.seen[i], answers.seen[len(keys) + i])
-    if source.map is not None and batch.truth is not None:
-        _put(found, MAP, "mask", score_localisation(source.map, batch.truth.ideal, batch.frames, "map"))
+                evidence, remainder = (probabilities.seen[row] for row in rows)
+                points[float(key)] = evidence, remainder
+    if source.importance is not None and batch.truth is not None:
+        scores = score_localisation(source.importance, batch.truth.ideal, batch.frames, "map")
+        _add_scores(clips, MAP, "mask", scores)
     if ranking is not None and curves:
-        _grow(found, ranking, batch, grown)
-    return found
+        _add_curves(clips, ranking, batch, points)
+    return clips
 
 
-def _masks(
-    own: Tensor | None,
+def _mask_makers(
+    mask: Tensor | None,
     ranking: Ranking | None,
     batch: ClassifiedBatch,
     areas: Iterable[float],
     controls: Mapping[str, Ranking],
 ) -> dict[str, Callable[[], Tensor]]:
-    """Masks by key, each made when it is asked for, so that few lie in memory."""
-    masks: dict[str, Callable[[], Tensor]] = {}
-    if own is not None:
-        masks[OWN] = own.float
+    """Return a function for each mask, by its key, that makes it when it is needed, so that few are in memory."""
+    makers: dict[str, Callable[[], Tensor]] = {}
+    if mask is not None:
+        makers[OWN] = mask.float
         beside = {key: controls[name] for key, name in BESIDE_OWN.items() if name in controls}
-        masks |= {key: partial(ranked.mask_like, batch.inside(own)) for key, ranked in beside.items()}
+        makers |= {key: partial(control.mask_like, batch.zero_padding(mask)) for key, control in beside.items()}
     if ranking is not None:
-        masks |= {str(area): partial(ranking.mask, area) for area in areas}
-    return masks
+        makers |= {str(area): partial(ranking.mask, area) for area in areas}
+    return makers
 
 
 def _groups(masks: Iterable[Any], batch: ClassifiedBatch) -> Iterable[list[Any]]:
-    """So many masks at once as the classifier gets inputs for, evidence and remainder; at least one."""
+    """Yield as many masks as fit into one input of the classifier, with evidence and remainder; at least one."""
     keys = list(masks)
-    size = max(1, batch.at_once // (2 * len(batch.names)))
+    size = max(1, batch.inputs_at_once // (2 * len(batch.names)))
     return (keys[start : start + size] for start in range(0, len(keys), size))
 
 
 def _score_mask(
-    found: list[ClipScores],
+    clips: list[ClipScores],
     key: str,
     mask: Tensor,
-    answers: Answers,
+    probabilities: MaskedProbabilities,
     rows: tuple[int, int],
     batch: ClassifiedBatch,
 ) -> None:
+    """Add the scores of one mask per clip; ``rows`` are the places of evidence and remainder in `probabilities`."""
     whole, target = batch.prediction.probabilities, batch.prediction.target
-    kept, left = rows
-    for domain, said in (("mask", answers.seen), ("heard", answers.heard)):
-        assert said is not None
-        gains = score_evidence(whole, _without_rounding(said[kept], whole), target)
-        decision = gains | {"Fid-In": input_fidelity(whole, said[kept], target)}
-        decision |= score_remainder(whole, said[left], target)
-        _put(found, key, domain, decision)
-    # a binary mask of known area has known sparseness and complexity
-    own = key == OWN
-    _put(found, key, "mask", score_area(mask, batch.frames) if own else {"MM": mean_mask(mask, batch.frames)})
+    for domain, masked in (("mask", probabilities.seen), ("heard", probabilities.heard)):
+        assert masked is not None
+        evidence, remainder = (masked[row] for row in rows)
+        decision = score_evidence(whole, _without_rounding(evidence, whole), target)
+        decision |= {"Fid-In": input_fidelity(whole, evidence, target)}
+        decision |= score_remainder(whole, remainder, target)
+        _add_scores(clips, key, domain, decision)
+    # sparseness and complexity of a binary mask follow from its area
+    is_own = key == OWN
+    area = score_area(mask, batch.frames) if is_own else {"MM": mean_mask(mask, batch.frames)}
+    _add_scores(clips, key, "mask", area)
     if batch.truth is None:
         return
-    place: Place = "own mask" if own else "equal area"
-    _put(found, key, "mask", score_localisation(mask, batch.truth.ideal, batch.frames, place))
-    assert answers.sounds is not None
-    sound = answers.sounds[kept]
+    place: Place = "own mask" if is_own else "equal area"
+    _add_scores(clips, key, "mask", score_localisation(mask, batch.truth.ideal, batch.frames, place))
+    assert probabilities.sounds is not None
+    sound = probabilities.sounds[rows[0]]
     defined = torch.isfinite(sound).all(1)
-    scores = score_sound(torch.nan_to_num(sound), batch.waveform, batch.truth.event, batch.lengths)
-    _put(found, key, "heard", {name: values.masked_fill(~defined, torch.nan) for name, values in scores.items()})
+    lengths = batch.spectrogram.lengths
+    scores = score_sound(torch.nan_to_num(sound), batch.waveform, batch.truth.event, lengths)
+    scores = {name: values.masked_fill(~defined, torch.nan) for name, values in scores.items()}
+    _add_scores(clips, key, "heard", scores)
 
 
 def _without_rounding(probabilities: Tensor, whole: Tensor) -> Tensor:
-    """Probabilities that differ from those of the whole clip by no more than rounding, made equal to them."""
+    """Replace probabilities that differ from those of the whole clip by rounding only by the latter."""
     return torch.where((probabilities - whole).abs() < TOLERANCE * whole, whole, probabilities)
 
 
-def _grow(
-    found: list[ClipScores], ranking: Ranking, batch: ClassifiedBatch, known: dict[float, tuple[Tensor, Tensor]]
+def _add_curves(
+    clips: list[ClipScores],
+    ranking: Ranking,
+    batch: ClassifiedBatch,
+    scored: dict[float, tuple[Tensor, Tensor]],
 ) -> None:
-    """Grows the mask from nothing to everything; areas that are scored anyway are not asked about again."""
-    points = dict(known)
-    everything = batch.inside(torch.ones_like(batch.spectrogram.log_magnitude))
+    """Add the curves of masks that grow from nothing to everything, and the areas under them.
+
+    Args:
+        clips: Scores of the clips.
+        ranking: Ranking of the bins.
+        batch: Clips.
+        scored: Probabilities of evidence and remainder by area, for areas that have been classified already.
+    """
+    points = dict(scored)
+    everything = batch.zero_padding(torch.ones_like(batch.spectrogram.log_magnitude))
     for areas in _groups([area for area in CURVE_AREAS if area not in points], batch):
-        made = torch.stack([batch.inside(ranking.mask(area)) for area in areas])
-        seen = ask(batch, torch.cat([made, everything - made]), hear=False).seen
+        masks = torch.stack([batch.zero_padding(ranking.mask(area)) for area in areas])
+        seen = classify_masked(batch, torch.cat([masks, everything - masks]), heard=False).seen
         points |= {area: (seen[i], seen[len(areas) + i]) for i, area in enumerate(areas)}
-    silence = ask(batch, torch.zeros_like(everything)[None], hear=False).seen[0]
+    silence = classify_masked(batch, torch.zeros_like(everything)[None], heard=False).seen[0]
     whole = batch.prediction.probabilities
     points |= {0.0: (silence, whole), 1.0: (whole, silence)}
-    chosen = sorted({0.0, *CURVE_AREAS, 1.0})
+    areas_of_curve = curve_areas()
     label = batch.prediction.explained[:, None]
     undefined = (ranking.position < 0).flatten(1).any(1)
     for name, side in (("insertion", 0), ("deletion", 1)):
-        values = torch.stack([points[area][side].gather(1, label)[:, 0] for area in chosen], 1)
+        values = torch.stack([points[area][side].gather(1, label)[:, 0] for area in areas_of_curve], 1)
         values = values.cpu().double().masked_fill(undefined[:, None].cpu(), torch.nan)
-        area = torch.trapezoid(values, torch.tensor(chosen, dtype=torch.float64), dim=1)
-        _put(found, MAP, "mask", {name: area})
-        for clip, course in zip(found, values.tolist(), strict=True):
-            clip.curves[name] = course
+        area = torch.trapezoid(values, torch.tensor(areas_of_curve, dtype=torch.float64), dim=1)
+        _add_scores(clips, MAP, "mask", {name: area})
+        for clip, curve in zip(clips, values.tolist(), strict=True):
+            clip.curves[name] = curve
 
 
-def _put(found: list[ClipScores], mask: str, domain: str, scores: dict[str, Tensor]) -> None:
+def _add_scores(clips: list[ClipScores], mask: str, domain: str, scores: dict[str, Tensor]) -> None:
+    """Add scores of shape (batch,) by name to the clips."""
     for name, values in scores.items():
-        for clip, value in zip(found, values.tolist(), strict=True):
+        for clip, value in zip(clips, values.tolist(), strict=True):
             clip.add(mask, domain, name, value)
 
 
 def _wait_for(device: torch.device) -> None:
+    """Wait until a device has finished, since its work is queued: otherwise the times would mean nothing."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -241,5 +271,5 @@ def _wait_for(device: torch.device) -> None:
 
 
 def curve_areas() -> list[float]:
-    """Areas of the points of a curve, from nothing to everything."""
+    """Return the areas of the points of a curve, from nothing to everything."""
     return list(itertools.chain([0.0], CURVE_AREAS, [1.0]))

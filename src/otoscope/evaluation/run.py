@@ -1,11 +1,11 @@
-"""An evaluation from data to table: every method in every condition, clip by clip, then means over clips."""
+"""An evaluation from data to table: scores of every method in every condition, clip by clip, then their means."""
 
 from __future__ import annotations
 
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,46 +20,12 @@ from otoscope.data.clips import ClipFiles
 from otoscope.errors import ConfigurationError, DataError
 from otoscope.evaluation.conditions import Conditions, prepare
 from otoscope.evaluation.fingerprints import answer_of
-from otoscope.evaluation.loop import SANITY, Chosen, Run, check_sanity, score_all
+from otoscope.evaluation.loop import SANITY, Run, SelectedClips, check_sanity, score_all
 from otoscope.evaluation.methods import build_methods
 from otoscope.evaluation.records import Records
 from otoscope.evaluation.report import Report, make_report
+from otoscope.evaluation.settings import Settings
 from otoscope.scoring import CONTROLS
-
-
-@dataclass
-class Settings:
-    """How to compare.
-
-    Args:
-        areas: Of the masks of equal area, as shares of the bins.
-        clips: How many test clips, spread over the classes; all by default.
-        batch_size: Clips at once; the results do not depend on it.
-        seed: Of everything random.
-        bootstrap: Samples for the intervals.
-        curves: Insertion and deletion curves, in the first condition.
-        sanity: Check whether explanations change when the classifier's weights are shuffled.
-        sanity_clips: Clips for that check.
-    """
-
-    areas: Sequence[float] = (0.1, 0.2, 0.3)
-    clips: int | None = None
-    batch_size: int = 16
-    seed: int = 1234
-    bootstrap: int = 1000
-    curves: bool = True
-    sanity: bool = True
-    sanity_clips: int = 16
-
-    def __post_init__(self) -> None:
-        self.areas = tuple(float(area) for area in self.areas)
-        if not self.areas or not all(0 < area < 1 for area in self.areas) or len(set(self.areas)) < len(self.areas):
-            raise ConfigurationError(f"areas: expected different shares between 0 and 1, got {list(self.areas)}")
-        for name, least in (("batch_size", 1), ("bootstrap", 100), ("sanity_clips", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise ConfigurationError(f"{name}: expected {least} or more, got {getattr(self, name)}")
-        if self.clips is not None and self.clips < 1:
-            raise ConfigurationError(f"clips: expected 1 or more, got {self.clips}")
 
 
 def run_evaluation(
@@ -73,25 +39,25 @@ def run_evaluation(
     progress: bool = True,
     data_options: Mapping[str, Any] | None = None,
 ) -> Report:
-    """Compares methods of explanation on one footing.
+    """Compare methods of explanation under equal conditions.
 
-    A run that was stopped goes on where it was when it is started again; so does one with more methods, conditions
-    or clips. Written to ``output_folder``: ``results.json table.csv pairs.csv table.txt table.png curves.png`` and
-    ``records/`` with the scores of each clip.
+    A run that was stopped resumes when it is started again, also with more methods, conditions or clips. It writes
+    ``results.json table.csv pairs.csv table.txt table.png curves.png`` to ``output_folder``, and the scores of each
+    clip to its folder ``records``.
 
     Args:
-        classifier: What the methods explain.
-        methods: By display name; see `build_methods`.
-        data: Whose test set is used.
-        output_folder: Where results go.
-        conditions: By default all that need no download.
-        settings: How to compare.
-        device: Where the networks run.
-        progress: Show a progress bar.
-        data_options: What the data was made with, to tell whether records of an earlier run are of the same.
+        classifier: Classifier that the methods explain.
+        methods: Methods by display name; see `build_methods`.
+        data: Data whose test set is used.
+        output_folder: Folder for the results.
+        conditions: Conditions to compare in (default: all that need no download).
+        settings: Settings of the evaluation.
+        device: Device of the networks.
+        progress: Whether to show a progress bar.
+        data_options: Options that the data was made with, to recognise records of other data.
 
     Raises:
-        OtoscopeError: Something that the user can mend; the message says what.
+        OtoscopeError: A fault that the user can fix; the message says how.
     """
     settings, output_folder = settings or Settings(), Path(output_folder)
     data.prepare_data()
@@ -108,27 +74,25 @@ def run_evaluation(
     records = Records(output_folder / "records", content)
     for method in ready.ready.values():
         records.expect(method.name, method.fingerprint)
-    indices = choose(data.test_set, settings.clips)
     run = Run(
+        settings=settings,
         classifier=classifier,
         methods=ready,
         data=data,
-        areas=settings.areas,
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-        curves=settings.curves,
         records=records,
         prepared=prepared,
-        indices=indices,
+        indices=select_clips(data.test_set, settings.clips),
         device=torch.device(device),
         progress=progress,
     )
     clips = score_all(run)
-    checked = check_sanity(run, choose(Chosen(run), settings.sanity_clips)) if settings.sanity else []
+    checked = []
+    if settings.sanity:
+        checked = check_sanity(run, select_clips(SelectedClips(run), settings.sanity_clips))
     return make_report(
         output_folder,
         records={name: _rows(run, name, list(clips[name])) for name in clips},
-        clips={name: list(found) for name, found in clips.items()},
+        clips={name: list(names) for name, names in clips.items()},
         sanity={name: _of_clips(records.of(SANITY, name), checked) for name in ready.ready},
         settings=asdict(settings),
         skipped={"methods": ready.skipped, "conditions": prepared.skipped, "checks": run.unchecked},
@@ -136,48 +100,48 @@ def run_evaluation(
     )
 
 
-def choose(clips: Any, wanted: int | None) -> list[int]:
-    """Indices of so many clips: the classes take turns, and each class's clips are spread over the set.
+def select_clips(clips: Any, count: int | None) -> list[int]:
+    """Return the indices of some clips: equally many of each class, spread over the set.
 
     Args:
-        clips: A set of clips.
-        wanted: None for all.
+        clips: Set of clips.
+        count: Number of clips; None: all.
     """
-    if wanted is None or wanted >= len(clips):
+    if count is None or count >= len(clips):
         return list(range(len(clips)))
     by_class: dict[int, list[int]] = {}
     for index in range(len(clips)):
         target = clips.files[index].target if isinstance(clips, ClipFiles) else clips[index].target
         by_class.setdefault(target, []).append(index)
-    shares = [wanted // len(by_class) + (turn < wanted % len(by_class)) for turn in range(len(by_class))]
-    chosen: list[int] = []
+    # the remainder of the division goes to the first classes
+    shares = [count // len(by_class) + (position < count % len(by_class)) for position in range(len(by_class))]
+    selected: list[int] = []
     for share, (_, members) in zip(shares, sorted(by_class.items()), strict=True):
         share = min(share, len(members))
-        chosen += [members[place * len(members) // share] for place in range(share)]
-    rest = [index for index in range(len(clips)) if index not in set(chosen)]
-    return sorted(chosen + rest[: wanted - len(chosen)])
+        selected += [members[place * len(members) // share] for place in range(share)]
+    rest = [index for index in range(len(clips)) if index not in set(selected)]
+    return sorted(selected + rest[: count - len(selected)])
 
 
 def _check(classifier: Classifier, data: SoundData) -> None:
     if classifier.frontend.sample_rate_hz != data.sample_rate_hz:
         raise ConfigurationError(
-            f"data.sample_rate_hz: the clips come at {data.sample_rate_hz} Hz, the classifier's front-end takes "
+            f"data.sample_rate_hz: the clips are at {data.sample_rate_hz} Hz, the classifier's front-end takes "
             f"{classifier.frontend.sample_rate_hz} Hz; set both to the same rate"
         )
     if not set(classifier.labels) & set(data.labels):
-        raise ConfigurationError("data: it has no class that the classifier knows; is it the data of another one?")
+        raise ConfigurationError(
+            "data: it has no class that the classifier knows; give the data that it was trained for"
+        )
     if not len(data.test_set):  # type: ignore[arg-type]
         raise DataError("data: the test set is empty")
 
 
 def _rows(run: Run, condition: str, clips: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Records by row, methods first, of the clips of this run alone."""
-    found = {}
-    for row in [*run.methods.ready, *CONTROLS]:
-        records = run.records.of(condition, row)
-        if chosen := _of_clips(records, clips):
-            found[row] = chosen
-    return found
+    """Return the records of this run's clips by row, methods first."""
+    rows = [*run.methods.ready, *CONTROLS]
+    records = {row: _of_clips(run.records.of(condition, row), clips) for row in rows}
+    return {row: of_clips for row, of_clips in records.items() if of_clips}
 
 
 def _of_clips(records: Mapping[str, Any], clips: Sequence[str]) -> dict[str, Any]:
@@ -185,7 +149,7 @@ def _of_clips(records: Mapping[str, Any], clips: Sequence[str]) -> dict[str, Any
 
 
 def _machine(device: str | torch.device) -> dict[str, Any]:
-    """What times depend on."""
+    """Return what times depend on."""
     name = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else platform.machine()
     return {
         "device": str(device),

@@ -1,4 +1,4 @@
-"""Sanity check: does the explanation change when the classifier forgets, layer by layer, what it has learnt?"""
+"""Sanity check: do explanations change when the classifier's weights are randomised, layer by layer?"""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ from otoscope.metrics.ranking import mean_ranks
 from otoscope.seeding import generator_for
 
 SIMILAR = 0.5
-"""Rank correlation above which two maps count as alike: a convention, not a law."""
-_PROBED_FRAMES = 64
+"""Rank correlation above which two maps count as similar: a convention."""
 _SMALLEST_SIDE = 6
-"""Half of the window of SSIM, which is mirrored at the edges."""
+"""Smallest side of a map in bins: half of the window of SSIM, which is mirrored at the edges."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,8 @@ class Layer:
     """A part of a classifier that has weights.
 
     Attributes:
-        name: Of it.
-        weights: Its tensors by name.
+        name: Name of the part.
+        weights: Weights by name.
     """
 
     name: str
@@ -40,33 +39,35 @@ class Layer:
 
 
 def cascade(classifier: Classifier) -> list[Layer]:
-    """The classifier's parts from the head down; none for a black box.
+    """Return the classifier's parts from the head down to the input; none for a black box.
 
-    They are those of `Classifier.layers`. A classifier that names none is taken apart as long as a part holds more
-    than a quarter of its weights, and its parts are in the order in which they run. What is in no part (weights
-    that stand for themselves, such as a class token) comes last, at the input.
+    The parts are those of `Classifier.layers`. A classifier that names none is divided until no part holds more
+    than a quarter of its weights, and its parts are in the order in which they run. Weights outside all parts, such
+    as a class token, come last, at the input.
     """
     parts = [part for part in classifier.layers() if _has_weights(part)]
     if parts == [classifier]:
-        total = sum(one.numel() for one in _weights(classifier).values())
-        parts = _in_order_of_use(classifier, _taken_apart(classifier, total))
+        total = _weight_count(classifier)
+        parts = _in_order_of_use(classifier, _divided(classifier, total))
     names = {module: name for name, module in classifier.named_modules()}
-    every = _weights(classifier)
+    remaining = _weights(classifier)
     layers = []
     for part in reversed(parts):
+        # weights that parts share belong to the part nearest to the head
         inside = {id(value) for value in _weights(part).values()}
-        own = {name: every.pop(name) for name in [name for name in every if id(every[name]) in inside]}
-        if own:
-            layers.append(Layer(names[part], own))
-    return [*layers, Layer("the rest", every)] if every else layers
+        weights = {name: value for name, value in remaining.items() if id(value) in inside}
+        remaining = {name: value for name, value in remaining.items() if name not in weights}
+        if weights:
+            layers.append(Layer(names[part], weights))
+    return [*layers, Layer("the rest", remaining)] if remaining else layers
 
 
 def shuffle_weights(layer: Layer, seed: int) -> None:
-    """Permutes the values of each weight tensor, in place: what was learnt goes, the scale stays.
+    """Permute the values of each weight tensor in place: this destroys what was learnt and keeps the scale.
 
     Args:
-        layer: Whose weights; statistics of batch norms stay as they are.
-        seed: With the name, makes the permutation.
+        layer: Layer to change. The statistics of batch norms are not weights and stay.
+        seed: Seed of the permutations, which also depend on the names of the weights.
     """
     with torch.no_grad():
         for name, value in layer.weights.items():
@@ -75,12 +76,15 @@ def shuffle_weights(layer: Layer, seed: int) -> None:
 
 
 @contextmanager
-def forgetting(classifier: Classifier, seed: int) -> Iterator[Iterator[str]]:
-    """Within it, each step of the iterator shuffles one more layer, from the head down; then all is as before.
+def randomisation(classifier: Classifier, seed: int) -> Iterator[Iterator[str]]:
+    """Shuffle the layers inside a ``with`` block, and restore them afterwards.
 
     Args:
-        classifier: Changed in place, so that methods that hold it see it.
-        seed: Makes the permutations.
+        classifier: Classifier to change in place, so that methods that hold it see the change.
+        seed: Seed of the permutations.
+
+    Yields:
+        Iterator whose every step shuffles one more layer, from the head down, and yields its name.
     """
     former = {name: value.clone() for name, value in classifier.state_dict().items()}
 
@@ -99,50 +103,54 @@ def forgetting(classifier: Classifier, seed: int) -> Iterator[Iterator[str]]:
 def compare_maps(
     methods: Sequence[Method], batch: ClassifiedBatch, seed: int
 ) -> dict[str, list[dict[str, dict[str, float]]]]:
-    """How alike the maps of each method are to those of the classifier that forgets.
+    """Compare the maps of each method with its maps of the randomised classifier.
 
-    The class that is explained stays the one which the classifier named before.
+    The explained class stays the one that the intact classifier predicts.
 
     Args:
-        methods: A trained one keeps its weights and gets what the shuffled classifier says; any other is made anew.
-        batch: The clips.
-        seed: Makes the permutations.
+        methods: Methods to check. A trained method keeps its weights and reads the prediction of the randomised
+            classifier; any other is made anew.
+        batch: Clips.
+        seed: Seed of the permutations.
 
     Returns:
-        By method, for each clip: ``rank_correlation`` and ``ssim`` by layer, of the classifier shuffled down to it.
-        Without a method that cannot explain a shuffled classifier.
+        ``rank_correlation`` and ``ssim`` by method, clip and layer, with the classifier randomised down to that
+        layer. Methods that cannot explain a randomised classifier are left out.
 
     Reference:
         Adebayo et al. 2018, Sanity Checks for Saliency Maps, arXiv 1810.03292, cascading randomisation. Departures:
-        weights are permuted, not drawn from their initialiser, which not every network knows.
+        weights are permuted, not drawn from their initialisers, which not every network has.
     """
-    spectrogram, label = batch.spectrogram, batch.prediction.explained
-    frames = batch.frames
-    originals = {one.name: _map_of(one.interpreter, batch, batch.prediction) for one in methods}
-    found: dict[str, list[dict[str, dict[str, float]]]] = {one.name: [{} for _ in batch.names] for one in methods}
-    with forgetting(batch.classifier, seed) as layers:
+    label, frame_counts = batch.prediction.explained, batch.spectrogram.frame_counts
+    originals = {method.name: _map_of(method.interpreter, batch, batch.prediction) for method in methods}
+    similarities: dict[str, list[dict[str, dict[str, float]]]] = {
+        method.name: [{} for _ in batch.names] for method in methods
+    }
+    with randomisation(batch.classifier, seed) as layers:
         for layer in layers:
-            prediction = batch.classifier.predict(spectrogram.log_magnitude, frames, spectrogram.phase)
-            prediction = prediction.towards(label)
-            for one in methods:
-                if one.name not in found:
+            prediction = batch.classifier.predict(batch.spectrogram).towards(label)
+            for method in methods:
+                if method.name not in similarities:
                     continue
                 try:
-                    changed = _map_of(one.make(), batch, prediction)
+                    changed = _map_of(method.make(), batch, prediction)
                 except OtoscopeError:
-                    del found[one.name]
+                    del similarities[method.name]
                     continue
-                for i, clip in enumerate(found[one.name]):
-                    count = None if frames is None else int(frames[i])
-                    pair = originals[one.name][i, :, :count], changed[i, :, :count]
-                    clip[layer] = {"rank_correlation": rank_correlation(*pair), "ssim": similarity(*pair)}
-    return found
+                clips = zip(originals[method.name], changed, frame_counts, similarities[method.name], strict=True)
+                for original, randomised, count, layers_of_clip in clips:
+                    pair = original[:, :count], randomised[:, :count]
+                    layers_of_clip[layer] = {
+                        "rank_correlation": rank_correlation(*pair),
+                        "ssim": similarity(*pair),
+                    }
+    return similarities
 
 
 def rank_correlation(first: Tensor, second: Tensor) -> float:
-    """Spearman's rank correlation of two maps; equal values share their mean rank.
+    """Return Spearman's rank correlation of two maps; equal values share their mean rank.
 
-    NaN for a constant map, or one that holds NaN.
+    It is NaN if a map is constant or holds NaN.
 
     Example:
         >>> round(rank_correlation(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([10.0, 30.0, 20.0])), 6)
@@ -156,22 +164,28 @@ def rank_correlation(first: Tensor, second: Tensor) -> float:
 
 
 def similarity(first: Tensor, second: Tensor) -> float:
-    """Structural similarity (SSIM) of two maps, each stretched to [0, 1]; NaN if one is not finite, or too small.
+    """Return the structural similarity (SSIM) of two maps, each scaled to [0, 1].
+
+    It is NaN if a map is not finite, or too small.
 
     Args:
-        first: Shape (frequency, time).
-        second: Same shape.
+        first: Map, shape (frequency, time).
+        second: Map of the same shape.
     """
-    pictures = [_stretched(one)[None, None] for one in (first.float(), second.float())]
-    if min(first.shape) < _SMALLEST_SIDE or not all(bool(torch.isfinite(one).all()) for one in pictures):
+    pictures = [_scaled(values.float())[None, None] for values in (first, second)]
+    if min(first.shape) < _SMALLEST_SIDE or not all(bool(torch.isfinite(values).all()) for values in pictures):
         return float("nan")
-    found = structural_similarity_index_measure(pictures[0], pictures[1], data_range=1.0)
-    assert isinstance(found, Tensor)
-    return float(found)
+    ssim = structural_similarity_index_measure(pictures[0], pictures[1], data_range=1.0)
+    assert isinstance(ssim, Tensor)
+    return float(ssim)
 
 
 def verdict(correlations: Mapping[str, Estimate]) -> str:
-    """In words, from the rank correlations by layer, the whole classifier shuffled in the last one."""
+    """Return the result of the check in words.
+
+    Args:
+        correlations: Rank correlations by layer; the whole classifier is randomised at the last one.
+    """
     if not correlations or not list(correlations.values())[-1].clips:
         return "undefined: a map is constant"
     last = list(correlations.values())[-1]
@@ -183,31 +197,36 @@ def verdict(correlations: Mapping[str, Estimate]) -> str:
 
 
 def _weights(module: nn.Module) -> dict[str, Tensor]:
-    """Parameters, and buffers that are weights in all but name, such as the class vectors of CLAP."""
-    saved = module.state_dict(keep_vars=True)
-    known = dict(module.named_parameters())
+    """Return parameters, and buffers that act as weights, such as the class vectors of CLAP."""
+    parameters = dict(module.named_parameters())
     buffers = {
         name: value
-        for name, value in saved.items()
-        if name not in known and isinstance(value, Tensor) and value.is_floating_point() and value.numel() > 1
+        for name, value in module.state_dict(keep_vars=True).items()
+        if name not in parameters and isinstance(value, Tensor) and value.is_floating_point() and value.numel() > 1
     }
-    return known | {name: value for name, value in buffers.items() if "running_" not in name}
+    # the statistics of batch norms belong to the scale, which stays
+    return parameters | {name: value for name, value in buffers.items() if "running_" not in name}
+
+
+def _weight_count(module: nn.Module) -> int:
+    return sum(value.numel() for value in _weights(module).values())
 
 
 def _has_weights(module: nn.Module) -> bool:
     return bool(_weights(module))
 
 
-def _taken_apart(module: nn.Module, total: int) -> list[nn.Module]:
+def _divided(module: nn.Module, total: int) -> list[nn.Module]:
+    """Divide a network into parts with at most a quarter of the weights, as far as it has children."""
     children = [child for child in module.children() if _has_weights(child)]
-    if not children or 4 * sum(one.numel() for one in _weights(module).values()) <= total:
+    if not children or 4 * _weight_count(module) <= total:
         return [module]
-    return [part for child in children for part in _taken_apart(child, total)]
+    return [part for child in children for part in _divided(child, total)]
 
 
 @torch.no_grad()
 def _in_order_of_use(classifier: Classifier, parts: list[nn.Module]) -> list[nn.Module]:
-    """As they run on a short silence; those that are not called come first."""
+    """Sort parts by the order in which they run on a short silence; parts that are not called come first."""
     turns: dict[nn.Module, int] = {}
 
     def note(part: nn.Module, inputs: Any) -> None:
@@ -215,8 +234,7 @@ def _in_order_of_use(classifier: Classifier, parts: list[nn.Module]) -> list[nn.
 
     hooks = [part.register_forward_pre_hook(note) for part in parts]
     try:
-        silence = torch.zeros(1, classifier.frontend.bins, _PROBED_FRAMES, device=classifier.frontend.window.device)
-        classifier.logits(silence, None, silence)
+        classifier.logits(classifier.frontend.silence())
     finally:
         for hook in hooks:
             hook.remove()
@@ -224,11 +242,11 @@ def _in_order_of_use(classifier: Classifier, parts: list[nn.Module]) -> list[nn.
 
 
 def _map_of(interpreter: Any, batch: ClassifiedBatch, prediction: Any) -> Tensor:
-    decoded = interpreter.decode(batch.spectrogram.log_magnitude, prediction, batch.frames)
-    found: Tensor = interpreter.output(decoded)
-    return found
+    decoded = interpreter.decode(batch.spectrogram, prediction)
+    importance: Tensor = interpreter.output(decoded, batch.spectrogram)
+    return importance
 
 
-def _stretched(values: Tensor) -> Tensor:
+def _scaled(values: Tensor) -> Tensor:
     low, high = values.min(), values.max()
     return (values - low) / (high - low) if high > low else values - low

@@ -4,10 +4,11 @@ from otoscope.training.amt import InterpreterESC50Brain
 from otoscope.training.brain import Interpretation, InterpretationSteps, InterpreterBrain
 from otoscope.training.callbacks import SaveInterpretations
 from otoscope.training.classifier import ClassifierTraining
+from otoscope.training.l2i import L2I
 from otoscope.training.lmac import LMAC
-from otoscope.training.methods import L2I, PIQ
 from otoscope.training.nmf import AmortizedNMFTraining, DictionaryTraining, NMFTraining
 from otoscope.training.overlap import OverlapTest
+from otoscope.training.piq import PIQ
 from otoscope.training.run import run_training
 from otoscope.training.task import TrainingTask
 

@@ -1,4 +1,4 @@
-"""L-MAC as a training: noise over the clips, and fine-tuning from an earlier run."""
+"""Training of L-MAC, with noise over the clips, and fine-tuning of an earlier run."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from otoscope.training.brain import Interpretation, InterpreterBrain, Stage
 
 
 class LMAC(InterpreterBrain):
-    """Trains L-MAC, listenable maps for audio classifiers (arXiv 2403.13086).
+    """Training of L-MAC, listenable maps for audio classifiers (arXiv 2403.13086).
 
     Args:
-        classifier: A classifier's model folder, or the classifier itself.
+        classifier: Classifier, or its source; see `InterpreterBrain`.
         decoder: ``light``, or ``published`` (CNN14) for published weights.
         l_in: Weight of the cross-entropy of the evidence.
-        l_out: Weight of that of the remainder, which is made large.
-        l1: Weight of the mean mask: 16 times the published 0.4, which is summed over the clips of a batch.
+        l_out: Weight of the cross-entropy of the remainder, which training raises.
+        l1: Weight of the mean mask: 16 times the published 0.4, which weights the sum over the clips of a batch.
         tv: Weight of the mean squared difference of neighbouring bins.
         guidance: Weight of the cross-entropy to the loud bins of the clean clip, for fine-tuning; published: 4.
-        guidance_correlation: Product of masked and clean spectrogram from which a clip is guided.
+        guidance_correlation: Normalised product of masked and clean spectrogram from which a clip is guided.
         guidance_threshold: Share of the clean clip's maximum from which a bin is loud.
         start: Model folder of an earlier run to fine-tune, with the same decoder.
-        noise_folder: Noise that is laid over the training clips, such as WHAM!, of which ``tr`` is used.
-        noise_snr_db: Level of the clips over it.
+        noise_folder: Folder of noise that is added to the training clips, such as WHAM!, whose part ``tr`` is used.
+        noise_snr_db: Level of the clips above the noise in dB.
         **training: See `InterpreterBrain`.
 
     Raises:
-        ConfigurationError: Noise and `cache_representations` are both wanted.
+        ConfigurationError: Both noise and `cache_representations` are given.
         CheckpointError: ``start`` holds no L-MAC interpreter that fits.
     """
 
@@ -76,8 +76,8 @@ class LMAC(InterpreterBrain):
         super().__init__(classifier, interpreter, **training)
         if noise_folder is not None and training.get("cache_representations"):
             raise ConfigurationError(
-                "cache_representations: noise makes every clip new in every epoch, so nothing can be kept; leave "
-                "it out, or noise_folder"
+                "cache_representations: noise changes every clip in every epoch, so that nothing can be stored; "
+                "leave out this option or noise_folder"
             )
         rate = self.frontend.sample_rate_hz
         self.noise = None if noise_folder is None else NoiseFolder(noise_folder, rate, "tr")
@@ -86,25 +86,20 @@ class LMAC(InterpreterBrain):
             self._start_from(start)
 
     def compute_forward(self, batch: Batch, stage: Stage) -> Interpretation:
-        """See `InterpreterBrain.compute_forward`; noise goes before it, and what the loss asks after it."""
+        """See `InterpreterBrain.compute_forward`; adds noise before it and classifies masked clips after it."""
         if self.noise is not None and stage == "train":
             batch = with_noise(batch, self.noise, self.noise_snr_db)
         forward = super().compute_forward(batch, stage)
         assert isinstance(self.interpreter, LMACInterpreter)
-        mask = self.interpreter.mask(forward.decoded, forward.frames)
-        forward.answers = self.interpreter.ask(mask, forward.log_magnitude, forward.prediction, forward.frames)
+        # once per step: the loss and the scores of validation and test use the same logits
+        forward.masked_logits = self.interpreter.masked_logits(forward.decoded, forward.spectrogram)
         return forward
 
     def loss_terms(self, forward: Interpretation) -> Mapping[str, Tensor]:
         """See `InterpreterBrain.loss_terms`."""
         assert isinstance(self.interpreter, LMACInterpreter)
         return self.interpreter.loss(
-            forward.decoded,
-            forward.log_magnitude,
-            forward.prediction,
-            forward.frames,
-            forward.clean,
-            forward.answers,
+            forward.decoded, forward.spectrogram, forward.prediction, forward.clean, forward.masked_logits
         )
 
     def _start_from(self, folder: str | os.PathLike[str]) -> None:
@@ -123,12 +118,12 @@ class LMAC(InterpreterBrain):
 
 
 def with_noise(batch: Batch, noise: NoiseFolder, snr_db: float) -> Batch:
-    """Lays a random piece of noise over each clip; what is left of the clips themselves becomes `Batch.clean`.
+    """Add a random piece of noise to each clip; the clips' share of the mixtures becomes `Batch.clean`.
 
     Args:
-        batch: Its padding stays silent.
-        noise: Where the pieces come from; which, torch's random state says.
-        snr_db: Level of each clip over its noise.
+        batch: Clips; their padding stays silent.
+        noise: Noise to cut the pieces from, by torch's random state.
+        snr_db: Level of each clip above its noise in dB.
     """
     waveform, clean = torch.zeros_like(batch.waveform), torch.zeros_like(batch.waveform)
     for index, length in enumerate(batch.lengths.tolist()):

@@ -1,0 +1,46 @@
+"""Settings of an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from otoscope.errors import ConfigurationError
+
+
+@dataclass
+class Settings:
+    """Settings of an evaluation.
+
+    Args:
+        areas: Areas of the masks of equal area, as shares of the bins.
+        clips: Number of test clips, spread over the classes (default: all).
+        batch_size: Number of clips at a time; the results do not depend on it.
+        seed: Seed of everything random.
+        bootstrap: Number of bootstrap samples for the intervals.
+        curves: Whether to compute insertion and deletion curves, in the first condition.
+        sanity: Whether to check that explanations change when the classifier's weights are shuffled.
+        sanity_clips: Number of clips for that check.
+
+    Raises:
+        ConfigurationError: A setting is out of its range.
+    """
+
+    areas: Sequence[float] = (0.1, 0.2, 0.3)
+    clips: int | None = None
+    batch_size: int = 16
+    seed: int = 1234
+    bootstrap: int = 1000
+    curves: bool = True
+    sanity: bool = True
+    sanity_clips: int = 16
+
+    def __post_init__(self) -> None:
+        self.areas = tuple(float(area) for area in self.areas)
+        if not self.areas or not all(0 < area < 1 for area in self.areas) or len(set(self.areas)) < len(self.areas):
+            raise ConfigurationError(f"areas: expected different shares between 0 and 1, got {list(self.areas)}")
+        for name, least in (("batch_size", 1), ("bootstrap", 100), ("sanity_clips", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise ConfigurationError(f"{name}: expected {least} or more, got {getattr(self, name)}")
+        if self.clips is not None and self.clips < 1:
+            raise ConfigurationError(f"clips: expected 1 or more, got {self.clips}")

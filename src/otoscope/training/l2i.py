@@ -1,0 +1,63 @@
+"""Training of L2I."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from otoscope.classifiers import Classifier
+from otoscope.interpreters import L2IInterpreter
+from otoscope.loading import load_dictionary
+from otoscope.nn import ActivationDecoderName, NMFDictionary
+from otoscope.store.folder import find_model_folder
+from otoscope.training.brain import InterpreterBrain
+
+
+class L2I(InterpreterBrain):
+    """Training of L2I, listen to interpret (arXiv 2202.11479).
+
+    Args:
+        classifier: Classifier, or its source; see `InterpreterBrain`.
+        dictionary: NMF dictionary that was made with the classifier's front-end, or its source.
+        decoder: ``light``, or ``published`` for published weights.
+        relevance_threshold: Components with a larger relevance make the mask; nothing is trained with it.
+        pooling_frames: None: attention over clips of any length; a number: the published pooling, for clips with
+            this number of frames.
+        alpha: Weight of the reconstruction.
+        beta: Weight of the l1 norm of the activations.
+        temperature: Divisor of the classifier's logits before they are imitated.
+        **training: See `InterpreterBrain`.
+    """
+
+    def __init__(
+        self,
+        classifier: str | Classifier | Path,
+        dictionary: str | os.PathLike[str] | NMFDictionary,
+        decoder: ActivationDecoderName = "light",
+        relevance_threshold: float = 0.2,
+        pooling_frames: int | None = None,
+        alpha: float = 10.0,
+        beta: float = 0.8,
+        temperature: float = 1.0,
+        **training: Any,
+    ) -> None:
+        interpreter = partial(
+            L2IInterpreter,
+            dictionary=_opened(dictionary),
+            decoder=decoder,
+            relevance_threshold=relevance_threshold,
+            pooling_frames=pooling_frames,
+            alpha=alpha,
+            beta=beta,
+            temperature=temperature,
+        )
+        super().__init__(classifier, interpreter, **training)
+
+
+def _opened(dictionary: str | os.PathLike[str] | NMFDictionary) -> str | os.PathLike[str] | NMFDictionary:
+    """Return the dictionary; a model folder stays a path, which L2I opens and names in its errors."""
+    if isinstance(dictionary, NMFDictionary) or find_model_folder(Path(dictionary)) is not None:
+        return dictionary
+    return load_dictionary(dictionary)

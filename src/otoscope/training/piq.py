@@ -1,0 +1,57 @@
+"""Training of PIQ."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from otoscope.classifiers import Classifier
+from otoscope.interpreters import PIQInterpreter
+from otoscope.nn import CodebookInit, DecoderName
+from otoscope.training.brain import InterpreterBrain
+
+
+class PIQ(InterpreterBrain):
+    """Training of PIQ, posthoc interpretation via quantisation (arXiv 2303.12659).
+
+    The best checkpoint is the one with the lowest reconstruction loss on the validation clips.
+
+    Args:
+        classifier: Classifier, or its source; see `InterpreterBrain`.
+        use_vq: Whether to quantise the representation with codes of the predicted class before decoding.
+        use_mask_output: Whether to decode a mask; False: decode an activation that is thresholded.
+        decoder: ``light``, or ``published`` for published weights.
+        codes: Size of the codebook.
+        shared_codes: Number of codes that every class may use.
+        codebook_init: ``data`` starts with vectors of the first training batch; ``uniform`` starts as published.
+        mask_threshold: Share of a clip's maximum above which a bin counts as present.
+        **training: See `InterpreterBrain`.
+    """
+
+    # the codebook's terms grow with the representation even while the masks improve
+    monitor = "valid_reconstruction"
+
+    def __init__(
+        self,
+        classifier: str | Classifier | Path,
+        use_vq: bool = True,
+        use_mask_output: bool = True,
+        decoder: DecoderName = "light",
+        codes: int = 1024,
+        shared_codes: int = 0,
+        codebook_init: CodebookInit = "data",
+        mask_threshold: float = 0.35,
+        **training: Any,
+    ) -> None:
+        interpreter = partial(
+            PIQInterpreter,
+            use_vq=use_vq,
+            use_mask_output=use_mask_output,
+            decoder=decoder,
+            codes=codes,
+            shared_codes=shared_codes,
+            codebook_init=codebook_init,
+            mask_threshold=mask_threshold,
+        )
+        super().__init__(classifier, interpreter, **training)

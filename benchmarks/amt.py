@@ -18,6 +18,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
+from torch import Tensor
 from benchmarks import measure
 from benchmarks.reference import ReferenceAMT
 
@@ -164,11 +165,15 @@ def our_step(classifier: Classifier, side: str) -> Callable[[Batch], dict[str, f
 
 def scores_of_evidence(brain: InterpreterESC50Brain, batch: Batch) -> dict[str, float]:
     """The scores for which the remainder need not be classified."""
-    seen = brain.compute_forward(batch, "valid")
-    mask = brain.interpreter.mask(seen.decoded, seen.frames)
-    whole = seen.prediction.probabilities
-    classify = brain.classifier.probabilities
-    scores = score_mask(classify, seen.log_magnitude, mask, whole, seen.frames, remainder=False)
+    forward = brain.compute_forward(batch, "valid")
+    spectrogram, whole = forward.spectrogram, forward.prediction.probabilities
+    mask = brain.interpreter.mask(forward.decoded, spectrogram)
+
+    def classify(log_magnitude: Tensor, frames: Tensor | None) -> Tensor:
+        return brain.classifier.probabilities(spectrogram.with_log_magnitude(log_magnitude))
+
+    frames = spectrogram.frames
+    scores = score_mask(classify, spectrogram.log_magnitude, mask, whole, frames, remainder=False)
     return {name: float(value.mean()) for name, value in scores.items()}
 
 

@@ -304,17 +304,17 @@ def settle_interpreter(interpreter: Interpreter[Any], classifier: Classifier, wa
     """The same for an interpreter: PIQ's codes become vectors of the clips, L2I's model as loud as they are."""
     if isinstance(interpreter, L2IInterpreter | LMACInterpreter):
         _amplify(interpreter)
-    log_magnitude = classifier.frontend.log_magnitude(waveforms)
-    prediction = classifier(log_magnitude)
+    spectrogram = classifier.frontend(waveforms, with_phase=False)
+    prediction = classifier.predict(spectrogram)
     interpreter.train()
     with _taking_statistics(interpreter, nn.BatchNorm1d, nn.BatchNorm2d):
-        decoded = interpreter.decode(log_magnitude, prediction)
+        decoded = interpreter.decode(spectrogram, prediction)
     interpreter.eval()
     if isinstance(interpreter, L2IInterpreter):
         loudness = (interpreter.dictionary @ decoded.activations).mean()
         *_, weight, bias = interpreter.decoder.parameters()  # of the last layer, before the last ReLU
         for parameter in (weight, bias):
-            parameter.mul_(log_magnitude.mean() / loudness)
+            parameter.mul_(spectrogram.log_magnitude.mean() / loudness)
 
 
 def share_weights(

@@ -37,7 +37,7 @@ def constructor_arguments(
     for kind in type(instance).__mro__:
         if "__init__" not in vars(kind):
             continue  # inherits the constructor of the next class
-        parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
+        parameters = list(inspect.signature(vars(kind)["__init__"]).parameters.values())[1:]
         named = [part.name for part in parameters if part.kind not in (part.VAR_POSITIONAL, part.VAR_KEYWORD)]
         names = [name for name in named if name not in names] + names
         if not any(part.kind is part.VAR_KEYWORD for part in parameters):

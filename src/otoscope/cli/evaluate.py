@@ -12,7 +12,8 @@ from otoscope.cli.hparams import add_common_options, instantiate, output_folder_
 from otoscope.cli.options import add_shared, make_parser, move_to_device, print_json
 from otoscope.data import SoundData
 from otoscope.evaluation.conditions import Conditions
-from otoscope.evaluation.run import Settings, run_evaluation
+from otoscope.evaluation.run import run_evaluation
+from otoscope.evaluation.settings import Settings
 from otoscope.loading import load_classifier
 
 if TYPE_CHECKING:

@@ -2,7 +2,8 @@
 
 from otoscope.evaluation.conditions import Conditions, NoiseSource
 from otoscope.evaluation.report import Report
-from otoscope.evaluation.run import Settings, run_evaluation
+from otoscope.evaluation.run import run_evaluation
+from otoscope.evaluation.settings import Settings
 from otoscope.evaluation.statistics import Estimate
 from otoscope.evaluation.table import Block, Pair, Table
 

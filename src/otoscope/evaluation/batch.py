@@ -126,21 +126,22 @@ def classify_masked(batch: ClassifiedBatch, masks: Tensor, heard: bool) -> Maske
         masks: Masks in [0, 1], shape (masks, batch, frequency, time).
         heard: Whether to classify the sounds too.
     """
-    classifier, count = batch.classifier, masks.shape[0] * masks.shape[1]
-    parts: list[tuple[Tensor, Tensor | None, Tensor | None]] = []
-    for rows in torch.arange(count).split(batch.inputs_at_once):
-        masked = batch.spectrogram[rows % masks.shape[1]].masked(masks.flatten(0, 1)[rows])
-        seen, from_sound, sound = classifier.probabilities(masked), None, None
-        if heard:
-            sound = classifier.frontend.inverse(masked)
-            again = classifier.frontend(sound, masked.lengths, with_phase=classifier.needs_phase)
-            from_sound = classifier.probabilities(again)
-            sound = torch.nn.functional.pad(sound, (0, batch.waveform.shape[-1] - sound.shape[-1]))
-        parts.append((seen, from_sound, None if batch.truth is None else sound))
-    columns = zip(*parts, strict=True)
-    return MaskedProbabilities(*(_by_mask(column, masks.shape[:2]) for column in columns))
-
-
-def _by_mask(parts: tuple[Tensor | None, ...], shape: torch.Size) -> Tensor | None:
-    tensors = [part for part in parts if part is not None]
-    return torch.cat(tensors).unflatten(0, shape) if tensors else None
+    classifier, flat = batch.classifier, masks.flatten(0, 1)
+    seen, from_sounds, sounds = [], [], []
+    for start in range(0, len(flat), batch.inputs_at_once):
+        rows = torch.arange(start, min(start + batch.inputs_at_once, len(flat)))
+        masked = batch.spectrogram[rows % len(batch.names)].masked(flat[rows])
+        seen.append(classifier.probabilities(masked))
+        if not heard:
+            continue
+        sound = classifier.frontend.inverse(masked)
+        again = classifier.frontend(sound, masked.lengths, with_phase=classifier.needs_phase)
+        from_sounds.append(classifier.probabilities(again))
+        if batch.truth is not None:
+            sounds.append(torch.nn.functional.pad(sound, (0, batch.waveform.shape[-1] - sound.shape[-1])))
+    by_mask = (len(masks), len(batch.names), -1)
+    return MaskedProbabilities(
+        seen=torch.cat(seen).view(by_mask),
+        heard=torch.cat(from_sounds).view(by_mask) if from_sounds else None,
+        sounds=torch.cat(sounds).view(by_mask) if sounds else None,
+    )

@@ -211,7 +211,7 @@ def captum_inputs(spectrogram: Spectrogram, target: Tensor) -> dict[str, Any]:
 
 def each_clip(spectrogram: Spectrogram, target: Tensor) -> Iterator[tuple[Spectrogram, Tensor]]:
     """Yield each clip and its target as a batch of one."""
-    return zip(spectrogram.split(1), target.split(1), strict=True)
+    return ((clip, target[i : i + 1]) for i, clip in enumerate(spectrogram.split(1)))
 
 
 def copies_of(clip: Spectrogram, log_magnitudes: Tensor) -> Spectrogram:

@@ -112,8 +112,8 @@ class OptimisedMaskInterpreter(AttributionInterpreter):
     def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
         # evidence and remainder of a clip go through the classifier together, hence half as many clips at a time
         size = max(1, self.batch // 2)
-        portions = zip(spectrogram.split(size), target.split(size), strict=True)
-        return torch.cat([self._optimise(*portion) for portion in portions])
+        starts = range(0, len(target), size)
+        return torch.cat([self._optimise(spectrogram[i : i + size], target[i : i + size]) for i in starts])
 
     def _optimise(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
         log_magnitude = spectrogram.log_magnitude

@@ -5,7 +5,7 @@ import torch
 
 from otoscope.classifiers import Conv2dClassifier
 from otoscope.metrics import ideal_mask, score_mask, scores_shown
-from otoscope.scoring import CONTROLS, format_table, score_against_controls
+from otoscope.scoring import CONTROLS, format_table, score_against_controls, score_prediction
 
 
 @pytest.fixture
@@ -25,10 +25,9 @@ def waveform(event):
 
 def scored(classifier, waveform, masks, event=None, lengths=None, **options):
     spectrogram = classifier.frontend(waveform, lengths)
-    prediction = classifier(spectrogram.log_magnitude, spectrogram.frames)
+    prediction = classifier.predict(spectrogram)
     names = [f"clip{i}" for i in range(len(waveform))]
-    sounds = (waveform, event, lengths)
-    return score_against_controls(classifier, spectrogram, prediction, masks, names, *sounds, **options)
+    return score_against_controls(classifier, spectrogram, prediction, masks, names, waveform, event, **options)
 
 
 @pytest.fixture
@@ -51,9 +50,23 @@ def test_methods_come_first_and_controls_have_their_area(classifier, waveform, m
 
 def test_scores_are_those_of_the_metrics(classifier, waveform, mask):
     log_magnitude = classifier.frontend.log_magnitude(waveform)
-    probabilities = classifier.probabilities(log_magnitude)
-    expected = score_mask(classifier.probabilities, log_magnitude, mask, probabilities)
+
+    def classify(log_magnitude, frames):
+        return classifier(log_magnitude, frames).probabilities
+
+    expected = score_mask(classify, log_magnitude, mask, classify(log_magnitude, None))
     torch.testing.assert_close(scored(classifier, waveform, {"mine": mask})["mine"], expected)
+
+
+def test_masked_clips_that_are_classified_already_are_not_classified_again(classifier, waveform, mask, monkeypatch):
+    spectrogram = classifier.frontend(waveform)
+    prediction = classifier.predict(spectrogram)
+    expected = score_prediction(classifier, spectrogram, prediction, mask)
+    parts = [spectrogram.masked(part) for part in (mask, 1 - mask)]
+    masked = torch.stack([classifier.probabilities(part) for part in parts])
+    monkeypatch.setattr(classifier, "forward", lambda *_: pytest.fail("ran the classifier"))
+    scores = score_prediction(classifier, spectrogram, prediction, mask, probabilities=masked)
+    torch.testing.assert_close(scores, expected)
 
 
 def test_known_events_add_scores_and_the_ideal_control(classifier, waveform, event):
@@ -97,7 +110,7 @@ def test_padding_never_counts(classifier, waveform, event):
             torch.testing.assert_close(together[name][score][1:2], value, **tolerance, msg=f"{name} {score}")
 
 
-def test_table_has_a_line_for_each_method_and_a_dash_for_what_is_not_there():
+def test_table_has_a_line_for_each_method_and_a_dash_for_missing_values():
     rows = {"PIQ": {"AI": 25.0, "FF": float("nan")}, "a method of long name": {"AI": 3.0}}
     lines = format_table(rows).splitlines()
     assert lines[0].split() == ["AI", "FF"]

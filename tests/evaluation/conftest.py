@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier, Conv2dClassifier, Prediction
 from otoscope.data import Batch, Clip, SoundData, Synthetic, collate
 from otoscope.interpreters import Interpreter
@@ -19,7 +20,7 @@ CLASSES = ["siren", "rooster", "clock_tick"]
 
 @pytest.fixture(autouse=True)
 def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Never the home folder."""
+    """Keep caches out of the home folder."""
     monkeypatch.setenv("OTOSCOPE_CACHE", str(tmp_path / "cache"))
 
 
@@ -32,9 +33,9 @@ def classifier(experienced: Callable[[Any], Any]) -> Classifier:
 @pytest.fixture(scope="session")
 def data() -> SoundData:
     """Nine test clips of half a second."""
-    made = Synthetic(clips_per_class=12, classes=CLASSES, duration_s=0.5, batch_size=6, snr_db=(0, 10))
-    made.setup("test")
-    return made
+    synthetic = Synthetic(clips_per_class=12, classes=CLASSES, duration_s=0.5, batch_size=6, snr_db=(0, 10))
+    synthetic.setup("test")
+    return synthetic
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def _cut(clip: Clip, length: int) -> Clip:
 
 
 class GradientInterpreter(Interpreter[Tensor]):
-    """Gradient times input of the explained class: the simplest method that asks the classifier again."""
+    """Gradient times input of the explained class: the simplest method that runs the classifier again."""
 
     needs_gradient = True
 
@@ -58,23 +59,17 @@ class GradientInterpreter(Interpreter[Tensor]):
         super().__init__(classifier)
         self.power = power
 
-    @property
-    def config(self) -> dict[str, Any]:
-        return {"power": self.power}
-
-    def decode(self, log_magnitude: Tensor, prediction: Prediction, frames: Tensor | None = None) -> Tensor:
+    def decode(self, spectrogram: Spectrogram, prediction: Prediction) -> Tensor:
         with torch.enable_grad():
-            inputs = log_magnitude.detach().clone().requires_grad_()
-            logits = self.classifier.predict(inputs, frames).logits
+            inputs = spectrogram.log_magnitude.detach().clone().requires_grad_()
+            logits = self.classifier.logits(spectrogram.with_log_magnitude(inputs))
             (gradient,) = torch.autograd.grad(logits.gather(1, prediction.explained[:, None]).sum(), inputs)
-        return (gradient * log_magnitude).abs() ** self.power
+        return (gradient * spectrogram.log_magnitude).abs() ** self.power
 
-    def mask(self, decoded: Tensor, frames: Tensor | None = None) -> Tensor:
-        soft = decoded / decoded.amax((1, 2), keepdim=True).clamp(min=1e-12)
-        keep = torch.ones_like(soft) if frames is None else (torch.arange(soft.shape[2]) < frames[:, None])[:, None]
-        return soft * keep
+    def mask(self, decoded: Tensor, spectrogram: Spectrogram) -> Tensor:
+        return spectrogram.zero_padding(decoded / decoded.amax((1, 2), keepdim=True).clamp(min=1e-12))
 
-    def output(self, decoded: Tensor) -> Tensor:
+    def output(self, decoded: Tensor, spectrogram: Spectrogram) -> Tensor:
         return decoded
 
     def loss(self, *arguments: Any) -> Mapping[str, Tensor]:
@@ -82,27 +77,22 @@ class GradientInterpreter(Interpreter[Tensor]):
 
 
 class ConstantInterpreter(GradientInterpreter):
-    """The same value everywhere: half of everything as own mask, nothing to rank by."""
+    """The same value everywhere: the mask is 0.5, and there is nothing to rank by."""
 
     needs_gradient = False
 
-    def decode(self, log_magnitude: Tensor, prediction: Prediction, frames: Tensor | None = None) -> Tensor:
-        return torch.full_like(log_magnitude, 0.5)
+    def decode(self, spectrogram: Spectrogram, prediction: Prediction) -> Tensor:
+        return torch.full_like(spectrogram.log_magnitude, 0.5)
 
-    def mask(self, decoded: Tensor, frames: Tensor | None = None) -> Tensor:
-        keep = (
-            torch.ones_like(decoded)
-            if frames is None
-            else (torch.arange(decoded.shape[2]) < frames[:, None])[:, None]
-        )
-        return decoded * keep
+    def mask(self, decoded: Tensor, spectrogram: Spectrogram) -> Tensor:
+        return spectrogram.zero_padding(decoded)
 
 
 class BrokenInterpreter(ConstantInterpreter):
-    """NaN for every second clip of a batch, and so for the same clips only with the same batches."""
+    """NaN for every second clip of a batch, so that other batches give NaN for other clips."""
 
-    def decode(self, log_magnitude: Tensor, prediction: Prediction, frames: Tensor | None = None) -> Tensor:
-        decoded = super().decode(log_magnitude, prediction, frames)
+    def decode(self, spectrogram: Spectrogram, prediction: Prediction) -> Tensor:
+        decoded = super().decode(spectrogram, prediction)
         decoded[::2, 0, 0] = torch.nan
         return decoded
 

@@ -55,12 +55,11 @@ def controls_of_evaluation(classifier, waveforms, seed=1234):
     """The controls that an evaluation scores beside a mask of 0.5 everywhere, by name and clip."""
     clips = [Clip(sound, 0, name, name) for name, sound in waveforms.items()]
     batch = classify_batch(classifier, collate(clips), seed)
-    mask = batch.inside(torch.full_like(batch.spectrogram.log_magnitude, 0.5))
-    counts = [mask.shape[2]] * len(clips) if batch.frames is None else batch.frames.tolist()
+    mask = batch.zero_padding(torch.full_like(batch.spectrogram.log_magnitude, 0.5))
     masks = {}
     for name in CONTROLS:
-        ranking = rank_bins(control(name, batch, seed).map, batch.order, batch.frames)
-        rows = zip(waveforms, ranking.mask_like(mask), counts, strict=True)
+        ranking = rank_bins(control(name, batch, seed).importance, batch.order, batch.frames)
+        rows = zip(waveforms, ranking.mask_like(mask), batch.spectrogram.frame_counts, strict=True)
         masks[name] = {clip: values[:, :count] for clip, values, count in rows}
     return masks
 

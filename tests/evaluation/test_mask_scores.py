@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from otoscope.audio import load_audio, save_audio
+from otoscope.audio import Spectrogram, load_audio, save_audio
 from otoscope.classifiers import Classifier, Prediction, TorchClassifier
-from otoscope.evaluation.batch import ask, classify_batch
+from otoscope.data import Clip, collate
+from otoscope.evaluation.batch import classify_batch, classify_masked
 from otoscope.evaluation.mask_scores import (
     CURVE_AREAS,
     TOLERANCE,
@@ -28,27 +29,31 @@ def ready(classifier, batch):
 
 
 def _alone(classifier, batch, i):
-    """One clip of a batch, as it would be analysed alone."""
+    """Spectrogram, prediction and length of one clip of a batch, analysed alone."""
     length = int(batch.lengths[i])
     spectrogram = classifier.frontend(batch.waveform[i : i + 1, :length])
-    return spectrogram, classifier(spectrogram.log_magnitude), length
+    return spectrogram, classifier.predict(spectrogram), length
+
+
+def _probabilities(classifier):
+    """The function that metrics classify with."""
+    return lambda log_magnitude, frames: classifier.probabilities(Spectrogram(log_magnitude, frames=frames))
 
 
 def test_scores_are_those_of_each_clip_alone(classifier, gradient, batch, ready):
-    found = score(decode(gradient, ready), ready, AREAS, curves=False)
-    for i, clip in enumerate(found):
+    for i, clip in enumerate(score(decode(gradient, ready), ready, AREAS, curves=False)):
         spectrogram, prediction, _ = _alone(classifier, batch, i)
         log_magnitude = spectrogram.log_magnitude
-        decoded = gradient.decode(log_magnitude, prediction)
+        decoded = gradient.decode(spectrogram, prediction)
         order = neutral_order(log_magnitude, [batch.name[i]], 7)
-        masks = {"own": gradient.mask(decoded)}
+        masks = {"own": gradient.mask(decoded, spectrogram)}
         masks |= {str(area): rank_bins(decoded, order).mask(area) for area in AREAS}
         event = classifier.frontend.log_magnitude(batch.event[i : i + 1, : batch.lengths[i]])
         rest = classifier.frontend.log_magnitude((batch.waveform - batch.event)[i : i + 1, : batch.lengths[i]])
         ideal = ideal_mask(event, rest)
         for key, mask in masks.items():
             expected = score_mask(
-                classifier.probabilities, log_magnitude, mask, prediction.probabilities, ideal=ideal
+                _probabilities(classifier), log_magnitude, mask, prediction.probabilities, ideal=ideal
             )
             for name, value in clip.scores[key]["mask"].items():
                 assert value == pytest.approx(float(expected[name]), abs=2e-4), (key, name)
@@ -57,26 +62,25 @@ def test_scores_are_those_of_each_clip_alone(classifier, gradient, batch, ready)
 
 def test_heard_scores_are_those_of_the_saved_sound(classifier, gradient, batch, ready, tmp_path):
     source = decode(gradient, ready)
-    found = score(source, ready, AREAS, curves=False)
-    for i, clip in enumerate(found):
+    for i, clip in enumerate(score(source, ready, AREAS, curves=False)):
         spectrogram, prediction, length = _alone(classifier, batch, i)
-        mask = source.own[i : i + 1, :, : spectrogram.log_magnitude.shape[2]]
-        said = []
-        for name, kept in (("evidence", mask), ("remainder", 1 - mask)):
-            sound = classifier.frontend.inverse(spectrogram.masked(kept))[0]
+        mask = source.mask[i : i + 1, :, : spectrogram.log_magnitude.shape[2]]
+        probabilities = {}
+        for name, part in (("evidence", mask), ("remainder", 1 - mask)):
+            sound = classifier.frontend.inverse(spectrogram.masked(part))[0]
             again = load_audio(save_audio(tmp_path / f"{name}.wav", sound))[None]
-            said.append(classifier.probabilities(classifier.frontend.log_magnitude(again)))
+            probabilities[name] = classifier.probabilities(classifier.frontend(again))
             if name == "evidence":
                 event = batch.event[i : i + 1, :length]
                 improvement = si_sdr_improvement(again, batch.waveform[i : i + 1, :length], event)
         label = prediction.predicted
         heard = clip.scores["own"]["heard"]
-        assert heard["p_evidence"] == pytest.approx(float(said[0][0, label]), abs=1e-4)
-        assert heard["p_remainder"] == pytest.approx(float(said[1][0, label]), abs=1e-4)
+        assert heard["p_evidence"] == pytest.approx(float(probabilities["evidence"][0, label]), abs=1e-4)
+        assert heard["p_remainder"] == pytest.approx(float(probabilities["remainder"][0, label]), abs=1e-4)
         assert heard["SI-SDRi"] == pytest.approx(float(improvement), abs=1e-2)
 
 
-def test_way_to_sound_and_back_is_no_increase(ready):
+def test_analysis_of_the_resynthesised_sound_is_no_increase(ready):
     for clip in score(control("all-pass", ready, 0), ready, AREAS, curves=False):
         for domain in ("mask", "heard"):
             scores = clip.scores["own"][domain]
@@ -86,42 +90,42 @@ def test_way_to_sound_and_back_is_no_increase(ready):
 
 def test_an_increase_beyond_rounding_counts(classifier, ready):
     whole = ready.prediction.probabilities.amax(1)
-    found = score(control("random", ready, 0), ready, AREAS, curves=False)
-    for clip, p in zip(found, whole.tolist(), strict=True):
+    clips = score(control("random", ready, 0), ready, AREAS, curves=False)
+    for clip, p in zip(clips, whole.tolist(), strict=True):
         for area in AREAS:
             scores = clip.scores[str(area)]["mask"]
             assert scores["AI"] == 100 * (scores["p_evidence"] > p + TOLERANCE)
 
 
 def test_curves_by_a_slow_loop(classifier, gradient, batch, ready):
-    found = score(decode(gradient, ready), ready, AREAS, curves=True)
+    clips = score(decode(gradient, ready), ready, AREAS, curves=True)
     for i in (0, 1):
         spectrogram, prediction, _ = _alone(classifier, batch, i)
         log_magnitude, label = spectrogram.log_magnitude, int(prediction.predicted)
-        values = gradient.decode(log_magnitude, prediction).flatten()
+        values = gradient.decode(spectrogram, prediction).flatten()
         order = neutral_order(log_magnitude, [batch.name[i]], 7)[0]
         ranked = sorted(order.tolist(), key=lambda k: -float(values[k]))
         points = {"insertion": [], "deletion": []}
         for area in (0, *CURVE_AREAS, 1):
-            kept = torch.zeros_like(values)
-            kept[ranked[: round(area * len(ranked))]] = 1
-            for name, mask in (("insertion", kept), ("deletion", 1 - kept)):
-                inputs = log_magnitude * mask.view_as(log_magnitude)
+            evidence = torch.zeros_like(values)
+            evidence[ranked[: round(area * len(ranked))]] = 1
+            for name, mask in (("insertion", evidence), ("deletion", 1 - evidence)):
+                inputs = spectrogram.masked(mask.view_as(log_magnitude))
                 points[name].append(float(classifier.probabilities(inputs)[0, label]))
         for name, expected in points.items():
-            assert found[i].curves[name] == pytest.approx(expected, abs=1e-4)
+            assert clips[i].curves[name] == pytest.approx(expected, abs=1e-4)
             area = np.trapezoid(expected, (0, *CURVE_AREAS, 1))
-            assert found[i].scores["map"]["mask"][name] == pytest.approx(area, abs=1e-4)
+            assert clips[i].scores["map"]["mask"][name] == pytest.approx(area, abs=1e-4)
 
 
-def test_controls_of_the_own_area_stand_beside(gradient, ready):
-    maps = {name: control(name, ready, 0).map for name in ("loudest", "random")}
-    ranked = {name: rank_bins(one, ready.order, ready.frames) for name, one in maps.items()}
-    found = score(decode(gradient, ready), ready, AREAS, False, ranked)
-    for clip, bins in zip(found, ready.frames * maps["loudest"].shape[1], strict=True):
+def test_controls_of_the_masks_area_are_scored_beside_it(gradient, ready):
+    maps = {name: control(name, ready, 0).importance for name in ("loudest", "random")}
+    rankings = {name: rank_bins(values, ready.order, ready.frames) for name, values in maps.items()}
+    clips = score(decode(gradient, ready), ready, AREAS, False, rankings)
+    for clip, bins in zip(clips, ready.frames * maps["loudest"].shape[1], strict=True):
         for beside in ("loudest of own", "random of own"):
-            own, control_area = (clip.scores[key]["mask"]["MM"] for key in ("own", beside))
-            assert control_area == pytest.approx(own, abs=0.51 / float(bins))
+            area, control_area = (clip.scores[key]["mask"]["MM"] for key in ("own", beside))
+            assert control_area == pytest.approx(area, abs=0.51 / float(bins))
         assert clip.scores["loudest of own"]["mask"]["AD"] != clip.scores["random of own"]["mask"]["AD"]
 
 
@@ -132,11 +136,11 @@ def test_rounding_is_no_gain():
     assert torch.equal(_without_rounding(apart, whole), apart)
 
 
-def test_fidelity_is_told_from_what_was_heard_however_many_classes(batch):
+def test_input_fidelity_compares_unrounded_probabilities_of_many_classes(batch):
     class Flat(Classifier):
         """500 classes, all nearly as probable."""
 
-        representation_channels, config = (), {}
+        representation_channels = ()
 
         def __init__(self):
             super().__init__([str(i) for i in range(500)])
@@ -147,25 +151,24 @@ def test_fidelity_is_told_from_what_was_heard_however_many_classes(batch):
 
     flat = classify_batch(Flat().freeze(), batch, seed=7)
     order = rank_bins(flat.spectrogram.log_magnitude, flat.order, flat.frames)
-    seen = ask(flat, order.mask(0.1)[None], hear=False).seen[0]
+    seen = classify_masked(flat, order.mask(0.1)[None], heard=False).seen[0]
     assert ((seen - flat.prediction.probabilities).abs() < 1e-5).float().mean() > 0.1
-    found = score(control("loudest", flat, 0), flat, (0.1,), False)
+    clips = score(control("loudest", flat, 0), flat, (0.1,), False)
     agrees = (seen.argmax(1) == flat.prediction.predicted).float().tolist()
-    assert [clip.scores["0.1"]["mask"]["Fid-In"] for clip in found] == agrees
+    assert [clip.scores["0.1"]["mask"]["Fid-In"] for clip in clips] == agrees
 
 
-def test_who_knows_the_truth_localises_best(ready):
+def test_the_ideal_control_localises_best(ready):
     ideal, random = (score(control(name, ready, 0), ready, AREAS, True) for name in ("ideal", "random"))
-    for knowing, blind in zip(ideal, random, strict=True):
-        assert knowing.scores["own"]["mask"]["IoU"] == 1
-        assert knowing.scores["map"]["mask"]["AUROC"] > 0.99
-        assert blind.scores["map"]["mask"]["AUROC"] == pytest.approx(0.5, abs=0.05)
-        assert knowing.scores["0.1"]["heard"]["SI-SDRi"] > blind.scores["0.1"]["heard"]["SI-SDRi"]
+    for best, worst in zip(ideal, random, strict=True):
+        assert best.scores["own"]["mask"]["IoU"] == 1
+        assert best.scores["map"]["mask"]["AUROC"] > 0.99
+        assert worst.scores["map"]["mask"]["AUROC"] == pytest.approx(0.5, abs=0.05)
+        assert best.scores["0.1"]["heard"]["SI-SDRi"] > worst.scores["0.1"]["heard"]["SI-SDRi"]
 
 
 def test_nan_stays_with_its_clip(classifier, kinds, ready):
-    found = score(decode(kinds["broken"](classifier), ready), ready, AREAS, curves=True)
-    broken, sound = found[0], found[1]
+    broken, sound, *_ = score(decode(kinds["broken"](classifier), ready), ready, AREAS, curves=True)
     for key in ("own", "0.1"):
         assert np.isnan(broken.scores[key]["mask"]["AD"])
         assert np.isnan(broken.scores[key]["heard"]["SI-SDRi" if key == "own" else "AD"])
@@ -174,9 +177,9 @@ def test_nan_stays_with_its_clip(classifier, kinds, ready):
     assert np.isfinite(sound.scores["map"]["mask"]["insertion"])
 
 
-def test_own_mask_alone_is_enough(ready):
+def test_a_source_without_a_map_has_scores_of_its_mask_only(ready):
     whole = torch.ones_like(ready.spectrogram.log_magnitude)
-    for clip in score(MaskSource(own=ready.inside(whole)), ready, AREAS, curves=True):
+    for clip in score(MaskSource(mask=ready.zero_padding(whole)), ready, AREAS, curves=True):
         assert list(clip.scores) == ["own"]
         assert not clip.curves
 
@@ -186,46 +189,41 @@ def test_no_more_inputs_at_once_than_allowed(classifier, ready, monkeypatch):
     forward = classifier.forward
     monkeypatch.setattr(classifier, "forward", lambda x, frames=None: sizes.append(len(x)) or forward(x, frames))
     score(control("random", ready, 0), ready, (0.1, 0.2, 0.3, 0.4), curves=True)
-    assert max(sizes) <= ready.at_once == 8
+    assert max(sizes) <= ready.inputs_at_once == 8
 
 
 class Waveforms(Classifier):
-    """Hears waveforms, several labels a clip: the loudness of two halves of the sound."""
+    """A multi-label classifier of waveforms: the loudness of two halves of the sound."""
 
     needs_phase = True
     multi_label = True
     representation_channels = ()
-    config: dict = {}  # noqa: RUF012
 
-    def forward(self, log_magnitude, frames=None, phase=None):
-        assert phase is not None
-        from otoscope.audio import Spectrogram
+    def forward(self, waveform, frames=None):
+        return Prediction(waveform.unflatten(1, (2, -1)).square().mean(2).log(), (), multi_label=True)
 
-        sound = self.frontend.inverse(Spectrogram(log_magnitude, phase))
-        halves = sound.unflatten(1, (2, -1)).square().mean(2)
-        return Prediction(halves.log(), (), multi_label=True, phase=phase)
+    def predict(self, spectrogram):
+        return self(self.frontend.inverse(spectrogram))
 
 
-def test_phase_reaches_classifiers_that_hear_waveforms():
+def test_phase_reaches_classifiers_of_waveforms():
     classifier = Waveforms(["early", "late"])
-    from otoscope.data import Clip, collate
-
     sound = torch.randn(2, 7440) * torch.linspace(0.1, 1, 7440)
-    clips = [Clip(one, 1, str(i), str(i)) for i, one in enumerate(sound)]
+    clips = [Clip(waveform, 1, str(i), str(i)) for i, waveform in enumerate(sound)]
     ready = classify_batch(classifier, collate(clips), 0)
     assert ready.prediction.predicted.tolist() == [1, 1]
     everything = torch.ones_like(ready.spectrogram.log_magnitude)
-    answers = ask(ready, torch.stack([everything, 0.5 * everything]), hear=True)
-    assert torch.allclose(answers.seen[0], ready.prediction.probabilities, atol=1e-4)
-    assert torch.allclose(answers.heard[0], ready.prediction.probabilities, atol=1e-4)
-    assert (answers.seen[1] < answers.seen[0]).all()  # sigmoids: both fall, as no softmax would have it
+    masked = classify_masked(ready, torch.stack([everything, 0.5 * everything]), heard=True)
+    assert torch.allclose(masked.seen[0], ready.prediction.probabilities, atol=1e-4)
+    assert torch.allclose(masked.heard[0], ready.prediction.probabilities, atol=1e-4)
+    assert (masked.seen[1] < masked.seen[0]).all()  # both sigmoids fall; a softmax sums to 1
 
 
-def test_a_map_without_numbers_has_no_scores_with_a_foreign_network_either(batch):
+def test_a_map_of_nan_has_no_scores_with_an_external_classifier_either(batch):
     net = torch.nn.Sequential(torch.nn.Flatten(1, 2), torch.nn.AdaptiveAvgPool1d(1), torch.nn.Flatten())
     network = torch.nn.Sequential(net, torch.nn.Linear(513, 3))
-    foreign = classify_batch(TorchClassifier(network, ["a", "b", "c"]), batch, seed=7)
-    nothing = torch.full_like(foreign.spectrogram.log_magnitude, torch.nan)
-    for clip in score(MaskSource(own=nothing, map=nothing), foreign, AREAS, True):
+    external = classify_batch(TorchClassifier(network, ["a", "b", "c"]), batch, seed=7)
+    nothing = torch.full_like(external.spectrogram.log_magnitude, torch.nan)
+    for clip in score(MaskSource(mask=nothing, importance=nothing), external, AREAS, True):
         assert np.isnan(clip.scores["own"]["mask"]["AD"])
         assert np.isnan(clip.scores["0.1"]["heard"]["Fid-In"])

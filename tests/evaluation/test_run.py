@@ -13,7 +13,7 @@ from otoscope.classifiers import CallableClassifier, TorchClassifier
 from otoscope.data import AudioFolder, Clip
 from otoscope.errors import ConfigurationError, DataError
 from otoscope.evaluation import Block, Conditions, NoiseSource, Settings, report, run_evaluation
-from otoscope.evaluation.run import choose
+from otoscope.evaluation.run import select_clips
 
 CONDITIONS = Conditions(white_noise=False, speech=None)
 QUICK = {"areas": (0.1, 0.3), "bootstrap": 100, "sanity": False, "curves": False, "sanity_clips": 2, "clips": 4}
@@ -195,11 +195,11 @@ def test_ideal_needs_a_truth(classifier, kinds, tmp_path):
 @pytest.mark.parametrize("wanted", [1, 4, 7, 11])
 def test_clips_are_spread_over_classes(wanted):
     clips = [Clip(torch.zeros(1), index // 4, str(index), "") for index in range(12)]
-    chosen = choose(clips, wanted)
+    chosen = select_clips(clips, wanted)
     assert len(set(chosen)) == wanted
     counts = [sum(index // 4 == target for index in chosen) for target in range(3)]
     assert max(counts) - min(counts) <= 1
-    assert choose(clips, None) == choose(clips, 50) == list(range(12))
+    assert select_clips(clips, None) == select_clips(clips, 50) == list(range(12))
 
 
 @pytest.mark.parametrize(

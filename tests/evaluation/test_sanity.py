@@ -1,4 +1,4 @@
-"""Sanity checks: similarity against scipy-free oracles, the cascade, and that the classifier comes back whole."""
+"""Sanity checks: similarity against slow loops, the order of the layers, and that the classifier is restored."""
 
 import numpy as np
 import pytest
@@ -7,21 +7,22 @@ from torch import nn
 
 from otoscope.classifiers import CallableClassifier, Cnn14Classifier, TorchClassifier
 from otoscope.classifiers.fingerprint import digest
+from otoscope.data import collate
 from otoscope.evaluation.batch import classify_batch
 from otoscope.evaluation.methods import build_methods
-from otoscope.evaluation.sanity import cascade, compare_maps, forgetting, rank_correlation, similarity, verdict
+from otoscope.evaluation.sanity import cascade, compare_maps, randomisation, rank_correlation, similarity, verdict
 from otoscope.evaluation.statistics import Estimate
 
 
 def test_rank_correlation_by_a_slow_loop():
     rng = np.random.default_rng(0)
     first, second = rng.integers(5, size=40), rng.integers(5, size=40)
-    ranks = [[np.mean(np.nonzero(np.sort(one) == value)[0]) for value in one] for one in (first, second)]
+    ranks = [[np.mean(np.nonzero(np.sort(row) == value)[0]) for value in row] for row in (first, second)]
     expected = np.corrcoef(ranks)[0, 1]
     assert rank_correlation(torch.tensor(first), torch.tensor(second)) == pytest.approx(expected, abs=1e-6)
 
 
-def test_rank_correlation_knows_order_alone():
+def test_rank_correlation_depends_on_order_only():
     values = torch.rand(9, 8)
     assert rank_correlation(values, values.exp() * 3) == pytest.approx(1)
     assert rank_correlation(values, -values) == pytest.approx(-1)
@@ -41,10 +42,10 @@ def test_cascade_runs_from_the_head_down(classifier):
     assert next(layer.name for layer in cascade(Cnn14Classifier(["a", "b"], width=2))) != "frontend"
 
 
-def test_forgetting_is_cumulative_keeps_the_scale_and_ends(classifier):
+def test_randomisation_is_cumulative_keeps_the_scale_and_is_undone(classifier):
     before = {name: value.clone() for name, value in classifier.state_dict().items()}
     changed = set()
-    with forgetting(classifier, seed=0) as layers:
+    with randomisation(classifier, seed=0) as layers:
         for layer in layers:
             now = classifier.state_dict()
             different = {name for name in before if not torch.equal(before[name], now[name])}
@@ -57,11 +58,11 @@ def test_forgetting_is_cumulative_keeps_the_scale_and_ends(classifier):
     assert all(torch.equal(before[name], value) for name, value in classifier.state_dict().items())
 
 
-def test_the_classifier_comes_back_after_an_error(classifier):
+def test_the_classifier_is_restored_after_an_error(classifier):
     former = digest(classifier)
 
     def fail():
-        with forgetting(classifier, seed=0) as layers:
+        with randomisation(classifier, seed=0) as layers:
             next(layers)
             raise RuntimeError("a method failed")
 
@@ -73,18 +74,16 @@ def test_the_classifier_comes_back_after_an_error(classifier):
 def test_maps_of_a_gradient_change_and_a_constant_does_not(classifier, kinds, batch):
     wanted = {name: kinds[name](classifier) for name in ("gradient", "constant")}
     methods = list(build_methods(wanted, classifier).ready.values())
-    found = compare_maps(methods, classify_batch(classifier, batch, 0), seed=0)
-    for clip in found["gradient"]:
-        correlations = [one["rank_correlation"] for one in clip.values()]
+    similarities = compare_maps(methods, classify_batch(classifier, batch, 0), seed=0)
+    for clip in similarities["gradient"]:
+        correlations = [layer["rank_correlation"] for layer in clip.values()]
         assert list(clip) == [layer.name for layer in cascade(classifier)]
         assert correlations[-1] < correlations[0] <= 1
         assert all(-1 <= value < 1 for value in correlations)
-    assert all(np.isnan(one["rank_correlation"]) for clip in found["constant"] for one in clip.values())
+    assert all(np.isnan(layer["rank_correlation"]) for clip in similarities["constant"] for layer in clip.values())
 
 
 def test_a_clip_gets_the_same_in_every_batch(classifier, gradient, data):
-    from otoscope.data import collate
-
     methods = list(build_methods({"G": gradient}, classifier).ready.values())
     clips = [data.test_set[i] for i in range(3)]
     together = compare_maps(methods, classify_batch(classifier, collate(clips), 0), seed=0)["G"]
@@ -104,7 +103,7 @@ def test_verdict(low, high, clips, word):
 
 
 class HeadFirst(nn.Module):
-    """Registers its head before its body, holds a weight of its own, and a table in a buffer."""
+    """A network that registers its head before its body, with a weight outside its parts and a table in a buffer."""
 
     def __init__(self):
         super().__init__()
@@ -124,13 +123,13 @@ def test_cascade_follows_the_order_in_which_layers_run_and_leaves_nothing_out():
     assert [layer.name for layer in layers] == ["module.head", "module.body.2", "module.body.0", "the rest"]
     assert set(layers[-1].weights) == {"module.offset", "module.table"}
     before = {name: value.clone() for name, value in classifier.state_dict().items()}
-    with forgetting(classifier, seed=0) as steps:
+    with randomisation(classifier, seed=0) as steps:
         assert len(list(steps)) == 4
         now = classifier.state_dict()
         assert all(not torch.equal(before[name], now[name]) for name in before)
 
 
-def test_the_layers_of_a_transformer_forget_one_by_one():
+def test_the_layers_of_a_transformer_are_randomised_one_by_one():
     layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
     net = nn.Sequential(nn.Linear(513, 16), nn.TransformerEncoder(layer, 6), nn.Flatten(), nn.LazyLinear(2))
     net(torch.zeros(1, 64, 513))
@@ -140,7 +139,7 @@ def test_the_layers_of_a_transformer_forget_one_by_one():
     assert names.index("module.1.layers.5") < names.index("module.1.layers.0") < names.index("module.0")
 
 
-def test_a_black_box_has_nothing_to_forget():
+def test_a_black_box_has_no_layers():
     box = CallableClassifier(lambda waveforms: np.full((len(waveforms), 2), 0.5), ["a", "b"])
     assert cascade(box) == []
 

@@ -1,9 +1,10 @@
-"""What the tests of attribution methods share: a classifier of which it is known where it listens."""
+"""Helpers of the tests of attribution methods, with a classifier whose decision rests on known bins."""
 
 import torch
 from torch.nn import functional as F
 
-from otoscope.audio import Frontend, valid_frames
+from otoscope.audio import Frontend, Spectrogram
+from otoscope.audio.padding import zero_padding
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.interpreters import make_untrained
 
@@ -12,6 +13,7 @@ BINS, FRAMES = 129, 64
 LOW, HIGH, EARLY, LATE = 32, 64, 16, 40
 AREA = (HIGH - LOW) * (LATE - EARLY) / (BINS * FRAMES)
 
+# Options that keep a method quick, but let it find the rectangle.
 QUICK = {
     "gradient_shap": {"samples": 4},
     "integrated_gradients": {"steps": 4},
@@ -37,46 +39,47 @@ METHODS = (
 )
 
 
-class Window(Classifier):
-    """Linear: the more sounds in one rectangle of the plane, the more it is a dog. It hears nothing else."""
+class RectangleClassifier(Classifier):
+    """Linear classifier: the louder one rectangle of bins, the higher the logit of "dog". It ignores other bins."""
 
     def __init__(self, multi_label=False):
         super().__init__(["dog", "rain"], Frontend(**FRONTEND))
         self.multi_label = multi_label
-        window = torch.zeros(BINS, FRAMES)
-        window[LOW:HIGH, EARLY:LATE] = 1
-        self.register_buffer("window", window)
+        rectangle = torch.zeros(BINS, FRAMES)
+        rectangle[LOW:HIGH, EARLY:LATE] = 1
+        self.register_buffer("rectangle", rectangle)
 
     @property
     def representation_channels(self):
         return (1,)
 
-    @property
-    def config(self):
-        return {"multi_label": self.multi_label}
-
     def forward(self, log_magnitude, frames=None):
-        keep = valid_frames(frames, log_magnitude)
-        heard = log_magnitude if keep is None else log_magnitude * keep
-        heard = F.pad(heard, (0, FRAMES))[..., :FRAMES].relu() * self.window
-        hidden = F.avg_pool2d(heard[:, None], 8)
+        valid = zero_padding(log_magnitude, frames)
+        # the ReLU changes no log magnitude; guided backpropagation needs one
+        inside = F.pad(valid, (0, FRAMES))[..., :FRAMES].relu() * self.rectangle
+        hidden = F.avg_pool2d(inside[:, None], 8)
         dog = 100 * hidden.mean((1, 2, 3)) - 4
         return Prediction(torch.stack([dog, torch.zeros_like(dog)], 1), (hidden,), multi_label=self.multi_label)
 
 
 def sounds(batch=2, frames=FRAMES):
-    """Clips that are about equally loud everywhere."""
-    return 0.5 + torch.rand(batch, BINS, frames)
+    """Return the spectrogram of clips that are about equally loud everywhere."""
+    return Spectrogram(0.5 + torch.rand(batch, BINS, frames))
+
+
+def silence(batch=1):
+    """Return the spectrogram of silent clips."""
+    return Spectrogram(torch.zeros(batch, BINS, FRAMES))
 
 
 def make(method, classifier, **options):
-    """A method with options that make it quick."""
+    """Make a method with options that keep it quick."""
     return make_untrained(method, classifier, **{**QUICK.get(method, {}), **options})
 
 
-def attribution_of(method, classifier, log_magnitude, target=None, frames=None, **options):
-    """What a method decodes."""
-    prediction = classifier(log_magnitude, frames)
+def attribution_of(method, classifier, spectrogram, target=None, **options):
+    """Return the attribution to a target, or to the predicted class of each clip."""
+    prediction = classifier.predict(spectrogram)
     if target is not None:
         prediction = prediction.towards(torch.full_like(prediction.predicted, target))
-    return make(method, classifier, **options).decode(log_magnitude, prediction, frames)
+    return make(method, classifier, **options).decode(spectrogram, prediction)

@@ -1,4 +1,4 @@
-"""Makes `attributions` importable: the classifier with a known window, shared by tests of several methods."""
+"""Makes `attributions` importable, the helpers of the tests of several attribution methods."""
 
 import sys
 from pathlib import Path

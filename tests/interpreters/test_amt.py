@@ -1,16 +1,17 @@
-"""AMT: thresholds of activation maps."""
+"""AMT: masks from thresholds of activation maps."""
 
 import pytest
 import torch
 
+from otoscope.audio import Spectrogram
 from otoscope.classifiers import Conv2dClassifier, Prediction
 from otoscope.errors import ActivationMapError, ConfigurationError
 from otoscope.interpreters import AMTInterpreter
 from otoscope.interpreters.amt import AMTDecoded
 
 
-class Looking(Conv2dClassifier):
-    """A classifier with two maps that are not its own: low frequencies, late frames."""
+class ClassifierWithMaps(Conv2dClassifier):
+    """A classifier with two fixed activation maps, of low frequencies and of late frames."""
 
     def forward(self, log_magnitude, frames=None):
         prediction = super().forward(log_magnitude, frames)
@@ -21,22 +22,22 @@ class Looking(Conv2dClassifier):
 
 @pytest.fixture
 def classifier():
-    return Looking(["dog", "rain"], width=4, head_width=4).freeze()
+    return ClassifierWithMaps(["dog", "rain"], width=4, head_width=4).freeze()
 
 
 def explain(classifier, interpreter, frames=None, time=60):
-    log_magnitude = torch.rand(2, 513, time)
-    return interpreter(log_magnitude, classifier(log_magnitude, frames), frames)
+    spectrogram = Spectrogram(torch.rand(2, 513, time), frames=frames)
+    return interpreter(spectrogram, classifier.predict(spectrogram))
 
 
 @pytest.mark.parametrize("quantile", [0.5, 0.75, 0.9])
-def test_mask_is_zero_or_one_with_the_area_that_is_asked_for(classifier, quantile):
+def test_mask_is_binary_and_has_the_requested_area(classifier, quantile):
     mask = explain(classifier, AMTInterpreter(classifier, quantile, "low"))
     assert set(mask.unique().tolist()) == {0.0, 1.0}
     assert mask.mean().item() == pytest.approx(1 - quantile, abs=0.06)  # rows of the map share a value
 
 
-def test_the_last_map_unless_another_is_named(classifier):
+def test_last_map_is_the_default(classifier):
     late = explain(classifier, AMTInterpreter(classifier))
     assert late[..., :20].count_nonzero() == 0
     assert late[..., -3:].all()
@@ -62,7 +63,7 @@ def test_threshold_can_be_changed(classifier):
     assert interpreter.config == {"quantile": 0.9, "activation_map": "low"}
 
 
-def test_mistakes_are_named(classifier):
+def test_invalid_options_are_refused(classifier):
     with pytest.raises(ConfigurationError, match=r"quantile: 1\.0"):
         AMTInterpreter(classifier, 1.0)
     with pytest.raises(ActivationMapError, match="no 'high'; it has low, late"):
@@ -72,8 +73,9 @@ def test_mistakes_are_named(classifier):
 
 
 @pytest.mark.parametrize("quantile", [0.05, 0.5, 0.9, 0.999])
-def test_edge_is_the_quantile(classifier, quantile):
+def test_edge_of_the_mask_is_the_quantile(classifier, quantile):
     interpreter = AMTInterpreter(classifier, quantile)
     for saliency in (torch.rand(2, 7, 11), torch.rand(2, 3, 7), torch.randint(3, (2, 9, 9)).float()):
         edge = saliency.flatten(1).double().quantile(quantile, dim=1)[:, None, None]
-        assert torch.equal(interpreter.mask(AMTDecoded(saliency)), (saliency >= edge).float())
+        mask = interpreter.mask(AMTDecoded(saliency), Spectrogram(torch.zeros_like(saliency)))
+        assert torch.equal(mask, (saliency >= edge).float())

@@ -1,7 +1,7 @@
-"""Methods by name."""
+"""Methods that need no training, made by name."""
 
 import pytest
-from attributions import Window
+from attributions import RectangleClassifier
 
 from otoscope.errors import ConfigurationError
 from otoscope.interpreters import Interpreter, is_untrained, make_untrained
@@ -10,7 +10,7 @@ from otoscope.methods import METHODS, UNTRAINED, title_of
 
 @pytest.mark.parametrize("name", [name for name in UNTRAINED if name != "amt"])
 def test_every_name_makes_its_method(name):
-    interpreter = make_untrained(name, Window().freeze())
+    interpreter = make_untrained(name, RectangleClassifier().freeze())
     assert isinstance(interpreter, Interpreter)
     assert interpreter.needs_gradient == ("gradient" in METHODS[name].needs)
     assert list(interpreter.state_dict()) == []
@@ -20,7 +20,7 @@ def test_every_name_makes_its_method(name):
 @pytest.mark.parametrize("spelling", ["LIME", "Integrated-Gradients", "integrated gradients", "optimized_mask"])
 def test_case_and_separators_do_not_matter(spelling):
     assert is_untrained(spelling)
-    assert isinstance(make_untrained(spelling, Window().freeze()), Interpreter)
+    assert isinstance(make_untrained(spelling, RectangleClassifier().freeze()), Interpreter)
 
 
 def test_unknown_and_trained_methods_are_refused():
@@ -28,9 +28,9 @@ def test_unknown_and_trained_methods_are_refused():
     assert not is_untrained("piq")
     for name in ("grad", "piq"):
         with pytest.raises(ConfigurationError, match=rf"there is no '{name}' .*; there are amt, grad_cam"):
-            make_untrained(name, Window())
+            make_untrained(name, RectangleClassifier())
 
 
 def test_unknown_options_are_refused():
     with pytest.raises(ConfigurationError, match=r"method saliency: .*stepz"):
-        make_untrained("saliency", Window(), stepz=3)
+        make_untrained("saliency", RectangleClassifier(), stepz=3)

@@ -163,7 +163,9 @@ def test_classifier_is_kept_only_where_it_is_given_to_the_base_class(classifier)
 
     assert KeepingInterpreter(classifier).classifier is classifier
     assert list(KeepingInterpreter(classifier).modules())[1:] == []
-    with pytest.raises(AttributeError, match="LevelInterpreter does not keep its classifier"):
+    with pytest.raises(
+        ConfigurationError, match=r"LevelInterpreter does not keep its classifier; pass it to super"
+    ):
         _ = LevelInterpreter(classifier).classifier
 
 

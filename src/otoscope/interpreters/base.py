@@ -122,11 +122,14 @@ class Interpreter(StoredModel, ABC, Generic[Decoded]):
         """Classifier that the method runs again.
 
         Raises:
-            AttributeError: The method does not keep its classifier.
+            ConfigurationError: The method does not keep its classifier.
         """
         (classifier,) = self._classifier
         if classifier is None:
-            raise AttributeError(f"{type(self).__name__} does not keep its classifier")
+            # no AttributeError: nn.Module would catch it and report only that the attribute is missing
+            raise ConfigurationError(
+                f"{type(self).__name__} does not keep its classifier; pass it to super().__init__(classifier)"
+            )
         return classifier
 
     @property

@@ -120,7 +120,9 @@ def test_padded_clip_has_the_same_attribution_as_alone(method, conv2d):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_each_clip_keeps_its_phase(method, experienced):
-    classifier = experienced(PhaseClassifier(["dog", "rain"], RectangleClassifier().frontend, width=4, head_width=4))
+    classifier = experienced(
+        PhaseClassifier(["dog", "rain"], RectangleClassifier().frontend, width=4, head_width=4)
+    )
     classifier.freeze()
     log_magnitude, frames = sounds(3).log_magnitude, torch.tensor([FRAMES, 33, FRAMES])
     phase = 3 * torch.randn_like(log_magnitude)

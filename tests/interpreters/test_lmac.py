@@ -1,10 +1,12 @@
+"""L-MAC: the terms of its loss, one by one, and what training finds."""
+
 import math
 
 import pytest
 import torch
 
-from otoscope.audio import Frontend
-from otoscope.classifiers import Conv2dClassifier
+from otoscope.audio import Frontend, Spectrogram
+from otoscope.classifiers import Conv2dClassifier, Prediction
 from otoscope.errors import ConfigurationError, GradientError
 from otoscope.interpreters import LMACInterpreter
 from otoscope.interpreters.lmac import LMACDecoded
@@ -18,22 +20,27 @@ def classifier():
     return Conv2dClassifier(["dog", "rain", "sea"], FRONTEND, width=6, head_width=5, scale=5).freeze()
 
 
+def decoded_with(mask, spectrogram):
+    """Return what an interpreter with this mask decodes."""
+    return LMACDecoded(torch.logit(mask), spectrogram.zero_padding(mask))
+
+
 def terms(classifier, mask, log_magnitude, frames=None, clean=None, **options):
+    """Return the terms of the loss for a given mask as numbers."""
     interpreter = LMACInterpreter(classifier, **options)
-    decoded = LMACDecoded(torch.logit(mask))
-    prediction = classifier(log_magnitude, frames)
-    found = interpreter.loss(decoded, log_magnitude, prediction, frames, clean)
-    return {name: value.item() for name, value in found.items()}
+    spectrogram = Spectrogram(log_magnitude, frames=frames)
+    prediction = classifier.predict(spectrogram)
+    losses = interpreter.loss(decoded_with(mask, spectrogram), spectrogram, prediction, clean)
+    return {name: value.item() for name, value in losses.items()}
 
 
 def probability(classifier, log_magnitude, label):
-    return classifier(log_magnitude[None]).logits.softmax(-1)[0, label].item()
+    return classifier.probabilities(Spectrogram(log_magnitude[None]))[0, label].item()
 
 
 def test_terms_by_hand(classifier):
     log_magnitude, mask = torch.rand(3, 33, 40), 0.05 + 0.9 * torch.rand(3, 33, 40)
-    options = {"l_in": 3.0, "l_out": 0.5, "l1": 2.0, "tv": 7.0}
-    found = terms(classifier, mask, log_magnitude, **options)
+    losses = terms(classifier, mask, log_magnitude, l_in=3.0, l_out=0.5, l1=2.0, tv=7.0)
     evidence = remainder = area = roughness = 0.0
     for x, m in zip(log_magnitude, mask, strict=True):
         label = classifier(x[None]).predicted.item()
@@ -47,38 +54,58 @@ def test_terms_by_hand(classifier):
         "area": 2 * area,
         "roughness": 7 * roughness,
     }
-    assert found == pytest.approx(expected, rel=1e-4)
+    assert losses == pytest.approx(expected, rel=1e-4)
 
 
-def test_guidance_replaces_the_regularisers_of_the_clips_that_resemble(classifier):
+@pytest.mark.parametrize("frames", [None, (40, 17)])
+def test_masked_logits_are_those_of_evidence_and_remainder(classifier, frames):
+    frames = None if frames is None else torch.tensor(frames)
+    spectrogram, mask = Spectrogram(torch.rand(2, 33, 40), frames=frames), torch.rand(2, 33, 40)
+    interpreter = LMACInterpreter(classifier)
+    logits = interpreter.masked_logits(decoded_with(mask, spectrogram), spectrogram)
+    expected = [classifier.logits(spectrogram.masked(values)) for values in (mask, 1 - mask)]
+    torch.testing.assert_close(logits, torch.stack(expected))
+
+
+def test_masked_logits_need_not_be_computed_twice(classifier):
+    spectrogram, mask = Spectrogram(torch.rand(2, 33, 40)), torch.rand(2, 33, 40)
+    interpreter, decoded = LMACInterpreter(classifier), decoded_with(mask, spectrogram)
+    prediction = classifier.predict(spectrogram)
+    expected = interpreter.loss(decoded, spectrogram, prediction)
+    logits, batches = interpreter.masked_logits(decoded, spectrogram), []
+    classifier.register_forward_pre_hook(lambda module, inputs: batches.append(len(inputs[0])))
+    torch.testing.assert_close(interpreter.loss(decoded, spectrogram, prediction, logits=logits), expected)
+    assert batches == []
+
+
+def test_guidance_replaces_the_regularisers_of_clips_that_resemble_the_clean_ones(classifier):
     clean = torch.rand(2, 33, 40)
     clean[:, :10] += 2
     mask = torch.full_like(clean, 0.1)
-    mask[0, :10] = 0.8  # the first keeps what is loud, the second what is not
+    mask[0, :10] = 0.8  # the first mask keeps the loud bins, the second the other bins
     mask[1, 10:] = 0.8
     options = {"guidance": 4.0, "guidance_correlation": 0.9, "l1": 1.0, "tv": 1.0}
-    found = terms(classifier, mask, clean, **options)
+    both = terms(classifier, mask, clean, **options)
     loud = (clean[0] >= 0.35 * clean[0].max()).float()
     guidance = torch.nn.functional.binary_cross_entropy(mask[0], loud)
-    assert found["guidance"] == pytest.approx(4 * guidance.item() / 2, rel=1e-4)
-    assert found["area"] == pytest.approx(mask[1].mean().item() / 2, rel=1e-4)
-    alone = terms(classifier, mask[1:], clean[1:], **options)
-    assert alone["guidance"] == 0
-    assert found["roughness"] == pytest.approx(alone["roughness"] / 2, rel=1e-4)
+    assert both["guidance"] == pytest.approx(4 * guidance.item() / 2, rel=1e-4)
+    assert both["area"] == pytest.approx(mask[1].mean().item() / 2, rel=1e-4)
+    second = terms(classifier, mask[1:], clean[1:], **options)
+    assert second["guidance"] == 0
+    assert both["roughness"] == pytest.approx(second["roughness"] / 2, rel=1e-4)
 
 
-def test_guidance_goes_by_the_clean_clip(classifier):
-    clean, heard = torch.rand(1, 33, 40), torch.rand(1, 33, 40)
+def test_guidance_is_towards_the_clean_clip(classifier):
+    clean, noisy = torch.rand(1, 33, 40), torch.rand(1, 33, 40)
     clean[:, :10] += 2
-    heard[:, 20:] += 2
+    noisy[:, 20:] += 2
     mask = torch.full_like(clean, 0.5)
+    mask[:, :10] = 0.9
     options = {"guidance": 1.0, "guidance_correlation": 0.0}
     loud = (clean >= 0.35 * clean.max()).float()
     expected = torch.nn.functional.binary_cross_entropy(mask, loud).item()
-    mask[:, :10] = 0.9
-    expected = torch.nn.functional.binary_cross_entropy(mask, loud).item()
-    assert terms(classifier, mask, heard, clean=clean, **options)["guidance"] == pytest.approx(expected, rel=1e-4)
-    assert terms(classifier, mask, heard, **options)["guidance"] != pytest.approx(expected, rel=1e-2)
+    assert terms(classifier, mask, noisy, clean=clean, **options)["guidance"] == pytest.approx(expected, rel=1e-4)
+    assert terms(classifier, mask, noisy, **options)["guidance"] != pytest.approx(expected, rel=1e-2)
 
 
 def test_padded_clips_count_as_they_do_alone(classifier):
@@ -94,49 +121,45 @@ def test_padded_clips_count_as_they_do_alone(classifier):
         assert both == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
-def test_several_labels_a_clip(classifier):
+def test_multi_label_evidence_is_decided_class_by_class(classifier):
     classifier.multi_label = True
-    log_magnitude, mask = torch.rand(1, 33, 40), torch.full((1, 33, 40), 0.5)
-    prediction = classifier(log_magnitude)
+    spectrogram, mask = Spectrogram(torch.rand(1, 33, 40)), torch.full((1, 33, 40), 0.5)
+    prediction = classifier.predict(spectrogram)
     prediction.multi_label = True
     interpreter = LMACInterpreter(classifier, l_in=1.0)
-    found = interpreter.loss(LMACDecoded(torch.logit(mask)), log_magnitude, prediction)["evidence"]
-    logit = classifier(0.5 * log_magnitude).logits[0, prediction.predicted]
-    assert found.item() == pytest.approx(math.log1p(math.exp(-logit.item())), rel=1e-4)
+    evidence = interpreter.loss(decoded_with(mask, spectrogram), spectrogram, prediction)["evidence"]
+    logit = classifier.logits(spectrogram.masked(mask))[0, prediction.predicted]
+    assert evidence.item() == pytest.approx(math.log1p(math.exp(-logit.item())), rel=1e-4)
 
 
 def test_training_finds_the_band_that_decides():
-    """A classifier that listens to bins 8 to 15 alone: so does the mask, and it leaves the others out."""
+    """The classifier reads bins 8 to 15 only: the mask covers them more than the others."""
     torch.manual_seed(0)
     classifier = Conv2dClassifier(["low", "high"], FRONTEND, width=4, head_width=3).freeze()
 
     def forward(log_magnitude, frames=None):
         level = log_magnitude[:, 8:16].mean((1, 2))
-        hidden = (
-            log_magnitude[:, :32].unfold(1, 16, 16).unfold(2, 16, 16).mean((-1, -2))[:, None].expand(-1, 4, -1, -1)
-        )
-        from otoscope.classifiers import Prediction
-
+        cells = log_magnitude[:, :32].unfold(1, 16, 16).unfold(2, 16, 16).mean((-1, -2))
+        hidden = cells[:, None].expand(-1, 4, -1, -1)
         return Prediction(torch.stack([1 - 8 * level, 8 * level - 1], 1), (hidden,))
 
     classifier.forward = forward
-    log_magnitude = 0.5 + 0.1 * torch.rand(4, 33, 32)
+    spectrogram = Spectrogram(0.5 + 0.1 * torch.rand(4, 33, 32))
     interpreter = LMACInterpreter(classifier, l1=3.0)
     optimizer = torch.optim.Adam(interpreter.parameters(), lr=0.02)
-    prediction = classifier(log_magnitude)
+    prediction = classifier.predict(spectrogram)
     for _ in range(60):
-        loss = sum(
-            interpreter.loss(interpreter.decode(log_magnitude, prediction), log_magnitude, prediction).values()
-        )
+        decoded = interpreter.decode(spectrogram, prediction)
+        loss = sum(interpreter.loss(decoded, spectrogram, prediction).values())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    mask = interpreter(log_magnitude, prediction)
+    mask = interpreter(spectrogram, prediction)
     others = torch.cat([mask[:, :5], mask[:, 19:]], 1)
     assert mask[:, 8:16].mean() > 2 * others.mean()
 
 
-def test_refuses_what_makes_no_sense(classifier):
+def test_invalid_options_are_refused(classifier):
     with pytest.raises(ConfigurationError, match=r"l1 \(-1\)"):
         LMACInterpreter(classifier, l1=-1)
     with pytest.raises(ConfigurationError, match="guidance_threshold"):

@@ -1,13 +1,13 @@
-"""Grad-CAM: gradients of representations, on and off the way to the logits."""
+"""Grad-CAM: gradients of representations that the logits are, or are not, computed from."""
 
 import captum.attr
 import numpy as np
 import pytest
 import torch
-from attributions import FRAMES, Window, attribution_of, make, sounds
+from attributions import FRAMES, RectangleClassifier, attribution_of, make, sounds
 from torch import nn
 
-from otoscope.audio import MelBank, mel_centers_hz
+from otoscope.audio import MelBank, Spectrogram, mel_centers_hz
 from otoscope.classifiers import (
     Cnn14Classifier,
     Conv2dClassifier,
@@ -30,10 +30,10 @@ VIT = {
     "image_size": 64,
 }
 NETWORKS = {
-    "conv2d": lambda: Conv2dClassifier(LABELS, Window().frontend, width=4, head_width=4),
-    "cnn14": lambda: Cnn14Classifier(LABELS, Window().frontend, width=2, mel_bins=32),
-    "focalnet": lambda: FocalNetClassifier(LABELS, Window().frontend, FOCALNET, head_width=4),
-    "vit": lambda: ViTClassifier(LABELS, Window().frontend, VIT, head_width=4),
+    "conv2d": lambda: Conv2dClassifier(LABELS, RectangleClassifier().frontend, width=4, head_width=4),
+    "cnn14": lambda: Cnn14Classifier(LABELS, RectangleClassifier().frontend, width=2, mel_bins=32),
+    "focalnet": lambda: FocalNetClassifier(LABELS, RectangleClassifier().frontend, FOCALNET, head_width=4),
+    "vit": lambda: ViTClassifier(LABELS, RectangleClassifier().frontend, VIT, head_width=4),
 }
 
 
@@ -42,10 +42,10 @@ def classifier(request, experienced):
     return experienced(NETWORKS[request.param]()).freeze()
 
 
-def test_every_classifier_of_the_house_has_one(classifier):
-    clips = sounds(2)
-    attribution = attribution_of("grad_cam", classifier, clips)
-    assert attribution.shape == clips.shape
+def test_every_shipped_classifier_has_an_attribution(classifier):
+    spectrogram = sounds(2)
+    attribution = attribution_of("grad_cam", classifier, spectrogram)
+    assert attribution.shape == spectrogram.log_magnitude.shape
     assert attribution.isfinite().all()
     assert attribution.std() > 0
 
@@ -53,31 +53,34 @@ def test_every_classifier_of_the_house_has_one(classifier):
 @pytest.mark.parametrize("layer", ["block4", "block6"])
 def test_agrees_with_captum_where_captum_has_a_layer(layer, experienced):
     classifier = experienced(NETWORKS["cnn14"]()).freeze()
-    clips = sounds(2)
+    spectrogram = sounds(2)
+    inputs = spectrogram.log_magnitude.clone().requires_grad_()
     method = captum.attr.LayerGradCam(lambda x: classifier(x).logits, classifier.blocks[int(layer[-1]) - 1])
-    coarse = method.attribute(clips.requires_grad_(), classifier(clips).predicted).detach()[:, 0].transpose(1, 2)
+    coarse = method.attribute(inputs, classifier(inputs).predicted).detach()[:, 0].transpose(1, 2)
     rows = coarse.shape[1]
-    wide = resize_map(coarse * coarse[0].numel(), rows, FRAMES)  # sums instead of means
+    wide = resize_map(coarse * coarse[0].numel(), rows, FRAMES)  # captum averages where we sum
     mels = np.linspace(0, 2595 * np.log10(1 + 8000 / 700), 34)[1:-1]
     centers = 700 * (10 ** (mels / 2595) - 1)
-    rows_hz = [centers[16 * row + 7 : 16 * row + 9].mean() for row in range(rows)]  # each has 16 of the 32 bands
-    hertz = np.linspace(0, 8000, clips.shape[1])
+    # each row stands for 16 of the 32 mel bands and lies at the mean of its middle two
+    rows_hz = [centers[16 * row + 7 : 16 * row + 9].mean() for row in range(rows)]
+    hertz = np.linspace(0, 8000, inputs.shape[1])
     expected = [[np.interp(hertz, rows_hz, column) for column in clip.T] for clip in wide.double().numpy()]
     expected = torch.tensor(np.array(expected)).transpose(1, 2).float()
-    found = attribution_of("grad_cam", classifier, clips.detach(), representation=layer)
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5 * expected.abs().max().item())
+    attribution = attribution_of("grad_cam", classifier, spectrogram, representation=layer)
+    torch.testing.assert_close(attribution, expected, rtol=1e-3, atol=1e-5 * expected.abs().max().item())
 
 
 def _peak_hz(classifier, hertz):
-    """Where Grad-CAM sees a tone, in a network that adds up what is loud."""
+    """Return the frequency where the attribution of a tone is largest."""
     time = torch.arange(classifier.frontend.sample_rate_hz) / classifier.frontend.sample_rate_hz
     spectrogram = classifier.frontend((2 * torch.pi * hertz * time).sin()[None])
-    found = make("grad_cam", classifier).decode(spectrogram.log_magnitude, classifier(spectrogram.log_magnitude))
+    attribution = make("grad_cam", classifier).decode(spectrogram, classifier.predict(spectrogram))
     bin_hz = classifier.frontend.sample_rate_hz / 2 / (classifier.frontend.bins - 1)
-    return found[0].mean(1).argmax().item() * bin_hz
+    return attribution[0].mean(1).argmax().item() * bin_hz
 
 
-def _adder(**options):
+def _summing_classifier(**options):
+    """Return an external classifier whose logits grow with everything that is loud."""
     layer = nn.Conv2d(1, 1, 3, padding=1)
     nn.init.constant_(layer.weight, 0.1)
     nn.init.zeros_(layer.bias)
@@ -88,63 +91,67 @@ def _adder(**options):
 
 
 @pytest.mark.parametrize("hertz", [300, 1000, 1800, 4000, 7000])
-def test_a_tone_is_where_it_sounds_behind_a_mel_bank_too(hertz):
-    assert _peak_hz(_adder(), hertz) == pytest.approx(hertz, abs=40)
-    assert _peak_hz(_adder(input="mel"), hertz) == pytest.approx(hertz, rel=0.03)
-    bank = MelBank(64)  # of the network's own
-    own = _adder(input=lambda sound: bank(sound.expm1()).log1p()[:, None], rows_hz=mel_centers_hz(64).tolist())
-    assert _peak_hz(own, hertz) == pytest.approx(hertz, rel=0.04)
+def test_attribution_of_a_tone_is_at_its_frequency_even_behind_a_mel_bank(hertz):
+    assert _peak_hz(_summing_classifier(), hertz) == pytest.approx(hertz, abs=40)
+    assert _peak_hz(_summing_classifier(input="mel"), hertz) == pytest.approx(hertz, rel=0.03)
+    bank = MelBank(64)
+    features = {
+        "input": lambda values: bank(values.expm1()).log1p()[:, None],
+        "rows_hz": mel_centers_hz(64).tolist(),
+    }
+    assert _peak_hz(_summing_classifier(**features), hertz) == pytest.approx(hertz, rel=0.04)
 
 
-def test_frequencies_of_rows_must_rise():
+def test_row_frequencies_must_rise():
     with pytest.raises(ConfigurationError, match="rows_hz: expected frequencies in rising order"):
-        _adder(rows_hz=[2, 1])
+        _summing_classifier(rows_hz=[2, 1])
 
 
-def test_gradient_comes_in_the_layout_of_the_representation():
-    """Slowly: what a step in one place of the inner map does to the score."""
+def test_gradient_has_the_layout_of_the_representation():
     source = torch.rand(1, 3, 4, 5, dtype=torch.float64, requires_grad=True)
     representation = torch.nn.functional.interpolate(source.transpose(-1, -2), scale_factor=2.0)
     weights = torch.rand(3, 4, 5, dtype=torch.float64)
     score = (weights * source[0] ** 2).sum()
     prediction = Prediction(score.view(1, 1), (representation,), sources=(source,))
     gradient = gradient_of_representation(score, prediction, 0)
+    # the gradient at the source by hand, brought into the layout of the representation by the same steps
     expected = 2 * (weights * source[0]).transpose(-1, -2)
     torch.testing.assert_close(gradient[0], torch.nn.functional.interpolate(expected[None], scale_factor=2.0)[0])
 
 
-def test_only_the_early_part_of_a_padded_clip_counts(experienced):
+def test_padding_gets_no_mask_and_counts_in_no_area(experienced):
     classifier = experienced(NETWORKS["conv2d"]()).freeze()
-    clips, frames = sounds(2), torch.tensor([FRAMES, 32])
-    mask = make("grad_cam", classifier, area=0.5)(clips, classifier(clips, frames), frames)
+    spectrogram = Spectrogram(sounds(2).log_magnitude, frames=torch.tensor([FRAMES, 32]))
+    mask = make("grad_cam", classifier, area=0.5)(spectrogram, classifier.predict(spectrogram))
     assert mask[1, :, 32:].count_nonzero() == 0
     assert mask[1].sum() == round(0.5 * 129 * 32)
 
 
-def test_guided_is_the_product_of_both(experienced):
+def test_guided_grad_cam_is_the_product_of_both(experienced):
     classifier = experienced(NETWORKS["conv2d"]()).freeze()
-    clips = sounds(2)
-    coarse, fine = (attribution_of(name, classifier, clips) for name in ("grad_cam", "guided_backprop"))
-    torch.testing.assert_close(attribution_of("guided_grad_cam", classifier, clips), coarse.clamp(min=0) * fine)
+    spectrogram = sounds(2)
+    coarse, fine = (attribution_of(name, classifier, spectrogram) for name in ("grad_cam", "guided_backprop"))
+    product = attribution_of("guided_grad_cam", classifier, spectrogram)
+    torch.testing.assert_close(product, coarse.clamp(min=0) * fine)
 
 
-def test_a_classifier_without_representation_is_refused():
-    class Blind(Window):
+def test_classifier_without_representation_is_refused():
+    class WithoutRepresentation(RectangleClassifier):
         @property
         def representation_channels(self):
             return ()
 
-    with pytest.raises(RepresentationError, match="Blind has none; use a method that goes by the input"):
-        make("grad_cam", Blind())
+    with pytest.raises(RepresentationError, match="WithoutRepresentation has none; use a method that goes by"):
+        make("grad_cam", WithoutRepresentation())
     with pytest.raises(RepresentationError, match="no 'block9'; it has representation1"):
-        make("grad_cam", Window(), representation="block9")
+        make("grad_cam", RectangleClassifier(), representation="block9")
 
 
-def test_a_representation_off_the_way_needs_its_source():
-    class Aside(Window):
+def test_representation_that_the_logits_do_not_depend_on_needs_its_source():
+    class Detached(RectangleClassifier):
         def forward(self, log_magnitude, frames=None):
             prediction = super().forward(log_magnitude, frames)
             return Prediction(prediction.logits, (log_magnitude[:, None] * 2,))
 
     with pytest.raises(RepresentationError, match=r"Prediction\(sources=\.\.\.\)"):
-        attribution_of("grad_cam", Aside().freeze(), sounds(1))
+        attribution_of("grad_cam", Detached().freeze(), sounds(1))

@@ -1,13 +1,15 @@
+"""The refined ranking: its start, its objective, and its descent."""
+
 import itertools
 import math
 
 import pytest
 import torch
 
-from otoscope.audio import Frontend
+from otoscope.audio import Frontend, Spectrogram
 from otoscope.classifiers import Conv2dClassifier
 from otoscope.errors import ConfigurationError
-from otoscope.interpreters.attribution import Clips
+from otoscope.interpreters.attribution import each_clip
 from otoscope.interpreters.integrated_gradients import IntegratedGradientsInterpreter
 from otoscope.interpreters.refined import RefinedInterpreter, _descend, background, smoothed
 from otoscope.metrics.ranking import ranks
@@ -26,60 +28,62 @@ def classifier():
 
 
 @pytest.fixture
-def clips(classifier):
-    log_magnitude = torch.rand(5, 33, 48)
-    return Clips(log_magnitude, classifier(log_magnitude).predicted)
+def spectrogram():
+    return Spectrogram(torch.rand(5, 33, 48))
 
 
 @torch.no_grad()
-def test_no_clip_ends_worse_than_it_starts(classifier, clips):
+def test_no_clip_ends_worse_than_it_starts(classifier, spectrogram):
     options = {"steps": 4, "areas": (0.2, 0.5), "cell": (3, 5), "rate": 0.02, "goal": 0.0}
     interpreter = RefinedInterpreter(classifier, **options, refinements=6)
     start = RefinedInterpreter(classifier, **options, refinements=0)
-    prediction = classifier(clips.log_magnitude)
-    ends = interpreter.objective(interpreter.decode(clips.log_magnitude, prediction), clips)
-    starts = interpreter.objective(start.decode(clips.log_magnitude, prediction), clips)
-    assert (ends <= starts + 1e-6).all()
-    assert (ends < starts - 1e-3).any()
+    prediction = classifier.predict(spectrogram)
+    first, last = (
+        interpreter.objective(method.decode(spectrogram, prediction), spectrogram, prediction.predicted)
+        for method in (start, interpreter)
+    )
+    assert (last <= first + 1e-6).all()
+    assert (last < first - 1e-3).any()
 
 
 @torch.no_grad()
-def test_start_is_the_mean_of_three_ranks(classifier, clips):
+def test_start_is_the_mean_of_three_ranks(classifier, spectrogram):
     interpreter = RefinedInterpreter(classifier, steps=4, refinements=0, smoothing=(0, 0))
-    prediction = classifier(clips.log_magnitude)
-    evidence = IntegratedGradientsInterpreter(classifier, steps=4).decode(clips.log_magnitude, prediction)
-    above = clips.log_magnitude - background(clips.log_magnitude)
-    expected = (ranks(clips.log_magnitude) + ranks(above) + ranks(evidence.clamp(min=0))) / 3
-    torch.testing.assert_close(interpreter.decode(clips.log_magnitude, prediction), expected)
+    prediction, magnitude = classifier.predict(spectrogram), spectrogram.log_magnitude
+    gradients = IntegratedGradientsInterpreter(classifier, steps=4).decode(spectrogram, prediction)
+    above = magnitude - background(magnitude)
+    expected = (ranks(magnitude) + ranks(above) + ranks(gradients.clamp(min=0))) / 3
+    torch.testing.assert_close(interpreter.decode(spectrogram, prediction), expected)
 
 
 @torch.no_grad()
-def test_nothing_is_changed_where_the_goal_is_reached(classifier, clips):
+def test_nothing_is_changed_where_the_goal_is_reached(classifier, spectrogram):
     start = RefinedInterpreter(classifier, steps=4, refinements=0)
     easy = RefinedInterpreter(classifier, steps=4, goal=1e9)
-    prediction = classifier(clips.log_magnitude)
-    found, expected = (one.decode(clips.log_magnitude, prediction) for one in (easy, start))
-    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    prediction = classifier.predict(spectrogram)
+    ranking, expected = (method.decode(spectrogram, prediction) for method in (easy, start))
+    torch.testing.assert_close(ranking, expected, rtol=0, atol=0)
 
 
 @torch.no_grad()
-def test_objective_by_hand(classifier, clips):
+def test_objective_by_hand(classifier, spectrogram):
     interpreter = RefinedInterpreter(classifier, areas=(0.25, 0.5), goal=0.9)
-    ranking = ranks(torch.rand(5, 33, 48))
+    ranking, target = ranks(torch.rand(5, 33, 48)), classifier.predict(spectrogram).predicted
     expected = torch.zeros(5)
 
-    def cross_entropy(log_magnitude, target):
-        return -classifier(log_magnitude).logits.log_softmax(-1)[0, target].item()
+    def cross_entropy(log_magnitude, label):
+        return -classifier(log_magnitude).logits.log_softmax(-1)[0, label].item()
 
     for area in (0.25, 0.5):
-        for i, one in enumerate(clips):
+        for i, (clip, label) in enumerate(each_clip(spectrogram, target)):
             values = ranking[i].flatten()
-            kept = torch.zeros_like(values)
-            kept[values.argsort(descending=True)[: round(area * len(values))]] = 1
-            evidence = cross_entropy(kept.view(1, 33, 48) * one.log_magnitude, one.target)
-            expected[i] += max(0.0, evidence - 0.9 * cross_entropy(one.log_magnitude, one.target)) / 2
+            mask = torch.zeros_like(values)
+            mask[values.argsort(descending=True)[: round(area * len(values))]] = 1
+            evidence = cross_entropy(mask.view(1, 33, 48) * clip.log_magnitude, label)
+            expected[i] += max(0.0, evidence - 0.9 * cross_entropy(clip.log_magnitude, label)) / 2
     assert expected.any()
-    torch.testing.assert_close(interpreter.objective(ranking, clips), expected, rtol=1e-4, atol=1e-4)
+    objective = interpreter.objective(ranking, spectrogram, target)
+    torch.testing.assert_close(objective, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 6, 11, 50])
@@ -90,51 +94,48 @@ def test_background_is_a_quantile(frames):
 
 @torch.no_grad()
 @pytest.mark.parametrize("frames", [1, 16])
-def test_silence_and_few_frames(classifier, frames):
-    silence = torch.zeros(1, 33, frames)
-    mask = RefinedInterpreter(classifier, steps=2)(silence, classifier(silence))
+def test_silence_and_few_frames_have_a_mask(classifier, frames):
+    spectrogram = Spectrogram(torch.zeros(1, 33, frames))
+    mask = RefinedInterpreter(classifier, steps=2)(spectrogram, classifier.predict(spectrogram))
     assert mask.sum() == round(0.2 * 33 * frames)
 
 
-def test_smoothing_equals_a_loop():
+def test_smoothing_equals_a_slow_loop():
     values = torch.rand(2, 7, 9)
-    found = smoothed(values, (1.0, 0.5))
     expected = torch.zeros_like(values)
     weights = {(i, j): math.exp(-0.5 * i * i - 2 * j * j) for i in range(-3, 4) for j in range(-2, 3)}
     total = sum(weights.values())
     for f, t in itertools.product(range(7), range(9)):
         for (i, j), weight in weights.items():
+            # values at the edge continue beyond it
             expected[:, f, t] += weight / total * values[:, min(max(f + i, 0), 6), min(max(t + j, 0), 8)]
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(smoothed(values, (1.0, 0.5)), expected)
     torch.testing.assert_close(smoothed(values, (0, 0)), values)
 
 
-def test_descent_arrives_and_asks_no_further():
-    goal, asked = torch.tensor([1.0, -2.0]), []
+def test_descent_reaches_the_goal_and_stops_there():
+    goal, points = torch.tensor([1.0, -2.0]), []
 
-    def objective(place):
-        asked.append(place)
-        return ((place - goal).square().sum(-1, keepdim=True) - 1e-3).relu()
+    def objective(point):
+        points.append(point)
+        return ((point - goal).square().sum(-1, keepdim=True) - 1e-3).relu()
 
-    found = _descend(objective, torch.zeros(2), steps=40, rate=0.3)
-    torch.testing.assert_close(found, goal, rtol=0, atol=0.05)
-    assert objective(found) == 0
-    assert len(asked) < 40
+    end = _descend(objective, torch.zeros(2), steps=40, rate=0.3)
+    torch.testing.assert_close(end, goal, rtol=0, atol=0.05)
+    assert objective(end) == 0
+    assert len(points) < 40
 
 
 @pytest.mark.parametrize("batch", [1, 2, 16])
-def test_a_clip_gets_exactly_the_same_in_every_batch(classifier, clips, batch):
-    options = {"steps": 4, "goal": 0.0, "rate": 0.02}
-    expected = RefinedInterpreter(classifier, **options).decode(
-        clips.log_magnitude, classifier(clips.log_magnitude)
-    )
-    interpreter = RefinedInterpreter(classifier, **options)
-    for i, clip in enumerate(clips.split(batch)):
-        found = interpreter.decode(clip.log_magnitude, classifier(clip.log_magnitude))
-        assert torch.equal(found, expected[i * batch : (i + 1) * batch])
+def test_clip_has_exactly_the_same_result_in_every_batch(classifier, spectrogram, batch):
+    interpreter = RefinedInterpreter(classifier, steps=4, goal=0.0, rate=0.02)
+    expected = interpreter.decode(spectrogram, classifier.predict(spectrogram))
+    for i, clips in enumerate(spectrogram.split(batch)):
+        ranking = interpreter.decode(clips, classifier.predict(clips))
+        assert torch.equal(ranking, expected[i * batch : (i + 1) * batch])
 
 
-def test_refuses_what_makes_no_sense(classifier):
+def test_invalid_options_are_refused(classifier):
     for options in ({"areas": ()}, {"areas": (0.0, 0.5)}, {"cell": (0, 3)}, {"refinements": -1}, {"rate": 0.0}):
         with pytest.raises(ConfigurationError, match=next(iter(options))):
             RefinedInterpreter(classifier, **options)

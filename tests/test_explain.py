@@ -35,17 +35,13 @@ class ConstantMask(Interpreter[Any]):
         super().__init__()
         self.value = value
 
-    config: dict[str, Any] = {}  # noqa: RUF012
+    def decode(self, spectrogram, prediction):
+        return torch.full_like(spectrogram.log_magnitude, self.value)
 
-    def decode(self, log_magnitude, prediction, frames=None):
-        return torch.full_like(log_magnitude, self.value)
+    def mask(self, decoded, spectrogram):
+        return spectrogram.zero_padding(decoded)
 
-    def mask(self, decoded, frames=None):
-        if frames is None:
-            return decoded
-        return decoded * (torch.arange(decoded.shape[-1]) < frames[:, None, None])
-
-    def loss(self, decoded, log_magnitude, prediction, frames=None):
+    def loss(self, decoded, spectrogram, prediction):
         return {"none": decoded.mean()}
 
 
@@ -84,9 +80,9 @@ def test_fields_and_shapes(explainer, clip):
 
 def test_probabilities_are_the_classifiers_own(explainer, clip):
     classifier = explainer.classifier
-    expected = classifier.probabilities(classifier.frontend.log_magnitude(clip[None] / clip.abs().max()))[0]
-    found = explainer.explain(clip, scores=False).probabilities
-    torch.testing.assert_close(torch.tensor(list(found.values())), expected)
+    expected = classifier.probabilities(classifier.frontend(clip[None] / clip.abs().max()))[0]
+    probabilities = explainer.explain(clip, scores=False).probabilities
+    torch.testing.assert_close(torch.tensor(list(probabilities.values())), expected)
 
 
 def test_scores_and_controls(explainer, clip):
@@ -450,5 +446,5 @@ def test_what_is_no_number_is_refused(explainer, clip, value):
 def test_a_mask_that_is_not_finite_is_refused(explainer, clip, monkeypatch):
     mask = explainer.interpreter.mask
     monkeypatch.setattr(explainer.interpreter, "mask", lambda *arguments: mask(*arguments) * torch.nan)
-    with pytest.raises(UnsuitableMethodError, match=r"its mask is not finite.*another method may do, such as"):
+    with pytest.raises(UnsuitableMethodError, match=r"its mask is not finite.*try another method, such as"):
         explainer.explain(clip)

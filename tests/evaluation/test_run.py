@@ -223,7 +223,7 @@ def test_settings_out_of_range(options, message):
     [
         (lambda other: other.blocks[0][0].bias.add_(0.5), "classifier.weights"),
         (lambda other: other.labels.reverse(), "classifier.labels"),
-        (lambda other: other._config.update(scale=7.0), "classifier.options"),
+        (lambda other: setattr(other, "scale", 7.0), "classifier.options"),
         (lambda other: other.head.register_forward_hook(lambda *call: call[2] + torch.eye(3)[:1]), "answer"),
     ],
 )
@@ -246,7 +246,7 @@ def test_records_of_another_function_are_refused(data, tmp_path):
 
     found = evaluate(level)
     assert found.results["skipped"]["checks"] == {
-        "sanity": "CallableClassifier shows no weights that could be shuffled"
+        "sanity": "CallableClassifier has no weights that could be shuffled"
     }
     assert "skipped check sanity" in found.text
     evaluate(level)

@@ -103,7 +103,7 @@ def test_verdict(low, high, clips, word):
 
 
 class HeadFirst(nn.Module):
-    """A network that registers its head before its body, with a weight outside its parts and a table in a buffer."""
+    """A network that registers its head before its body, with a weight outside its parts and a buffer."""
 
     def __init__(self):
         super().__init__()

@@ -84,9 +84,9 @@ def slow_mask(dictionary, activations, relevance, threshold):
 
 
 @pytest.mark.parametrize("options", [{}, {"decoder": "published"}, {"pooling_frames": FRAMES}], ids=str)
-def test_relevance_is_that_of_the_paper(classifier, make, log_magnitude, options):
-    interpreter, prediction = make(**options), classifier(log_magnitude).towards(torch.tensor([2, 0, 3, 1]))
-    decoded = interpreter.decode(log_magnitude, prediction)
+def test_relevance_is_that_of_the_paper(classifier, make, spectrogram, options):
+    interpreter, prediction = make(**options), classifier.predict(spectrogram).towards(torch.tensor([2, 0, 3, 1]))
+    decoded = interpreter.decode(spectrogram, prediction)
     expected = [
         slow_relevance(pooled, interpreter.head.weight, label)
         for pooled, label in zip(decoded.pooled, prediction.target.tolist(), strict=True)
@@ -100,10 +100,10 @@ def test_relevance_is_that_of_the_paper(classifier, make, log_magnitude, options
 
 
 @pytest.mark.parametrize("threshold", [-1.0, -0.3, 0.0, 0.2, 0.7, 0.999])
-def test_mask_is_that_of_the_paper(classifier, make, log_magnitude, threshold):
+def test_mask_is_that_of_the_paper(classifier, make, spectrogram, threshold):
     interpreter = make(relevance_threshold=threshold)
-    decoded = interpreter.decode(log_magnitude, classifier(log_magnitude))
-    mask = interpreter.mask(decoded)
+    decoded = interpreter.decode(spectrogram, classifier.predict(spectrogram))
+    mask = interpreter.mask(decoded, spectrogram)
     for own, activations, relevance in zip(mask, decoded.activations, decoded.relevance.tolist(), strict=True):
         expected = slow_mask(interpreter.dictionary, activations, relevance, threshold)
         torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-5)
@@ -128,19 +128,19 @@ def test_relevance_of_the_whole_story_by_hand(classifier, make):
     ):
         decoded = interpreter.decode(silence, prediction.towards(torch.tensor([label])))
         torch.testing.assert_close(decoded.relevance, torch.tensor([relevance]))
-        mask = interpreter.mask(decoded)
+        mask = interpreter.mask(decoded, spectrogram)
         assert {f: round(mask[0, f, 0].item(), 5) for f in shares} == shares
         torch.testing.assert_close(mask, mask[..., :1].expand_as(mask))
 
 
-def test_a_lower_threshold_keeps_more(classifier, make, log_magnitude):
+def test_a_lower_threshold_keeps_more(classifier, make, spectrogram):
     interpreter = make()
-    decoded = interpreter.decode(log_magnitude, classifier(log_magnitude))
+    decoded = interpreter.decode(spectrogram, classifier.predict(spectrogram))
     means = []
     above = torch.zeros_like(log_magnitude)
     for threshold in (0.99, 0.5, 0.2, 0.0, -0.5, -1.0):
         interpreter.relevance_threshold = threshold
-        mask = interpreter.mask(decoded)
+        mask = interpreter.mask(decoded, spectrogram)
         assert (mask >= above - 1e-6).all()
         means.append(mask.mean().item())
         above = mask
@@ -148,34 +148,34 @@ def test_a_lower_threshold_keeps_more(classifier, make, log_magnitude):
     assert means[0] > 0  # the most relevant component is always there
 
 
-def test_the_lowest_threshold_leaves_out_what_speaks_most_against(classifier, make, log_magnitude):
+def test_the_lowest_threshold_leaves_out_what_speaks_most_against(classifier, make, spectrogram):
     interpreter = make(relevance_threshold=-1)
-    prediction = classifier(log_magnitude)
+    prediction = classifier.predict(spectrogram)
     interpreter.head.weight.abs_()
-    decoded = interpreter.decode(log_magnitude, prediction)
+    decoded = interpreter.decode(spectrogram, prediction)
     sounding = (interpreter.dictionary @ decoded.activations) > 1e-5
     assert sounding.any()
-    torch.testing.assert_close(interpreter.mask(decoded), sounding.float(), rtol=0, atol=1e-4)
+    torch.testing.assert_close(interpreter.mask(decoded, spectrogram), sounding.float(), rtol=0, atol=1e-4)
     interpreter.head.weight.neg_()
-    decoded = interpreter.decode(log_magnitude, prediction)
+    decoded = interpreter.decode(spectrogram, prediction)
     expected = [
         slow_mask(interpreter.dictionary, activations, relevance, -1)
         for activations, relevance in zip(decoded.activations, decoded.relevance.tolist(), strict=True)
     ]
-    torch.testing.assert_close(interpreter.mask(decoded), torch.stack(expected), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(interpreter.mask(decoded, spectrogram), torch.stack(expected), rtol=1e-4, atol=1e-5)
     assert (decoded.relevance == -1).any(1).all()
 
 
-def test_another_threshold_needs_no_other_decoding(classifier, make, log_magnitude):
+def test_another_threshold_needs_no_other_decoding(classifier, make, spectrogram):
     interpreter = make()
-    decoded = interpreter.decode(log_magnitude, classifier(log_magnitude))
-    before = interpreter.mask(decoded)
+    decoded = interpreter.decode(spectrogram, classifier.predict(spectrogram))
+    before = interpreter.mask(decoded, spectrogram)
     with interpreter.at_threshold(-1):
-        other = interpreter.mask(decoded)
+        other = interpreter.mask(decoded, spectrogram)
         assert interpreter.config["relevance_threshold"] == -1
     assert not torch.equal(other, before)
     assert torch.equal(other, make_mask(interpreter, decoded, -1))
-    assert torch.equal(interpreter.mask(decoded), before)
+    assert torch.equal(interpreter.mask(decoded, spectrogram), before)
     assert interpreter.relevance_threshold == 0.2
 
 
@@ -195,17 +195,17 @@ def test_impossible_thresholds_are_refused(make, threshold):
         make(relevance_threshold=threshold)
 
 
-def test_another_class_is_explained_by_other_components(classifier, make, log_magnitude):
-    interpreter, prediction = make(), classifier(log_magnitude)
+def test_another_class_is_explained_by_other_components(classifier, make, spectrogram):
+    interpreter, prediction = make(), classifier.predict(spectrogram)
     by_class = [
-        interpreter.decode(log_magnitude, prediction.towards(torch.full((4,), label))) for label in range(4)
+        interpreter.decode(spectrogram, prediction.towards(torch.full((4,), label))) for label in range(4)
     ]
     for label, decoded in enumerate(by_class):
         assert torch.equal(decoded.activations, by_class[0].activations)
         assert torch.equal(decoded.logits, by_class[0].logits)
         for other in by_class[:label]:
             assert (decoded.relevance - other.relevance).abs().max() > 1e-2
-    decoded = interpreter.decode(log_magnitude, prediction)
+    decoded = interpreter.decode(spectrogram, prediction)
     own = [by_class[label].relevance[clip] for clip, label in enumerate(prediction.predicted.tolist())]
     torch.testing.assert_close(decoded.relevance, torch.stack(own))
 
@@ -213,12 +213,12 @@ def test_another_class_is_explained_by_other_components(classifier, make, log_ma
 def test_silence_of_the_model_has_no_mask(classifier, make):
     interpreter = make()
     decoded = L2IDecoded(torch.zeros(2, SIZE, 5), torch.zeros(2, SIZE), torch.zeros(2, 4), torch.ones(2, SIZE))
-    assert interpreter.mask(decoded).count_nonzero() == 0
+    assert interpreter.mask(decoded, spectrogram).count_nonzero() == 0
     interpreter.decoder.forward = lambda *_: torch.zeros(2, SIZE, 5)
     silence = torch.zeros(2, BINS, 5)
     decoded = interpreter.decode(silence, classifier(silence))
     assert decoded.relevance.count_nonzero() == 0
-    assert interpreter.mask(decoded).count_nonzero() == 0
+    assert interpreter.mask(decoded, spectrogram).count_nonzero() == 0
     terms = interpreter.loss(decoded, silence, classifier(silence))
     assert all(term.isfinite() for term in terms.values())
 
@@ -228,8 +228,8 @@ def test_silence_of_the_model_has_no_mask(classifier, make):
 def test_a_padded_clip_is_as_alone(classifier, make, decoder, lengths):
     interpreter, frames = make(decoder=decoder), torch.tensor(lengths)
     log_magnitude = torch.rand(4, BINS, lengths[0])
-    decoded = interpreter.decode(log_magnitude, classifier(log_magnitude, frames), frames)
-    mask = interpreter.mask(decoded, frames)
+    decoded = interpreter.decode(spectrogram, classifier.predict(spectrogram), frames)
+    mask = interpreter.mask(decoded, spectrogram)
     for row, length in enumerate(lengths):
         clip = log_magnitude[row : row + 1, :, :length]
         alone = interpreter.decode(clip, classifier(clip))
@@ -246,12 +246,12 @@ def test_a_padded_clip_is_as_alone(classifier, make, decoder, lengths):
 
 @pytest.mark.parametrize("temperature", [1.0, 0.2])
 @pytest.mark.parametrize("lengths", [None, LENGTHS])
-def test_loss_is_that_of_the_methods(classifier, make, log_magnitude, temperature, lengths):
+def test_loss_is_that_of_the_methods(classifier, make, spectrogram, temperature, lengths):
     frames = None if lengths is None else torch.tensor(lengths)
     interpreter = make(alpha=3.0, beta=0.7, temperature=temperature)
-    prediction = classifier(log_magnitude, frames)
-    decoded = interpreter.decode(log_magnitude, prediction, frames)
-    terms = interpreter.loss(decoded, log_magnitude, prediction, frames)
+    prediction = classifier.predict(spectrogram)
+    decoded = interpreter.decode(spectrogram, prediction)
+    terms = interpreter.loss(decoded, spectrogram, prediction)
     squares, activity, fidelity = [], [], []
     for clip, length in enumerate(lengths or [FRAMES] * 4):
         activations = decoded.activations[clip, :, :length].double()
@@ -270,38 +270,38 @@ def test_loss_is_that_of_the_methods(classifier, make, log_magnitude, temperatur
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected, rel=1e-4)
 
 
-def test_fidelity_is_least_where_the_decisions_agree(classifier, make, log_magnitude):
-    interpreter, prediction = make(temperature=0.5), classifier(log_magnitude)
-    decoded = interpreter.decode(log_magnitude, prediction)
+def test_fidelity_is_least_where_the_decisions_agree(classifier, make, spectrogram):
+    interpreter, prediction = make(temperature=0.5), classifier.predict(spectrogram)
+    decoded = interpreter.decode(spectrogram, prediction)
     costs = []
     for logits in (prediction.logits / 0.5, prediction.logits, -prediction.logits):
         decoded.logits = logits
-        costs.append(interpreter.loss(decoded, log_magnitude, prediction)["fidelity"].item())
+        costs.append(interpreter.loss(decoded, spectrogram, prediction)["fidelity"].item())
     assert costs[0] < costs[1] < costs[2]
     p = (prediction.logits / 0.5).softmax(1)
     assert costs[0] == pytest.approx(-(p * p.log()).sum(1).mean().item(), rel=1e-4)
 
 
-def test_with_several_labels_a_clip_fidelity_is_decided_class_by_class(classifier, make, log_magnitude):
+def test_with_several_labels_a_clip_fidelity_is_decided_class_by_class(classifier, make, spectrogram):
     interpreter = make().train()
-    prediction = replace(classifier(log_magnitude), multi_label=True)
-    decoded = interpreter.decode(log_magnitude, prediction)
+    prediction = replace(classifier.predict(spectrogram), multi_label=True)
+    decoded = interpreter.decode(spectrogram, prediction)
     targets, own = prediction.probabilities.tolist(), decoded.logits.sigmoid().tolist()
     expected = sum(
         -p * math.log(q) - (1 - p) * math.log(1 - q)
         for row, values in zip(targets, own, strict=True)
         for p, q in zip(row, values, strict=True)
     ) / len(targets)
-    found = interpreter.loss(decoded, log_magnitude, prediction)["fidelity"].item()
+    found = interpreter.loss(decoded, spectrogram, prediction)["fidelity"].item()
     assert found == pytest.approx(expected, rel=1e-4)
 
 
-def test_loss_does_not_depend_on_the_explained_class(classifier, make, log_magnitude):
-    interpreter, prediction = make(), classifier(log_magnitude)
+def test_loss_does_not_depend_on_the_explained_class(classifier, make, spectrogram):
+    interpreter, prediction = make(), classifier.predict(spectrogram)
     terms = []
     for label in (0, 3):
         towards = prediction.towards(torch.full((4,), label))
-        terms.append(interpreter.loss(interpreter.decode(log_magnitude, towards), log_magnitude, towards))
+        terms.append(interpreter.loss(interpreter.decode(spectrogram, towards), spectrogram, towards))
     assert terms[0] == terms[1]
 
 
@@ -309,11 +309,11 @@ def test_loss_does_not_depend_on_the_explained_class(classifier, make, log_magni
     ("term", "parts"),
     [("reconstruction", {"decoder"}), ("sparsity", {"decoder"}), ("fidelity", {"decoder", "pooling", "head"})],
 )
-def test_what_each_term_teaches(classifier, make, log_magnitude, term, parts):
+def test_what_each_term_teaches(classifier, make, spectrogram, term, parts):
     interpreter = make().requires_grad_(True)
-    prediction = classifier(log_magnitude)
-    decoded = interpreter.decode(log_magnitude, prediction)
-    interpreter.loss(decoded, log_magnitude, prediction)[term].backward()
+    prediction = classifier.predict(spectrogram)
+    decoded = interpreter.decode(spectrogram, prediction)
+    interpreter.loss(decoded, spectrogram, prediction)[term].backward()
     taught = {name.split(".")[0] for name, value in interpreter.named_parameters() if value.grad is not None}
     assert taught == parts
     assert interpreter.dictionary.grad is None
@@ -332,11 +332,11 @@ def test_the_dictionary_is_kept_but_not_trained(make, dictionary):
 
 
 @pytest.mark.parametrize("lengths", [None, LENGTHS])
-def test_components_make_the_mask_of_each_clip(classifier, make, log_magnitude, lengths):
+def test_components_make_the_mask_of_each_clip(classifier, make, spectrogram, lengths):
     frames = None if lengths is None else torch.tensor(lengths)
     interpreter = make(relevance_threshold=0.1)
-    decoded = interpreter.decode(log_magnitude, classifier(log_magnitude, frames), frames)
-    mask, clips = interpreter.mask(decoded, frames), interpreter.components(decoded, frames)
+    decoded = interpreter.decode(spectrogram, classifier.predict(spectrogram), frames)
+    mask, clips = interpreter.mask(decoded, spectrogram), interpreter.components(decoded, spectrogram)
     assert len(clips) == 4
     for clip, own, length in zip(clips, mask, lengths or [FRAMES] * 4, strict=True):
         assert clip.activations.shape == (SIZE, length)
@@ -348,26 +348,26 @@ def slow_arguments(clip):
     return clip.dictionary, clip.activations, clip.relevance.tolist(), clip.threshold
 
 
-def test_components_are_ranked_by_relevance(classifier, make, log_magnitude):
+def test_components_are_ranked_by_relevance(classifier, make, spectrogram):
     interpreter = make(relevance_threshold=0.05)
-    decoded = interpreter.decode(log_magnitude, classifier(log_magnitude))
-    for clip, relevance in zip(interpreter.components(decoded), decoded.relevance.tolist(), strict=True):
+    decoded = interpreter.decode(spectrogram, classifier.predict(spectrogram))
+    for clip, relevance in zip(interpreter.components(decoded, spectrogram), decoded.relevance.tolist(), strict=True):
         ranked = sorted(range(SIZE), key=relevance.__getitem__, reverse=True)
         assert clip.relevant == [k for k in ranked if relevance[k] > 0.05]
         assert clip.threshold == 0.05
 
 
-def test_components_follow_the_threshold(classifier, make, log_magnitude):
+def test_components_follow_the_threshold(classifier, make, spectrogram):
     interpreter = make()
-    decoded = interpreter.decode(log_magnitude, classifier(log_magnitude))
+    decoded = interpreter.decode(spectrogram, classifier.predict(spectrogram))
     with interpreter.at_threshold(-0.9):
-        (clip, *_), mask = interpreter.components(decoded), interpreter.mask(decoded)
+        (clip, *_), mask = interpreter.components(decoded, spectrogram), interpreter.mask(decoded, spectrogram)
     torch.testing.assert_close(clip.mask(), mask[0], rtol=1e-5, atol=1e-6)
 
 
-def test_masks_of_all_components_add_up_to_one_where_the_model_sounds(classifier, make, log_magnitude):
+def test_masks_of_all_components_add_up_to_one_where_the_model_sounds(classifier, make, spectrogram):
     interpreter = make()
-    (clip, *_) = interpreter.components(interpreter.decode(log_magnitude, classifier(log_magnitude)))
+    (clip, *_) = interpreter.components(interpreter.decode(spectrogram, classifier.predict(spectrogram)))
     total = sum(clip.mask([k]) for k in range(SIZE))
     sounding = clip.dictionary @ clip.activations > 1e-4
     assert sounding.float().mean() > 0.5
@@ -392,8 +392,8 @@ def test_own_scores_of_two_classes():
     classifier = Conv2dClassifier(["dog", "rain"], width=2, head_width=3).freeze()
     interpreter = L2IInterpreter(classifier, NMFDictionary(torch.rand(513, 3), classifier.frontend)).eval()
     log_magnitude = torch.rand(2, 513, 20)
-    prediction = classifier(log_magnitude)
-    scores = interpreter.own_scores(interpreter.decode(log_magnitude, prediction), prediction)
+    prediction = classifier.predict(spectrogram)
+    scores = interpreter.own_scores(interpreter.decode(spectrogram, prediction), prediction)
     assert scores["Fid-L2I@3"].tolist() == [1, 1]
 
 
@@ -479,9 +479,9 @@ def test_the_published_pooling_wants_its_length(classifier, make):
     ],
     ids=str,
 )
-def test_save_and_load(classifier, make, dictionary, log_magnitude, tmp_path, options):
+def test_save_and_load(classifier, make, dictionary, spectrogram, tmp_path, options):
     interpreter = make(**options)
-    expected = interpreter(log_magnitude, classifier(log_magnitude))
+    expected = interpreter(log_magnitude, classifier.predict(spectrogram))
     loaded, same = load_interpreter(save_interpreter(interpreter, classifier, tmp_path / "model"))
     assert type(loaded) is L2IInterpreter
     assert loaded.config == interpreter.config
@@ -506,11 +506,11 @@ def test_training_models_the_sound_and_the_decision(classifier, dictionary):
     interpreter = L2IInterpreter(classifier, dictionary).train()
     optimizer = torch.optim.Adam(interpreter.parameters(), lr=3e-4)
     with torch.no_grad():
-        prediction = classifier(log_magnitude)
+        prediction = classifier.predict(spectrogram)
     history = []
     for _ in range(15):
-        decoded = interpreter.decode(log_magnitude, prediction)
-        terms = interpreter.loss(decoded, log_magnitude, prediction)
+        decoded = interpreter.decode(spectrogram, prediction)
+        terms = interpreter.loss(decoded, spectrogram, prediction)
         optimizer.zero_grad()
         sum(terms.values()).backward()
         optimizer.step()
@@ -529,6 +529,6 @@ def test_published_sizes():
     assert interpreter.head.weight.shape == (50, 100)
     assert interpreter.head.bias is None
     log_magnitude = torch.rand(1, 513, 431)
-    decoded = interpreter.decode(log_magnitude, classifier(log_magnitude))
+    decoded = interpreter.decode(spectrogram, classifier.predict(spectrogram))
     expected = F.linear(decoded.activations[..., :417], interpreter.pooling.linear.weight)[..., 0]
     torch.testing.assert_close(decoded.pooled, expected)

@@ -66,9 +66,9 @@ def slow_distance(adapted, codebook, owner, label):
 def test_loss_is_that_of_the_methods(classifier, make, use_mask_output, mask_threshold):
     interpreter = make(use_mask_output=use_mask_output, mask_threshold=mask_threshold, shared_codes=3)
     log_magnitude = torch.rand(3, 65, 40) * torch.tensor([0.2, 1.0, 3.0])[:, None, None]
-    prediction = classifier(log_magnitude)
-    decoded = interpreter.decode(log_magnitude, prediction)
-    terms = interpreter.loss(decoded, log_magnitude, prediction)
+    prediction = classifier.predict(spectrogram)
+    decoded = interpreter.decode(spectrogram, prediction)
+    terms = interpreter.loss(decoded, spectrogram, prediction)
     clips = list(zip(decoded.logits.detach(), log_magnitude, strict=True))
     expected = [slow_reconstruction(*clip, use_mask_output, mask_threshold) for clip in clips]
     assert terms["reconstruction"].item() == pytest.approx(sum(expected) / 3, rel=1e-4)
@@ -84,28 +84,28 @@ def test_loss_is_that_of_the_methods(classifier, make, use_mask_output, mask_thr
 
 
 def test_without_codes_the_loss_is_the_reconstruction(classifier, make):
-    interpreter, log_magnitude = make(use_vq=False), torch.rand(1, 65, 40)
-    prediction = classifier(log_magnitude)
-    terms = interpreter.loss(interpreter.decode(log_magnitude, prediction), log_magnitude, prediction)
+    interpreter, spectrogram = make(use_vq=False), Spectrogram(torch.rand(1, 65, 40))
+    prediction = classifier.predict(spectrogram)
+    terms = interpreter.loss(interpreter.decode(spectrogram, prediction), spectrogram, prediction)
     assert set(terms) == {"reconstruction"}
 
 
 def test_codebook_term_moves_codes_and_commitment_the_encoder(classifier, make):
-    log_magnitude = torch.rand(2, 65, 40)
-    prediction = classifier(log_magnitude)
+    spectrogram = Spectrogram(torch.rand(2, 65, 40))
+    prediction = classifier.predict(spectrogram)
     for term in ("codebook", "commitment"):
         interpreter = make()
-        decoded = interpreter.decode(log_magnitude, prediction)
-        interpreter.loss(decoded, log_magnitude, prediction)[term].backward()
+        decoded = interpreter.decode(spectrogram, prediction)
+        interpreter.loss(decoded, spectrogram, prediction)[term].backward()
         moved = {name.split(".")[0] for name, value in interpreter.named_parameters() if value.grad is not None}
         assert moved == ({"quantizer"} if term == "codebook" else {"adapter", "down"})
 
 
 def test_reconstruction_reaches_the_adapter_through_the_codes(classifier, make):
-    interpreter, log_magnitude = make(), torch.rand(2, 65, 40)
-    prediction = classifier(log_magnitude)
-    decoded = interpreter.decode(log_magnitude, prediction)
-    interpreter.loss(decoded, log_magnitude, prediction)["reconstruction"].backward()
+    interpreter, spectrogram = make(), Spectrogram(torch.rand(2, 65, 40))
+    prediction = classifier.predict(spectrogram)
+    decoded = interpreter.decode(spectrogram, prediction)
+    interpreter.loss(decoded, spectrogram, prediction)["reconstruction"].backward()
     assert interpreter.down.weight.grad.abs().max() > 0
     assert interpreter.quantizer.codebook.weight.grad is None
 
@@ -113,8 +113,8 @@ def test_reconstruction_reaches_the_adapter_through_the_codes(classifier, make):
 @pytest.mark.parametrize("options", MODES, ids=str)
 @pytest.mark.parametrize("frames", [3, 15, 16, 31, 32, 47, 100, 111])
 def test_every_bin_gets_a_mask(classifier, make, options, frames):
-    interpreter, log_magnitude = make(**options), torch.rand(2, 513, frames)
-    mask = interpreter(log_magnitude, classifier(log_magnitude))
+    interpreter, spectrogram = make(**options), Spectrogram(torch.rand(2, 513, frames))
+    mask = interpreter(spectrogram, classifier.predict(spectrogram))
     assert mask.shape == (2, 513, frames)
     assert ((mask >= 0) & (mask <= 1)).all()
     if interpreter.use_mask_output:
@@ -134,7 +134,7 @@ def test_softplus_mask_compares_with_the_maximum_of_each_clip(make):
     level = torch.tensor([[0.1, 0.34, 0.36, 1.0], [1.0, 3.4, 3.6, 10.0], [5.0, 5.0, 5.0, 5.0]])[:, None]
     decoded = PIQDecoded(torch.log(torch.expm1(level)))
     torch.testing.assert_close(interpreter.output(decoded), level)
-    assert interpreter.mask(decoded)[:, 0].tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [1, 1, 1, 1]]
+    assert interpreter.mask(decoded, spectrogram)[:, 0].tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [1, 1, 1, 1]]
     # 10 is padding of the second clip, whose maximum then is 3.6
     shorter = interpreter.mask(decoded, torch.tensor([4, 3, 2]))
     assert shorter[:, 0].tolist() == [[0, 0, 1, 1], [0, 1, 1, 0], [1, 1, 0, 0]]
@@ -161,7 +161,7 @@ def test_mask_of_a_padded_clip_is_as_alone(classifier, make, pad_sounds, options
     mask = interpreter(spectrogram.log_magnitude, prediction, spectrogram.frames)
     for row, clip in enumerate(clips):
         log_magnitude = classifier.frontend.log_magnitude(clip[None])
-        alone = interpreter(log_magnitude, classifier(log_magnitude))[0]
+        alone = interpreter(spectrogram, classifier.predict(spectrogram))[0]
         own = mask[row, :, : alone.shape[-1]]
         if interpreter.use_mask_output:
             torch.testing.assert_close(own, alone, rtol=0, atol=1e-4)
@@ -182,8 +182,8 @@ def test_loss_of_a_padded_batch_is_that_of_its_clips(classifier, make, pad_sound
     sums, weights = dict.fromkeys(terms, 0.0), dict.fromkeys(terms, 0)
     for clip in clips:
         log_magnitude = classifier.frontend.log_magnitude(clip[None])
-        alone = interpreter.decode(log_magnitude, classifier(log_magnitude))
-        for name, value in interpreter.loss(alone, log_magnitude, classifier(log_magnitude)).items():
+        alone = interpreter.decode(spectrogram, classifier.predict(spectrogram))
+        for name, value in interpreter.loss(alone, log_magnitude, classifier.predict(spectrogram)).items():
             weight = alone.logits.shape[-1] if name == "reconstruction" else alone.adapted.shape[-2]
             sums[name] += weight * value.item()
             weights[name] += weight
@@ -229,22 +229,22 @@ def test_a_click_at_the_very_end_does_not_shift_the_target_in_a_batch(classifier
 
 @pytest.mark.parametrize("use_mask_output", [True, False])
 def test_another_class_has_another_mask_only_with_codes(classifier, make, use_mask_output):
-    log_magnitude = torch.rand(2, 513, 60)
-    prediction = classifier(log_magnitude)
+    spectrogram = Spectrogram(torch.rand(2, 513, 60))
+    prediction = classifier.predict(spectrogram)
     for use_vq in (True, False):
         interpreter = make(use_vq=use_vq, use_mask_output=use_mask_output)
-        masks = [interpreter(log_magnitude, prediction.towards(torch.full((2,), label))) for label in range(3)]
+        masks = [interpreter(spectrogram, prediction.towards(torch.full((2,), label))) for label in range(3)]
         differs = [(masks[one] - masks[other]).abs().mean() > 1e-3 for one, other in ((0, 1), (0, 2), (1, 2))]
         assert differs == [use_vq] * 3
         assert interpreter.class_specific is use_vq
         own = torch.stack([masks[label][clip] for clip, label in enumerate(prediction.predicted.tolist())])
-        torch.testing.assert_close(interpreter(log_magnitude, prediction), own)
+        torch.testing.assert_close(interpreter(spectrogram, prediction), own)
 
 
 def test_only_codes_of_the_explained_class_are_used(classifier, make):
-    interpreter, log_magnitude = make(codes=30), torch.rand(3, 513, 90)
+    interpreter, spectrogram = make(codes=30), Spectrogram(torch.rand(3, 513, 90))
     target = torch.tensor([2, 0, 1])
-    decoded = interpreter.decode(log_magnitude, classifier(log_magnitude).towards(target))
+    decoded = interpreter.decode(spectrogram, classifier.predict(spectrogram).towards(target))
     owner = class_of_codes(30, 3)[decoded.quantized.indices]
     assert torch.equal(owner, target[:, None, None].expand_as(owner))
 
@@ -253,8 +253,8 @@ def test_published_sizes():
     with torch.device("meta"):
         classifier = Conv2dClassifier([str(label) for label in range(50)]).eval()
         interpreter = PIQInterpreter(classifier, decoder="published").eval()
-        log_magnitude = torch.empty(1, 513, 431)
-        decoded = interpreter.decode(log_magnitude, classifier(log_magnitude).towards(torch.zeros(1).long()))
+        spectrogram = Spectrogram(torch.empty(1, 513, 431))
+        decoded = interpreter.decode(spectrogram, classifier.predict(spectrogram).towards(torch.zeros(1).long()))
     assert interpreter.quantizer.codebook.weight.shape == (1024, 256)
     assert decoded.quantized.indices.shape == (1, 13, 16)
     assert decoded.logits.shape == (1, 513, 431)
@@ -262,22 +262,22 @@ def test_published_sizes():
 
 @pytest.mark.parametrize("options", MODES, ids=str)
 def test_round_trip(classifier, make, tmp_path, options):
-    interpreter, log_magnitude = make(mask_threshold=0.4, **options), torch.rand(2, 513, 50)
-    prediction = classifier(log_magnitude)
+    interpreter, spectrogram = make(mask_threshold=0.4, **options), Spectrogram(torch.rand(2, 513, 50))
+    prediction = classifier.predict(spectrogram)
     loaded, same = load_interpreter(save_interpreter(interpreter, classifier, tmp_path / "model"))
     assert loaded.config == interpreter.config
     assert loaded.mask_threshold == 0.4
-    assert torch.equal(loaded(log_magnitude, same(log_magnitude)), interpreter(log_magnitude, prediction))
+    assert torch.equal(loaded(log_magnitude, same(log_magnitude)), interpreter(spectrogram, prediction))
 
 
 def test_silence_is_explained_without_a_fault(classifier, make):
     log_magnitude = classifier.frontend.log_magnitude(torch.zeros(1, 4_000))
-    prediction = classifier(log_magnitude)
+    prediction = classifier.predict(spectrogram)
     for options in MODES:
         interpreter = make(**options)
-        decoded = interpreter.decode(log_magnitude, prediction)
-        assert interpreter.mask(decoded).isfinite().all()
-        assert all(value.isfinite() for value in interpreter.loss(decoded, log_magnitude, prediction).values())
+        decoded = interpreter.decode(spectrogram, prediction)
+        assert interpreter.mask(decoded, spectrogram).isfinite().all()
+        assert all(value.isfinite() for value in interpreter.loss(decoded, spectrogram, prediction).values())
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0, -0.1, 35.0])

@@ -1,8 +1,9 @@
-"""The loop of all interpreters: the contract of its seam, the frozen classifier, nothing computed twice."""
+"""Steps that all trainings of interpreters share: what they return, and that nothing is computed twice."""
 
 import pytest
 import torch
 
+from otoscope.audio import Spectrogram
 from otoscope.classifiers import Conv2dClassifier
 from otoscope.data import Clip, collate
 from otoscope.errors import CheckpointError, ConfigurationError
@@ -44,10 +45,11 @@ def test_compute_forward_and_compute_objectives(piq, counted):
     batch = batch_of(6000, 6000, 6000, 6000)
     forward = piq.compute_forward(batch, "train")
     assert isinstance(forward, Interpretation)
-    assert forward.log_magnitude.shape == (4, 513, 33)
+    assert forward.spectrogram.log_magnitude.shape == (4, 513, 33)
+    assert forward.spectrogram.phase is None
     assert forward.prediction.logits.shape == (4, 3)
     assert forward.decoded.logits.shape == (4, 513, 33)
-    assert forward.frames is None
+    assert forward.spectrogram.frames is None
     assert counted == [4]
     loss = piq.compute_objectives(forward, batch, "train")
     assert loss.shape == ()
@@ -85,8 +87,8 @@ def test_interpret_computation_steps_names_and_shapes(piq, capsys):
     assert masked.shape == output.shape == phase.shape == (2, 513, 33)
     assert predicted.shape == (2,)
     spectrogram = piq.classifier.frontend(waveform)
-    prediction = piq.classifier(spectrogram.log_magnitude)
-    mask = piq.interpreter(spectrogram.log_magnitude, prediction)
+    prediction = piq.classifier.predict(spectrogram)
+    mask = piq.interpreter(spectrogram, prediction)
     torch.testing.assert_close(masked, mask * spectrogram.log_magnitude)
     torch.testing.assert_close(output, mask)
     torch.testing.assert_close(phase, spectrogram.phase)
@@ -97,7 +99,7 @@ def test_interpret_computation_steps_names_and_shapes(piq, capsys):
     assert capsys.readouterr().out == f"classifier probability: {probability:.4f}\n"
 
 
-def test_the_classifier_is_frozen_and_no_part_of_the_state(piq):
+def test_the_classifier_is_frozen_and_not_part_of_the_state(piq):
     assert isinstance(piq, InterpreterBrain)
     assert not any("classifier" in name or name.startswith("_frozen") for name in piq.state_dict())
     assert all(name.startswith("interpreter.") for name in piq.state_dict())
@@ -119,11 +121,11 @@ def test_the_classifier_follows_to_another_type(piq):
 def test_padding_never_counts(piq):
     piq.eval()
     together = piq.compute_forward(batch_of(9000, 5000), "valid")
-    assert together.frames.tolist() == piq.classifier.frontend.frames(torch.tensor([9000, 5000])).tolist()
+    assert together.spectrogram.frame_counts == [piq.classifier.frontend.frames(length) for length in (9000, 5000)]
     short = batch_of(9000, 5000).waveform[1:, :5000]
     alone = piq.compute_forward(collate([Clip(short[0], 0, "short", "short")]), "valid")
     torch.testing.assert_close(together.prediction.logits[1:], alone.prediction.logits, rtol=1e-4, atol=1e-4)
-    masks = [piq.interpreter.mask(forward.decoded, forward.frames) for forward in (together, alone)]
+    masks = [piq.interpreter.mask(forward.decoded, forward.spectrogram) for forward in (together, alone)]
     count = masks[1].shape[-1]
     torch.testing.assert_close(masks[0][1:, :, :count], masks[1], rtol=1e-3, atol=1e-3)
     assert not masks[0][1, :, count:].any()
@@ -131,11 +133,11 @@ def test_padding_never_counts(piq):
 
 def test_labels_that_the_classifier_does_not_know(piq):
     piq.adapt_to(["rooster", "siren"])  # fewer and in another order is fine
-    with pytest.raises(ConfigurationError, match=r"classifier: it does not know dragon, which the data set has"):
+    with pytest.raises(ConfigurationError, match=r"classifier: it does not know dragon of the data set"):
         piq.adapt_to(["siren", "dragon"])
 
 
-def test_a_classifier_folder_that_is_none(tmp_path):
+def test_a_folder_without_a_classifier(tmp_path):
     with pytest.raises(CheckpointError, match="nowhere: is no model folder"):
         PIQ(tmp_path / "nowhere")
 
@@ -148,11 +150,12 @@ def test_stored_representations_are_the_classifiers_own(classifier, make_piq, co
     first = stored.compute_forward(batch, "train").prediction
     assert counted == [1, 1, 1]
     again = stored.compute_forward(batch, "train").prediction
-    other_order = make_piq(cache_representations=True)._predict(batch, torch.zeros(3, 513, 33), None, "train")
-    assert counted == [1, 1, 1]  # never a second time, in no other run either
-    for one in (first, again, other_order):
-        torch.testing.assert_close(one.logits, fresh.logits, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(one.representations, fresh.representations, rtol=1e-4, atol=1e-5)
+    silence = Spectrogram(torch.zeros(3, 513, 33))
+    another_run = make_piq(cache_representations=True)._predict(batch, silence, "train")
+    assert counted == [1, 1, 1]  # never a second time, not even in another run
+    for prediction in (first, again, another_run):
+        torch.testing.assert_close(prediction.logits, fresh.logits, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(prediction.representations, fresh.representations, rtol=1e-4, atol=1e-5)
     assert (cache_folder / "representations").is_dir()
 
 

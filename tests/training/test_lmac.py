@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from otoscope.data.noise import NoiseFolder
 from otoscope.errors import CheckpointError, ConfigurationError
 from otoscope.explain import load
 from otoscope.interpreters import LMACInterpreter
-from otoscope.metrics import score_mask
+from otoscope.scoring import score_prediction
 from otoscope.training import LMAC, PIQ, run_training
 from otoscope.training.lmac import with_noise
 
@@ -29,7 +31,7 @@ def test_options_reach_the_interpreter(classifier):
     assert task.learning_rate == 0.5
 
 
-def test_from_data_to_table_and_on_to_fine_tuning(classifier, trainer_options, tmp_path):
+def test_from_data_to_table_and_fine_tuning(classifier, trainer_options, tmp_path):
     data = Synthetic(clips_per_class=4, classes=classifier.labels, duration_s=0.5, batch_size=6)
     task = LMAC(classifier, l_out=0.02, learning_rate=3e-3, schedule="constant")
     before = {name: value.clone() for name, value in task.classifier.state_dict().items()}
@@ -48,46 +50,76 @@ def test_from_data_to_table_and_on_to_fine_tuning(classifier, trainer_options, t
         assert torch.equal(tuned.interpreter.state_dict()[name], value)
 
 
-def test_noise_lies_over_training_clips_alone(classifier, data, noise_folder):
+def test_noise_is_added_to_training_clips_only(classifier, data, noise_folder):
     data.setup("fit")
     batch = collate([data.train_set[0], data.train_set[1]])
     task = LMAC(classifier, noise_folder=noise_folder, guidance=4.0)
     trained, tested = (task.compute_forward(batch, stage) for stage in ("train", "valid"))
     assert tested.clean is None
-    assert torch.equal(tested.log_magnitude, classifier.frontend.log_magnitude(batch.waveform))
-    assert not torch.allclose(trained.log_magnitude, tested.log_magnitude)
-    # the clean clip, quieter for the sum to keep its peak
-    gain = (trained.clean.expm1() / tested.log_magnitude.expm1()).flatten(1).median(1).values
+    assert torch.equal(tested.spectrogram.log_magnitude, classifier.frontend.log_magnitude(batch.waveform))
+    assert not torch.allclose(trained.spectrogram.log_magnitude, tested.spectrogram.log_magnitude)
+    # the clean clip is quieter in the mixture, whose peak is that of the clip
+    magnitude = tested.spectrogram.magnitude
+    gain = (trained.clean.expm1() / magnitude).flatten(1).median(1).values
     assert ((gain > 0) & (gain < 1)).all()
-    torch.testing.assert_close(
-        trained.clean.expm1(), gain[:, None, None] * tested.log_magnitude.expm1(), rtol=0.05, atol=1e-3
-    )
+    torch.testing.assert_close(trained.clean.expm1(), gain[:, None, None] * magnitude, rtol=0.05, atol=1e-3)
     assert "guidance" in task.loss_terms(trained)
 
 
-@pytest.mark.parametrize("ragged", [False, True])
-def test_validation_asks_once_for_loss_and_scores(classifier, data, ragged):
+@pytest.fixture
+def task(classifier):
+    brain = LMAC(classifier).eval()
+    brain.log_dict = lambda *args, **kwargs: None
+    return brain
+
+
+@pytest.fixture
+def counted(classifier, monkeypatch):
+    """Sizes of the batches that the classifier is run on."""
+    sizes = []
+    predict = classifier.predict
+    monkeypatch.setattr(
+        classifier, "predict", lambda spectrogram: sizes.append(len(spectrogram)) or predict(spectrogram)
+    )
+    return sizes
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_validation_classifies_masked_clips_once_for_loss_and_scores(classifier, data, task, counted, padded):
     data.setup("fit")
     clips = [data.train_set[0], data.train_set[1]]
-    if ragged:
+    if padded:
         clips[1].waveform = clips[1].waveform[:5000]
     batch = collate(clips)
-    task = LMAC(classifier).eval()
-    task.log_dict = lambda *args, **kwargs: None
-    calls = []
-    predict = classifier.predict
-    classifier.predict = lambda *args, **kwargs: calls.append(len(args[0])) or predict(*args, **kwargs)
     with torch.no_grad():
         task.validation_step(batch, 0)
-        del classifier.predict
+        assert counted == [2, 4]  # the clips, then their evidence and remainder together
         forward = task.compute_forward(batch, "valid")
-        mask = task.interpreter.mask(forward.decoded, forward.frames)
-        whole = forward.prediction.probabilities
-        expected = score_mask(classifier.probabilities, forward.log_magnitude, mask, whole, forward.frames)
-    assert calls == [2, 4]  # the clips, then their evidence and remainder together
-    found = task._valid_scores.compute()
+        mask = task.interpreter.mask(forward.decoded, forward.spectrogram)
+        expected = score_prediction(classifier, forward.spectrogram, forward.prediction, mask)
+    means = task._valid_scores.compute()
     for name in ("AI", "AD", "AG", "FF", "Fid-In", "MM", "SPS", "COMP"):
-        torch.testing.assert_close(found[name].float(), expected[name].float().mean(), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(means[name].float(), expected[name].float().mean(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_test_classifies_masked_clips_once_for_loss_and_scores(data, task, counted):
+    data.setup("fit")
+    batch = replace(collate([data.train_set[0], data.train_set[1]]), event=None)
+    with torch.no_grad():
+        task.on_test_epoch_start()
+        task.test_step(batch, 0)
+    controls = 3  # all-pass, random, loudest: evidence and remainder one after the other
+    assert counted == [2, 4] + [2] * 2 * controls
+
+
+def test_the_mask_is_computed_once_per_step(data, task, monkeypatch):
+    data.setup("fit")
+    batch = collate([data.train_set[0], data.train_set[1]])
+    calls = []
+    sigmoid = torch.Tensor.sigmoid
+    monkeypatch.setattr(torch.Tensor, "sigmoid", lambda values: calls.append(values.shape) or sigmoid(values))
+    task.training_step(batch, 0)
+    assert calls.count(torch.Size([2, 513, 44])) == 1
 
 
 def test_noise_has_its_level_and_leaves_padding_silent(data, noise_folder):
@@ -103,7 +135,7 @@ def test_noise_has_its_level_and_leaves_padding_silent(data, noise_folder):
     assert torch.equal(batch.waveform, collate(clips).waveform)
 
 
-def test_refuses_what_makes_no_sense(classifier, noise_folder, tmp_path, data, trainer_options):
+def test_models_that_do_not_fit_are_refused(classifier, noise_folder, tmp_path, data, trainer_options):
     with pytest.raises(ConfigurationError, match="cache_representations"):
         LMAC(classifier, noise_folder=noise_folder, cache_representations=True, cache_folder=tmp_path)
     piq = PIQ(classifier, codes=12)

@@ -1,5 +1,6 @@
-"""The published methods as trainings: what each passes on, and L2I from data to table."""
+"""Trainings of the published methods: the options that each hands on, and L2I from data to table."""
 
+import inspect
 import json
 
 import pytest
@@ -9,9 +10,9 @@ from otoscope.audio import Frontend
 from otoscope.data import Synthetic
 from otoscope.errors import ConfigurationError
 from otoscope.explain import load
-from otoscope.interpreters import L2IInterpreter
+from otoscope.interpreters import AMTInterpreter, L2IInterpreter, LMACInterpreter, PIQInterpreter
 from otoscope.nn import NMFDictionary
-from otoscope.training import L2I, PIQ, SaveInterpretations, run_training
+from otoscope.training import L2I, LMAC, PIQ, InterpreterESC50Brain, SaveInterpretations, run_training
 
 
 @pytest.fixture
@@ -25,6 +26,24 @@ def test_options_reach_the_interpreter(classifier, dictionary):
     assert config == {**options, "components": 9, "pooling_frames": 40}
     options = {"use_vq": False, "use_mask_output": False, "decoder": "published", "mask_threshold": 0.2}
     assert options.items() <= PIQ(classifier, **options).interpreter.config.items()
+
+
+@pytest.mark.parametrize(
+    ("training", "interpreter", "absent"),
+    [
+        (PIQ, PIQInterpreter, {"codebook_classes"}),  # for published weights only
+        (L2I, L2IInterpreter, {"components"}),  # the size of the dictionary, which a training has
+        (LMAC, LMACInterpreter, set()),
+        (InterpreterESC50Brain, AMTInterpreter, set()),
+    ],
+)
+def test_trainings_repeat_the_options_of_their_interpreter_with_the_same_defaults(training, interpreter, absent):
+    required = {"classifier", "dictionary"}
+    expected = dict(inspect.signature(interpreter).parameters)
+    options = inspect.signature(training).parameters
+    for name in expected.keys() - required - absent:
+        assert options[name].default == expected[name].default, name
+    assert not absent & options.keys()
 
 
 def test_options_reach_the_training(classifier, dictionary):
@@ -51,9 +70,9 @@ def test_l2i_from_data_to_table(classifier, dictionary, trainer_options, tmp_pat
     results = run_training(task, data, tmp_path / "run", options, interpretations=saver)
     table = results["scores"]
     assert list(table) == ["L2I", "all-pass", "random", "loudest", "ideal"]
-    own = {"Fid-L2I", "Fid-L2I@3"}
-    assert own <= table["L2I"].keys()
-    assert all(own.isdisjoint(row) for name, row in table.items() if name != "L2I")
+    names = {"Fid-L2I", "Fid-L2I@3"}
+    assert names <= table["L2I"].keys()
+    assert all(names.isdisjoint(row) for name, row in table.items() if name != "L2I")
     assert table["L2I"]["Fid-L2I@3"] == 1  # there are three classes
     assert table["L2I"]["Fid-L2I"] == pytest.approx(_fidelity(task, data))
     [folder] = (tmp_path / "run" / "interpretations" / "test").iterdir()
@@ -72,13 +91,13 @@ def test_l2i_from_data_to_table(classifier, dictionary, trainer_options, tmp_pat
 
 @torch.no_grad()
 def _fidelity(task, data):
-    """Share of the test clips for which the interpreter's own class is the classifier's, one by one."""
+    """Return the share of test clips for which interpreter and classifier predict the same class, clip by clip."""
     task.eval()
     hits = []
     for clip in data.test_set:
-        log_magnitude = task.classifier.frontend.log_magnitude(clip.waveform[None])
-        prediction = task.classifier(log_magnitude)
-        logits = task.interpreter.decode(log_magnitude, prediction).logits
+        spectrogram = task.classifier.frontend(clip.waveform[None])
+        prediction = task.classifier.predict(spectrogram)
+        logits = task.interpreter.decode(spectrogram, prediction).logits
         hits.append(float(logits.argmax() == prediction.logits.argmax()))
     return sum(hits) / len(hits)
 

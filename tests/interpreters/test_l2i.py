@@ -1,3 +1,5 @@
+"""L2I: relevance, mask, loss, components, scores and options, against slow code from the paper's equations."""
+
 import math
 from dataclasses import replace
 
@@ -5,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from otoscope.audio import Frontend
+from otoscope.audio import Frontend, Spectrogram
 from otoscope.classifiers import Cnn14Classifier, Conv2dClassifier, Prediction, save_classifier
 from otoscope.errors import CheckpointError, ConfigurationError, ShapeError
 from otoscope.interpreters import L2IDecoded, L2IInterpreter, save_interpreter
@@ -22,8 +24,8 @@ CLASSIFIERS = {
 LENGTHS = (FRAMES, 33, 17, 3)
 
 
-def accustomed(classifier, log_magnitude):
-    """Norms that know the data, as training leaves them: with random ones hardly any of it gets through."""
+def normalized_on(classifier, log_magnitude):
+    """Set the statistics of batch norms to those of the data, as training does; random ones damp the input."""
     for part in classifier.modules():
         if isinstance(part, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
             part.momentum = 1.0
@@ -34,7 +36,7 @@ def accustomed(classifier, log_magnitude):
 
 @pytest.fixture(params=CLASSIFIERS)
 def classifier(request, experienced):
-    return accustomed(experienced(CLASSIFIERS[request.param]()), torch.rand(6, BINS, FRAMES))
+    return normalized_on(experienced(CLASSIFIERS[request.param]()), torch.rand(6, BINS, FRAMES))
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def dictionary():
 
 @pytest.fixture
 def make(classifier, dictionary, experienced):
-    """An interpreter as after training: activations that differ, contributions of either sign."""
+    """Factory of interpreters as after training: activations differ, contributions have both signs."""
 
     def make(**options):
         interpreter = experienced(L2IInterpreter(classifier, **{"dictionary": dictionary, **options}))
@@ -58,19 +60,24 @@ def make(classifier, dictionary, experienced):
 
 
 @pytest.fixture
-def log_magnitude():
-    return torch.rand(4, BINS, FRAMES)
+def spectrogram():
+    return Spectrogram(torch.rand(4, BINS, FRAMES))
+
+
+def padded_to(spectrogram, lengths):
+    """Return the spectrogram with these numbers of valid frames; None: no padding."""
+    return spectrogram if lengths is None else replace(spectrogram, frames=torch.tensor(lengths))
 
 
 def slow_relevance(pooled, theta, label):
-    """Equation 4 of arXiv 2202.11479 for one clip: contributions relative to the largest."""
+    """Return equation 4 of arXiv 2202.11479 for one clip: contributions relative to the largest."""
     contributions = [float(z) * float(w) for z, w in zip(pooled, theta[label], strict=True)]
     largest = max(abs(value) for value in contributions)
     return [value / largest for value in contributions]
 
 
 def slow_mask(dictionary, activations, relevance, threshold):
-    """Share of the relevant components in the model, bin by bin, for one clip."""
+    """Return the share of the relevant components in the model of one clip, bin by bin."""
     chosen = [k for k, value in enumerate(relevance) if value > threshold]
     rows, columns = dictionary.tolist(), activations.T.tolist()
     mask = []
@@ -84,7 +91,7 @@ def slow_mask(dictionary, activations, relevance, threshold):
 
 
 @pytest.mark.parametrize("options", [{}, {"decoder": "published"}, {"pooling_frames": FRAMES}], ids=str)
-def test_relevance_is_that_of_the_paper(classifier, make, spectrogram, options):
+def test_relevance_equals_the_equation_of_the_paper(classifier, make, spectrogram, options):
     interpreter, prediction = make(**options), classifier.predict(spectrogram).towards(torch.tensor([2, 0, 3, 1]))
     decoded = interpreter.decode(spectrogram, prediction)
     expected = [
@@ -94,33 +101,33 @@ def test_relevance_is_that_of_the_paper(classifier, make, spectrogram, options):
     torch.testing.assert_close(decoded.relevance, torch.tensor(expected), rtol=1e-4, atol=1e-6)
     assert (decoded.relevance.abs().amax(1) == 1).all()
     torch.testing.assert_close(decoded.pooled, interpreter.pooling(decoded.activations))
-    for clip, row in enumerate(interpreter.head.weight):
+    for label, row in enumerate(interpreter.head.weight):
         expected = [float(torch.dot(row, pooled)) for pooled in decoded.pooled]
-        torch.testing.assert_close(decoded.logits[:, clip], torch.tensor(expected), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(decoded.logits[:, label], torch.tensor(expected), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("threshold", [-1.0, -0.3, 0.0, 0.2, 0.7, 0.999])
-def test_mask_is_that_of_the_paper(classifier, make, spectrogram, threshold):
+def test_mask_equals_a_slow_loop(classifier, make, spectrogram, threshold):
     interpreter = make(relevance_threshold=threshold)
     decoded = interpreter.decode(spectrogram, classifier.predict(spectrogram))
     mask = interpreter.mask(decoded, spectrogram)
-    for own, activations, relevance in zip(mask, decoded.activations, decoded.relevance.tolist(), strict=True):
+    for values, activations, relevance in zip(mask, decoded.activations, decoded.relevance.tolist(), strict=True):
         expected = slow_mask(interpreter.dictionary, activations, relevance, threshold)
-        torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-5)
     assert threshold < 0 or mask.std() > 1e-3
     assert ((mask >= 0) & (mask <= 1)).all()
 
 
-def test_relevance_of_the_whole_story_by_hand(classifier, make):
-    """Two components of one bin each: only the first speaks for the class."""
+def test_relevance_and_mask_by_hand(classifier, make):
+    """Two components, with one bin of their own each and one that they share."""
     dictionary = torch.zeros(BINS, 2)
     dictionary[3, 0] = dictionary[5, 1] = 1
     dictionary[7] = torch.tensor([1.0, 3.0])
     interpreter = make(dictionary=NMFDictionary(dictionary, Frontend(**FRONTEND)))
     interpreter.head.weight.copy_(torch.tensor([[1.0, -0.5], [0.1, 1.0], [0.0, 0.0], [0.0, 0.0]]))
     interpreter.decoder.forward = lambda *_: torch.full((1, 2, 4), 2.0)
-    silence = torch.zeros(1, BINS, 4)
-    prediction = classifier(silence)
+    silence = Spectrogram(torch.zeros(1, BINS, 4))
+    prediction = classifier.predict(silence)
     for label, relevance, shares in (
         (0, [1.0, -0.5], {3: 1.0, 5: 0.0, 7: 0.25, 9: 0.0}),
         (1, [0.1, 1.0], {3: 0.0, 5: 1.0, 7: 0.75, 9: 0.0}),
@@ -128,34 +135,34 @@ def test_relevance_of_the_whole_story_by_hand(classifier, make):
     ):
         decoded = interpreter.decode(silence, prediction.towards(torch.tensor([label])))
         torch.testing.assert_close(decoded.relevance, torch.tensor([relevance]))
-        mask = interpreter.mask(decoded, spectrogram)
+        mask = interpreter.mask(decoded, silence)
         assert {f: round(mask[0, f, 0].item(), 5) for f in shares} == shares
         torch.testing.assert_close(mask, mask[..., :1].expand_as(mask))
 
 
-def test_a_lower_threshold_keeps_more(classifier, make, spectrogram):
+def test_lower_threshold_gives_a_larger_mask(classifier, make, spectrogram):
     interpreter = make()
     decoded = interpreter.decode(spectrogram, classifier.predict(spectrogram))
     means = []
-    above = torch.zeros_like(log_magnitude)
+    smaller = torch.zeros_like(spectrogram.log_magnitude)
     for threshold in (0.99, 0.5, 0.2, 0.0, -0.5, -1.0):
         interpreter.relevance_threshold = threshold
         mask = interpreter.mask(decoded, spectrogram)
-        assert (mask >= above - 1e-6).all()
+        assert (mask >= smaller - 1e-6).all()
         means.append(mask.mean().item())
-        above = mask
+        smaller = mask
     assert len(set(means)) > 3
-    assert means[0] > 0  # the most relevant component is always there
+    assert means[0] > 0  # the mask always has the most relevant component
 
 
-def test_the_lowest_threshold_leaves_out_what_speaks_most_against(classifier, make, spectrogram):
+def test_lowest_threshold_excludes_only_the_component_most_against_the_class(classifier, make, spectrogram):
     interpreter = make(relevance_threshold=-1)
     prediction = classifier.predict(spectrogram)
     interpreter.head.weight.abs_()
     decoded = interpreter.decode(spectrogram, prediction)
-    sounding = (interpreter.dictionary @ decoded.activations) > 1e-5
-    assert sounding.any()
-    torch.testing.assert_close(interpreter.mask(decoded, spectrogram), sounding.float(), rtol=0, atol=1e-4)
+    audible = (interpreter.dictionary @ decoded.activations) > 1e-5
+    assert audible.any()
+    torch.testing.assert_close(interpreter.mask(decoded, spectrogram), audible.float(), rtol=0, atol=1e-4)
     interpreter.head.weight.neg_()
     decoded = interpreter.decode(spectrogram, prediction)
     expected = [
@@ -166,7 +173,7 @@ def test_the_lowest_threshold_leaves_out_what_speaks_most_against(classifier, ma
     assert (decoded.relevance == -1).any(1).all()
 
 
-def test_another_threshold_needs_no_other_decoding(classifier, make, spectrogram):
+def test_threshold_can_be_changed_without_decoding_again(classifier, make, spectrogram):
     interpreter = make()
     decoded = interpreter.decode(spectrogram, classifier.predict(spectrogram))
     before = interpreter.mask(decoded, spectrogram)
@@ -174,19 +181,20 @@ def test_another_threshold_needs_no_other_decoding(classifier, make, spectrogram
         other = interpreter.mask(decoded, spectrogram)
         assert interpreter.config["relevance_threshold"] == -1
     assert not torch.equal(other, before)
-    assert torch.equal(other, make_mask(interpreter, decoded, -1))
+    assert torch.equal(other, mask_at(interpreter, decoded, -1))
     assert torch.equal(interpreter.mask(decoded, spectrogram), before)
     assert interpreter.relevance_threshold == 0.2
 
 
-def make_mask(interpreter, decoded, threshold):
+def mask_at(interpreter, decoded, threshold):
+    """Return the mask of the components above a threshold in one expression."""
     relevant = (decoded.relevance > threshold).float()[..., None]
     model = interpreter.dictionary @ decoded.activations + 1e-10
     return (interpreter.dictionary @ (decoded.activations * relevant) / model).clamp(max=1)
 
 
 @pytest.mark.parametrize("threshold", [1.0, -1.01, 20, math.nan])
-def test_impossible_thresholds_are_refused(make, threshold):
+def test_thresholds_out_of_range_are_refused(make, threshold):
     interpreter = make()
     with pytest.raises(ConfigurationError, match=r"relevance_threshold: .* must lie in \[-1, 1\)"):
         interpreter.relevance_threshold = threshold
@@ -195,49 +203,47 @@ def test_impossible_thresholds_are_refused(make, threshold):
         make(relevance_threshold=threshold)
 
 
-def test_another_class_is_explained_by_other_components(classifier, make, spectrogram):
+def test_relevance_depends_on_the_explained_class(classifier, make, spectrogram):
     interpreter, prediction = make(), classifier.predict(spectrogram)
-    by_class = [
-        interpreter.decode(spectrogram, prediction.towards(torch.full((4,), label))) for label in range(4)
-    ]
+    by_class = [interpreter.decode(spectrogram, prediction.towards(torch.full((4,), label))) for label in range(4)]
     for label, decoded in enumerate(by_class):
         assert torch.equal(decoded.activations, by_class[0].activations)
         assert torch.equal(decoded.logits, by_class[0].logits)
         for other in by_class[:label]:
             assert (decoded.relevance - other.relevance).abs().max() > 1e-2
     decoded = interpreter.decode(spectrogram, prediction)
-    own = [by_class[label].relevance[clip] for clip, label in enumerate(prediction.predicted.tolist())]
-    torch.testing.assert_close(decoded.relevance, torch.stack(own))
+    expected = [by_class[label].relevance[clip] for clip, label in enumerate(prediction.predicted.tolist())]
+    torch.testing.assert_close(decoded.relevance, torch.stack(expected))
 
 
-def test_silence_of_the_model_has_no_mask(classifier, make):
-    interpreter = make()
+def test_silent_model_has_no_mask(classifier, make):
+    interpreter, silence = make(), Spectrogram(torch.zeros(2, BINS, 5))
     decoded = L2IDecoded(torch.zeros(2, SIZE, 5), torch.zeros(2, SIZE), torch.zeros(2, 4), torch.ones(2, SIZE))
-    assert interpreter.mask(decoded, spectrogram).count_nonzero() == 0
+    assert interpreter.mask(decoded, silence).count_nonzero() == 0
     interpreter.decoder.forward = lambda *_: torch.zeros(2, SIZE, 5)
-    silence = torch.zeros(2, BINS, 5)
-    decoded = interpreter.decode(silence, classifier(silence))
+    prediction = classifier.predict(silence)
+    decoded = interpreter.decode(silence, prediction)
     assert decoded.relevance.count_nonzero() == 0
-    assert interpreter.mask(decoded, spectrogram).count_nonzero() == 0
-    terms = interpreter.loss(decoded, silence, classifier(silence))
+    assert interpreter.mask(decoded, silence).count_nonzero() == 0
+    terms = interpreter.loss(decoded, silence, prediction)
     assert all(term.isfinite() for term in terms.values())
 
 
 @pytest.mark.parametrize("decoder", ["light", "published"])
 @pytest.mark.parametrize("lengths", [LENGTHS, (150, 90, 16, 2)], ids=str)
-def test_a_padded_clip_is_as_alone(classifier, make, decoder, lengths):
-    interpreter, frames = make(decoder=decoder), torch.tensor(lengths)
-    log_magnitude = torch.rand(4, BINS, lengths[0])
-    decoded = interpreter.decode(spectrogram, classifier.predict(spectrogram), frames)
+def test_padded_clip_has_the_same_result_as_alone(classifier, make, decoder, lengths):
+    spectrogram = padded_to(Spectrogram(torch.rand(4, BINS, lengths[0])), lengths)
+    interpreter = make(decoder=decoder)
+    decoded = interpreter.decode(spectrogram, classifier.predict(spectrogram))
     mask = interpreter.mask(decoded, spectrogram)
     for row, length in enumerate(lengths):
-        clip = log_magnitude[row : row + 1, :, :length]
-        alone = interpreter.decode(clip, classifier(clip))
+        clip = Spectrogram(spectrogram.log_magnitude[row : row + 1, :, :length])
+        alone = interpreter.decode(clip, classifier.predict(clip))
         torch.testing.assert_close(decoded.activations[row, :, :length], alone.activations[0], rtol=1e-4, atol=1e-4)
         assert decoded.activations[row, :, length:].count_nonzero() == 0
         for name in ("pooled", "logits", "relevance"):
-            own, expected = getattr(decoded, name)[row], getattr(alone, name)[0]
-            torch.testing.assert_close(own, expected, rtol=1e-3, atol=1e-3)
+            values, expected = getattr(decoded, name)[row], getattr(alone, name)[0]
+            torch.testing.assert_close(values, expected, rtol=1e-3, atol=1e-3)
         assert mask[row, :, length:].count_nonzero() == 0
 
 
@@ -246,8 +252,8 @@ def test_a_padded_clip_is_as_alone(classifier, make, decoder, lengths):
 
 @pytest.mark.parametrize("temperature", [1.0, 0.2])
 @pytest.mark.parametrize("lengths", [None, LENGTHS])
-def test_loss_is_that_of_the_methods(classifier, make, spectrogram, temperature, lengths):
-    frames = None if lengths is None else torch.tensor(lengths)
+def test_loss_equals_a_slow_loop(classifier, make, spectrogram, temperature, lengths):
+    spectrogram = padded_to(spectrogram, lengths)
     interpreter = make(alpha=3.0, beta=0.7, temperature=temperature)
     prediction = classifier.predict(spectrogram)
     decoded = interpreter.decode(spectrogram, prediction)
@@ -256,12 +262,13 @@ def test_loss_is_that_of_the_methods(classifier, make, spectrogram, temperature,
     for clip, length in enumerate(lengths or [FRAMES] * 4):
         activations = decoded.activations[clip, :, :length].double()
         model = interpreter.dictionary.double() @ activations
-        squares += (model - log_magnitude[clip, :, :length]).square().flatten().tolist()
+        squares += (model - spectrogram.log_magnitude[clip, :, :length]).square().flatten().tolist()
         activity += [abs(value) for value in activations.flatten().tolist()]
         target = [math.exp(value / temperature) for value in prediction.logits[clip].tolist()]
-        own = [math.exp(value) for value in decoded.logits[clip].tolist()]
-        shares = zip(target, own, strict=True)
-        fidelity.append(-sum(p / sum(target) * math.log(q / sum(own)) for p, q in shares))  # a sum over classes
+        imitation = [math.exp(value) for value in decoded.logits[clip].tolist()]
+        pairs = zip(target, imitation, strict=True)
+        # summed over classes, where the published code averages
+        fidelity.append(-sum(p / sum(target) * math.log(q / sum(imitation)) for p, q in pairs))
     expected = {
         "reconstruction": 3.0 * sum(squares) / len(squares),
         "fidelity": sum(fidelity) / 4,
@@ -270,30 +277,31 @@ def test_loss_is_that_of_the_methods(classifier, make, spectrogram, temperature,
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected, rel=1e-4)
 
 
-def test_fidelity_is_least_where_the_decisions_agree(classifier, make, spectrogram):
+def test_fidelity_term_is_smallest_where_the_decisions_agree(classifier, make, spectrogram):
     interpreter, prediction = make(temperature=0.5), classifier.predict(spectrogram)
     decoded = interpreter.decode(spectrogram, prediction)
-    costs = []
+    values = []
     for logits in (prediction.logits / 0.5, prediction.logits, -prediction.logits):
         decoded.logits = logits
-        costs.append(interpreter.loss(decoded, spectrogram, prediction)["fidelity"].item())
-    assert costs[0] < costs[1] < costs[2]
+        values.append(interpreter.loss(decoded, spectrogram, prediction)["fidelity"].item())
+    assert values[0] < values[1] < values[2]
+    # the cross-entropy of a distribution with itself is its entropy
     p = (prediction.logits / 0.5).softmax(1)
-    assert costs[0] == pytest.approx(-(p * p.log()).sum(1).mean().item(), rel=1e-4)
+    assert values[0] == pytest.approx(-(p * p.log()).sum(1).mean().item(), rel=1e-4)
 
 
-def test_with_several_labels_a_clip_fidelity_is_decided_class_by_class(classifier, make, spectrogram):
+def test_multi_label_fidelity_is_decided_class_by_class(classifier, make, spectrogram):
     interpreter = make().train()
     prediction = replace(classifier.predict(spectrogram), multi_label=True)
     decoded = interpreter.decode(spectrogram, prediction)
-    targets, own = prediction.probabilities.tolist(), decoded.logits.sigmoid().tolist()
+    targets, imitations = prediction.probabilities.tolist(), decoded.logits.sigmoid().tolist()
     expected = sum(
         -p * math.log(q) - (1 - p) * math.log(1 - q)
-        for row, values in zip(targets, own, strict=True)
+        for row, values in zip(targets, imitations, strict=True)
         for p, q in zip(row, values, strict=True)
     ) / len(targets)
-    found = interpreter.loss(decoded, spectrogram, prediction)["fidelity"].item()
-    assert found == pytest.approx(expected, rel=1e-4)
+    fidelity = interpreter.loss(decoded, spectrogram, prediction)["fidelity"].item()
+    assert fidelity == pytest.approx(expected, rel=1e-4)
 
 
 def test_loss_does_not_depend_on_the_explained_class(classifier, make, spectrogram):
@@ -301,7 +309,8 @@ def test_loss_does_not_depend_on_the_explained_class(classifier, make, spectrogr
     terms = []
     for label in (0, 3):
         towards = prediction.towards(torch.full((4,), label))
-        terms.append(interpreter.loss(interpreter.decode(spectrogram, towards), spectrogram, towards))
+        decoded = interpreter.decode(spectrogram, towards)
+        terms.append(interpreter.loss(decoded, spectrogram, towards))
     assert terms[0] == terms[1]
 
 
@@ -309,17 +318,17 @@ def test_loss_does_not_depend_on_the_explained_class(classifier, make, spectrogr
     ("term", "parts"),
     [("reconstruction", {"decoder"}), ("sparsity", {"decoder"}), ("fidelity", {"decoder", "pooling", "head"})],
 )
-def test_what_each_term_teaches(classifier, make, spectrogram, term, parts):
+def test_parts_that_each_term_trains(classifier, make, spectrogram, term, parts):
     interpreter = make().requires_grad_(True)
     prediction = classifier.predict(spectrogram)
     decoded = interpreter.decode(spectrogram, prediction)
     interpreter.loss(decoded, spectrogram, prediction)[term].backward()
-    taught = {name.split(".")[0] for name, value in interpreter.named_parameters() if value.grad is not None}
-    assert taught == parts
+    trained = {name.split(".")[0] for name, value in interpreter.named_parameters() if value.grad is not None}
+    assert trained == parts
     assert interpreter.dictionary.grad is None
 
 
-def test_the_dictionary_is_kept_but_not_trained(make, dictionary):
+def test_dictionary_is_saved_but_not_trained(make, dictionary):
     interpreter = make()
     assert "dictionary" not in dict(interpreter.named_parameters())
     assert "dictionary" in dict(interpreter.named_buffers())
@@ -332,26 +341,24 @@ def test_the_dictionary_is_kept_but_not_trained(make, dictionary):
 
 
 @pytest.mark.parametrize("lengths", [None, LENGTHS])
-def test_components_make_the_mask_of_each_clip(classifier, make, spectrogram, lengths):
-    frames = None if lengths is None else torch.tensor(lengths)
+def test_components_sum_to_the_mask_of_each_clip(classifier, make, spectrogram, lengths):
+    spectrogram = padded_to(spectrogram, lengths)
     interpreter = make(relevance_threshold=0.1)
-    decoded = interpreter.decode(spectrogram, classifier.predict(spectrogram), frames)
+    decoded = interpreter.decode(spectrogram, classifier.predict(spectrogram))
     mask, clips = interpreter.mask(decoded, spectrogram), interpreter.components(decoded, spectrogram)
     assert len(clips) == 4
-    for clip, own, length in zip(clips, mask, lengths or [FRAMES] * 4, strict=True):
+    for clip, values, length in zip(clips, mask, lengths or [FRAMES] * 4, strict=True):
         assert clip.activations.shape == (SIZE, length)
-        torch.testing.assert_close(clip.mask(), own[:, :length], rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(slow_mask(*slow_arguments(clip)), clip.mask(), rtol=1e-4, atol=1e-5)
-
-
-def slow_arguments(clip):
-    return clip.dictionary, clip.activations, clip.relevance.tolist(), clip.threshold
+        torch.testing.assert_close(clip.mask(), values[:, :length], rtol=1e-5, atol=1e-6)
+        expected = slow_mask(clip.dictionary, clip.activations, clip.relevance.tolist(), clip.threshold)
+        torch.testing.assert_close(clip.mask(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_components_are_ranked_by_relevance(classifier, make, spectrogram):
     interpreter = make(relevance_threshold=0.05)
     decoded = interpreter.decode(spectrogram, classifier.predict(spectrogram))
-    for clip, relevance in zip(interpreter.components(decoded, spectrogram), decoded.relevance.tolist(), strict=True):
+    clips = interpreter.components(decoded, spectrogram)
+    for clip, relevance in zip(clips, decoded.relevance.tolist(), strict=True):
         ranked = sorted(range(SIZE), key=relevance.__getitem__, reverse=True)
         assert clip.relevant == [k for k in ranked if relevance[k] > 0.05]
         assert clip.threshold == 0.05
@@ -365,16 +372,17 @@ def test_components_follow_the_threshold(classifier, make, spectrogram):
     torch.testing.assert_close(clip.mask(), mask[0], rtol=1e-5, atol=1e-6)
 
 
-def test_masks_of_all_components_add_up_to_one_where_the_model_sounds(classifier, make, spectrogram):
+def test_masks_of_all_components_sum_to_one_where_the_model_is_audible(classifier, make, spectrogram):
     interpreter = make()
-    (clip, *_) = interpreter.components(interpreter.decode(spectrogram, classifier.predict(spectrogram)))
+    decoded = interpreter.decode(spectrogram, classifier.predict(spectrogram))
+    (clip, *_) = interpreter.components(decoded, spectrogram)
     total = sum(clip.mask([k]) for k in range(SIZE))
-    sounding = clip.dictionary @ clip.activations > 1e-4
-    assert sounding.float().mean() > 0.5
-    torch.testing.assert_close(total[sounding], torch.ones(int(sounding.sum())), rtol=0, atol=1e-4)
+    audible = clip.dictionary @ clip.activations > 1e-4
+    assert audible.float().mean() > 0.5
+    torch.testing.assert_close(total[audible], torch.ones(int(audible.sum())), rtol=0, atol=1e-4)
 
 
-def test_own_scores_by_hand(make):
+def test_fidelity_scores_by_hand(make):
     interpreter = make()
     logits = torch.tensor([[4.0, 3, 2, 1], [1, 4, 3, 2], [2, 3, 1, 4], [3.0, 1, 2, 4]])
     decoded = L2IDecoded(torch.zeros(4, SIZE, 1), torch.zeros(4, SIZE), logits, torch.zeros(4, SIZE))
@@ -388,10 +396,10 @@ def test_own_scores_by_hand(make):
     assert tuple(scores) == interpreter.own_score_names
 
 
-def test_own_scores_of_two_classes():
+def test_fidelity_scores_of_two_classes():
     classifier = Conv2dClassifier(["dog", "rain"], width=2, head_width=3).freeze()
     interpreter = L2IInterpreter(classifier, NMFDictionary(torch.rand(513, 3), classifier.frontend)).eval()
-    log_magnitude = torch.rand(2, 513, 20)
+    spectrogram = Spectrogram(torch.rand(2, 513, 20))
     prediction = classifier.predict(spectrogram)
     scores = interpreter.own_scores(interpreter.decode(spectrogram, prediction), prediction)
     assert scores["Fid-L2I@3"].tolist() == [1, 1]
@@ -400,7 +408,7 @@ def test_own_scores_of_two_classes():
 # dictionary and options ----------------------------------------------------------------------------------
 
 
-def test_the_dictionary_may_be_a_folder(classifier, dictionary, tmp_path):
+def test_dictionary_may_be_a_folder(classifier, dictionary, tmp_path):
     folder = dictionary.save(tmp_path / "nmf")
     interpreter = L2IInterpreter(classifier, folder)
     assert torch.equal(interpreter.dictionary, dictionary.components)
@@ -408,12 +416,12 @@ def test_the_dictionary_may_be_a_folder(classifier, dictionary, tmp_path):
     assert torch.equal(L2IInterpreter(classifier, str(folder), components=SIZE).dictionary, dictionary.components)
 
 
-def test_without_a_dictionary_it_is_empty(classifier):
+def test_dictionary_is_empty_by_default(classifier):
     assert L2IInterpreter(classifier, components=5).dictionary.shape == (BINS, 5)
     assert L2IInterpreter(classifier).dictionary.shape == (BINS, 100)
 
 
-def test_a_dictionary_of_another_frontend_is_refused(classifier, tmp_path):
+def test_dictionary_of_another_frontend_is_refused(classifier, tmp_path):
     other = Frontend(n_fft=256, window_ms=16.0, hop_ms=4.0)
     dictionary = NMFDictionary(torch.rand(BINS, SIZE), other)
     with pytest.raises(ConfigurationError, match=r"^dictionary: the dictionary was made with another") as caught:
@@ -426,7 +434,7 @@ def test_a_dictionary_of_another_frontend_is_refused(classifier, tmp_path):
     assert str(folder) in str(caught.value)
 
 
-def test_a_dictionary_of_the_same_samples_is_taken(classifier):
+def test_dictionary_of_an_equivalent_frontend_is_accepted(classifier):
     same = Frontend(n_fft=256, window_ms=16.01, hop_ms=8.01)
     assert same.config != classifier.frontend.config
     components = torch.rand(BINS, SIZE)
@@ -434,12 +442,12 @@ def test_a_dictionary_of_the_same_samples_is_taken(classifier):
     assert torch.equal(interpreter.dictionary, components)
 
 
-def test_another_number_of_components_is_refused(classifier, dictionary):
+def test_other_number_of_components_is_refused(classifier, dictionary):
     with pytest.raises(ConfigurationError, match="components: 5 asked for, the dictionary has 7"):
         L2IInterpreter(classifier, dictionary, components=5)
 
 
-def test_a_folder_of_something_else_is_refused(classifier, tmp_path):
+def test_folder_of_another_model_is_refused(classifier, tmp_path):
     folder = save_classifier(classifier, tmp_path / "model")
     with pytest.raises(CheckpointError, match="holds no NMF dictionary"):
         L2IInterpreter(classifier, folder)
@@ -456,18 +464,18 @@ def test_a_folder_of_something_else_is_refused(classifier, tmp_path):
     ],
     ids=str,
 )
-def test_impossible_options_are_refused(make, option, fault):
+def test_invalid_options_are_refused(make, option, fault):
     with pytest.raises(ConfigurationError, match=fault):
         make(**option)
 
 
-def test_the_published_pooling_wants_its_length(classifier, make):
+def test_published_pooling_refuses_shorter_clips(classifier, make):
     interpreter = make(pooling_frames=30)
     for frames, lengths in ((29, None), (FRAMES, (FRAMES, 29))):
-        log_magnitude = torch.rand(2, BINS, frames)
-        valid = None if lengths is None else torch.tensor(lengths)
+        spectrogram = padded_to(Spectrogram(torch.rand(2, BINS, frames)), lengths)
+        prediction = classifier.predict(spectrogram)
         with pytest.raises(ShapeError, match="a clip of 29 frames: the published pooling"):
-            interpreter(log_magnitude, classifier(log_magnitude, valid), valid)
+            interpreter(spectrogram, prediction)
 
 
 @pytest.mark.parametrize(
@@ -481,28 +489,26 @@ def test_the_published_pooling_wants_its_length(classifier, make):
 )
 def test_save_and_load(classifier, make, dictionary, spectrogram, tmp_path, options):
     interpreter = make(**options)
-    expected = interpreter(log_magnitude, classifier.predict(spectrogram))
+    expected = interpreter(spectrogram, classifier.predict(spectrogram))
     loaded, same = load_interpreter(save_interpreter(interpreter, classifier, tmp_path / "model"))
     assert type(loaded) is L2IInterpreter
     assert loaded.config == interpreter.config
     assert all(loaded.config[name] == value for name, value in options.items())
     assert loaded.relevance_threshold == interpreter.relevance_threshold
     assert torch.equal(loaded.dictionary, dictionary.components)
-    assert torch.equal(loaded(log_magnitude, same(log_magnitude)), expected)
+    assert torch.equal(loaded(spectrogram, same.predict(spectrogram)), expected)
 
 
-def test_the_threshold_that_was_set_last_is_saved(classifier, make, tmp_path):
+def test_threshold_that_was_set_last_is_saved(classifier, make, tmp_path):
     interpreter = make(relevance_threshold=0.3)
     interpreter.relevance_threshold = 0.6
-    assert (
-        load_interpreter(save_interpreter(interpreter, classifier, tmp_path / "model"))[0].relevance_threshold
-        == 0.6
-    )
+    loaded, _ = load_interpreter(save_interpreter(interpreter, classifier, tmp_path / "model"))
+    assert loaded.relevance_threshold == 0.6
 
 
-def test_training_models_the_sound_and_the_decision(classifier, dictionary):
-    """Sound that the dictionary can make: a few steps bring both nearer, and the dictionary stays."""
-    log_magnitude = dictionary.components @ (2 * torch.rand(4, SIZE, FRAMES) ** 4)
+def test_training_approaches_the_sound_and_the_decision(classifier, dictionary):
+    """The dictionary can model the sound exactly: a few steps lower the loss, and the dictionary stays the same."""
+    spectrogram = Spectrogram(dictionary.components @ (2 * torch.rand(4, SIZE, FRAMES) ** 4))
     interpreter = L2IInterpreter(classifier, dictionary).train()
     optimizer = torch.optim.Adam(interpreter.parameters(), lr=3e-4)
     with torch.no_grad():
@@ -528,7 +534,7 @@ def test_published_sizes():
     assert interpreter.pooling.linear.weight.shape == (1, 417)
     assert interpreter.head.weight.shape == (50, 100)
     assert interpreter.head.bias is None
-    log_magnitude = torch.rand(1, 513, 431)
+    spectrogram = Spectrogram(torch.rand(1, 513, 431))
     decoded = interpreter.decode(spectrogram, classifier.predict(spectrogram))
     expected = F.linear(decoded.activations[..., :417], interpreter.pooling.linear.weight)[..., 0]
     torch.testing.assert_close(decoded.pooled, expected)

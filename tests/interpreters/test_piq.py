@@ -1,8 +1,12 @@
+"""PIQ: mask, loss and codes, for clips alone and padded in a batch."""
+
+import itertools
 import math
 
 import pytest
 import torch
 
+from otoscope.audio import Spectrogram
 from otoscope.classifiers import Conv2dClassifier, Prediction
 from otoscope.errors import ConfigurationError
 from otoscope.interpreters import PIQDecoded, PIQInterpreter, save_interpreter
@@ -28,7 +32,7 @@ def classifier(experienced):
 
 @pytest.fixture
 def make(classifier, experienced):
-    """An interpreter as after training: codes far apart, biases and statistics, a mask with contrast."""
+    """Factory of interpreters as after training: distant codes, biases and statistics, a mask with contrast."""
 
     def make(**options):
         interpreter = experienced(PIQInterpreter(classifier, **{"codes": 12, **options})).eval()
@@ -42,7 +46,7 @@ def make(classifier, experienced):
 
 
 def slow_reconstruction(logits, log_magnitude, use_mask_output, threshold=0.35):
-    """METHODS, "PIQ", bin by bin for one clip."""
+    """Return the reconstruction term of one clip (docs/methods/piq.md), bin by bin."""
     loudest, total = max(log_magnitude.flatten().tolist()), 0.0
     for logit, x in zip(logits.flatten().tolist(), log_magnitude.flatten().tolist(), strict=True):
         if use_mask_output:
@@ -53,9 +57,10 @@ def slow_reconstruction(logits, log_magnitude, use_mask_output, threshold=0.35):
     return total / logits.numel()
 
 
-def slow_distance(adapted, codebook, owner, label):
-    """Mean squared distance of one clip's vectors, (dim, rows, columns), to their nearest own code."""
-    permitted = [code for code, of in zip(codebook.tolist(), owner.tolist(), strict=True) if of in (label, -1)]
+def slow_distance(adapted, codebook, class_of_code, label):
+    """Return the mean squared distance of vectors, (dim, rows, columns), to the nearest code of a class."""
+    pairs = zip(codebook.tolist(), class_of_code.tolist(), strict=True)
+    permitted = [code for code, code_label in pairs if code_label in (label, -1)]
     vectors = adapted.flatten(1).t().tolist()
     nearest = [min(math.dist(vector, code) ** 2 for code in permitted) for vector in vectors]
     return sum(nearest) / adapted.numel()
@@ -63,19 +68,20 @@ def slow_distance(adapted, codebook, owner, label):
 
 @pytest.mark.parametrize("use_mask_output", [True, False])
 @pytest.mark.parametrize("mask_threshold", [0.35, 0.6])
-def test_loss_is_that_of_the_methods(classifier, make, use_mask_output, mask_threshold):
+def test_loss_equals_a_slow_loop(classifier, make, use_mask_output, mask_threshold):
     interpreter = make(use_mask_output=use_mask_output, mask_threshold=mask_threshold, shared_codes=3)
-    log_magnitude = torch.rand(3, 65, 40) * torch.tensor([0.2, 1.0, 3.0])[:, None, None]
+    levels = torch.tensor([0.2, 1.0, 3.0])[:, None, None]
+    spectrogram = Spectrogram(levels * torch.rand(3, 65, 40))
     prediction = classifier.predict(spectrogram)
     decoded = interpreter.decode(spectrogram, prediction)
     terms = interpreter.loss(decoded, spectrogram, prediction)
-    clips = list(zip(decoded.logits.detach(), log_magnitude, strict=True))
+    clips = list(zip(decoded.logits.detach(), spectrogram.log_magnitude, strict=True))
     expected = [slow_reconstruction(*clip, use_mask_output, mask_threshold) for clip in clips]
     assert terms["reconstruction"].item() == pytest.approx(sum(expected) / 3, rel=1e-4)
-    owner = torch.cat([class_of_codes(9, 3), torch.full((3,), -1)])
+    class_of_code = torch.cat([class_of_codes(9, 3), torch.full((3,), -1)])
     codebook = interpreter.quantizer.codebook.weight.detach()
     distances = [
-        slow_distance(adapted, codebook, owner, label)
+        slow_distance(adapted, codebook, class_of_code, label)
         for adapted, label in zip(decoded.adapted.detach(), prediction.predicted.tolist(), strict=True)
     ]
     for term in ("codebook", "commitment"):
@@ -83,22 +89,22 @@ def test_loss_is_that_of_the_methods(classifier, make, use_mask_output, mask_thr
     assert set(terms) == {"reconstruction", "codebook", "commitment"}
 
 
-def test_without_codes_the_loss_is_the_reconstruction(classifier, make):
+def test_loss_without_codes_is_the_reconstruction(classifier, make):
     interpreter, spectrogram = make(use_vq=False), Spectrogram(torch.rand(1, 65, 40))
     prediction = classifier.predict(spectrogram)
     terms = interpreter.loss(interpreter.decode(spectrogram, prediction), spectrogram, prediction)
     assert set(terms) == {"reconstruction"}
 
 
-def test_codebook_term_moves_codes_and_commitment_the_encoder(classifier, make):
+def test_codebook_term_trains_the_codes_and_commitment_the_encoder(classifier, make):
     spectrogram = Spectrogram(torch.rand(2, 65, 40))
     prediction = classifier.predict(spectrogram)
     for term in ("codebook", "commitment"):
         interpreter = make()
         decoded = interpreter.decode(spectrogram, prediction)
         interpreter.loss(decoded, spectrogram, prediction)[term].backward()
-        moved = {name.split(".")[0] for name, value in interpreter.named_parameters() if value.grad is not None}
-        assert moved == ({"quantizer"} if term == "codebook" else {"adapter", "down"})
+        trained = {name.split(".")[0] for name, value in interpreter.named_parameters() if value.grad is not None}
+        assert trained == ({"quantizer"} if term == "codebook" else {"adapter", "down"})
 
 
 def test_reconstruction_reaches_the_adapter_through_the_codes(classifier, make):
@@ -112,7 +118,7 @@ def test_reconstruction_reaches_the_adapter_through_the_codes(classifier, make):
 
 @pytest.mark.parametrize("options", MODES, ids=str)
 @pytest.mark.parametrize("frames", [3, 15, 16, 31, 32, 47, 100, 111])
-def test_every_bin_gets_a_mask(classifier, make, options, frames):
+def test_mask_covers_every_bin(classifier, make, options, frames):
     interpreter, spectrogram = make(**options), Spectrogram(torch.rand(2, 513, frames))
     mask = interpreter(spectrogram, classifier.predict(spectrogram))
     assert mask.shape == (2, 513, frames)
@@ -123,21 +129,24 @@ def test_every_bin_gets_a_mask(classifier, make, options, frames):
         assert mask.unique().tolist() == [0.0, 1.0]
 
 
-def test_mask_mode_is_the_sigmoid(make):
-    logits = torch.randn(2, 5, 7)
-    assert torch.equal(make().mask(PIQDecoded(logits)), logits.sigmoid())
-    assert torch.equal(make().output(PIQDecoded(logits)), logits.sigmoid())
+def test_sigmoid_mask_is_the_sigmoid_of_the_logits(make):
+    logits, spectrogram = torch.randn(2, 5, 7), Spectrogram(torch.rand(2, 5, 7))
+    assert torch.equal(make().mask(PIQDecoded(logits), spectrogram), logits.sigmoid())
+    assert torch.equal(make().output(PIQDecoded(logits), spectrogram), logits.sigmoid())
 
 
-def test_softplus_mask_compares_with_the_maximum_of_each_clip(make):
+def test_softplus_mask_is_relative_to_the_maximum_of_each_clip(make):
     interpreter = make(use_mask_output=False)
     level = torch.tensor([[0.1, 0.34, 0.36, 1.0], [1.0, 3.4, 3.6, 10.0], [5.0, 5.0, 5.0, 5.0]])[:, None]
-    decoded = PIQDecoded(torch.log(torch.expm1(level)))
-    torch.testing.assert_close(interpreter.output(decoded), level)
-    assert interpreter.mask(decoded, spectrogram)[:, 0].tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [1, 1, 1, 1]]
-    # 10 is padding of the second clip, whose maximum then is 3.6
-    shorter = interpreter.mask(decoded, torch.tensor([4, 3, 2]))
-    assert shorter[:, 0].tolist() == [[0, 0, 1, 1], [0, 1, 1, 0], [1, 1, 0, 0]]
+    whole = Spectrogram(torch.zeros_like(level))
+    padded = Spectrogram(torch.zeros_like(level), frames=torch.tensor([4, 3, 2]))
+    decoded = PIQDecoded(torch.log(torch.expm1(level)))  # the softplus of it is the level
+    torch.testing.assert_close(interpreter.output(decoded, whole), level)
+    mask = interpreter.mask(decoded, whole)
+    assert mask[:, 0].tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [1, 1, 1, 1]]
+    # 10 is in the padding of the second clip, whose maximum then is 3.6
+    mask = interpreter.mask(decoded, padded)
+    assert mask[:, 0].tolist() == [[0, 0, 1, 1], [0, 1, 1, 0], [1, 1, 0, 0]]
 
 
 @pytest.mark.parametrize("options", MODES, ids=str)
@@ -151,40 +160,40 @@ def test_softplus_mask_compares_with_the_maximum_of_each_clip(make):
     ],
     ids=str,
 )
-def test_mask_of_a_padded_clip_is_as_alone(classifier, make, pad_sounds, options, lengths):
+def test_padded_clip_has_the_same_mask_as_alone(classifier, make, pad_sounds, options, lengths):
     if lengths[0] == 80_000 and options.get("decoder") == "published":
         lengths = [40_000, *lengths[1:2], *lengths[3:]]
     interpreter = make(**options)
     clips, batch, lengths = pad_sounds(lengths)
     spectrogram = classifier.frontend(batch, lengths)
-    prediction = classifier(spectrogram.log_magnitude, spectrogram.frames)
-    mask = interpreter(spectrogram.log_magnitude, prediction, spectrogram.frames)
-    for row, clip in enumerate(clips):
-        log_magnitude = classifier.frontend.log_magnitude(clip[None])
-        alone = interpreter(spectrogram, classifier.predict(spectrogram))[0]
-        own = mask[row, :, : alone.shape[-1]]
+    masks = interpreter(spectrogram, classifier.predict(spectrogram))
+    for mask, waveform in zip(masks, clips, strict=True):
+        clip = classifier.frontend(waveform[None])
+        alone = interpreter(clip, classifier.predict(clip))[0]
+        count = alone.shape[-1]
         if interpreter.use_mask_output:
-            torch.testing.assert_close(own, alone, rtol=0, atol=1e-4)
+            torch.testing.assert_close(mask[:, :count], alone, rtol=0, atol=1e-4)
         else:  # a bin on the threshold may fall on either side
-            assert (own != alone).float().mean() < 1e-3
-        assert mask[row, :, alone.shape[-1] :].count_nonzero() == 0
+            assert (mask[:, :count] != alone).float().mean() < 1e-3
+        assert mask[:, count:].count_nonzero() == 0
 
 
 @pytest.mark.parametrize("options", MODES, ids=str)
 @pytest.mark.parametrize("lengths", [[30_000, 31_000, 2_000, 5_400], [20_520, 18_600, 5_000, 372]], ids=str)
-def test_loss_of_a_padded_batch_is_that_of_its_clips(classifier, make, pad_sounds, options, lengths):
+def test_loss_of_a_padded_batch_is_the_mean_over_its_clips(classifier, make, pad_sounds, options, lengths):
     interpreter = make(**options)
     clips, batch, lengths = pad_sounds(lengths)
     spectrogram = classifier.frontend(batch, lengths)
-    prediction = classifier(spectrogram.log_magnitude, spectrogram.frames)
-    decoded = interpreter.decode(spectrogram.log_magnitude, prediction, spectrogram.frames)
-    terms = interpreter.loss(decoded, spectrogram.log_magnitude, prediction, spectrogram.frames)
+    prediction = classifier.predict(spectrogram)
+    terms = interpreter.loss(interpreter.decode(spectrogram, prediction), spectrogram, prediction)
     sums, weights = dict.fromkeys(terms, 0.0), dict.fromkeys(terms, 0)
-    for clip in clips:
-        log_magnitude = classifier.frontend.log_magnitude(clip[None])
-        alone = interpreter.decode(spectrogram, classifier.predict(spectrogram))
-        for name, value in interpreter.loss(alone, log_magnitude, classifier.predict(spectrogram)).items():
-            weight = alone.logits.shape[-1] if name == "reconstruction" else alone.adapted.shape[-2]
+    for waveform in clips:
+        clip = classifier.frontend(waveform[None])
+        prediction = classifier.predict(clip)
+        decoded = interpreter.decode(clip, prediction)
+        for name, value in interpreter.loss(decoded, clip, prediction).items():
+            # the mean over a batch weights clips by their frames, or by their columns of codes
+            weight = decoded.logits.shape[-1] if name == "reconstruction" else decoded.adapted.shape[-2]
             sums[name] += weight * value.item()
             weights[name] += weight
     for name, value in terms.items():
@@ -201,52 +210,54 @@ def test_loss_of_a_padded_batch_is_that_of_its_clips(classifier, make, pad_sound
         (28, 20, [20, 10, 1], [28, 14, 2]),  # raised above the frames
     ],
 )
-def test_columns_of_each_clip(make, width, time, frames, columns):
+def test_valid_columns_of_each_clip(make, width, time, frames, columns):
     prediction = Prediction(torch.zeros(len(frames), 3), (torch.randn(len(frames), 4, 8, width),))
-    decoded = make().decode(torch.rand(len(frames), 129, time), prediction, torch.tensor(frames))
+    spectrogram = Spectrogram(torch.rand(len(frames), 129, time), frames=torch.tensor(frames))
+    decoded = make().decode(spectrogram, prediction)
     assert decoded.columns.tolist() == [max(column // 2, 1) for column in columns]
     for row, column in zip(decoded.adapted, decoded.columns, strict=True):
         assert row[:, column:].count_nonzero() == 0
         assert row[:, :column].count_nonzero() > 0
 
 
-def test_a_click_at_the_very_end_does_not_shift_the_target_in_a_batch(classifier, make):
-    """The frame after the end still hears the click, nearer to the middle of its window."""
+def test_click_at_the_end_of_a_padded_clip_does_not_change_the_target(classifier, make):
+    """The first frame of the padding also contains the click, nearer to the middle of its window, hence louder."""
     interpreter = make()
     click = torch.zeros(186 * 30 + 185)
     click[-1] = 1
     click += 0.01 * torch.randn(len(click))
     batch = torch.nn.functional.pad(click, (0, 4_000))[None]
     spectrogram = classifier.frontend(batch, torch.tensor([len(click)]))
-    alone = classifier.frontend.log_magnitude(click[None])
-    assert spectrogram.log_magnitude.max() > 1.5 * alone.max()
-    logits = torch.randn_like(spectrogram.log_magnitude)
-    prediction = classifier(alone)
-    padded = interpreter.loss(PIQDecoded(logits), spectrogram.log_magnitude, prediction, spectrogram.frames)
-    expected = interpreter.loss(PIQDecoded(logits[..., : alone.shape[-1]]), alone, prediction)
+    alone = classifier.frontend(click[None])
+    assert spectrogram.log_magnitude.max() > 1.5 * alone.log_magnitude.max()
+    logits, prediction = torch.randn_like(spectrogram.log_magnitude), classifier.predict(alone)
+    padded = interpreter.loss(PIQDecoded(logits), spectrogram, prediction)
+    expected = interpreter.loss(PIQDecoded(logits[..., : alone.log_magnitude.shape[-1]]), alone, prediction)
     torch.testing.assert_close(padded["reconstruction"], expected["reconstruction"])
 
 
 @pytest.mark.parametrize("use_mask_output", [True, False])
-def test_another_class_has_another_mask_only_with_codes(classifier, make, use_mask_output):
+def test_mask_depends_on_the_class_only_with_codes(classifier, make, use_mask_output):
     spectrogram = Spectrogram(torch.rand(2, 513, 60))
     prediction = classifier.predict(spectrogram)
     for use_vq in (True, False):
         interpreter = make(use_vq=use_vq, use_mask_output=use_mask_output)
         masks = [interpreter(spectrogram, prediction.towards(torch.full((2,), label))) for label in range(3)]
-        differs = [(masks[one] - masks[other]).abs().mean() > 1e-3 for one, other in ((0, 1), (0, 2), (1, 2))]
+        pairs = itertools.combinations(masks, 2)
+        differs = [(first - second).abs().mean() > 1e-3 for first, second in pairs]
         assert differs == [use_vq] * 3
         assert interpreter.class_specific is use_vq
-        own = torch.stack([masks[label][clip] for clip, label in enumerate(prediction.predicted.tolist())])
-        torch.testing.assert_close(interpreter(spectrogram, prediction), own)
+        # without a target, the predicted class is explained
+        expected = torch.stack([masks[label][clip] for clip, label in enumerate(prediction.predicted.tolist())])
+        torch.testing.assert_close(interpreter(spectrogram, prediction), expected)
 
 
 def test_only_codes_of_the_explained_class_are_used(classifier, make):
     interpreter, spectrogram = make(codes=30), Spectrogram(torch.rand(3, 513, 90))
     target = torch.tensor([2, 0, 1])
     decoded = interpreter.decode(spectrogram, classifier.predict(spectrogram).towards(target))
-    owner = class_of_codes(30, 3)[decoded.quantized.indices]
-    assert torch.equal(owner, target[:, None, None].expand_as(owner))
+    labels = class_of_codes(30, 3)[decoded.quantized.indices]
+    assert torch.equal(labels, target[:, None, None].expand_as(labels))
 
 
 def test_published_sizes():
@@ -261,17 +272,17 @@ def test_published_sizes():
 
 
 @pytest.mark.parametrize("options", MODES, ids=str)
-def test_round_trip(classifier, make, tmp_path, options):
+def test_save_and_load(classifier, make, tmp_path, options):
     interpreter, spectrogram = make(mask_threshold=0.4, **options), Spectrogram(torch.rand(2, 513, 50))
     prediction = classifier.predict(spectrogram)
     loaded, same = load_interpreter(save_interpreter(interpreter, classifier, tmp_path / "model"))
     assert loaded.config == interpreter.config
     assert loaded.mask_threshold == 0.4
-    assert torch.equal(loaded(log_magnitude, same(log_magnitude)), interpreter(spectrogram, prediction))
+    assert torch.equal(loaded(spectrogram, same.predict(spectrogram)), interpreter(spectrogram, prediction))
 
 
-def test_silence_is_explained_without_a_fault(classifier, make):
-    log_magnitude = classifier.frontend.log_magnitude(torch.zeros(1, 4_000))
+def test_mask_and_loss_of_silence_are_finite(classifier, make):
+    spectrogram = classifier.frontend(torch.zeros(1, 4_000))
     prediction = classifier.predict(spectrogram)
     for options in MODES:
         interpreter = make(**options)
@@ -281,7 +292,7 @@ def test_silence_is_explained_without_a_fault(classifier, make):
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0, -0.1, 35.0])
-def test_impossible_thresholds_are_refused(classifier, threshold):
+def test_thresholds_out_of_range_are_refused(classifier, threshold):
     with pytest.raises(ConfigurationError, match="mask_threshold"):
         PIQInterpreter(classifier, mask_threshold=threshold)
 

@@ -45,11 +45,14 @@ def test_names_are_those_of_their_modules():
 def test_type_checkers_see_the_public_names():
     tree = ast.parse(inspect.getsource(otoscope))
     block = next(node for node in tree.body if isinstance(node, ast.If))
-    typed = {alias.asname: f"{line.module}.{alias.name}" for line in block.body for alias in line.names}
-    assert set(typed) == set(otoscope.__all__)
-    for name, path in typed.items():
-        module, _, attribute = path.rpartition(".")
-        assert getattr(importlib.import_module(module), attribute) is getattr(otoscope, name)
+    typed = {}
+    for line in block.body:
+        module = importlib.import_module(line.module)
+        names = module.__all__ if line.names[0].name == "*" else [alias.asname for alias in line.names]
+        typed |= {name: getattr(module, name) for name in names}
+    assert set(otoscope.__all__) <= set(typed)
+    for name in otoscope.__all__:
+        assert typed[name] is getattr(otoscope, name)
 
 
 def test_everything_that_a_script_needs_is_public():

@@ -19,43 +19,13 @@ if TYPE_CHECKING:
     from otoscope.audio import Spectrogram as Spectrogram
     from otoscope.audio import load_audio as load_audio
     from otoscope.audio import save_audio as save_audio
-    from otoscope.classifiers import CallableClassifier as CallableClassifier
-    from otoscope.classifiers import Classifier as Classifier
-    from otoscope.classifiers import Cnn14Classifier as Cnn14Classifier
-    from otoscope.classifiers import Conv2dClassifier as Conv2dClassifier
-    from otoscope.classifiers import FocalNetClassifier as FocalNetClassifier
-    from otoscope.classifiers import OnnxClassifier as OnnxClassifier
-    from otoscope.classifiers import Prediction as Prediction
-    from otoscope.classifiers import TorchClassifier as TorchClassifier
-    from otoscope.classifiers import TransformersClassifier as TransformersClassifier
-    from otoscope.classifiers import ViTClassifier as ViTClassifier
-    from otoscope.classifiers import save_classifier as save_classifier
+    from otoscope.classifiers import *  # noqa: F403
     from otoscope.errors import OtoscopeError as OtoscopeError
     from otoscope.evaluation import run_evaluation as run_evaluation
     from otoscope.explain import Explainer as Explainer
     from otoscope.explain import load as load
     from otoscope.explanation import Explanation as Explanation
-    from otoscope.interpreters import AMTInterpreter as AMTInterpreter
-    from otoscope.interpreters import Components as Components
-    from otoscope.interpreters import GradCAMInterpreter as GradCAMInterpreter
-    from otoscope.interpreters import GradientShapInterpreter as GradientShapInterpreter
-    from otoscope.interpreters import GuidedBackpropInterpreter as GuidedBackpropInterpreter
-    from otoscope.interpreters import GuidedGradCAMInterpreter as GuidedGradCAMInterpreter
-    from otoscope.interpreters import InputXGradientInterpreter as InputXGradientInterpreter
-    from otoscope.interpreters import IntegratedGradientsInterpreter as IntegratedGradientsInterpreter
-    from otoscope.interpreters import Interpreter as Interpreter
-    from otoscope.interpreters import L2IInterpreter as L2IInterpreter
-    from otoscope.interpreters import LMACInterpreter as LMACInterpreter
-    from otoscope.interpreters import OcclusionInterpreter as OcclusionInterpreter
-    from otoscope.interpreters import OptimisedMaskInterpreter as OptimisedMaskInterpreter
-    from otoscope.interpreters import PIQInterpreter as PIQInterpreter
-    from otoscope.interpreters import RefinedInterpreter as RefinedInterpreter
-    from otoscope.interpreters import RISEInterpreter as RISEInterpreter
-    from otoscope.interpreters import SaliencyInterpreter as SaliencyInterpreter
-    from otoscope.interpreters import SLIMEInterpreter as SLIMEInterpreter
-    from otoscope.interpreters import SmoothGradInterpreter as SmoothGradInterpreter
-    from otoscope.interpreters import make_untrained as make_untrained
-    from otoscope.interpreters import save_interpreter as save_interpreter
+    from otoscope.interpreters import *  # noqa: F403
     from otoscope.loading import load_classifier as load_classifier
     from otoscope.loading import load_dictionary as load_dictionary
     from otoscope.loading import load_interpreter as load_interpreter

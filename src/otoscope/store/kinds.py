@@ -1,10 +1,11 @@
 """Table of kinds: the name by which a model folder refers to each class of otoscope.
 
-Folders hold the name and not the import path, so that a class can move to another module. This file imports
-nothing.
+Folders hold the name and not the import path, so that a class can move to another module.
 """
 
 from __future__ import annotations
+
+from otoscope.methods import METHODS
 
 KINDS = {
     # classifiers
@@ -16,25 +17,8 @@ KINDS = {
     "torch": "otoscope.classifiers.external.torch_module.TorchClassifier",
     "transformers": "otoscope.classifiers.external.transformers_model.TransformersClassifier",
     "vit": "otoscope.classifiers.vit.ViTClassifier",
-    # interpreters that are trained
-    "l2i": "otoscope.interpreters.l2i.L2IInterpreter",
-    "lmac": "otoscope.interpreters.lmac.LMACInterpreter",
-    "piq": "otoscope.interpreters.piq.PIQInterpreter",
-    # interpreters that need no training
-    "amt": "otoscope.interpreters.amt.AMTInterpreter",
-    "grad_cam": "otoscope.interpreters.grad_cam.GradCAMInterpreter",
-    "gradient_shap": "otoscope.interpreters.gradient_shap.GradientShapInterpreter",
-    "guided_backprop": "otoscope.interpreters.guided_backprop.GuidedBackpropInterpreter",
-    "guided_grad_cam": "otoscope.interpreters.guided_grad_cam.GuidedGradCAMInterpreter",
-    "input_x_gradient": "otoscope.interpreters.input_x_gradient.InputXGradientInterpreter",
-    "integrated_gradients": "otoscope.interpreters.integrated_gradients.IntegratedGradientsInterpreter",
-    "occlusion": "otoscope.interpreters.occlusion.OcclusionInterpreter",
-    "optimised_mask": "otoscope.interpreters.optimised_mask.OptimisedMaskInterpreter",
-    "refined": "otoscope.interpreters.refined.RefinedInterpreter",
-    "rise": "otoscope.interpreters.rise.RISEInterpreter",
-    "saliency": "otoscope.interpreters.saliency.SaliencyInterpreter",
-    "slime": "otoscope.interpreters.slime.SLIMEInterpreter",
-    "smoothgrad": "otoscope.interpreters.smoothgrad.SmoothGradInterpreter",
+    # interpreters: the kind is the name of the method
+    **{name: method.class_path for name, method in METHODS.items()},
     # dictionaries
     "nmf": "otoscope.nn.dictionary.NMFDictionary",
 }

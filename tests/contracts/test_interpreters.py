@@ -1,12 +1,15 @@
-"""What every interpreter keeps, with every classifier that it can explain.
+"""Rules that every interpreter keeps with every classifier that it can explain.
 
 A new interpreter or classifier is one more line in the tables.
 """
 
+import dataclasses
+import itertools
+
 import pytest
 import torch
 
-from otoscope.audio import Frontend
+from otoscope.audio import Frontend, Spectrogram
 from otoscope.classifiers import (
     Classifier,
     Cnn14Classifier,
@@ -44,7 +47,7 @@ VIT = {
 
 
 class MelNet(torch.nn.Module):
-    """A network of the user's that takes mel spectrograms, time before frequency."""
+    """A user's network on mel spectrograms, with time before frequency."""
 
     def __init__(self):
         super().__init__()
@@ -57,7 +60,7 @@ class MelNet(torch.nn.Module):
 
 
 class WaveNet(torch.nn.Module):
-    """A network of the user's that takes waveforms."""
+    """A user's network on waveforms."""
 
     def __init__(self):
         super().__init__()
@@ -85,7 +88,7 @@ CLASSIFIERS = {
 
 
 def l2i(classifier, **options):
-    """A model in which every component sounds: the shares in a model that is almost silent are all rounding."""
+    """Make an interpreter with active components: where the model is almost silent, shares are only rounding."""
     dictionary = NMFDictionary(torch.rand(BINS, 9) ** 2, Frontend(**FRONTEND))
     interpreter = L2IInterpreter(classifier, dictionary, **options)
     for name, value in interpreter.decoder.named_parameters():
@@ -102,14 +105,14 @@ INTERPRETERS = {
     "piq-published": lambda classifier: PIQInterpreter(classifier, codes=12, decoder="published"),
     "l2i": l2i,
     "l2i-published": lambda classifier: l2i(classifier, decoder="published"),
-    # random heads of scale 30 answer in leaps: the area leads here
+    # the logits of untrained heads of scale 30 jump: here the area dominates the loss instead
     "lmac": lambda classifier: LMACInterpreter(classifier, l_in=0.5, l_out=0.02),
     "lmac-guided": lambda classifier: LMACInterpreter(
         classifier, l_in=0, l_out=0, guidance=4, guidance_correlation=0
     ),
     "lmac-published": lambda classifier: LMACInterpreter(classifier, decoder="published"),
     "amt": AMTInterpreter,
-    # of the attributions one of a kind: by gradient, by representation, by random masks, by steps
+    # one attribution of each kind: by gradient, by representation, by random masks, by optimisation
     "integrated-gradients": lambda classifier: IntegratedGradientsInterpreter(classifier, steps=2),
     "refined": lambda classifier: RefinedInterpreter(classifier, steps=2, refinements=1),
     "grad-cam": GradCAMInterpreter,
@@ -130,28 +133,28 @@ INCOMPATIBLE = {
 }
 """Pairs of interpreter and classifier that refuse one another."""
 
-PAIRS = [(one, other) for one in INTERPRETERS for other in CLASSIFIERS if (one, other) not in INCOMPATIBLE]
+PAIRS = [pair for pair in itertools.product(INTERPRETERS, CLASSIFIERS) if pair not in INCOMPATIBLE]
 
 
-def predict(classifier, log_magnitude, frames=None):
-    """What any classifier says; those that hear waveforms hear these in phase."""
-    return classifier.predict(log_magnitude, frames, torch.zeros_like(log_magnitude))
+def spectrogram_of(log_magnitude, frames=None):
+    """Return a spectrogram with a phase, which classifiers of waveforms need."""
+    return Spectrogram(log_magnitude, torch.zeros_like(log_magnitude), frames=frames)
 
 
-def accustomed(classifier, log_magnitude):
-    """Norms that know the data, as training leaves them: with random ones hardly any of it gets through."""
+def normalized_on(classifier, spectrogram):
+    """Set the statistics of batch norms to those of the data, as training does; random ones damp the input."""
     for part in classifier.modules():
         if isinstance(part, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
             part.momentum = 1.0
     with torch.no_grad():
-        predict(classifier.train(), log_magnitude)
+        classifier.train().predict(spectrogram)
     return classifier.freeze()
 
 
 @pytest.fixture(params=PAIRS, ids="-with-".join)
 def pair(request, experienced):
     interpreter, classifier = request.param
-    classifier = accustomed(experienced(CLASSIFIERS[classifier]()), torch.rand(6, BINS, FRAMES))
+    classifier = normalized_on(experienced(CLASSIFIERS[classifier]()), spectrogram_of(torch.rand(6, BINS, FRAMES)))
     return INTERPRETERS[interpreter](classifier), classifier
 
 
@@ -166,28 +169,34 @@ def classifier(pair):
 
 
 @pytest.fixture
-def log_magnitude(classifier):
-    """Four clips, each with a steady band of its own and silence elsewhere."""
+def spectrogram():
+    """Four clips, each with a steady band at frequencies of its own and near silence elsewhere."""
     values = 0.05 * torch.rand(4, BINS, FRAMES)
     for clip in range(4):
         values[clip, 40 * clip : 40 * clip + 60] += 1 + torch.rand(60, FRAMES)
-    return values
+    return spectrogram_of(values)
+
+
+@pytest.fixture
+def padded(spectrogram):
+    """The same clips, three of them shortened."""
+    return dataclasses.replace(spectrogram, frames=torch.tensor([FRAMES, 40, 16, 3]))
 
 
 def weights_of(module):
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
-def train(interpreter, classifier, log_magnitude, steps, frames=None):
-    """Losses before each of so many optimisation steps."""
+def train(interpreter, classifier, spectrogram, steps):
+    """Return the loss before each optimisation step."""
     interpreter.train()
     optimizer = torch.optim.Adam(interpreter.parameters(), lr=1e-3)
     losses = []
     with torch.no_grad():
-        prediction = predict(classifier, log_magnitude, frames)
+        prediction = classifier.predict(spectrogram)
     for _ in range(steps):
-        decoded = interpreter.decode(log_magnitude, prediction, frames)
-        terms = interpreter.loss(decoded, log_magnitude, prediction, frames)
+        decoded = interpreter.decode(spectrogram, prediction)
+        terms = interpreter.loss(decoded, spectrogram, prediction)
         assert all(term.shape == () for term in terms.values())
         loss = sum(terms.values())
         optimizer.zero_grad()
@@ -203,115 +212,113 @@ def trainable(interpreter):
 
 @pytest.mark.parametrize("frames", [3, 17, FRAMES, 100])
 def test_mask_covers_every_bin_of_every_frame(interpreter, classifier, frames):
-    log_magnitude = torch.rand(2, BINS, frames)
-    mask = interpreter.eval()(log_magnitude, predict(classifier, log_magnitude))
-    assert mask.shape == log_magnitude.shape
+    spectrogram = spectrogram_of(torch.rand(2, BINS, frames))
+    mask = interpreter.eval()(spectrogram, classifier.predict(spectrogram))
+    assert mask.shape == spectrogram.log_magnitude.shape
     assert mask.dtype == torch.float32
     assert ((mask >= 0) & (mask <= 1)).all()
 
 
-def test_a_clip_alone_gets_its_row_of_the_batch(interpreter, classifier, log_magnitude):
-    mask = interpreter.eval()(log_magnitude, predict(classifier, log_magnitude))
-    for row, clip in zip(mask, log_magnitude, strict=True):
-        alone = interpreter(clip[None], predict(classifier, clip[None]))[0]
+def test_clip_has_the_same_mask_alone_and_in_a_batch(interpreter, classifier, spectrogram):
+    masks = interpreter.eval()(spectrogram, classifier.predict(spectrogram))
+    for mask, log_magnitude in zip(masks, spectrogram.log_magnitude, strict=True):
+        clip = spectrogram_of(log_magnitude[None])
+        alone = interpreter(clip, classifier.predict(clip))[0]
         # where the mask is 0 or 1, a bin on the threshold may fall on either side
-        assert ((row - alone).abs() > 1e-5).float().mean() < 1e-4
+        assert ((mask - alone).abs() > 1e-5).float().mean() < 1e-4
 
 
-def test_padding_gets_no_mask(interpreter, classifier, log_magnitude):
-    frames = torch.tensor([FRAMES, 40, 16, 3])
-    mask = interpreter.eval()(log_magnitude, predict(classifier, log_magnitude, frames), frames)
-    assert mask.isfinite().all()
-    for row, length in zip(mask, frames, strict=True):
-        assert row[:, length:].count_nonzero() == 0
+def test_padding_gets_no_mask(interpreter, classifier, padded):
+    masks = interpreter.eval()(padded, classifier.predict(padded))
+    assert masks.isfinite().all()
+    for mask, length in zip(masks, padded.frames, strict=True):
+        assert mask[:, length:].count_nonzero() == 0
 
 
-def test_what_lies_in_the_padding_does_not_matter(interpreter, classifier, log_magnitude):
-    frames = torch.tensor([FRAMES, 40, 16, 3])
+def test_content_of_the_padding_does_not_matter(interpreter, classifier, padded):
     results = []
     for noise in (0, 7):
-        for row, length in zip(log_magnitude, frames, strict=True):
+        for row, length in zip(padded.log_magnitude, padded.frames, strict=True):
             row[:, length:] = noise
-        prediction = predict(classifier, log_magnitude, frames)
-        decoded = interpreter.eval().decode(log_magnitude, prediction, frames)
-        terms = interpreter.loss(decoded, log_magnitude, prediction, frames) if trainable(interpreter) else {}
-        results.append((interpreter.mask(decoded, frames), dict(terms)))
+        prediction = classifier.predict(padded)
+        decoded = interpreter.eval().decode(padded, prediction)
+        terms = interpreter.loss(decoded, padded, prediction) if trainable(interpreter) else {}
+        results.append((interpreter.mask(decoded, padded), dict(terms)))
     torch.testing.assert_close(results[0], results[1])
 
 
-def test_calling_is_decoding_and_masking(interpreter, classifier, log_magnitude):
-    prediction = predict(classifier, log_magnitude)
-    decoded = interpreter.eval().decode(log_magnitude, prediction)
-    assert torch.equal(interpreter.mask(decoded), interpreter(log_magnitude, prediction))
-    assert interpreter.output(decoded).shape == log_magnitude.shape
+def test_calling_is_decoding_and_masking(interpreter, classifier, spectrogram):
+    prediction = classifier.predict(spectrogram)
+    decoded = interpreter.eval().decode(spectrogram, prediction)
+    assert torch.equal(interpreter.mask(decoded, spectrogram), interpreter(spectrogram, prediction))
+    assert interpreter.output(decoded, spectrogram).shape == spectrogram.log_magnitude.shape
 
 
-def test_input_and_prediction_are_left_alone(interpreter, classifier, log_magnitude):
-    prediction = predict(classifier, log_magnitude)
-    inputs = (log_magnitude, prediction.logits, *prediction.representations)
+def test_input_and_prediction_stay_unchanged(interpreter, classifier, padded):
+    prediction = classifier.predict(padded)
+    inputs = (padded.log_magnitude, padded.phase, padded.frames, prediction.logits, *prediction.representations)
     before = [value.clone() for value in inputs]
-    interpreter.eval()(log_magnitude, prediction)
-    assert all(torch.equal(one, other) for one, other in zip(inputs, before, strict=True))
+    interpreter.eval()(padded, prediction)
+    assert all(torch.equal(value, copy) for value, copy in zip(inputs, before, strict=True))
 
 
 def test_interpreter_holds_no_classifier(interpreter, classifier):
-    theirs = {value.data_ptr() for value in (*classifier.parameters(), *classifier.buffers())}
-    assert theirs.isdisjoint(value.data_ptr() for value in interpreter.state_dict().values())
+    addresses = {value.data_ptr() for value in (*classifier.parameters(), *classifier.buffers())}
+    assert addresses.isdisjoint(value.data_ptr() for value in interpreter.state_dict().values())
     assert not any(isinstance(module, Classifier) for module in interpreter.modules())
 
 
-def test_training_leaves_the_classifier_alone(interpreter, classifier, log_magnitude):
+def test_training_changes_the_interpreter_and_not_the_classifier(interpreter, classifier, spectrogram):
     if not trainable(interpreter):
         pytest.skip("has nothing to train")
-    before, own = weights_of(classifier), weights_of(interpreter)
-    train(interpreter, classifier, log_magnitude, steps=1)
+    classifier_weights, interpreter_weights = weights_of(classifier), weights_of(interpreter)
+    train(interpreter, classifier, spectrogram, steps=1)
     after = classifier.state_dict()
-    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert all(torch.equal(value, after[name]) for name, value in classifier_weights.items())
     assert all(value.grad is None for value in classifier.parameters())
     assert not any(module.training for module in classifier.modules())
     trained = interpreter.state_dict()
-    assert any(not torch.equal(value, trained[name]) for name, value in own.items())
+    assert any(not torch.equal(value, trained[name]) for name, value in interpreter_weights.items())
 
 
-@pytest.mark.parametrize("frames", [None, (FRAMES, 40, 16, 3)], ids=["whole", "padded"])
-def test_a_few_steps_lower_the_loss(interpreter, classifier, log_magnitude, frames):
+@pytest.mark.parametrize("clips", ["spectrogram", "padded"])
+def test_a_few_steps_lower_the_loss(interpreter, classifier, clips, request):
     if not trainable(interpreter):
         pytest.skip("has nothing to train")
-    frames = None if frames is None else torch.tensor(frames)
-    losses = train(interpreter, classifier, log_magnitude, steps=5, frames=frames)
+    losses = train(interpreter, classifier, request.getfixturevalue(clips), steps=5)
     assert losses[-1] < losses[0]
     assert all(value.isfinite().all() for value in interpreter.state_dict().values())
 
 
-def test_every_parameter_learns(interpreter, classifier, log_magnitude):
+def test_every_parameter_learns(interpreter, classifier, spectrogram):
     if not trainable(interpreter):
         pytest.skip("has nothing to train")
-    train(interpreter, classifier, log_magnitude, steps=1)
+    train(interpreter, classifier, spectrogram, steps=1)
     idle = [name for name, value in interpreter.named_parameters() if value.grad is None]
     assert idle == []
 
 
-def test_save_and_load(interpreter, classifier, log_magnitude, tmp_path):
+def test_save_and_load(interpreter, classifier, spectrogram, tmp_path):
     if trainable(interpreter):
-        train(interpreter, classifier, log_magnitude, steps=1)
-    expected = interpreter.eval()(log_magnitude, predict(classifier, log_magnitude))
+        train(interpreter, classifier, spectrogram, steps=1)
+    expected = interpreter.eval()(spectrogram, classifier.predict(spectrogram))
     folder = save_interpreter(interpreter, classifier, tmp_path / "model")
-    loaded, same = load_interpreter(folder)
+    loaded, loaded_classifier = load_interpreter(folder)
     assert type(loaded) is type(interpreter)
     assert loaded.config == interpreter.config
-    assert torch.equal(predict(same, log_magnitude).logits, predict(classifier, log_magnitude).logits)
-    assert torch.equal(loaded(log_magnitude, predict(same, log_magnitude)), expected)
+    assert torch.equal(loaded_classifier.logits(spectrogram), classifier.logits(spectrogram))
+    assert torch.equal(loaded(spectrogram, loaded_classifier.predict(spectrogram)), expected)
     assert load_classifier(folder).labels == LABELS
 
 
-def test_another_class_matters_as_promised(interpreter, classifier, log_magnitude):
-    prediction = predict(classifier, log_magnitude)
+def test_mask_depends_on_the_class_if_the_interpreter_is_class_specific(interpreter, classifier, spectrogram):
+    prediction = classifier.predict(spectrogram)
     for module in interpreter.modules():
         if isinstance(module, torch.nn.Embedding):
-            torch.nn.init.normal_(module.weight)  # as training would, codes apart from one another
+            torch.nn.init.normal_(module.weight)  # untrained codes are too close to one another
     outputs = []
     for label in range(len(LABELS)):
-        decoded = interpreter.eval().decode(log_magnitude, prediction.towards(torch.full((4,), label)))
-        outputs.append(interpreter.output(decoded))
+        decoded = interpreter.eval().decode(spectrogram, prediction.towards(torch.full((4,), label)))
+        outputs.append(interpreter.output(decoded, spectrogram))
     differs = any(not torch.equal(output, outputs[0]) for output in outputs[1:])
     assert differs is interpreter.class_specific

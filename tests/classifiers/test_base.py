@@ -1,6 +1,9 @@
+"""Predictions, labels and the calls that all classifiers share."""
+
 import pytest
 import torch
 
+from otoscope.audio import Spectrogram
 from otoscope.classifiers import Cnn14Classifier, Conv2dClassifier, Prediction
 from otoscope.errors import ConfigurationError
 
@@ -36,19 +39,25 @@ def test_labels_are_found_by_name():
         classifier.index_of("cat")
 
 
-def test_freezing():
+def test_frozen_classifier_is_in_evaluation_mode_without_gradients():
     classifier = Conv2dClassifier(["dog", "rain"], width=2)
     assert classifier.freeze() is classifier
     assert not any(module.training for module in classifier.modules())
     assert not any(value.requires_grad for value in classifier.parameters())
 
 
-def test_probabilities_alone_are_those_of_the_prediction():
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_logits_and_probabilities_are_those_of_the_prediction(multi_label):
     classifier, log_magnitude = Conv2dClassifier(["dog", "rain"], width=2).freeze(), torch.rand(2, 513, 40)
+    classifier.multi_label = multi_label
     frames = torch.tensor([40, 20])
-    expected = classifier(log_magnitude, frames).probabilities
-    assert torch.equal(classifier.probabilities(log_magnitude, frames), expected)
-    assert not torch.equal(classifier.probabilities(log_magnitude), expected)
+    expected = classifier(log_magnitude, frames)
+    spectrogram = Spectrogram(log_magnitude, frames=frames)
+    assert torch.equal(classifier.predict(spectrogram).logits, expected.logits)
+    assert torch.equal(classifier.logits(spectrogram), expected.logits)
+    probabilities = expected.logits.sigmoid() if multi_label else expected.probabilities
+    assert torch.equal(classifier.probabilities(spectrogram), probabilities)
+    assert not torch.equal(classifier.logits(Spectrogram(log_magnitude)), expected.logits)
 
 
 KINDS = {
@@ -68,13 +77,13 @@ def test_representation_shapes_are_those_of_a_run(kind, frames):
     assert len(classifier.representation_names) == len(shapes)
 
 
-def test_shapes_are_of_512_frames_unless_asked():
+def test_shapes_are_those_of_512_frames_by_default():
     assert Conv2dClassifier(["dog", "rain"], width=2).representation_shapes() == [(2, 32, 32)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("training", [True, False])
-def test_asking_for_shapes_changes_nothing(experienced, kind, training):
+def test_measuring_shapes_changes_nothing(experienced, kind, training):
     classifier = experienced(KINDS[kind]()).train(training)
     before = {name: value.clone() for name, value in classifier.state_dict().items()}
     classifier.representation_shapes()
@@ -85,7 +94,7 @@ def test_asking_for_shapes_changes_nothing(experienced, kind, training):
     assert all(value.requires_grad and value.grad is None for value in classifier.parameters())
 
 
-def test_asking_for_shapes_leaves_frozen_parts_frozen():
+def test_measuring_shapes_leaves_frozen_parts_frozen():
     classifier = Conv2dClassifier(["dog", "rain"], width=2).train()
     classifier.blocks.eval()
     classifier.representation_shapes()

@@ -1,4 +1,4 @@
-"""Classes and functions by name."""
+"""Classes and functions that configurations name."""
 
 import pytest
 from torch import nn
@@ -7,7 +7,7 @@ from otoscope.classifiers.external.class_paths import is_named, make_named, name
 from otoscope.errors import CheckpointError, ConfigurationError
 
 
-def test_nested_names_are_made_from_within():
+def test_nested_objects_are_made_first():
     spec = {
         "class_path": "torch.nn.TransformerEncoder",
         "init_args": {
@@ -18,28 +18,28 @@ def test_nested_names_are_made_from_within():
             "num_layers": 2,
         },
     }
-    made = make_named(spec, "module")
-    assert isinstance(made, nn.TransformerEncoder)
-    assert made.num_layers == 2
+    module = make_named(spec, "module")
+    assert isinstance(module, nn.TransformerEncoder)
+    assert module.num_layers == 2
 
 
-def test_functions_are_found_and_not_called():
+def test_functions_are_looked_up_and_not_called():
     assert make_named({"class_path": "otoscope.audio.peak_normalize"}, "input").__name__ == "peak_normalize"
 
 
-def test_other_values_stay():
+def test_other_values_are_unchanged():
     for value in (3, "mel", {"width": 4}, [1, {"a": 2}], None):
         assert make_named(value, "x") == value
         assert not is_named(value)
 
 
 @pytest.mark.parametrize("path", ["nowhere.Net", "Net", "torch.nn.Nothing", ""])
-def test_names_of_nothing(path):
+def test_unknown_class_path_is_reported(path):
     with pytest.raises(ConfigurationError, match="net: there is no"):
         make_named({"class_path": path}, "net")
 
 
-def test_only_what_an_import_finds_has_a_name():
+def test_only_importable_objects_have_a_class_path():
     from otoscope.audio import peak_normalize
 
     assert name_of(peak_normalize) == {"class_path": "otoscope.audio.frontend.peak_normalize"}
@@ -47,7 +47,7 @@ def test_only_what_an_import_finds_has_a_name():
     assert name_of(nn.Linear(1, 1)) is None
 
 
-def test_strangers():
+def test_untrusted_classes_are_rejected():
     reject_untrusted({"a": [{"class_path": "torch.nn.Linear", "init_args": {"in_features": 2}}, 3]}, "folder")
     reject_untrusted({"class_path": "otoscope.audio.frontend.peak_normalize"}, "folder")
     for path in ("os.system", "subprocess.run", "torch.load", "not_imported.Net", "builtins.eval"):

@@ -1,4 +1,4 @@
-"""Differentiable features against the feature extractors of transformers."""
+"""Differentiable features compared with the feature extractors of transformers."""
 
 import warnings
 
@@ -31,12 +31,12 @@ EXTRACTORS = {
 @pytest.fixture(params=EXTRACTORS)
 def extractor(request):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of mel filters without a bin
+        warnings.simplefilter("ignore")  # some mel filters contain no bin
         return EXTRACTORS[request.param]()
 
 
 def sounds(rate):
-    """A fading chirp in quiet noise, and the same with silence before it: more than 100 dB of range."""
+    """Return a fading chirp in quiet noise, and one that follows silence: a range of more than 100 dB."""
     time = np.arange(int(1.37 * rate)) / rate
     chirp = 0.7 * np.sin(2 * np.pi * (200 * time + 1500 * time**2)) * np.exp(-6 * time)
     noise = 1e-4 * np.random.default_rng(0).standard_normal(len(time))
@@ -48,25 +48,24 @@ def sounds(rate):
 def test_equal_to_the_extractor_of_transformers(extractor):
     features = make_features(extractor)
     waveforms = sounds(features.sample_rate_hz)
-    found = features(waveforms)
-    for row, waveform in zip(found, waveforms, strict=True):
+    for values, waveform in zip(features(waveforms), waveforms, strict=True):
         theirs = extractor(waveform.numpy(), sampling_rate=features.sample_rate_hz, return_tensors="pt")
         expected = theirs[features.input_name][0].float()
-        assert row.dtype == torch.float32
-        torch.testing.assert_close(row, expected, rtol=1e-5, atol=1e-4)
+        assert values.dtype == torch.float32
+        torch.testing.assert_close(values, expected, rtol=1e-5, atol=1e-4)
 
 
-def test_a_saved_configuration_makes_the_same(extractor):
+def test_saved_configuration_gives_the_same_features(extractor):
     waveforms = sounds(make_features(extractor).sample_rate_hz)
-    again = make_features({**extractor.to_dict(), "feature_extractor_type": type(extractor).__name__})
-    assert torch.equal(again(waveforms), make_features(extractor)(waveforms))
+    copy = make_features({**extractor.to_dict(), "feature_extractor_type": type(extractor).__name__})
+    assert torch.equal(copy(waveforms), make_features(extractor)(waveforms))
 
 
 def test_gradients_reach_the_waveform(extractor):
     features = make_features(extractor)
     waveform = sounds(features.sample_rate_hz)[:, :6000].requires_grad_(True)
-    made = features(waveform)
-    (made * torch.randn_like(made)).sum().backward()
+    values = features(waveform)
+    (values * torch.randn_like(values)).sum().backward()
     assert waveform.grad.isfinite().all()
     assert waveform.grad[0].count_nonzero() > 0.5 * waveform.shape[-1]
 
@@ -74,17 +73,17 @@ def test_gradients_reach_the_waveform(extractor):
 def test_silence_has_finite_gradients(extractor):
     features = make_features(extractor)
     waveform = torch.zeros(1, 4000, requires_grad=True)
-    made = features(waveform)
-    made.sum().backward()
-    assert made.isfinite().all()
+    values = features(waveform)
+    values.sum().backward()
+    assert values.isfinite().all()
     assert waveform.grad.isfinite().all()
 
 
-def test_clips_shorter_than_a_window_are_continued():
+def test_clips_shorter_than_a_window_are_padded():
     assert FilterBank(frames=8)(torch.randn(1, 100)).shape == (1, 8, 128)
 
 
-def test_longer_clips_are_cut_to_their_beginning():
+def test_longer_clips_are_cut():
     features = make_features(transformers.ClapFeatureExtractor(truncation="rand_trunc", max_length_s=1))
     waveform = torch.randn(1, 60_000)
     assert torch.equal(features(waveform), features(waveform[:, :48_000]))

@@ -1,4 +1,4 @@
-"""Functions and ONNX files as classifiers: answers, checks, agreement with the torch original, model folders."""
+"""Functions and ONNX files as classifiers: their output, checks, agreement with PyTorch, model folders."""
 
 import json
 import shutil
@@ -34,76 +34,74 @@ LABELS = ["loud", "soft"]
 
 
 def loudness(waveforms):
-    """Probability of being loud: the largest sample."""
+    """Return the probabilities of loud, the largest sample, and soft."""
     loud = np.clip(np.abs(waveforms).max(axis=1), 0, 1)
     return np.stack([loud, 1 - loud], axis=1)
 
 
-def predicted(classifier, waveform):
-    spectrogram = classifier.frontend(waveform)
-    return classifier.predict(spectrogram.log_magnitude, None, spectrogram.phase)
+def predict(classifier, waveform):
+    return classifier.predict(classifier.frontend(waveform))
 
 
-def test_a_function_is_asked_with_the_waveform():
-    given = []
+def test_function_receives_the_waveform():
+    inputs = []
 
     def function(waveforms):
-        given.append(waveforms)
+        inputs.append(waveforms)
         return loudness(waveforms)
 
     classifier = CallableClassifier(function, LABELS)
     waveform = torch.stack([torch.linspace(-0.25, 0.1, 8000), torch.linspace(0.0, 0.75, 8000)])
-    prediction = predicted(classifier, waveform)
+    prediction = predict(classifier, waveform)
     torch.testing.assert_close(prediction.probabilities[:, 0], torch.tensor([0.25, 0.75]), rtol=0, atol=1e-3)
-    assert isinstance(given[0], np.ndarray)
-    assert given[0].dtype == np.float32
-    np.testing.assert_allclose(given[0][:, :8000], waveform.numpy(), atol=1e-4)
+    assert isinstance(inputs[0], np.ndarray)
+    assert inputs[0].dtype == np.float32
+    np.testing.assert_allclose(inputs[0][:, :8000], waveform.numpy(), atol=1e-4)
     assert not classifier.differentiable
     assert classifier.needs_phase
 
 
 @pytest.mark.parametrize("form", [np.asarray, torch.as_tensor, lambda x: np.asarray(x).tolist()])
-def test_answers_may_be_arrays_tensors_or_lists(form):
+def test_output_may_be_an_array_a_tensor_or_a_list(form):
     classifier = CallableClassifier(lambda w: form(loudness(w)), LABELS)
-    assert predicted(classifier, torch.full((2, 4000), 0.5)).probabilities.shape == (2, 2)
+    assert predict(classifier, torch.full((2, 4000), 0.5)).probabilities.shape == (2, 2)
 
 
-def test_a_function_may_want_tensors():
+def test_function_may_take_tensors():
     def function(waveforms):
         assert isinstance(waveforms, torch.Tensor)
         return torch.softmax(waveforms[:, :3], -1)
 
-    prediction = predicted(CallableClassifier(function, ["a", "b", "c"], array="torch"), torch.randn(2, 4000))
+    prediction = predict(CallableClassifier(function, ["a", "b", "c"], array="torch"), torch.randn(2, 4000))
     assert prediction.probabilities.shape == (2, 3)
 
 
-def test_a_function_hears_at_its_own_rate(pad_sounds):
-    lengths = []
+def test_function_receives_clips_at_its_sample_rate(pad_sounds):
+    shapes = []
 
     def function(waveforms):
-        lengths.append(waveforms.shape)
+        shapes.append(waveforms.shape)
         return loudness(waveforms)
 
     classifier = CallableClassifier(function, LABELS, sample_rate_hz=48_000)
     assert classifier.frontend.sample_rate_hz == 48_000
-    clips, padded, sizes = pad_sounds([48_000, 20_000])
-    spectrogram = classifier.frontend(padded.clamp(-1, 1), sizes)
-    together = classifier.predict(spectrogram.log_magnitude, spectrogram.frames, spectrogram.phase)
-    assert sorted(shape[0] for shape in lengths) == [1, 1]
+    clips, padded, lengths = pad_sounds([48_000, 20_000])
+    together = classifier.predict(classifier.frontend(padded.clamp(-1, 1), lengths))
+    assert sorted(shape[0] for shape in shapes) == [1, 1]
     for row, clip in enumerate(clips):
-        alone = predicted(classifier, clip[None].clamp(-1, 1))
+        alone = predict(classifier, clip[None].clamp(-1, 1))
         torch.testing.assert_close(together.logits[row], alone.logits[0], rtol=1e-4, atol=1e-4)
 
 
-def test_several_labels_a_clip():
+def test_multi_label_probabilities_need_not_sum_to_one():
     classifier = CallableClassifier(lambda w: np.tile([[0.9, 0.8]], (len(w), 1)), LABELS, multi_label=True)
-    prediction = predicted(classifier, torch.randn(2, 4000))
+    prediction = predict(classifier, torch.randn(2, 4000))
     torch.testing.assert_close(prediction.probabilities, torch.tensor([[0.9, 0.8]]).expand(2, 2))
     assert prediction.multi_label
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    ("function", "message"),
     [
         (
             lambda w: np.full((len(w), 3), 1 / 3),
@@ -120,12 +118,12 @@ def test_several_labels_a_clip():
         (lambda w: None, "is no array of numbers"),
     ],
 )
-def test_answers_that_make_no_sense_are_refused(answer, message):
+def test_invalid_output_is_refused(function, message):
     with pytest.raises(ConfigurationError, match=f"function: .*{message}"):
-        predicted(CallableClassifier(answer, LABELS), torch.randn(2, 4000))
+        predict(CallableClassifier(function, LABELS), torch.randn(2, 4000))
 
 
-def test_methods_that_need_more_are_refused_by_name():
+def test_methods_that_need_gradients_or_representations_are_refused():
     class Gradient(Interpreter):
         needs_gradient = True
         config, decode, mask, loss = {}, None, None, None
@@ -140,7 +138,7 @@ def test_methods_that_need_more_are_refused_by_name():
             method(classifier)
 
 
-def test_an_importable_function_is_saved_by_name(tmp_path, monkeypatch):
+def test_importable_function_is_saved_by_name(tmp_path, monkeypatch):
     module = types.ModuleType("my_functions")
     module.loudness = loudness
     monkeypatch.setattr(loudness, "__module__", "my_functions")
@@ -149,7 +147,7 @@ def test_an_importable_function_is_saved_by_name(tmp_path, monkeypatch):
     folder = save_classifier(classifier, tmp_path / "model")
     loaded = load_classifier(folder)
     waveform = 0.3 * torch.randn(1, 4000)
-    assert torch.equal(predicted(loaded, waveform).logits, predicted(classifier, waveform).logits)
+    assert torch.equal(predict(loaded, waveform).logits, predict(classifier, waveform).logits)
     assert loaded.multi_label
     assert loaded.frontend.sample_rate_hz == 8000
     monkeypatch.delitem(sys.modules, "my_functions")
@@ -157,17 +155,17 @@ def test_an_importable_function_is_saved_by_name(tmp_path, monkeypatch):
         load_classifier(folder)
 
 
-def test_other_functions_are_asked_for_again(tmp_path):
+def test_other_functions_must_be_given_again(tmp_path):
     classifier = CallableClassifier(lambda w: loudness(w), LABELS)
     folder = save_classifier(classifier, tmp_path / "model")
     with pytest.raises(CheckpointError, match=r"load_classifier\(folder, function=\.\.\.\)"):
         load_classifier(folder)
     loaded = load_classifier(folder, function=loudness)
     waveform = 0.3 * torch.randn(1, 4000)
-    assert torch.equal(predicted(loaded, waveform).logits, predicted(classifier, waveform).logits)
+    assert torch.equal(predict(loaded, waveform).logits, predict(classifier, waveform).logits)
 
 
-def test_mistakes_of_functions_are_named():
+def test_invalid_functions_and_front_ends_are_refused():
     with pytest.raises(ConfigurationError, match="function: expected a function, got int"):
         CallableClassifier(3, LABELS)
     with pytest.raises(ConfigurationError, match="frontend: it is at 8000 Hz, the function hears 16000 Hz"):
@@ -200,28 +198,27 @@ def export(module, example, path, time_axis):
     names = {"input_names": ["sound"], "output_names": ["logits"]}
     axes = {"sound": {0: "clips", time_axis: "time"}, "logits": {0: "clips"}}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter says of itself that it is the old one
+        warnings.simplefilter("ignore")  # the exporter warns that it is deprecated
         torch.onnx.export(module.eval(), (example,), path, dynamo=False, dynamic_axes=axes, **names)
     return path
 
 
 @pytest.fixture
 def wave_pair(tmp_path):
-    """A network that hears waveforms, and the same in an ONNX file."""
+    """Network that takes waveforms, and the path of the same network as an ONNX file."""
     net = WaveNet()
     return net, export(net, torch.randn(1, 4000), tmp_path / "net.onnx", 1)
 
 
-def test_onnx_agrees_with_the_torch_original_on_waveforms(wave_pair, pad_sounds):
+def test_onnx_agrees_with_pytorch_on_waveforms(wave_pair, pad_sounds):
     net, path = wave_pair
     ours, original = OnnxClassifier(path, LABELS), TorchClassifier(net, LABELS, input="waveform")
     _, padded, lengths = pad_sounds([9000, 4000, 9000])
     spectrogram = ours.frontend(padded, lengths)
-    inputs = (spectrogram.log_magnitude, spectrogram.frames, spectrogram.phase)
-    torch.testing.assert_close(ours.predict(*inputs).logits, original.predict(*inputs).logits, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ours.logits(spectrogram), original.logits(spectrogram), rtol=1e-4, atol=1e-5)
 
 
-def test_onnx_agrees_with_the_torch_original_on_spectrograms(tmp_path):
+def test_onnx_agrees_with_pytorch_on_spectrograms(tmp_path):
     net = SpectrumNet()
     path = export(net, torch.rand(1, 1, 513, 30), tmp_path / "net.onnx", 3)
     ours = OnnxClassifier(path, LABELS, input="log_magnitude")
@@ -233,16 +230,16 @@ def test_onnx_agrees_with_the_torch_original_on_spectrograms(tmp_path):
     assert not ours.differentiable
 
 
-def test_an_onnx_file_travels_with_its_model_folder(wave_pair, tmp_path):
+def test_onnx_file_is_copied_into_the_model_folder(wave_pair, tmp_path):
     _, path = wave_pair
     classifier = OnnxClassifier(path, LABELS, multi_label=True)
     folder = save_classifier(classifier, tmp_path / "model")
     waveform = torch.randn(1, 6000)
-    expected = predicted(classifier, waveform).logits
+    expected = predict(classifier, waveform).logits
     path.unlink()
     moved = shutil.copytree(folder, tmp_path / "elsewhere" / "model")
     loaded = load_classifier(moved)
-    assert torch.equal(predicted(loaded, waveform).logits, expected)
+    assert torch.equal(predict(loaded, waveform).logits, expected)
     assert (loaded.labels, loaded.multi_label) == (LABELS, True)
 
 
@@ -258,7 +255,7 @@ def test_labels_of_an_onnx_file(wave_pair):
     assert OnnxClassifier(path).labels == ["dog", "rain"]
 
 
-def test_mistakes_of_onnx_files_are_named(wave_pair, tmp_path):
+def test_invalid_onnx_files_and_options_are_reported(wave_pair, tmp_path):
     _, path = wave_pair
     with pytest.raises(ConfigurationError, match=r"nowhere\.onnx: no such file"):
         OnnxClassifier(tmp_path / "nowhere.onnx")
@@ -270,12 +267,12 @@ def test_mistakes_of_onnx_files_are_named(wave_pair, tmp_path):
     with pytest.raises(ConfigurationError, match=r"axes: .* takes 2 axes, which none does not fit"):
         OnnxClassifier(path, input="log_magnitude")
     with pytest.raises(ConfigurationError, match=r"expected an answer of shape \(1, 3\)"):
-        predicted(OnnxClassifier(path, ["a", "b", "c"]), torch.randn(1, 4000))
+        predict(OnnxClassifier(path, ["a", "b", "c"]), torch.randn(1, 4000))
     with pytest.raises(ConfigurationError, match=r"expected probabilities in \[0, 1\]|sum to"):
-        predicted(OnnxClassifier(path, LABELS, output="probabilities"), 9 * torch.randn(1, 4000))
+        predict(OnnxClassifier(path, LABELS, output="probabilities"), 9 * torch.randn(1, 4000))
 
 
-def test_a_network_of_one_length_says_so(tmp_path):
+def test_network_for_clips_of_one_length_is_given_that_length(tmp_path):
     class Fixed(nn.Module):
         def __init__(self):
             super().__init__()
@@ -289,12 +286,12 @@ def test_a_network_of_one_length_says_so(tmp_path):
     path = export(net, torch.randn(1, 4000), tmp_path / "net.onnx", 0)
     waveform = torch.randn(2, 4000)
     with pytest.raises(ConfigurationError, match=r"cannot run on shape \(2, 3200\).*duration_s"):
-        predicted(OnnxClassifier(path, LABELS, duration_s=0.2), waveform)
-    found = predicted(OnnxClassifier(path, LABELS), waveform)  # the file tells the length
-    torch.testing.assert_close(found.logits, net(waveform).detach(), rtol=1e-3, atol=1e-3)
+        predict(OnnxClassifier(path, LABELS, duration_s=0.2), waveform)
+    prediction = predict(OnnxClassifier(path, LABELS), waveform)  # the length is read from the file
+    torch.testing.assert_close(prediction.logits, net(waveform).detach(), rtol=1e-3, atol=1e-3)
 
 
-def test_a_network_for_one_clip_at_a_time(tmp_path):
+def test_network_for_one_clip_at_a_time(tmp_path):
     pytest.importorskip("onnxruntime")
     net = nn.Sequential(nn.Linear(4000, 2))
     path = tmp_path / "net.onnx"
@@ -302,14 +299,13 @@ def test_a_network_for_one_clip_at_a_time(tmp_path):
         warnings.simplefilter("ignore")
         torch.onnx.export(net.eval(), (torch.randn(1, 4000),), path, dynamo=False)
     classifier, waveform = OnnxClassifier(path, LABELS), torch.randn(3, 4000)
-    torch.testing.assert_close(predicted(classifier, waveform).logits, net(waveform).detach(), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(predict(classifier, waveform).logits, net(waveform).detach(), rtol=1e-3, atol=1e-3)
     spectrogram = classifier.frontend(waveform)
-    prediction = classifier.predict(spectrogram.log_magnitude, None, spectrogram.phase)
-    mask = make_untrained("rise", classifier, masks=5)(spectrogram.log_magnitude, prediction)
+    mask = make_untrained("rise", classifier, masks=5)(spectrogram, classifier.predict(spectrogram))
     assert mask.mean() == pytest.approx(0.2, abs=1e-3)
 
 
-def test_options_outside_their_choice_are_named(wave_pair, tmp_path):
+def test_unknown_choices_are_refused(wave_pair):
     with pytest.raises(ConfigurationError, match="array: 'jax' is neither numpy nor torch"):
         CallableClassifier(len, LABELS, array="jax")
     with pytest.raises(ConfigurationError, match="input: 'mel' is none of waveform, log_magnitude"):
@@ -322,29 +318,25 @@ def test_without_onnxruntime_the_extra_is_named(monkeypatch, tmp_path):
         onnx_package()
 
 
-class Half(Interpreter):
-    """Keeps the lower half of the frequencies."""
+class LowerHalf(Interpreter):
+    """Interpreter whose mask keeps the lower half of the frequencies."""
 
-    @property
-    def config(self):
-        return {}
-
-    def decode(self, log_magnitude, prediction, frames=None):
-        mask = torch.zeros_like(log_magnitude)
+    def decode(self, spectrogram, prediction):
+        mask = torch.zeros_like(spectrogram.log_magnitude)
         mask[:, : mask.shape[1] // 2] = 1
         return mask
 
-    def mask(self, decoded, frames=None):
+    def mask(self, decoded, spectrogram):
         return decoded
 
-    def loss(self, *arguments):
+    def loss(self, decoded, spectrogram, prediction):
         return {}
 
 
-def test_a_black_box_is_explained_and_scored():
+def test_black_box_is_explained_and_scored():
     classifier = CallableClassifier(loudness, LABELS)
     time = torch.arange(8000) / 16_000
     waveform = 0.2 * torch.sin(2 * torch.pi * 500 * time) + 0.6 * torch.sin(2 * torch.pi * 6000 * time)
-    explanation = Explainer(classifier, Half()).explain(waveform)
+    explanation = Explainer(classifier, LowerHalf()).explain(waveform)
     assert explanation.predicted == "loud"
     assert explanation.scores["p_evidence"] < 0.5 < explanation.scores["p_remainder"]

@@ -1,6 +1,7 @@
-"""Any module as a classifier: input and output forms, layers, modes, weights, model folders, errors."""
+"""PyTorch modules as classifiers: forms of input and output, layers, modes, weights, model folders, errors."""
 
 import dataclasses
+import json
 import sys
 import types
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from otoscope.audio import Frontend, MelBank
+from otoscope.audio import Frontend, MelBank, Spectrogram
 from otoscope.classifiers import TorchClassifier, save_classifier
 from otoscope.classifiers.external.layers import as_map
 from otoscope.classifiers.external.torch_module import take_logits
@@ -20,20 +21,20 @@ LABELS = ["dog", "rain"]
 
 
 class Probe(nn.Module):
-    """Keeps what it is given."""
+    """Network that keeps its last input."""
 
     def __init__(self):
         super().__init__()
         self.scale = nn.Parameter(torch.ones(2))
-        self.given = None
+        self.input = None
 
     def forward(self, x):
-        self.given = x.detach()
+        self.input = x.detach()
         return self.scale * x.flatten(1).mean(1, keepdim=True)
 
 
 class Net(nn.Module):
-    """A small convolutional network with everything that differs between training and evaluation."""
+    """Small convolutional network with batch norm and dropout, which differ between training and evaluation."""
 
     def __init__(self, width: int = 4):
         super().__init__()
@@ -47,7 +48,7 @@ class Net(nn.Module):
 
 @pytest.fixture
 def importable(monkeypatch):
-    """`Net` where a name finds it."""
+    """Class path and arguments of `Net`, in a module that can be imported."""
     module = types.ModuleType("my_nets")
     module.Net = Net
     monkeypatch.setattr(Net, "__module__", "my_nets")
@@ -62,23 +63,22 @@ def importable(monkeypatch):
 def test_axes_of_a_spectrogram(axes, shape):
     classifier, log_magnitude = TorchClassifier(Probe(), LABELS, axes=axes), torch.rand(2, 513, 30)
     classifier(log_magnitude)
-    given = classifier.module.given
-    assert given.shape == shape
+    values = classifier.module.input
+    assert values.shape == shape
     if axes[-2:] == "tf":
-        given = given.transpose(-1, -2)
-    assert torch.equal(given.reshape(2, 513, 30), log_magnitude)
+        values = values.transpose(-1, -2)
+    assert torch.equal(values.reshape(2, 513, 30), log_magnitude)
 
 
 @pytest.mark.parametrize(("axes", "ndim"), [("bt", 2), ("bct", 3)])
 def test_axes_of_a_waveform(axes, ndim):
     classifier, waveform = TorchClassifier(Probe(), LABELS, input="waveform", axes=axes), torch.randn(2, 8000)
-    spectrogram = classifier.frontend(waveform)
-    classifier.predict(spectrogram.log_magnitude, None, spectrogram.phase)
-    assert classifier.module.given.ndim == ndim
-    torch.testing.assert_close(classifier.module.given.reshape(2, -1)[:, :8000], waveform, rtol=1e-4, atol=1e-4)
+    classifier.predict(classifier.frontend(waveform))
+    assert classifier.module.input.ndim == ndim
+    torch.testing.assert_close(classifier.module.input.reshape(2, -1)[:, :8000], waveform, rtol=1e-4, atol=1e-4)
 
 
-def test_magnitude_mel_and_functions_of_the_log_magnitude():
+def test_input_is_magnitude_mel_or_a_function_of_the_log_magnitude():
     log_magnitude = torch.rand(1, 513, 20)
     bank = MelBank(40)
     expected = {
@@ -89,18 +89,18 @@ def test_magnitude_mel_and_functions_of_the_log_magnitude():
     for name, values in expected.items():
         classifier = TorchClassifier(Probe(), LABELS, input=name, mel_bins=40, axes="bft")
         classifier(log_magnitude)
-        torch.testing.assert_close(classifier.module.given, values)
+        torch.testing.assert_close(classifier.module.input, values)
     classifier = TorchClassifier(Probe(), LABELS, input=lambda values: values.square()[:, ::2])
     classifier(log_magnitude)
-    torch.testing.assert_close(classifier.module.given, log_magnitude.square()[:, ::2])
+    torch.testing.assert_close(classifier.module.input, log_magnitude.square()[:, ::2])
 
 
-def test_mel_bank_is_that_of_the_front_end():
+def test_mel_bank_fits_the_front_end():
     frontend = Frontend(32_000, 2048)
     classifier = TorchClassifier(Probe(), LABELS, frontend, input="mel", mel_bins=50, axes="bft")
     values = torch.rand(1, 1025, 9)
     classifier(values)
-    torch.testing.assert_close(classifier.module.given, MelBank(50, 1025, 32_000)(values.expm1()).log1p())
+    torch.testing.assert_close(classifier.module.input, MelBank(50, 1025, 32_000)(values.expm1()).log1p())
 
 
 @dataclasses.dataclass
@@ -132,26 +132,26 @@ def test_output_without_logits_is_refused(output):
 
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_probabilities_as_output(multi_label):
-    class Sure(nn.Module):
+    class Constant(nn.Module):
         def forward(self, x):
             return torch.tensor([[0.2, 0.8]]).expand(len(x), 2)
 
-    classifier = TorchClassifier(Sure(), LABELS, output="probabilities", multi_label=multi_label)
+    classifier = TorchClassifier(Constant(), LABELS, output="probabilities", multi_label=multi_label)
     prediction = classifier(torch.rand(3, 513, 9))
     assert prediction.multi_label is multi_label
     torch.testing.assert_close(prediction.probabilities, torch.tensor([[0.2, 0.8]]).expand(3, 2))
 
 
-def test_one_class_may_come_without_an_axis():
-    class One(nn.Module):
+def test_logits_of_a_single_class_may_lack_the_axis_of_classes():
+    class Level(nn.Module):
         def forward(self, x):
             return x.mean((1, 2, 3))
 
-    classifier = TorchClassifier(One(), ["speech"], multi_label=True)
+    classifier = TorchClassifier(Level(), ["speech"], multi_label=True)
     assert classifier(torch.rand(3, 513, 9)).probabilities.shape == (3, 1)
 
 
-def test_the_network_is_frozen_and_left_alone(experienced):
+def test_network_is_frozen_and_not_modified(experienced):
     net = experienced(Net()).train()
     classifier = TorchClassifier(net, LABELS, representation="conv")
     assert not any(part.training for part in classifier.modules())
@@ -165,7 +165,7 @@ def test_the_network_is_frozen_and_left_alone(experienced):
     assert not net.conv._forward_hooks
 
 
-def test_a_network_in_training_mode_is_looked_at_without_changing_it():
+def test_reading_channels_of_a_network_in_training_mode_does_not_change_it():
     net = Net()
     classifier = TorchClassifier(net, LABELS, representation="conv").train()
     before = net.conv[1].running_mean.clone()
@@ -190,7 +190,7 @@ def test_layers_become_maps(shape, axes, options, expected):
     assert as_map(torch.rand(shape), axes, "layer", **options).shape == expected
 
 
-def test_tokens_run_through_time_within_a_row_of_frequency():
+def test_tokens_are_ordered_by_frequency_then_by_time():
     grid = torch.arange(12.0).reshape(3, 4)  # frequency, time
     tokens = torch.cat([torch.full((1, 1, 1), -1.0), grid.reshape(1, 12, 1)], 1)
     assert torch.equal(as_map(tokens, "btc", "layer", token_rows=3, special_tokens=1)[0, 0], grid)
@@ -221,12 +221,12 @@ def test_layers_of_a_network_with_time_first():
     assert [value.shape for value in maps] == [(1, 3, 64, 32), (1, 5, 1, 32)]
 
 
-def test_a_layer_that_is_not_there_is_named_with_close_ones():
+def test_unknown_layer_is_reported_with_similar_names():
     with pytest.raises(ConfigurationError, match=r"no layer 'convv'; close ones: conv"):
         TorchClassifier(Net(), LABELS, representation="convv")
 
 
-def test_methods_that_read_representations_say_which_to_name():
+def test_methods_that_read_representations_list_the_layers():
     classifier = TorchClassifier(Net(), LABELS)
     for method in (PIQInterpreter, L2IInterpreter):
         with pytest.raises(
@@ -236,7 +236,7 @@ def test_methods_that_read_representations_say_which_to_name():
     assert classifier(torch.rand(1, 513, 20)).representations == ()
 
 
-def test_a_layer_that_does_not_run_is_named():
+def test_layer_that_does_not_run_is_reported():
     net = Net()
     net.spare = nn.Linear(2, 2)
     with pytest.raises(RepresentationError, match="spare did not run"):
@@ -256,7 +256,7 @@ def test_a_layer_that_does_not_run_is_named():
         ({"module": 3}, "module: expected a torch.nn.Module, got int"),
     ],
 )
-def test_mistakes_are_named(options, message):
+def test_invalid_options_are_refused(options, message):
     with pytest.raises(ConfigurationError, match=message):
         TorchClassifier(**{"module": Net(), "labels": LABELS, **options})
 
@@ -280,7 +280,7 @@ def test_weights_from_a_file(tmp_path, ending, inside):
         TorchClassifier(Net(), LABELS, weights=tmp_path / f"nowhere{ending}")
 
 
-def test_a_pickle_runs_no_code(tmp_path):
+def test_pickle_runs_no_code(tmp_path):
     class Evil:
         def __reduce__(self):
             return (pytest.fail, ("code of a pickle ran",))
@@ -290,20 +290,20 @@ def test_a_pickle_runs_no_code(tmp_path):
         TorchClassifier(Net(), LABELS, weights=tmp_path / "evil.pt")
 
 
-def test_a_named_module_is_saved_and_loaded_whole(importable, tmp_path, experienced):
+def test_module_given_by_name_is_saved_and_loaded(importable, tmp_path, experienced):
     options = {"input": "mel", "mel_bins": 40, "representation": ["conv"], "multi_label": True, "minimum_s": 0.2}
     classifier = TorchClassifier(importable, LABELS, Frontend(n_fft=512), **options)
     experienced(classifier.module)
     values = torch.rand(2, 257, 50)
     loaded = load_classifier(save_classifier(classifier, tmp_path / "model"))
-    one, other = classifier(values), loaded(values)
-    assert torch.equal(one.logits, other.logits)
-    assert torch.equal(one.representations[0], other.representations[0])
-    assert other.multi_label
+    expected, prediction = classifier(values), loaded(values)
+    assert torch.equal(prediction.logits, expected.logits)
+    assert torch.equal(prediction.representations[0], expected.representations[0])
+    assert prediction.multi_label
     assert loaded.config == classifier.config
 
 
-def test_a_module_given_as_an_object_is_asked_for_again(tmp_path):
+def test_module_given_as_an_object_must_be_given_again(tmp_path):
     net = Net()
     classifier = TorchClassifier(net, LABELS, representation="conv")
     folder = save_classifier(classifier, tmp_path / "model")
@@ -315,17 +315,18 @@ def test_a_module_given_as_an_object_is_asked_for_again(tmp_path):
     values = torch.rand(1, 513, 30)
     assert torch.equal(loaded(values).logits, classifier(values).logits)
     interpreter = PIQInterpreter(classifier, codes=8)
-    whole = save_interpreter(interpreter, classifier, tmp_path / "piq")
-    assert torch.equal(load_classifier(whole, module=Net())(values).logits, classifier(values).logits)
+    folder = save_interpreter(interpreter, classifier, tmp_path / "piq")
+    assert torch.equal(load_classifier(folder, module=Net())(values).logits, classifier(values).logits)
 
 
-def test_interpreter_with_a_named_module_is_loaded_whole(importable, tmp_path):
+def test_interpreter_is_loaded_with_a_module_given_by_name(importable, tmp_path):
     classifier = TorchClassifier(importable, LABELS, representation="conv")
     interpreter = PIQInterpreter(classifier, codes=8).eval()
     folder = save_interpreter(interpreter, classifier, tmp_path / "model")
-    loaded, same = load_interpreter(folder)
-    values = torch.rand(1, 513, 64)
-    assert torch.equal(loaded(values, same(values)), interpreter(values, classifier(values)))
+    loaded, loaded_classifier = load_interpreter(folder)
+    spectrogram = Spectrogram(torch.rand(1, 513, 64))
+    expected = interpreter(spectrogram, classifier.predict(spectrogram))
+    assert torch.equal(loaded(spectrogram, loaded_classifier.predict(spectrogram)), expected)
 
 
 def test_layers_that_share_weights_are_saved(tmp_path):
@@ -344,7 +345,7 @@ def test_layers_that_share_weights_are_saved(tmp_path):
     assert torch.equal(loaded(values).logits, classifier(values).logits)
 
 
-def test_a_folder_imports_nothing(importable, tmp_path, monkeypatch):
+def test_model_folder_causes_no_import(importable, tmp_path, monkeypatch):
     folder = save_classifier(TorchClassifier(importable, LABELS), tmp_path / "model")
     monkeypatch.delitem(sys.modules, "my_nets")
     with pytest.raises(
@@ -357,9 +358,7 @@ def test_a_folder_imports_nothing(importable, tmp_path, monkeypatch):
     "spec", [{"class_path": "os.system", "init_args": {"command": "true"}}, {"class_path": "os.system"}]
 )
 @pytest.mark.parametrize("option", ["module", "input"])
-def test_a_folder_runs_nothing_but_modules(importable, tmp_path, option, spec):
-    import json
-
+def test_model_folder_makes_nothing_but_modules(importable, tmp_path, option, spec):
     folder = save_classifier(TorchClassifier(importable, LABELS), tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
     config["init"][option] = spec

@@ -1,11 +1,11 @@
-"""Audio classifiers of transformers: the same logits as theirs, layers as maps, labels, model folders."""
+"""Audio classifiers of transformers: agreement with the original, layers as maps, labels, model folders."""
 
 import json
 
 import pytest
 import torch
 
-from otoscope.audio import Frontend
+from otoscope.audio import Frontend, Spectrogram
 from otoscope.classifiers import TransformersClassifier, save_classifier
 from otoscope.errors import ConfigurationError, DownloadError, RepresentationError
 from otoscope.interpreters import PIQInterpreter
@@ -72,19 +72,16 @@ def name(request):
 def test_logits_are_those_of_the_model_on_the_waveform(name):
     classifier = classifier_of(name, duration_s=1.0)
     waveform = 0.3 * torch.randn(2, classifier.frontend.sample_rate_hz)
-    spectrogram = classifier.frontend(waveform)
-    found = classifier.predict(spectrogram.log_magnitude, None, spectrogram.phase).logits
+    logits = classifier.logits(classifier.frontend(waveform))
     output = classifier.model(**{classifier.features.input_name: classifier.features(waveform)})
-    torch.testing.assert_close(found, getattr(output, "logits", output), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(logits, getattr(output, "logits", output), rtol=1e-3, atol=1e-3)
 
 
-def test_a_padded_clip_gets_what_it_gets_alone(name, pad_sounds):
+def test_padded_clip_gets_the_same_result_as_alone(name, pad_sounds):
     classifier = classifier_of(name)
     clips, padded, lengths = pad_sounds([12_000, 5000])
-    spectrogram = classifier.frontend(padded, lengths)
-    together = classifier.predict(spectrogram.log_magnitude, spectrogram.frames, spectrogram.phase)
-    own = classifier.frontend(clips[1][None])
-    alone = classifier.predict(own.log_magnitude, None, own.phase)
+    together = classifier.predict(classifier.frontend(padded, lengths))
+    alone = classifier.predict(classifier.frontend(clips[1][None]))
     torch.testing.assert_close(together.logits[1:], alone.logits, rtol=1e-4, atol=1e-5)
     for whole, single in zip(together.representations, alone.representations, strict=True):
         torch.testing.assert_close(whole[1:, ..., : single.shape[-1]], single, rtol=1e-4, atol=1e-5)
@@ -94,7 +91,7 @@ def test_gradients_reach_the_spectrogram(name):
     classifier = classifier_of(name)
     spectrogram = classifier.frontend(0.3 * torch.randn(1, 8000))
     log_magnitude = spectrogram.log_magnitude.requires_grad_(True)
-    classifier.predict(log_magnitude, None, spectrogram.phase).logits[0, 1].backward()
+    classifier.logits(spectrogram)[0, 1].backward()
     assert log_magnitude.grad.isfinite().all()
     assert log_magnitude.grad.count_nonzero() > 0
 
@@ -105,20 +102,18 @@ def test_saved_and_loaded_without_a_hub(name, tmp_path):
     spectrogram = classifier.frontend(torch.randn(1, 8000))
     folder = save_classifier(classifier, tmp_path / "model")
     loaded = load_classifier(folder)
-    one, other = (each.predict(spectrogram.log_magnitude, None, spectrogram.phase) for each in (classifier, loaded))
-    assert torch.equal(one.logits, other.logits)
+    assert torch.equal(loaded.logits(spectrogram), classifier.logits(spectrogram))
     assert loaded.labels == LABELS
     assert loaded.config == classifier.config
 
 
-def test_the_shortest_clips_are_long_enough(name):
+def test_clip_of_a_single_frame_is_classified(name):
     classifier = classifier_of(name)
-    phase = torch.zeros(1, classifier.frontend.bins, 1)
-    assert classifier.predict(phase, None, phase).logits.isfinite().all()
+    assert classifier.logits(classifier.frontend.silence(1)).isfinite().all()
 
 
-def test_tokens_of_ast_lie_where_their_patches_do():
-    """The clip fills the first part of the model's time; a late loud burst moves its last columns most."""
+def test_late_sound_changes_the_last_columns_of_ast():
+    """The clip fills the first part of the model's input; a late loud burst changes the clip's last columns."""
     torch.manual_seed(1)
     classifier = TransformersClassifier(make_ast(), representation="audio_spectrogram_transformer.embeddings")
     (channels, rows, columns) = classifier.representation_shapes(86)[0]
@@ -128,15 +123,14 @@ def test_tokens_of_ast_lie_where_their_patches_do():
     burst[:, 12_500:15_500] += torch.randn(3000)
     maps = []
     for waveform in (quiet, burst):
-        spectrogram = classifier.frontend(waveform)
-        maps.append(classifier.predict(spectrogram.log_magnitude, None, spectrogram.phase).representations[0])
-    moved = (maps[1] - maps[0]).abs().sum((0, 1, 2))
-    assert len(moved) == columns
-    centre = float((moved * (torch.arange(columns) + 0.5)).sum() / moved.sum()) / columns
+        maps.append(classifier.predict(classifier.frontend(waveform)).representations[0])
+    change = (maps[1] - maps[0]).abs().sum((0, 1, 2))
+    assert len(change) == columns
+    centre = float((change * (torch.arange(columns) + 0.5)).sum() / change.sum()) / columns
     assert 0.75 < centre < 1.0
 
 
-def test_the_last_hidden_state_is_read_by_default(name):
+def test_last_hidden_state_is_the_default_representation(name):
     classifier = classifier_of(name)
     if name == "clap":
         assert classifier.representation_names == ()
@@ -144,19 +138,18 @@ def test_the_last_hidden_state_is_read_by_default(name):
             PIQInterpreter(classifier)
         return
     spectrogram = classifier.frontend(torch.randn(1, 8000))
-    prediction = classifier.predict(spectrogram.log_magnitude, None, spectrogram.phase)
+    prediction = classifier.predict(spectrogram)
     assert prediction.representations[0].shape[1] == 16
-    mask = PIQInterpreter(classifier, codes=9).eval()(spectrogram.log_magnitude, prediction)
+    mask = PIQInterpreter(classifier, codes=9).eval()(spectrogram, prediction)
     assert mask.shape == spectrogram.log_magnitude.shape
 
 
-def test_labels_and_kind_come_from_the_configuration():
+def test_labels_and_problem_type_are_read_from_the_configuration():
     single = TransformersClassifier(make_ast())
     several = TransformersClassifier(make_ast(problem_type="multi_label_classification"))
     assert single.labels == several.labels == LABELS
-    phase = torch.zeros(1, 513, 30)
-    assert not single.predict(phase, None, phase).multi_label
-    prediction = several.predict(torch.rand(1, 513, 30), None, phase)
+    assert not single.predict(single.frontend.silence(30)).multi_label
+    prediction = several.predict(Spectrogram(torch.rand(1, 513, 30), torch.zeros(1, 513, 30)))
     torch.testing.assert_close(prediction.probabilities, prediction.logits.sigmoid())
     assert not TransformersClassifier(
         make_ast(problem_type="multi_label_classification"), multi_label=False
@@ -167,36 +160,34 @@ def test_from_a_folder_with_its_feature_extractor(tmp_path):
     model = make_ast()
     model.save_pretrained(tmp_path / "ast")
     options = {"num_mel_bins": 64, "max_length": 128, "mean": -1.0, "std": 3.0}
-    described = {"feature_extractor_type": "ASTFeatureExtractor", **options}
-    (tmp_path / "ast" / "preprocessor_config.json").write_text(json.dumps(described))
+    description = {"feature_extractor_type": "ASTFeatureExtractor", **options}
+    (tmp_path / "ast" / "preprocessor_config.json").write_text(json.dumps(description))
     classifier = TransformersClassifier(tmp_path / "ast")
     assert (classifier.features.mean, classifier.features.std) == (-1.0, 3.0)
     spectrogram = classifier.frontend(torch.randn(1, 8000))
-    same = TransformersClassifier(model, feature_extractor=described)
-    one, other = (each.predict(spectrogram.log_magnitude, None, spectrogram.phase) for each in (classifier, same))
-    assert torch.equal(one.logits, other.logits)
+    same = TransformersClassifier(model, feature_extractor=description)
+    assert torch.equal(classifier.logits(spectrogram), same.logits(spectrogram))
 
 
-def test_a_whole_clap_is_its_audio_half_with_words():
+def test_clap_with_class_vectors_agrees_with_clap_on_texts():
     text = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     config = transformers.ClapConfig(
         text_config={**text, "vocab_size": 50, "projection_dim": 12}, audio_config=HTSAT, projection_dim=12
     )
-    whole = transformers.ClapModel(config).eval()
+    clap = transformers.ClapModel(config).eval()
     tokens = torch.tensor([[0, 5, 6, 2], [0, 7, 8, 2], [0, 9, 3, 2]])
     with torch.no_grad():
-        vectors = whole.get_text_features(input_ids=tokens).pooler_output
-    classifier = TransformersClassifier(whole, LABELS, class_vectors=vectors, duration_s=1.0)
+        vectors = clap.get_text_features(input_ids=tokens).pooler_output
+    classifier = TransformersClassifier(clap, LABELS, class_vectors=vectors, duration_s=1.0)
     waveform = 0.3 * torch.randn(1, 48_000)
-    spectrogram = classifier.frontend(waveform)
-    found = classifier.predict(spectrogram.log_magnitude, None, spectrogram.phase).logits
-    entering = classifier.features(waveform)
+    logits = classifier.logits(classifier.frontend(waveform))
+    features = classifier.features(waveform)
     with torch.no_grad():
-        output = whole(input_ids=tokens, input_features=entering, is_longer=torch.zeros(1, 1, dtype=torch.bool))
-    torch.testing.assert_close(found, output.logits_per_audio, rtol=1e-3, atol=5e-3)
+        output = clap(input_ids=tokens, input_features=features, is_longer=torch.zeros(1, 1, dtype=torch.bool))
+    torch.testing.assert_close(logits, output.logits_per_audio, rtol=1e-3, atol=5e-3)
 
 
-def test_mistakes_are_named(tmp_path):
+def test_invalid_models_and_options_are_reported(tmp_path):
     with pytest.raises(DownloadError, match=r"model: .*nowhere cannot be opened"):
         TransformersClassifier(tmp_path / "nowhere")
     with pytest.raises(ConfigurationError, match=r"Linear is no model of transformers; use TorchClassifier"):

@@ -1,6 +1,7 @@
-"""A classifier of the user's, named on the command line: trained on, explained, gone on with, refused by name."""
+"""Classifiers of the user, named on the command line: interpreters are trained on them, and errors are reported."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -55,17 +56,15 @@ model:
       class_path: otoscope.classifiers.{kind}
       init_args: {{{arguments}, labels: {labels}}}
 """
-OF_MEL = (
+MEL_NETWORK = (
     "module: {class_path: my_nets.Net, init_args: {width: 5}}, input: mel, representation: conv, weights: net.pt"
 )
-OF_WAVEFORMS = "module: {class_path: my_nets.WaveNet}, input: waveform, representation: conv"
+WAVEFORM_NETWORK = "module: {class_path: my_nets.WaveNet}, input: waveform, representation: conv"
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder of the user's with a module and a clip."""
-    import sys
-
+    """Folder of the user, with a module and a recording, as the current folder."""
     monkeypatch.setenv("OTOSCOPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
@@ -83,25 +82,22 @@ def train(folder, arguments, kind="TorchClassifier", *overrides):
     return main(["train", "piq.yaml", *quick, *overrides])
 
 
-def test_a_named_network_is_trained_on_and_explained(folder, capsys):
-    import sys
-
+def test_interpreter_is_trained_on_a_network_given_by_name(folder, capsys):
     sys.path.insert(0, str(folder))
     from my_nets import Net  # type: ignore[import-not-found]
 
     net = Net(5)
     torch.save(net.state_dict(), "net.pt")
-    assert train(folder, OF_MEL) == 0
-    assert train(folder, OF_MEL, "TorchClassifier", "--test_only") == 0
+    assert train(folder, MEL_NETWORK) == 0
+    assert train(folder, MEL_NETWORK, "TorchClassifier", "--test_only") == 0
     assert main(["explain", "clip.wav", "--import", "my_nets", "--model", "run/model"]) == 0
     assert "siren" in capsys.readouterr().out
-    explainer = load("run/model")
-    kept = explainer.classifier.module.state_dict()
-    assert all(torch.equal(value, kept[name]) for name, value in net.state_dict().items())
+    weights = load("run/model").classifier.module.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in net.state_dict().items())
 
 
-def test_a_network_that_takes_waveforms_is_trained_on_and_explained(folder):
-    assert train(folder, OF_WAVEFORMS) == 0
+def test_interpreter_is_trained_on_a_network_that_takes_waveforms(folder):
+    assert train(folder, WAVEFORM_NETWORK) == 0
     scores = json.loads((folder / "run" / "test.json").read_text())["scores"]
     assert set(scores) == {"PIQ", "all-pass", "random", "loudest", "ideal"}
     explanation = load("run/model").explain("clip.wav")
@@ -126,7 +122,7 @@ def test_options_can_be_overridden(folder):
         ("function: my_nets.guess", "CallableClassifier", "black box without representations"),
     ],
 )
-def test_mistakes_end_in_one_line(folder, capsys, arguments, kind, message):
+def test_errors_are_reported_in_one_line(folder, capsys, arguments, kind, message):
     assert train(folder, arguments, kind) == 2
     error = capsys.readouterr().err
     assert message in error

@@ -1,3 +1,5 @@
+"""CNN14: sizes, comparison with a plain implementation, padding, gradients."""
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -11,8 +13,8 @@ from otoscope.loading import load_classifier
 LABELS = ["dog", "rain", "clock"]
 
 
-def accustomed(classifier, log_magnitude):
-    """Norms that know the data, as training leaves them: with random ones hardly any of it gets through."""
+def with_norms_of(classifier, log_magnitude):
+    """Set the batch norms to the statistics of the data; with random ones hardly any signal passes six blocks."""
     for part in classifier.modules():
         if isinstance(part, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
             part.momentum = 1.0
@@ -24,7 +26,9 @@ def accustomed(classifier, log_magnitude):
 @pytest.fixture
 def make(experienced):
     def make(**options):
-        return accustomed(experienced(Cnn14Classifier(LABELS, **{"width": 4, **options})), torch.rand(6, 513, 100))
+        return with_norms_of(
+            experienced(Cnn14Classifier(LABELS, **{"width": 4, **options})), torch.rand(6, 513, 100)
+        )
 
     return make
 
@@ -40,7 +44,7 @@ def test_sizes_of_five_seconds(make):
 
 
 def test_published_sizes(monkeypatch):
-    filters = mel_filters(80, 513, 16_000).to("meta")  # which cannot be made there
+    filters = mel_filters(80, 513, 16_000).to("meta")  # they cannot be computed on the meta device
     monkeypatch.setattr("otoscope.audio.mel.mel_filters", lambda *_: filters)
     with torch.device("meta"):
         classifier = Cnn14Classifier([str(label) for label in range(50)]).eval()
@@ -53,8 +57,8 @@ def test_published_sizes(monkeypatch):
     assert classifier.config == {"width": 64, "mel_bins": 80, "dropout": 0.2}
 
 
-def test_network_is_that_of_the_methods(make):
-    """Mel spectrogram, norm over mel bins, six blocks and their pools, maximum plus mean over time."""
+def test_network_agrees_with_a_plain_implementation(make):
+    """The network: mel spectrogram, norm over mel bins, six blocks with pooling, maximum plus mean over time."""
     classifier, log_magnitude = make(), torch.rand(2, 513, 70)
 
     def normalized(values, norm):
@@ -70,8 +74,8 @@ def test_network_is_that_of_the_methods(make):
         hidden = F.avg_pool2d(hidden, 2) if number < 5 else hidden
         outputs.append(hidden.transpose(2, 3))
     prediction = classifier(log_magnitude)
-    for own, expected in zip(prediction.representations, outputs[2:], strict=True):
-        torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-4)
+    for representation, expected in zip(prediction.representations, outputs[2:], strict=True):
+        torch.testing.assert_close(representation, expected, rtol=1e-4, atol=1e-4)
     over_frequency = hidden.mean(3)
     embedding = over_frequency.amax(2) + over_frequency.mean(2)
     expected = embedding @ classifier.head.weight.T + classifier.head.bias
@@ -80,7 +84,7 @@ def test_network_is_that_of_the_methods(make):
 
 
 @pytest.mark.parametrize("frames", [1, 2, 31, 32, 33, 64, 100])
-def test_a_short_clip_is_taken_with_silence_after_it(make, frames):
+def test_short_clip_is_continued_with_silence(make, frames):
     classifier, log_magnitude = make(), torch.rand(2, 513, frames)
     prediction = classifier(log_magnitude)
     assert [values.shape[-1] for values in prediction.representations] == [
@@ -88,26 +92,26 @@ def test_a_short_clip_is_taken_with_silence_after_it(make, frames):
     ]
     longer = F.pad(log_magnitude, (0, max(32 - frames, 0)))
     torch.testing.assert_close(prediction.logits, classifier(longer).logits)
-    alone_in_padding = classifier(F.pad(log_magnitude, (0, 40)), torch.tensor([frames, frames]))
-    torch.testing.assert_close(alone_in_padding.logits, prediction.logits, rtol=1e-5, atol=1e-5)
+    padded = classifier(F.pad(log_magnitude, (0, 40)), torch.tensor([frames, frames]))
+    torch.testing.assert_close(padded.logits, prediction.logits, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("lengths", [[80_000, 31_000, 52_345, 12_000], [9_000, 6_000, 5_400, 2_000, 1]], ids=str)
-def test_a_padded_clip_is_as_alone(make, pad_sounds, lengths):
+def test_padded_clip_gets_the_same_result_as_alone(make, pad_sounds, lengths):
     classifier = make()
     clips, batch, lengths = pad_sounds(lengths)
-    spectrogram = classifier.frontend(batch, lengths)
-    prediction = classifier(spectrogram.log_magnitude, spectrogram.frames)
+    prediction = classifier.predict(classifier.frontend(batch, lengths))
     for row, clip in enumerate(clips):
         alone = classifier(classifier.frontend.log_magnitude(clip[None]))
         torch.testing.assert_close(prediction.logits[row], alone.logits[0], rtol=1e-4, atol=1e-4)
-        for padded, own in zip(prediction.representations, alone.representations, strict=True):
-            torch.testing.assert_close(padded[row, ..., : own.shape[-1]], own[0], rtol=1e-4, atol=1e-4)
-            assert padded[row, ..., own.shape[-1] :].count_nonzero() == 0
+        for padded, expected in zip(prediction.representations, alone.representations, strict=True):
+            columns = expected.shape[-1]
+            torch.testing.assert_close(padded[row, ..., :columns], expected[0], rtol=1e-4, atol=1e-4)
+            assert padded[row, ..., columns:].count_nonzero() == 0
 
 
 @pytest.mark.parametrize("lengths", [(150, 90, 33), (60, 31, 1)])
-def test_what_lies_in_the_padding_does_not_matter(make, lengths):
+def test_content_of_the_padding_does_not_matter(make, lengths):
     classifier, frames = make(), torch.tensor(lengths)
     log_magnitude = torch.rand(3, 513, lengths[0])
     before = classifier(log_magnitude, frames)
@@ -118,19 +122,19 @@ def test_what_lies_in_the_padding_does_not_matter(make, lengths):
     torch.testing.assert_close(after.representations, before.representations)
 
 
-def test_all_frames_are_as_no_frames(make):
+def test_all_frames_valid_is_the_same_as_no_frames_given(make):
     classifier, log_magnitude = make(), torch.rand(2, 513, 45)
     whole = classifier(log_magnitude, torch.tensor([45, 45]))
     torch.testing.assert_close(whole.logits, classifier(log_magnitude).logits)
 
 
-def test_a_row_does_not_depend_on_the_rest_of_the_batch(make):
+def test_clip_does_not_depend_on_the_rest_of_the_batch(make):
     classifier, log_magnitude = make(), torch.rand(3, 513, 45)
     alone = torch.cat([classifier(row[None]).logits for row in log_magnitude])
     torch.testing.assert_close(classifier(log_magnitude).logits, alone, rtol=1e-5, atol=1e-5)
 
 
-def test_dropout_is_for_training_alone(make):
+def test_dropout_acts_in_training_only(make):
     log_magnitude = torch.rand(2, 513, 40)
     classifier = make(dropout=0.5)
     assert torch.equal(classifier(log_magnitude).logits, classifier(log_magnitude).logits)
@@ -138,12 +142,12 @@ def test_dropout_is_for_training_alone(make):
         classifier = make(dropout=dropout).train()
         for module in classifier.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
-                module.eval()  # so that nothing but dropout varies
+                module.eval()  # dropout is then the only source of variation
         first, second = classifier(log_magnitude).logits, classifier(log_magnitude).logits
         assert torch.equal(first, second) is not varies
 
 
-def test_representations_are_before_the_dropout(make):
+def test_representations_are_read_before_dropout(make):
     classifier, log_magnitude = make(dropout=0.9), torch.rand(1, 513, 40)
     expected = classifier(log_magnitude).representations[0].shape
     classifier.train()
@@ -151,15 +155,15 @@ def test_representations_are_before_the_dropout(make):
     for _ in range(3):
         zeros.append((classifier(log_magnitude).representations[-1] == 0).float().mean().item())
     assert values.shape == expected
-    assert max(zeros) < 0.85  # of a ReLU, not nine tenths
+    assert max(zeros) < 0.85  # zeros of the ReLU; dropout would make 0.9
 
 
-def test_silence_is_classified_without_a_fault(make):
+def test_logits_of_silence_are_finite(make):
     classifier = make()
     assert classifier(classifier.frontend.log_magnitude(torch.zeros(1, 3_000))).logits.isfinite().all()
 
 
-def test_the_input_is_left_alone(make):
+def test_input_is_not_modified(make):
     log_magnitude = torch.rand(2, 513, 40)
     before = log_magnitude.clone()
     make()(log_magnitude, torch.tensor([20, 40]))
@@ -231,7 +235,7 @@ def test_a_few_steps_of_training_separate_two_sounds():
 
 
 def test_gradient_is_the_slope(make):
-    """The norm over mel bins once gave a wrong one: PyTorch's, of an input with an axis of length 1."""
+    """PyTorch's batch norm of an input with an axis of length 1 once gave a wrong gradient here."""
     classifier = make().double()
     log_magnitude = torch.rand(1, 513, 64, dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(classifier(log_magnitude).logits[0, 0], log_magnitude)

@@ -1,3 +1,5 @@
+"""Conv2d: sizes, comparison with a plain implementation, padding, gradients."""
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -23,7 +25,7 @@ def test_published_sizes():
         classifier = Conv2dClassifier([f"{label}" for label in range(50)]).eval()
         prediction = classifier(torch.empty(1, 513, 431))
     assert prediction.logits.shape == (1, 50)
-    assert [tuple(map_.shape) for map_ in prediction.representations] == [(1, 256, 32, 26)]
+    assert [tuple(values.shape) for values in prediction.representations] == [(1, 256, 32, 26)]
     assert classifier.head.linear.weight.shape == (192, 256)
     assert classifier.config == {
         "width": 256,
@@ -45,8 +47,8 @@ def test_depth_and_classes(make, depth, classes):
     torch.testing.assert_close(prediction.probabilities.sum(1), torch.ones(2))
 
 
-def test_network_is_that_of_the_methods(make):
-    """Four strided blocks on (time, frequency), a residual block, the mean, the head."""
+def test_network_agrees_with_a_plain_implementation(make):
+    """The network: four strided blocks on (time, frequency), a residual block, the mean, the head."""
     classifier, log_magnitude = make(), torch.rand(2, 513, 70)
     hidden = log_magnitude.transpose(1, 2)[:, None]
     for convolution, norm, _ in classifier.blocks:
@@ -77,21 +79,20 @@ def test_scale_can_be_trained(train_scale):
 
 
 @pytest.mark.parametrize("depth", [2, 4, 6])
-def test_a_padded_clip_is_as_alone(make, pad_sounds, depth):
+def test_padded_clip_gets_the_same_result_as_alone(make, pad_sounds, depth):
     classifier = make(scale=1.0, depth=depth)
     clips, batch, lengths = pad_sounds(LENGTHS)
-    spectrogram = classifier.frontend(batch, lengths)
-    prediction = classifier(spectrogram.log_magnitude, spectrogram.frames)
+    prediction = classifier.predict(classifier.frontend(batch, lengths))
     for row, clip in enumerate(clips):
         alone = classifier(classifier.frontend.log_magnitude(clip[None]))
         torch.testing.assert_close(prediction.logits[row], alone.logits[0], rtol=0, atol=1e-5)
-        own = alone.representations[0][0]
+        expected = alone.representations[0][0]
         padded = prediction.representations[0][row]
-        torch.testing.assert_close(padded[..., : own.shape[-1]], own, rtol=1e-5, atol=1e-5)
-        assert padded[..., own.shape[-1] :].count_nonzero() == 0
+        torch.testing.assert_close(padded[..., : expected.shape[-1]], expected, rtol=1e-5, atol=1e-5)
+        assert padded[..., expected.shape[-1] :].count_nonzero() == 0
 
 
-def test_what_lies_in_the_padding_does_not_matter(make):
+def test_content_of_the_padding_does_not_matter(make):
     classifier, frames = make(), torch.tensor([37, 50])
     log_magnitude = torch.rand(2, 513, 50)
     before = classifier(log_magnitude, frames).logits
@@ -99,13 +100,13 @@ def test_what_lies_in_the_padding_does_not_matter(make):
     torch.testing.assert_close(classifier(log_magnitude, frames).logits, before)
 
 
-def test_all_frames_are_as_no_frames(make):
+def test_all_frames_valid_is_the_same_as_no_frames_given(make):
     classifier, log_magnitude = make(), torch.rand(2, 513, 45)
     whole = classifier(log_magnitude, torch.tensor([45, 45])).logits
     torch.testing.assert_close(whole, classifier(log_magnitude).logits)
 
 
-def test_a_row_does_not_depend_on_the_rest_of_the_batch(make):
+def test_clip_does_not_depend_on_the_rest_of_the_batch(make):
     classifier, log_magnitude = make(), torch.rand(4, 513, 45)
     together = classifier(log_magnitude).logits
     alone = torch.cat([classifier(row[None]).logits for row in log_magnitude])
@@ -113,23 +114,23 @@ def test_a_row_does_not_depend_on_the_rest_of_the_batch(make):
 
 
 @pytest.mark.parametrize("frames", [1, 3, 15, 16, 17])
-def test_a_short_clip_is_taken_with_silence_after_it(make, frames):
+def test_short_clip_is_continued_with_silence(make, frames):
     classifier = make()
     log_magnitude = torch.rand(2, 513, frames)
     prediction = classifier(log_magnitude)
     assert prediction.logits.isfinite().all()
     longer = F.pad(log_magnitude, (0, max(16 - frames, 0)))
     torch.testing.assert_close(prediction.logits, classifier(longer).logits)
-    alone_in_padding = classifier(F.pad(log_magnitude, (0, 20)), torch.tensor([frames, frames]))
-    torch.testing.assert_close(alone_in_padding.logits, prediction.logits, rtol=1e-5, atol=2e-5)
+    padded = classifier(F.pad(log_magnitude, (0, 20)), torch.tensor([frames, frames]))
+    torch.testing.assert_close(padded.logits, prediction.logits, rtol=1e-5, atol=2e-5)
 
 
-def test_silence_is_classified_without_a_fault(make):
+def test_logits_of_silence_are_finite(make):
     classifier = make()
     assert classifier(classifier.frontend.log_magnitude(torch.zeros(1, 3_000))).logits.isfinite().all()
 
 
-def test_the_input_is_left_alone(make):
+def test_input_is_not_modified(make):
     log_magnitude = torch.rand(2, 513, 40)
     before = log_magnitude.clone()
     make()(log_magnitude, torch.tensor([20, 40]))
@@ -151,10 +152,10 @@ def test_impossible_sizes_are_refused(option):
 
 def test_config_makes_the_same_network(make):
     classifier = make(depth=3, scale=4.0, train_scale=True)
-    again = Conv2dClassifier(LABELS, **classifier.config)
+    copy = Conv2dClassifier(LABELS, **classifier.config)
     shapes = {name: value.shape for name, value in classifier.state_dict().items()}
-    assert {name: value.shape for name, value in again.state_dict().items()} == shapes
-    assert again.config == classifier.config
+    assert {name: value.shape for name, value in copy.state_dict().items()} == shapes
+    assert copy.config == classifier.config
 
 
 def test_another_frontend():

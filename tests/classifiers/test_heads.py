@@ -1,3 +1,5 @@
+"""The cosine head of Conv2d."""
+
 import math
 
 import pytest
@@ -31,7 +33,7 @@ def test_published_scale_leaves_probabilities_flat():
     assert sharp(embedding).softmax(1).amax(1).min() > flat(embedding).softmax(1).amax(1).max()
 
 
-def test_scale_learns_only_when_asked():
+def test_scale_is_trained_only_if_requested():
     for train_scale in (False, True):
         head = CosineHead(6, 3, train_scale=train_scale)
         torch.nn.functional.cross_entropy(head(torch.randn(4, 6)), torch.tensor([0, 1, 2, 0])).backward()

@@ -1,8 +1,9 @@
-"""FocalNet and ViT: the picture they see, what they return, padding, activation maps, layers."""
+"""FocalNet and ViT: resizing of their input, predictions, padding, activation maps, layers."""
 
 import pytest
 import torch
 
+from otoscope.audio import Spectrogram
 from otoscope.classifiers import (
     Conv2dClassifier,
     FocalNetClassifier,
@@ -32,7 +33,7 @@ def classifier(request):
 
 
 def slow_resize(values, size):
-    """Triangle filter as wide as the scale, one output sample at a time, along the last axis."""
+    """Resize along the last axis by a triangle filter as wide as the scale, sample by sample."""
     columns = values.shape[-1]
     scale = columns / size
     support = max(scale, 1.0)
@@ -48,20 +49,20 @@ def slow_resize(values, size):
 def test_resize_is_the_antialiased_triangle_filter(bins, frames, size):
     spectrogram = torch.rand(2, bins, frames)
     expected = slow_resize(slow_resize(spectrogram.transpose(1, 2), size[1]).transpose(1, 2), size[0])
-    found = resize_spectrogram(spectrogram, size)
-    torch.testing.assert_close(found, expected.transpose(1, 2), rtol=1e-4, atol=1e-4)
+    resized = resize_spectrogram(spectrogram, size)
+    torch.testing.assert_close(resized, expected.transpose(1, 2), rtol=1e-4, atol=1e-4)
 
 
 def test_padded_clips_are_resized_as_alone():
     spectrogram = torch.rand(2, 40, 50)
-    found = resize_spectrogram(spectrogram, (16, 16), torch.tensor([50, 21]))
-    torch.testing.assert_close(found[1:], resize_spectrogram(spectrogram[1:, :, :21], (16, 16)))
+    resized = resize_spectrogram(spectrogram, (16, 16), torch.tensor([50, 21]))
+    torch.testing.assert_close(resized[1:], resize_spectrogram(spectrogram[1:, :, :21], (16, 16)))
     maps = resize_map(torch.rand(2, 4, 4), 40, 50, torch.tensor([50, 21]))
     assert maps[1, :, 21:].count_nonzero() == 0
     assert maps[1, :, :21].count_nonzero() == 40 * 21
 
 
-def test_what_it_returns(classifier):
+def test_shapes_of_the_prediction(classifier):
     prediction = classifier(torch.rand(2, 513, 100))
     assert prediction.logits.shape == (2, 3)
     [representation] = prediction.representations
@@ -70,13 +71,13 @@ def test_what_it_returns(classifier):
 
 
 def test_representation_has_frequency_before_time(classifier):
-    """Sound in the second half of the clip changes the second half of the map's time more than the first."""
-    spectrogram = torch.rand(1, 513, 128)
-    changed = spectrogram.clone()
-    changed[..., 64:] += 2 * torch.rand(1, 513, 64)
-    one, other = (classifier(values).activation_maps for values in (spectrogram, changed))
-    name = next(iter(one)) if "stage1" in one else "layer1"
-    difference = (one[name] - other[name]).abs()
+    """Sound in the second half of the clip changes the late columns of the map more than the early ones."""
+    log_magnitude = torch.rand(1, 513, 128)
+    louder = log_magnitude.clone()
+    louder[..., 64:] += 2 * torch.rand(1, 513, 64)
+    maps, louder_maps = (classifier(values).activation_maps for values in (log_magnitude, louder))
+    name = next(iter(maps)) if "stage1" in maps else "layer1"
+    difference = (maps[name] - louder_maps[name]).abs()
     half = difference.shape[-1] // 2
     assert difference[..., half:].mean() > difference[..., :half].mean()
     upper = difference.shape[-2] // 2
@@ -84,7 +85,7 @@ def test_representation_has_frequency_before_time(classifier):
     assert 0.2 < across < 5
 
 
-def test_a_padded_clip_gets_the_logits_it_gets_alone(classifier):
+def test_padded_clip_gets_the_same_logits_as_alone(classifier):
     clips = torch.rand(2, 513, 100)
     together = classifier(clips, torch.tensor([100, 37]))
     alone = classifier(clips[1:, :, :37])
@@ -94,32 +95,34 @@ def test_a_padded_clip_gets_the_logits_it_gets_alone(classifier):
 
 
 def test_activation_maps_by_name(classifier):
-    prediction = classifier(torch.rand(1, 513, 64))
+    spectrogram = Spectrogram(torch.rand(1, 513, 64))
+    prediction = classifier.predict(spectrogram)
     names = list(prediction.activation_maps)
     assert names in (["stage1", "stage2", "stage3", "stage4"], ["rollout", "layer1", "layer2", "layer3"])
     assert torch.equal(prediction.activation_map(), prediction.activation_maps[names[-1]])
     assert torch.equal(prediction.activation_map(names[0]), prediction.activation_maps[names[0]])
+    assert torch.equal(classifier.activation_map(spectrogram, names[0]), prediction.activation_maps[names[0]])
     with pytest.raises(ActivationMapError, match=rf"no 'stage9'; it has {names[0]}"):
         prediction.activation_map("stage9")
     with pytest.raises(ActivationMapError, match="no activation map"):
-        Conv2dClassifier(LABELS, width=4).freeze().activation_map(torch.rand(1, 513, 64))
+        Conv2dClassifier(LABELS, width=4).freeze().activation_map(spectrogram)
 
 
 def test_modulators_are_what_the_context_projections_return(classifier):
     if not isinstance(classifier, FocalNetClassifier):
         pytest.skip("only FocalNet has modulators")
     stage = classifier.backbone.focalnet.encoder.stages[-1]
-    seen = []
+    outputs = []
     handle = stage.layers[-1].modulation.projection_context.register_forward_hook(
-        lambda *call: seen.append(call[2])
+        lambda module, inputs, output: outputs.append(output)
     )
     prediction = classifier(torch.rand(1, 513, 64))
     handle.remove()
-    expected = seen[0].square().sum(1).sqrt().transpose(-1, -2)
+    expected = outputs[0].square().sum(1).sqrt().transpose(-1, -2)
     torch.testing.assert_close(prediction.activation_maps["stage4"], expected)
 
 
-def test_rollout_is_a_distribution_and_reaches_through_layers():
+def test_rollout_is_a_distribution_and_multiplies_the_layers():
     attentions = [torch.rand(2, 5, 5).softmax(-1) for _ in range(3)]
     rolled = attention_rollout(attentions)
     torch.testing.assert_close(rolled.sum(-1), torch.ones(2, 5))
@@ -137,7 +140,7 @@ def test_save_and_load(classifier, tmp_path):
     assert torch.equal(loaded(spectrogram).logits, classifier(spectrogram).logits)
 
 
-def test_layers_lead_from_the_input_to_the_head(classifier):
+def test_layers_are_ordered_from_the_input_to_the_head(classifier):
     layers = classifier.layers()
     assert layers[0] in (getattr(classifier.backbone, "embeddings", None), *_embeddings(classifier))
     assert layers[-1] is classifier.head
@@ -149,7 +152,7 @@ def _embeddings(classifier):
     return () if inner is None else (inner.embeddings,)
 
 
-def test_mistakes_are_named(classifier):
+def test_unknown_options_and_weights_are_reported(classifier):
     kind = type(classifier)
     with pytest.raises(ConfigurationError, match="has no option embed_dimm"):
         kind(LABELS, backbone={"embed_dimm": 3})
@@ -157,9 +160,11 @@ def test_mistakes_are_named(classifier):
         kind(LABELS, weights="./no-such-folder")
 
 
-def test_probabilities_alone_are_those_of_the_prediction(classifier):
-    clips, frames = torch.rand(2, 513, 100), torch.tensor([100, 37])
-    torch.testing.assert_close(classifier.probabilities(clips, frames), classifier(clips, frames).probabilities)
+def test_logits_and_probabilities_are_those_of_the_prediction(classifier):
+    spectrogram = Spectrogram(torch.rand(2, 513, 100), frames=torch.tensor([100, 37]))
+    prediction = classifier(spectrogram.log_magnitude, spectrogram.frames)
+    torch.testing.assert_close(classifier.logits(spectrogram), prediction.logits)
+    torch.testing.assert_close(classifier.probabilities(spectrogram), prediction.probabilities)
 
 
 def test_runs_in_half_precision(classifier):

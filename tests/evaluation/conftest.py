@@ -1,4 +1,4 @@
-"""A tiny classifier, tiny data, and methods whose scores are known beforehand."""
+"""A tiny classifier, tiny data, and methods whose scores can be predicted."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _cut(clip: Clip, length: int) -> Clip:
 
 
 class GradientInterpreter(Interpreter[Tensor]):
-    """Gradient times input of the explained class: the simplest method that runs the classifier again."""
+    """Gradient times input, the simplest method that runs the classifier again."""
 
     needs_gradient = True
 
@@ -77,7 +77,7 @@ class GradientInterpreter(Interpreter[Tensor]):
 
 
 class ConstantInterpreter(GradientInterpreter):
-    """The same value everywhere: the mask is 0.5, and there is nothing to rank by."""
+    """A mask of 0.5 and a map with the same value everywhere, which gives no ranking."""
 
     needs_gradient = False
 
@@ -89,7 +89,7 @@ class ConstantInterpreter(GradientInterpreter):
 
 
 class BrokenInterpreter(ConstantInterpreter):
-    """NaN for every second clip of a batch, so that other batches give NaN for other clips."""
+    """NaN for every second clip of a batch, so that the batch size decides which clips have NaN."""
 
     def decode(self, spectrogram: Spectrogram, prediction: Prediction) -> Tensor:
         decoded = super().decode(spectrogram, prediction)
@@ -104,5 +104,5 @@ def gradient(classifier: Classifier) -> Interpreter[Any]:
 
 @pytest.fixture
 def kinds() -> dict[str, type[Interpreter[Any]]]:
-    """The classes above, by a short name."""
+    """Interpreter classes of this file by a short name."""
     return {"gradient": GradientInterpreter, "constant": ConstantInterpreter, "broken": BrokenInterpreter}

@@ -1,4 +1,4 @@
-"""Controls of a clip: the same from `explain` and from an evaluation, whatever the batch."""
+"""The controls of a clip are the same in `explain` and in an evaluation, and in every batch."""
 
 from functools import partial
 
@@ -29,7 +29,7 @@ def waveforms():
 
 @pytest.fixture
 def controls_of_explain(classifier, kinds, monkeypatch):
-    """A function that explains clips by a mask of 0.5 everywhere and returns the controls by name and clip."""
+    """Function that explains clips with a mask of 0.5 and returns the controls by name and clip."""
     masks = {}
 
     def record(name, compute, *arguments):
@@ -52,7 +52,7 @@ def controls_of_explain(classifier, kinds, monkeypatch):
 
 
 def controls_of_evaluation(classifier, waveforms, seed=1234):
-    """The controls that an evaluation scores beside a mask of 0.5 everywhere, by name and clip."""
+    """Return the controls that an evaluation matches to a mask of 0.5, by name and clip."""
     clips = [Clip(sound, 0, name, name) for name, sound in waveforms.items()]
     batch = classify_batch(classifier, collate(clips), seed)
     mask = batch.zero_padding(torch.full_like(batch.spectrogram.log_magnitude, 0.5))

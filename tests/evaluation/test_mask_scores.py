@@ -1,4 +1,4 @@
-"""Scores of one batch against scores computed clip by clip, by hand, and against sounds written to disk."""
+"""Scores of a batch against scores of single clips, slow loops, and sounds written to disk."""
 
 import numpy as np
 import pytest
@@ -29,18 +29,18 @@ def ready(classifier, batch):
 
 
 def _alone(classifier, batch, i):
-    """Spectrogram, prediction and length of one clip of a batch, analysed alone."""
+    """Return the spectrogram, prediction and length of a clip of a batch, analysed alone."""
     length = int(batch.lengths[i])
     spectrogram = classifier.frontend(batch.waveform[i : i + 1, :length])
     return spectrogram, classifier.predict(spectrogram), length
 
 
 def _probabilities(classifier):
-    """The function that metrics classify with."""
+    """Return the function with which metrics classify."""
     return lambda log_magnitude, frames: classifier.probabilities(Spectrogram(log_magnitude, frames=frames))
 
 
-def test_scores_are_those_of_each_clip_alone(classifier, gradient, batch, ready):
+def test_scores_equal_those_of_each_clip_alone(classifier, gradient, batch, ready):
     for i, clip in enumerate(score(decode(gradient, ready), ready, AREAS, curves=False)):
         spectrogram, prediction, _ = _alone(classifier, batch, i)
         log_magnitude = spectrogram.log_magnitude
@@ -60,7 +60,7 @@ def test_scores_are_those_of_each_clip_alone(classifier, gradient, batch, ready)
         assert clip.scores["0.3"]["mask"]["MM"] == pytest.approx(0.3, abs=1 / ideal.numel())
 
 
-def test_heard_scores_are_those_of_the_saved_sound(classifier, gradient, batch, ready, tmp_path):
+def test_heard_scores_equal_those_of_the_saved_sound(classifier, gradient, batch, ready, tmp_path):
     source = decode(gradient, ready)
     for i, clip in enumerate(score(source, ready, AREAS, curves=False)):
         spectrogram, prediction, length = _alone(classifier, batch, i)
@@ -80,7 +80,7 @@ def test_heard_scores_are_those_of_the_saved_sound(classifier, gradient, batch, 
         assert heard["SI-SDRi"] == pytest.approx(float(improvement), abs=1e-2)
 
 
-def test_analysis_of_the_resynthesised_sound_is_no_increase(ready):
+def test_rounding_of_the_resynthesised_sound_is_no_increase(ready):
     for clip in score(control("all-pass", ready, 0), ready, AREAS, curves=False):
         for domain in ("mask", "heard"):
             scores = clip.scores["own"][domain]
@@ -118,18 +118,18 @@ def test_curves_by_a_slow_loop(classifier, gradient, batch, ready):
             assert clips[i].scores["map"]["mask"][name] == pytest.approx(area, abs=1e-4)
 
 
-def test_controls_of_the_masks_area_are_scored_beside_it(gradient, ready):
+def test_matched_controls_have_the_area_of_the_mask(gradient, ready):
     maps = {name: control(name, ready, 0).importance for name in ("loudest", "random")}
     rankings = {name: rank_bins(values, ready.order, ready.frames) for name, values in maps.items()}
     clips = score(decode(gradient, ready), ready, AREAS, False, rankings)
     for clip, bins in zip(clips, ready.frames * maps["loudest"].shape[1], strict=True):
-        for beside in ("loudest of own", "random of own"):
-            area, control_area = (clip.scores[key]["mask"]["MM"] for key in ("own", beside))
+        for matched in ("loudest of own", "random of own"):
+            area, control_area = (clip.scores[key]["mask"]["MM"] for key in ("own", matched))
             assert control_area == pytest.approx(area, abs=0.51 / float(bins))
         assert clip.scores["loudest of own"]["mask"]["AD"] != clip.scores["random of own"]["mask"]["AD"]
 
 
-def test_rounding_is_no_gain():
+def test_differences_by_rounding_are_removed():
     whole = torch.tensor([[0.002, 0.998]])
     assert torch.equal(_without_rounding(whole * (1 + TOLERANCE / 2), whole), whole)
     apart = whole * (1 + 2 * TOLERANCE)
@@ -138,7 +138,7 @@ def test_rounding_is_no_gain():
 
 def test_input_fidelity_compares_unrounded_probabilities_of_many_classes(batch):
     class Flat(Classifier):
-        """500 classes, all nearly as probable."""
+        """Classifier with 500 classes of nearly equal probability."""
 
         representation_channels = ()
 
@@ -167,7 +167,7 @@ def test_the_ideal_control_localises_best(ready):
         assert best.scores["0.1"]["heard"]["SI-SDRi"] > worst.scores["0.1"]["heard"]["SI-SDRi"]
 
 
-def test_nan_stays_with_its_clip(classifier, kinds, ready):
+def test_nan_in_a_map_affects_only_its_clip(classifier, kinds, ready):
     broken, sound, *_ = score(decode(kinds["broken"](classifier), ready), ready, AREAS, curves=True)
     for key in ("own", "0.1"):
         assert np.isnan(broken.scores[key]["mask"]["AD"])
@@ -184,7 +184,7 @@ def test_a_source_without_a_map_has_scores_of_its_mask_only(ready):
         assert not clip.curves
 
 
-def test_no_more_inputs_at_once_than_allowed(classifier, ready, monkeypatch):
+def test_number_of_inputs_at_once_is_limited(classifier, ready, monkeypatch):
     sizes = []
     forward = classifier.forward
     monkeypatch.setattr(classifier, "forward", lambda x, frames=None: sizes.append(len(x)) or forward(x, frames))
@@ -193,7 +193,7 @@ def test_no_more_inputs_at_once_than_allowed(classifier, ready, monkeypatch):
 
 
 class Waveforms(Classifier):
-    """A multi-label classifier of waveforms: the loudness of two halves of the sound."""
+    """Multi-label classifier of waveforms, whose logits are the levels of both halves of the sound."""
 
     needs_phase = True
     multi_label = True
@@ -216,10 +216,10 @@ def test_phase_reaches_classifiers_of_waveforms():
     masked = classify_masked(ready, torch.stack([everything, 0.5 * everything]), heard=True)
     assert torch.allclose(masked.seen[0], ready.prediction.probabilities, atol=1e-4)
     assert torch.allclose(masked.heard[0], ready.prediction.probabilities, atol=1e-4)
-    assert (masked.seen[1] < masked.seen[0]).all()  # both sigmoids fall; a softmax sums to 1
+    assert (masked.seen[1] < masked.seen[0]).all()  # both fall, unlike a softmax, whose sum is 1
 
 
-def test_a_map_of_nan_has_no_scores_with_an_external_classifier_either(batch):
+def test_a_map_of_nan_has_no_scores_with_an_external_classifier(batch):
     net = torch.nn.Sequential(torch.nn.Flatten(1, 2), torch.nn.AdaptiveAvgPool1d(1), torch.nn.Flatten())
     network = torch.nn.Sequential(net, torch.nn.Linear(513, 3))
     external = classify_batch(TorchClassifier(network, ["a", "b", "c"]), batch, seed=7)

@@ -1,4 +1,4 @@
-"""Methods from what a configuration names; every mistake is named."""
+"""Methods are made from their specifications, and mistakes are reported by name."""
 
 import pytest
 import torch
@@ -34,22 +34,22 @@ def test_a_folder_of_another_classifier_is_skipped(classifier, trained):
 
 def test_a_class_with_options(classifier):
     path = "otoscope.interpreters.PIQInterpreter"
-    wanted = {"P": {"class_path": path, "init_args": {"codes": 6}}}
-    assert build_methods(wanted, classifier).ready["P"].interpreter.config["codes"] == 6
-    for what, message in (
+    specs = {"P": {"class_path": path, "init_args": {"codes": 6}}}
+    assert build_methods(specs, classifier).ready["P"].interpreter.config["codes"] == 6
+    for spec, message in (
         ({"class_path": path, "init_args": {"coeds": 6}}, "coeds"),
         ({"class_path": path + "s"}, "cannot be imported"),
-        ({"class_path": "otoscope.classifiers.Conv2dClassifier"}, "is no Interpreter"),
-        ({"class_path": path, "codes": 6}, "there is no codes"),
+        ({"class_path": "otoscope.classifiers.Conv2dClassifier"}, "is not an Interpreter"),
+        ({"class_path": path, "codes": 6}, "unknown codes"),
         ({"codes": 6}, "expected a model folder"),
         (3, "expected a model folder"),
-        ({"name": "nonsense"}, "those are amt"),
+        ({"name": "nonsense"}, r"needs no training \(amt"),
     ):
         with pytest.raises(ConfigurationError, match=message):
-            build_methods({"P": what}, classifier)
+            build_methods({"P": spec}, classifier)
 
 
-def test_unknown_names_list_the_known(classifier):
+def test_message_for_an_unknown_name_lists_the_methods(classifier):
     with pytest.raises(ConfigurationError) as caught:
         build_methods({"X": "integrated_gardients"}, classifier)
     assert "methods.X" in str(caught.value)
@@ -57,12 +57,12 @@ def test_unknown_names_list_the_known(classifier):
 
 
 @pytest.mark.parametrize("name", ["random", "ideal", " "])
-def test_names_of_controls_are_taken(classifier, gradient, name):
+def test_names_of_controls_are_reserved(classifier, gradient, name):
     with pytest.raises(ConfigurationError, match="name of a control"):
         build_methods({name: gradient}, classifier)
 
 
-def test_a_method_that_asks_again_asks_the_classifier_at_hand(classifier, kinds, tmp_path):
+def test_a_loaded_method_runs_the_evaluated_classifier(classifier, kinds, tmp_path):
     folder = tmp_path / "gradient"
     save_interpreter(kinds["gradient"](classifier, power=2.0), classifier, folder)
     method = build_methods({"G": str(folder)}, classifier).ready["G"]
@@ -70,7 +70,7 @@ def test_a_method_that_asks_again_asks_the_classifier_at_hand(classifier, kinds,
     assert method.interpreter.config == {"power": 2.0}
 
 
-def test_fingerprint_follows_options_and_weights(classifier, kinds):
+def test_fingerprint_depends_on_options_and_weights(classifier, kinds):
     def fingerprint(power):
         return build_methods({"G": kinds["gradient"](classifier, power)}, classifier).ready["G"].fingerprint
 

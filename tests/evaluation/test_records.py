@@ -1,4 +1,4 @@
-"""Records survive a kill, and are refused where they belong to something else."""
+"""Records survive a kill, and are refused if they belong to another evaluation."""
 
 import json
 
@@ -12,21 +12,21 @@ def _line(clip, value=1.0):
     return {"clip": clip, "scores": {"AD": value}}
 
 
-def test_are_read_again(tmp_path):
+def test_records_are_read_again(tmp_path):
     Records(tmp_path, {"seed": 1}).add("clean", "L-MAC / λ", [_line("a"), _line("b", float("nan"))])
-    found = Records(tmp_path, {"seed": 1}).of("clean", "L-MAC / λ")
-    assert found == {"a": _line("a"), "b": _line("b", None)}
+    records = Records(tmp_path, {"seed": 1}).of("clean", "L-MAC / λ")
+    assert records == {"a": _line("a"), "b": _line("b", None)}
     assert Records(tmp_path, {"seed": 1}).of("clean", "L-MAC") == {}
 
 
-def test_names_that_look_like_paths_stay_inside(tmp_path):
+def test_methods_named_like_paths_stay_in_the_folder(tmp_path):
     records = Records(tmp_path / "records", {})
     records.add("clean", "../../escape", [_line("a")])
     assert records.of("clean", "../../escape")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["records"]
 
 
-def test_half_a_line_is_forgotten(tmp_path):
+def test_a_torn_last_line_is_removed(tmp_path):
     Records(tmp_path, {}).add("clean", "IG", [_line("a"), _line("b")])
     path = tmp_path / "clean" / "IG.jsonl"
     path.write_bytes(path.read_bytes()[:-9])
@@ -37,12 +37,13 @@ def test_half_a_line_is_forgotten(tmp_path):
     assert lines == [_line("a"), _line("b", 5.0)]
 
 
-def test_the_last_record_of_a_clip_holds(tmp_path):
+def test_the_last_record_of_a_clip_counts(tmp_path):
     records = Records(tmp_path, {})
     records.add("clean", "IG", [_line("a", 1.0)])
     records.add("clean", "IG", [_line("a", 2.0), _line("b", 3.0)])
-    for known in (records, Records(tmp_path, {})):
-        assert {clip: one["scores"]["AD"] for clip, one in known.of("clean", "IG").items()} == {"a": 2.0, "b": 3.0}
+    for opened in (records, Records(tmp_path, {})):
+        by_clip = opened.of("clean", "IG")
+        assert {clip: record["scores"]["AD"] for clip, record in by_clip.items()} == {"a": 2.0, "b": 3.0}
 
 
 def test_other_settings_are_refused_by_name(tmp_path):
@@ -74,14 +75,14 @@ def test_a_method_without_records_may_change(tmp_path):
         Records(tmp_path, {}).expect("could not explain", "steps 20")
 
 
-def test_what_another_machine_computes_a_little_otherwise_is_the_same(tmp_path):
+def test_settings_that_differ_by_rounding_are_the_same(tmp_path):
     Records(tmp_path, {"answer": [0.1, 0.9]}).add("clean", "IG", [_line("a")])
     Records(tmp_path, {"answer": [0.1000001, 0.9]})
     with pytest.raises(ConfigurationError, match="answer was"):
         Records(tmp_path, {"answer": [0.2, 0.8]})
 
 
-def test_damage_and_obstacles_are_named(tmp_path):
+def test_damaged_files_and_occupied_paths_are_reported(tmp_path):
     Records(tmp_path / "a", {}).add("clean", "IG", [_line("a")])
     (tmp_path / "a" / "clean" / "IG.jsonl").write_text("{nonsense\n")
     with pytest.raises(DataError, match=r"IG\.jsonl: is damaged"):

@@ -1,4 +1,4 @@
-"""Whole evaluations: batch sizes, kills, additions, bad methods."""
+"""Whole evaluations: batch sizes, interruptions, additions, and methods that fail."""
 
 import json
 import re
@@ -22,22 +22,22 @@ ALL = {"sanity": True, "curves": True}
 
 @pytest.fixture
 def run(classifier, data, kinds, tmp_path, monkeypatch):
-    """Evaluates; without pictures, which take most of the time of so small a run."""
+    """Function that runs an evaluation, by default without pictures, which take most of its time."""
     draw = (report.draw_table, report.draw_curves)
 
     def evaluate(folder="out", names=("gradient", "constant"), methods=None, pictures=False, **options):
         for name, function in zip(("draw_table", "draw_curves"), draw, strict=True):
             monkeypatch.setattr(report, name, function if pictures else lambda *arguments: None)
-        wanted = methods or {name: kinds[name](classifier) for name in names}
+        specs = methods or {name: kinds[name](classifier) for name in names}
         settings = Settings(**{**QUICK, **options})
-        return run_evaluation(classifier, wanted, data, tmp_path / folder, CONDITIONS, settings, progress=False)
+        return run_evaluation(classifier, specs, data, tmp_path / folder, CONDITIONS, settings, progress=False)
 
     return evaluate
 
 
 def _numbers(content: Any) -> dict[str, float]:
-    """Every number of a nested result, by its path; times of the machine left out."""
-    found = {}
+    """Return every number of a nested result by its path, except times and descriptions of the run."""
+    numbers = {}
 
     def walk(part, path):
         if isinstance(part, dict):
@@ -48,23 +48,23 @@ def _numbers(content: Any) -> dict[str, float]:
             for place, value in enumerate(part):
                 walk(value, f"{path}/{place}")
         elif isinstance(part, int | float) and part == part:
-            found[path] = float(part)
+            numbers[path] = float(part)
 
     walk(content, "")
-    return found
+    return numbers
 
 
-def test_batch_size_does_not_matter(run):
-    one, sixteen = (_numbers(run(f"out{size}", batch_size=size, clips=3, **ALL).results) for size in (1, 16))
-    assert one.keys() == sixteen.keys()
-    assert len(one) > 1000
-    for path, value in one.items():
+def test_results_do_not_depend_on_the_batch_size(run):
+    single, together = (_numbers(run(f"out{size}", batch_size=size, clips=3, **ALL).results) for size in (1, 16))
+    assert single.keys() == together.keys()
+    assert len(single) > 1000
+    for path, value in single.items():
         tolerance = 1e-4 * max(1.0, abs(value)) if "SI-SDRi" not in path and "sanity" not in path else 2e-3
-        assert value == pytest.approx(sixteen[path], abs=tolerance, nan_ok=True), path
+        assert value == pytest.approx(together[path], abs=tolerance, nan_ok=True), path
 
 
-def test_what_is_written(run, tmp_path):
-    found = run(pictures=True, **ALL)
+def test_output_files(run, tmp_path):
+    evaluation = run(pictures=True, **ALL)
     folder = tmp_path / "out"
     names = {path.name for path in folder.iterdir()}
     assert names == {
@@ -72,7 +72,7 @@ def test_what_is_written(run, tmp_path):
     }  # fmt: skip
     results = json.loads((folder / "results.json").read_text())
     assert results["conditions"]["clean"]["clips"] == 4
-    assert results["skipped"]["conditions"] == {"wham": "no folder of it is given (--conditions.wham.folder DIR)"}
+    assert results["skipped"]["conditions"] == {"wham": "no folder is given (--conditions.wham.folder DIR)"}
     scores = results["scores"]["mixture"]["0.3"]["heard"]
     assert list(scores) == ["gradient", "constant", "random", "loudest", "ideal"]
     assert {"mean", "low", "high", "n"} == scores["gradient"]["AD"].keys()
@@ -86,38 +86,38 @@ def test_what_is_written(run, tmp_path):
         "head", "residual", "blocks.2", "blocks.1", "blocks.0"
     }  # fmt: skip
     assert results["sanity"]["constant"]["verdict"].startswith("undefined")
-    assert found.text in (folder / "table.txt").read_text()
+    assert evaluation.text in (folder / "table.txt").read_text()
     lines = (folder / "table.csv").read_text().splitlines()
     assert lines[0] == "condition,method,mask,domain,score,mean,low,high,n"
     assert any(line.startswith("mixture,ideal,own,heard,SI-SDRi,") for line in lines)
 
 
-def test_a_killed_run_goes_on(run, kinds, classifier, monkeypatch):
+def test_an_interrupted_run_resumes(run, kinds, classifier, monkeypatch):
     whole = _numbers(run("whole", names=("gradient",), batch_size=2, clips=4, **ALL).results)
     kind = kinds["gradient"]
     decode, calls = kind.decode, []
 
-    def dying(self, *arguments, **options):
+    def interrupted_decode(self, *arguments, **options):
         calls.append(len(arguments[0]))
         if len(calls) == 4:
             raise KeyboardInterrupt
         return decode(self, *arguments, **options)
 
-    monkeypatch.setattr(kind, "decode", dying)
+    monkeypatch.setattr(kind, "decode", interrupted_decode)
     with pytest.raises(KeyboardInterrupt):
         run("killed", names=("gradient",), batch_size=2, clips=4, **ALL)
     assert len(calls) == 4
     assert _numbers(run("killed", names=("gradient",), batch_size=2, clips=4, **ALL).results) == whole
-    assert calls[:5] == [2] * 5  # two batches in each of two conditions, and the one that died again
+    assert calls[:5] == [2] * 5  # two batches in each of two conditions; the interrupted one is repeated
 
 
-def test_nothing_is_computed_again(run, kinds, classifier, monkeypatch):
+def test_finished_evaluation_computes_nothing_again(run, kinds, classifier, monkeypatch):
     first = run(**ALL).results
     monkeypatch.setattr(kinds["gradient"], "decode", lambda *a, **k: pytest.fail("decoded again"))
-    forward, asked = classifier.forward, []
-    monkeypatch.setattr(classifier, "forward", lambda *a, **k: asked.append(len(a[0])) or forward(*a, **k))
+    forward, sizes = classifier.forward, []
+    monkeypatch.setattr(classifier, "forward", lambda *a, **k: sizes.append(len(a[0])) or forward(*a, **k))
     assert _numbers(run(**ALL).results) == _numbers(first)
-    assert asked == [1, 1]  # about noise, to know it again
+    assert sizes == [1, 1]  # the fingerprint classifies noise twice
 
 
 def test_methods_and_clips_can_be_added(run, kinds, classifier, monkeypatch):
@@ -143,23 +143,23 @@ def test_a_method_that_changed_is_refused(run, kinds, classifier):
         run(methods={"G": kinds["gradient"](classifier, power=2.0)})
 
 
-def test_misfits_are_skipped_with_their_reason(run, classifier, kinds):
-    found = run(methods={"AMT": "amt", "gone": "no/such/model", "G": kinds["gradient"](classifier)})
-    skipped = found.results["skipped"]["methods"]
+def test_methods_that_do_not_fit_are_skipped(run, classifier, kinds):
+    evaluation = run(methods={"AMT": "amt", "gone": "no/such/model", "G": kinds["gradient"](classifier)})
+    skipped = evaluation.results["skipped"]["methods"]
     assert "activation map" in skipped["AMT"]
     assert "no/such/model" in skipped["gone"]
-    assert "skipped method AMT: " in found.text
-    assert "AMT" not in found.results["scores"]["clean"]["0.1"]["mask"]
-    assert "G" in found.results["scores"]["clean"]["0.1"]["mask"]
+    assert "skipped method AMT: " in evaluation.text
+    assert "AMT" not in evaluation.results["scores"]["clean"]["0.1"]["mask"]
+    assert "G" in evaluation.results["scores"]["clean"]["0.1"]["mask"]
 
 
-def test_nan_is_counted_not_hidden(run):
-    found = run(names=("broken",), batch_size=2)
-    assert found.results["undefined"] == {"broken": 4}
-    cell = found.table.estimates[Block("clean", "0.1", "mask")]["AD"]["broken"]
+def test_undefined_clips_are_counted(run):
+    evaluation = run(names=("broken",), batch_size=2)
+    assert evaluation.results["undefined"] == {"broken": 4}
+    cell = evaluation.table.estimates[Block("clean", "0.1", "mask")]["AD"]["broken"]
     assert cell.clips == 2
     assert np.isfinite(cell.mean)
-    assert "not finite on 4 clips" in found.text
+    assert "not finite on 4 clips" in evaluation.text
 
 
 def test_noise_from_a_folder(classifier, data, kinds, tmp_path):
@@ -170,14 +170,14 @@ def test_noise_from_a_folder(classifier, data, kinds, tmp_path):
     conditions = Conditions(False, NoiseSource(str(tmp_path / "wham")), False, False, None)
     settings = Settings(**{**QUICK, "curves": True})
     method = {"G": kinds["gradient"](classifier)}
-    found = run_evaluation(classifier, method, data, tmp_path / "out", conditions, settings, progress=False)
-    assert list(found.results["conditions"]) == ["wham"]
-    assert set(found.results["curves"]) == {"areas", "wham"}  # the first condition, whichever it is
-    with pytest.raises(ConfigurationError, match="there is none"):
+    evaluation = run_evaluation(classifier, method, data, tmp_path / "out", conditions, settings, progress=False)
+    assert list(evaluation.results["conditions"]) == ["wham"]
+    assert set(evaluation.results["curves"]) == {"areas", "wham"}  # curves are those of the first condition
+    with pytest.raises(ConfigurationError, match="none is available"):
         run_evaluation(classifier, method, data, tmp_path, Conditions(False, None, False, False, None), settings)
 
 
-def test_ideal_needs_a_truth(classifier, kinds, tmp_path):
+def test_ideal_control_needs_the_truth(classifier, kinds, tmp_path):
     from otoscope import save_audio
 
     for number in range(24):
@@ -186,18 +186,19 @@ def test_ideal_needs_a_truth(classifier, kinds, tmp_path):
     folder = AudioFolder(tmp_path / "sounds", cache_folder=tmp_path / "cache", test_share=0.3)
     settings = Settings(**{**QUICK, "clips": 4, "batch_size": 3})
     method = {"G": kinds["gradient"](classifier)}
-    found = run_evaluation(classifier, method, folder, tmp_path / "out", CONDITIONS, settings, progress=False)
-    assert "ideal" not in found.results["scores"]["clean"]["0.1"]["mask"]
-    assert "IoU" not in found.results["scores"]["clean"]["0.1"]["mask"]["G"]
-    assert "ideal" in found.results["scores"]["mixture"]["0.1"]["mask"]  # there the clean clip is the truth
+    evaluation = run_evaluation(classifier, method, folder, tmp_path / "out", CONDITIONS, settings, progress=False)
+    scores = evaluation.results["scores"]
+    assert "ideal" not in scores["clean"]["0.1"]["mask"]
+    assert "IoU" not in scores["clean"]["0.1"]["mask"]["G"]
+    assert "ideal" in scores["mixture"]["0.1"]["mask"]  # the clean clip is the truth
 
 
-@pytest.mark.parametrize("wanted", [1, 4, 7, 11])
-def test_clips_are_spread_over_classes(wanted):
+@pytest.mark.parametrize("count", [1, 4, 7, 11])
+def test_clips_are_spread_over_classes(count):
     clips = [Clip(torch.zeros(1), index // 4, str(index), "") for index in range(12)]
-    chosen = select_clips(clips, wanted)
-    assert len(set(chosen)) == wanted
-    counts = [sum(index // 4 == target for index in chosen) for target in range(3)]
+    selected = select_clips(clips, count)
+    assert len(set(selected)) == count
+    counts = [sum(index // 4 == target for index in selected) for target in range(3)]
     assert max(counts) - min(counts) <= 1
     assert select_clips(clips, None) == select_clips(clips, 50) == list(range(12))
 
@@ -219,7 +220,7 @@ def test_settings_out_of_range(options, message):
 
 
 @pytest.mark.parametrize(
-    ("change", "named"),
+    ("change", "name"),
     [
         (lambda other: other.blocks[0][0].bias.add_(0.5), "classifier.weights"),
         (lambda other: other.labels.reverse(), "classifier.labels"),
@@ -227,10 +228,10 @@ def test_settings_out_of_range(options, message):
         (lambda other: other.head.register_forward_hook(lambda *call: call[2] + torch.eye(3)[:1]), "answer"),
     ],
 )
-def test_records_of_another_classifier_are_refused(run, classifier, change, named):
+def test_records_of_another_classifier_are_refused(run, classifier, change, name):
     run()
     change(classifier)
-    with pytest.raises(ConfigurationError, match=f"{named}.* was .*choose another --output_folder"):
+    with pytest.raises(ConfigurationError, match=f"{name}.* was .*choose another --output_folder"):
         run()
 
 
@@ -244,11 +245,11 @@ def test_records_of_another_function_are_refused(data, tmp_path):
         loud = np.clip(np.abs(waveforms).mean(1), 0, 0.5)
         return np.stack([loud, loud / 2, 1 - 1.5 * loud], 1)
 
-    found = evaluate(level)
-    assert found.results["skipped"]["checks"] == {
+    evaluation = evaluate(level)
+    assert evaluation.results["skipped"]["checks"] == {
         "sanity": "CallableClassifier has no weights that could be shuffled"
     }
-    assert "skipped check sanity" in found.text
+    assert "skipped check sanity" in evaluation.text
     evaluate(level)
     with pytest.raises(ConfigurationError, match=r"classifier\.answer was"):
         evaluate(lambda waveforms: level(waveforms)[:, ::-1])
@@ -259,17 +260,17 @@ def test_records_of_another_sound_are_refused(run, data, monkeypatch):
     flipped = [replace(clip, waveform=clip.waveform.flip(0)) for clip in (data.test_set[i] for i in range(9))]
     monkeypatch.setattr(data, "setup", lambda stage: None)
     monkeypatch.setattr(data, "test_set", flipped)
-    with pytest.raises(DataError, match=r"was another sound when it was scored; choose another"):
+    with pytest.raises(DataError, match="was scored with another sound; choose another"):
         run(clips=2)
 
 
-def test_curves_can_be_asked_for_later(run):
+def test_curves_can_be_added_later(run):
     run()
     assert set(run(curves=True).results["curves"]) == {"areas", "clean"}
     assert set(run().results["curves"]) == {"areas"}
 
 
-def test_clips_of_one_name_are_refused(run, data, monkeypatch):
+def test_clips_with_the_same_name_are_refused(run, data, monkeypatch):
     clips = [replace(data.test_set[i], name="same" if i > 4 else str(i)) for i in range(9)]
     monkeypatch.setattr(data, "setup", lambda stage: None)
     monkeypatch.setattr(data, "test_set", clips)
@@ -277,7 +278,7 @@ def test_clips_of_one_name_are_refused(run, data, monkeypatch):
         run(clips=9, batch_size=1)
 
 
-def test_a_method_that_breaks_down_costs_the_others_nothing(run, kinds, classifier, monkeypatch):
+def test_a_method_that_fails_is_skipped(run, kinds, classifier, monkeypatch):
     def fail(*arguments):
         raise ValueError("a matrix is singular\nand more")
 
@@ -287,44 +288,44 @@ def test_a_method_that_breaks_down_costs_the_others_nothing(run, kinds, classifi
     assert "gradient" in results["scores"]["clean"]["own"]["mask"]
 
 
-def test_clips_that_are_not_asked_for_do_not_count_in_the_sanity_check(run):
+def test_sanity_check_uses_the_given_number_of_clips(run):
     assert run(**ALL).results["sanity"]["gradient"]["rank_correlation"]["head"]["n"] == 2
     fewer = run(**{**ALL, "sanity_clips": 1}).results
     assert fewer["sanity"]["gradient"]["rank_correlation"]["head"]["n"] == 1
 
 
 @pytest.mark.parametrize(
-    ("answer", "reason"),
+    ("change", "reason"),
     [
         (lambda mask: mask[:, :-1], r"its mask has shape \(.*, 512, 44\), the spectrogram \(.*, 513, 44\)"),
         (lambda mask: 7 * torch.ones_like(mask), r"its mask holds 7; masks lie in \[0, 1\]"),
     ],
 )
-def test_a_mask_that_is_none_costs_its_method_alone(run, kinds, monkeypatch, answer, reason):
-    whole = kinds["broken"].mask
-    monkeypatch.setattr(kinds["broken"], "mask", lambda *arguments: answer(whole(*arguments)))
+def test_a_method_with_invalid_masks_is_skipped(run, kinds, monkeypatch, change, reason):
+    valid_mask = kinds["broken"].mask
+    monkeypatch.setattr(kinds["broken"], "mask", lambda *arguments: change(valid_mask(*arguments)))
     results = run(names=("gradient", "broken")).results
     assert re.fullmatch(reason, results["skipped"]["methods"]["broken"])
     assert "gradient" in results["scores"]["clean"]["own"]["mask"]
 
 
 class Fragile(torch.nn.Module):
-    """Answers NaN once its weights are in another order, as a logarithm may."""
+    """Network that returns NaN once its weights are in another order, as one with a logarithm may."""
 
     def __init__(self):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.arange(513 * 3.0).view(513, 3) / 1000)
 
     def forward(self, log_magnitude):
-        asked = log_magnitude.mean(-1) @ self.weight
-        return asked if (self.weight.flatten().diff() > 0).all() else asked * torch.nan
+        logits = log_magnitude.mean(-1) @ self.weight
+        return logits if (self.weight.flatten().diff() > 0).all() else logits * torch.nan
 
 
-def test_a_classifier_that_cannot_be_asked_when_it_forgets_keeps_its_scores(data, tmp_path):
+def test_scores_remain_if_the_randomised_classifier_fails(data, tmp_path):
     fragile = TorchClassifier(Fragile(), data.labels, axes="bft")
     settings = Settings(**{**QUICK, "sanity": True})
     methods = {"saliency": "saliency"}
-    found = run_evaluation(fragile, methods, data, tmp_path, CONDITIONS, settings, progress=False).results
-    assert "the network returned NaN" in found["skipped"]["checks"]["sanity"]
-    assert found["scores"]["clean"]["own"]["mask"]["saliency"]["AD"]["n"] == 4
-    assert torch.equal(fragile.module.weight, Fragile().weight)  # nothing stays forgotten
+    results = run_evaluation(fragile, methods, data, tmp_path, CONDITIONS, settings, progress=False).results
+    assert "the network returned NaN" in results["skipped"]["checks"]["sanity"]
+    assert results["scores"]["clean"]["own"]["mask"]["saliency"]["AD"]["n"] == 4
+    assert torch.equal(fragile.module.weight, Fragile().weight)  # the weights are restored

@@ -1,4 +1,4 @@
-"""Sanity checks: similarity against slow loops, the order of the layers, and that the classifier is restored."""
+"""Sanity check: similarity against slow loops, order of the layers, and restoration of the classifier."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from otoscope.evaluation.sanity import cascade, compare_maps, randomisation, ran
 from otoscope.evaluation.statistics import Estimate
 
 
-def test_rank_correlation_by_a_slow_loop():
+def test_rank_correlation_equals_a_slow_loop():
     rng = np.random.default_rng(0)
     first, second = rng.integers(5, size=40), rng.integers(5, size=40)
     ranks = [[np.mean(np.nonzero(np.sort(row) == value)[0]) for value in row] for row in (first, second)]
@@ -29,7 +29,7 @@ def test_rank_correlation_depends_on_order_only():
     assert np.isnan(rank_correlation(values, torch.ones(9, 8)))
 
 
-def test_similarity_of_pictures():
+def test_similarity_of_maps():
     values = torch.rand(40, 50)
     assert similarity(values, 3 * values + 1) == pytest.approx(1, abs=1e-5)
     assert abs(similarity(values, torch.rand(40, 50))) < 0.2
@@ -71,9 +71,9 @@ def test_the_classifier_is_restored_after_an_error(classifier):
     assert digest(classifier) == former
 
 
-def test_maps_of_a_gradient_change_and_a_constant_does_not(classifier, kinds, batch):
-    wanted = {name: kinds[name](classifier) for name in ("gradient", "constant")}
-    methods = list(build_methods(wanted, classifier).ready.values())
+def test_maps_of_a_gradient_change_and_a_constant_map_does_not(classifier, kinds, batch):
+    specs = {name: kinds[name](classifier) for name in ("gradient", "constant")}
+    methods = list(build_methods(specs, classifier).ready.values())
     similarities = compare_maps(methods, classify_batch(classifier, batch, 0), seed=0)
     for clip in similarities["gradient"]:
         correlations = [layer["rank_correlation"] for layer in clip.values()]
@@ -83,7 +83,7 @@ def test_maps_of_a_gradient_change_and_a_constant_does_not(classifier, kinds, ba
     assert all(np.isnan(layer["rank_correlation"]) for clip in similarities["constant"] for layer in clip.values())
 
 
-def test_a_clip_gets_the_same_in_every_batch(classifier, gradient, data):
+def test_similarities_of_a_clip_do_not_depend_on_the_batch(classifier, gradient, data):
     methods = list(build_methods({"G": gradient}, classifier).ready.values())
     clips = [data.test_set[i] for i in range(3)]
     together = compare_maps(methods, classify_batch(classifier, collate(clips), 0), seed=0)["G"]
@@ -103,7 +103,7 @@ def test_verdict(low, high, clips, word):
 
 
 class HeadFirst(nn.Module):
-    """A network that registers its head before its body, with a weight outside its parts and a buffer."""
+    """Network that registers its head before its body, and has a weight and a buffer outside both."""
 
     def __init__(self):
         super().__init__()
@@ -129,7 +129,7 @@ def test_cascade_follows_the_order_in_which_layers_run_and_leaves_nothing_out():
         assert all(not torch.equal(before[name], now[name]) for name in before)
 
 
-def test_the_layers_of_a_transformer_are_randomised_one_by_one():
+def test_layers_of_a_transformer_are_randomised_separately():
     layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
     net = nn.Sequential(nn.Linear(513, 16), nn.TransformerEncoder(layer, 6), nn.Flatten(), nn.LazyLinear(2))
     net(torch.zeros(1, 64, 513))
@@ -144,7 +144,7 @@ def test_a_black_box_has_no_layers():
     assert cascade(box) == []
 
 
-def test_undefined_maps_and_small_pictures():
+def test_undefined_and_small_maps():
     values = torch.rand(9, 8)
     broken = values.clone()
     broken[3, 3] = torch.nan

@@ -7,51 +7,51 @@ from scipy import stats
 from otoscope.evaluation.statistics import Estimate, better, estimate, resampling
 
 
-def test_equals_a_loop_over_samples():
+def test_interval_equals_a_loop_over_samples():
     rng = np.random.default_rng(3)
     values = rng.normal(size=(17, 2))
     values[4, 1] = np.nan
     table = resampling(17, 200, seed=5)
     drawn = np.random.default_rng(5).integers(17, size=(200, 17))
-    for column, found in enumerate(estimate(values, table)):
+    for column, result in enumerate(estimate(values, table)):
         means = [np.nanmean([values[clip, column] for clip in sample]) for sample in drawn]
-        assert found.mean == pytest.approx(np.nanmean(values[:, column]))
+        assert result.mean == pytest.approx(np.nanmean(values[:, column]))
         clips = 17 - column
+        # The expanded tail of Hesterberg (2015), in per cent.
         tail = 100 * stats.norm.cdf(np.sqrt(clips / (clips - 1)) * stats.t.ppf(0.025, clips - 1))
-        assert (found.low, found.high) == pytest.approx(tuple(np.percentile(means, (tail, 100 - tail))))
-        assert found.clips == clips
+        assert (result.low, result.high) == pytest.approx(tuple(np.percentile(means, (tail, 100 - tail))))
+        assert result.clips == clips
 
 
 @pytest.mark.parametrize("clips", [6, 10, 40])
-def test_covers_the_truth_as_often_as_it_says(clips):
+def test_coverage_of_normal_values(clips):
     rng = np.random.default_rng(0)
     table = resampling(clips, 1000, seed=1)
-    found = estimate(rng.normal(2.0, 1.0, size=(clips, 2000)), table)
-    covered = np.mean([one.low <= 2.0 <= one.high for one in found])
+    results = estimate(rng.normal(2.0, 1.0, size=(clips, 2000)), table)
+    covered = np.mean([result.low <= 2.0 <= result.high for result in results])
     assert 0.93 < covered < 0.97
 
 
-def test_undefined_throughout():
-    (found,) = estimate(np.full((5, 1), np.nan), resampling(5, 100, 0))
-    assert np.isnan([found.mean, found.low, found.high]).all()
-    assert found.clips == 0
-    assert not found.excludes_zero
+def test_values_that_are_all_undefined():
+    (result,) = estimate(np.full((5, 1), np.nan), resampling(5, 100, 0))
+    assert np.isnan([result.mean, result.low, result.high]).all()
+    assert result.clips == 0
+    assert not result.excludes_zero
 
 
-def test_one_defined_clip_leaves_out_samples_without_it():
+def test_samples_without_a_defined_clip_are_left_out():
     values = np.full((8, 1), np.nan)
     values[2] = 4.0
-    (found,) = estimate(values, resampling(8, 100, 0))
-    assert (found.mean, found.low, found.high, found.clips) == (4.0, 4.0, 4.0, 1)
+    assert estimate(values, resampling(8, 100, 0)) == [Estimate(4.0, 4.0, 4.0, 1)]
 
 
-def test_pairing_sees_what_separate_intervals_hide():
+def test_paired_difference_is_significant_though_intervals_overlap():
     rng = np.random.default_rng(0)
     clip = rng.normal(0, 10, size=(30, 1))
     first, second = clip + 1 + rng.normal(0, 0.5, size=(30, 1)), clip
     table = resampling(30, 500, 0)
-    (one,), (two,) = estimate(first, table), estimate(second, table)
-    assert one.low < two.high
+    (first_mean,), (second_mean,) = estimate(first, table), estimate(second, table)
+    assert first_mean.low < second_mean.high
     assert better(estimate(first - second, table)[0], "higher") == 1
 
 
@@ -71,7 +71,7 @@ def test_better_only_where_the_interval_excludes_zero(low, high, clips, directio
     assert better(Estimate((low + high) / 2, low, high, clips), direction) == expected
 
 
-def test_no_false_alarms_beyond_the_level():
+def test_rate_of_false_alarms_is_near_the_level():
     rng = np.random.default_rng(2)
-    same = estimate(rng.normal(size=(60, 400)), resampling(60, 400, 0))
-    assert np.mean([better(one, "higher") != 0 for one in same]) < 0.09
+    differences = estimate(rng.normal(size=(60, 400)), resampling(60, 400, 0))
+    assert np.mean([better(difference, "higher") != 0 for difference in differences]) < 0.09

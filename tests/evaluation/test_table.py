@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from otoscope.evaluation.picture import _rows, draw_curves, draw_table
-from otoscope.evaluation.table import Block, is_control, make_table, pairs_csv, stands_beside, table_csv
+from otoscope.evaluation.table import Block, is_control, is_matched_control, make_table, pairs_csv, table_csv
 from otoscope.evaluation.text import format_block, format_sanity
 
 CLIPS = [f"clip{i}" for i in range(30)]
@@ -15,7 +15,7 @@ BLOCK = Block("clean", "0.2", "mask")
 
 
 def _records(drops):
-    """Records of one condition, from the average drop of each method on each clip."""
+    """Return records of one condition, from the average drop of each method on each clip."""
     return {
         method: {
             clip: {"scores": {"0.2": {"mask": {"AD": value, "MM": 0.2}}, "own": {"mask": {"AD": value}}}}
@@ -41,7 +41,7 @@ def table():
     return make_table({"clean": records}, {"clean": CLIPS}, 400, 0)
 
 
-def test_means_leave_out_what_is_undefined(table):
+def test_means_leave_out_undefined_values(table):
     cell = table.estimates[BLOCK]["AD"]
     assert cell["good"].clips == 30
     assert cell["bad"].clips == 29
@@ -49,26 +49,26 @@ def test_means_leave_out_what_is_undefined(table):
     assert table.estimates[BLOCK]["MM"]["good"].mean == pytest.approx(0.2)
 
 
-def test_loudest_of_the_own_area_is_a_row_of_the_own_block(table):
+def test_matched_control_is_a_row_of_the_block_of_own_masks(table):
     block = Block("clean", "own", "mask")
     assert table.rows(block) == ["good", "nearly", "bad", "loudest as bad", "ideal"]
     assert is_control("loudest as bad")
-    assert stands_beside("random as bad")
-    assert not stands_beside("random")
-    assert _rows(table, "clean", 0.2) == ["good", "nearly", "bad", "ideal"]  # of the picture
+    assert is_matched_control("random as bad")
+    assert not is_matched_control("random")
+    assert _rows(table, "clean", 0.2) == ["good", "nearly", "bad", "ideal"]  # the rows of the picture
     assert not is_control("bad")
     assert Block("clean", "loudest of own", "mask") not in table.estimates
 
 
-def test_better_needs_an_interval_on_one_side(table):
-    pairs = {(one.first, one.second): one.better for one in table.pairs[BLOCK]["AD"]}
+def test_better_only_where_the_interval_excludes_zero(table):
+    pairs = {(pair.first, pair.second): pair.better for pair in table.pairs[BLOCK]["AD"]}
     assert pairs["good", "nearly"] == ""
-    assert pairs["good", "bad"] == "good"  # lower is better, though their own intervals overlap
+    assert pairs["good", "bad"] == "good"  # lower is better, though the intervals of both means overlap
     assert pairs["bad", "ideal"] == "ideal"
     assert "MM" not in table.pairs[BLOCK]
 
 
-def test_leaders_without_those_who_know_the_truth(table):
+def test_leaders_exclude_the_ideal_mask(table):
     best, alike = table.leaders(BLOCK, "AD")
     assert {best} | alike == {"good", "nearly"}
     assert table.leaders(BLOCK, "MM") == ("", set())
@@ -77,15 +77,15 @@ def test_leaders_without_those_who_know_the_truth(table):
 def test_csv_holds_every_number(table):
     rows = list(csv.DictReader(io.StringIO(table_csv(table))))
     assert len(rows) == 4 * 2 + 4 + 1
-    (row,) = [one for one in rows if (one["method"], one["mask"], one["score"]) == ("bad", "0.2", "AD")]
+    (row,) = [line for line in rows if (line["method"], line["mask"], line["score"]) == ("bad", "0.2", "AD")]
     assert float(row["mean"]) == pytest.approx(table.estimates[BLOCK]["AD"]["bad"].mean, rel=1e-5)
     assert row["n"] == "29"
     pairs = list(csv.DictReader(io.StringIO(pairs_csv(table))))
     assert len(pairs) == 6 + 10
-    assert {one["better"] for one in pairs} >= {"good", "ideal", ""}
+    assert {pair["better"] for pair in pairs} >= {"good", "ideal", ""}
 
 
-def test_text_marks_the_best_and_its_equals(table):
+def test_text_marks_the_best_and_those_not_different(table):
     lines = format_block(table, BLOCK).splitlines()
     assert lines[0] == "clean, equal area 0.2, masked spectrogram"
     marks = {line.split()[0]: line[-1] for line in lines[2:] if not line.startswith("-")}
@@ -95,10 +95,10 @@ def test_text_marks_the_best_and_its_equals(table):
 
 
 def test_sanity_as_text():
-    checked = {
+    checks = {
         "IG": {"rank_correlation": {"head": {"mean": 0.5}, "blocks.0": {"mean": float("nan")}}, "verdict": "ok"}
     }
-    assert format_sanity(checked).splitlines()[-1].split() == ["IG", "0.50", "-", "ok"]
+    assert format_sanity(checks).splitlines()[-1].split() == ["IG", "0.50", "-", "ok"]
 
 
 def test_pictures_are_drawn(table, tmp_path):

@@ -1,4 +1,4 @@
-"""Methods of explanation on one footing: same clips, same areas, controls, intervals."""
+"""Comparison of explanation methods under equal conditions: same clips, same areas, controls, intervals."""
 
 from otoscope.evaluation.conditions import Conditions, NoiseSource
 from otoscope.evaluation.report import Report

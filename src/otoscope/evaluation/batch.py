@@ -1,4 +1,4 @@
-"""A batch of clips with all that does not depend on the method, computed once, and masked clips, classified."""
+"""Batches of clips with everything that no method changes, and the classification of masked clips."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class ClassifiedBatch:
         spectrogram: Spectrogram of the clips, with valid frames and samples where clips were padded.
         prediction: Prediction of the classifier for the clips.
         order: Order of bins of equal importance in each clip; see `neutral_order`.
-        inputs_at_once: Largest number of inputs of the classifier at a time.
-        truth: Part of the clips that belongs to the label, where it is known.
+        inputs_at_once: Largest number of inputs that are classified at a time.
+        truth: Part of each clip that belongs to its label; None if it is not known.
     """
 
     classifier: Classifier
@@ -62,7 +62,7 @@ class ClassifiedBatch:
     def zero_padding(self, mask: Tensor) -> Tensor:
         """Set a mask to 0 in the padding, whatever it holds there."""
         valid = valid_frames(self.frames, mask)
-        # filled instead of multiplied: a mask may hold NaN in the padding
+        # Filled, not multiplied: a mask may hold NaN in the padding, and 0 * NaN is NaN.
         return mask if valid is None else mask.masked_fill(valid == 0, 0.0)
 
 
@@ -72,9 +72,10 @@ class MaskedProbabilities:
 
     Attributes:
         seen: Probabilities from the masked spectrograms. Shape (masks, batch, classes).
-        heard: Probabilities from the sounds of the masked spectrograms, analysed again; None if not asked for. Same
-            shape.
-        sounds: Those sounds; None unless the truth is known. Shape (masks, batch, samples).
+        heard: Probabilities from the sounds of the masked spectrograms, analysed again; None if they were not
+            requested. Same shape.
+        sounds: These sounds; None if they were not requested, or the truth is not known. Shape (masks, batch,
+            samples).
     """
 
     seen: Tensor
@@ -86,7 +87,7 @@ class MaskedProbabilities:
 def classify_batch(
     classifier: Classifier, batch: Batch, seed: int, device: torch.device | str = "cpu"
 ) -> ClassifiedBatch:
-    """Run front-end and classifier once.
+    """Analyse and classify the clips of a batch.
 
     Args:
         classifier: Classifier, frozen.
@@ -98,6 +99,7 @@ def classify_batch(
     spectrogram: Spectrogram = classifier.frontend(waveform, batch.lengths.to(device) if batch.padded else None)
     truth = None
     if batch.event is not None:
+        # Magnitudes do not add, so the rest is analysed as a sound: it is what remains of the waveform.
         event = batch.event.to(device)
         alone, rest = (classifier.frontend.log_magnitude(sound) for sound in (event, waveform - event))
         truth = Truth(event, ideal_mask(alone, rest, frames=spectrogram.frames), alone.expm1() - rest.expm1())
@@ -126,6 +128,7 @@ def classify_masked(batch: ClassifiedBatch, masks: Tensor, heard: bool) -> Maske
         masks: Masks in [0, 1], shape (masks, batch, frequency, time).
         heard: Whether to classify the sounds too.
     """
+    # All masks of all clips form one long batch, row = mask * clips + clip, which is classified in pieces.
     classifier, flat = batch.classifier, masks.flatten(0, 1)
     seen, from_sounds, sounds = [], [], []
     for start in range(0, len(flat), batch.inputs_at_once):
@@ -134,10 +137,12 @@ def classify_masked(batch: ClassifiedBatch, masks: Tensor, heard: bool) -> Maske
         seen.append(classifier.probabilities(masked))
         if not heard:
             continue
+        # In general no sound has the masked spectrogram, so analysing its inverse gives a different one.
         sound = classifier.frontend.inverse(masked)
         again = classifier.frontend(sound, masked.lengths, with_phase=classifier.needs_phase)
         from_sounds.append(classifier.probabilities(again))
         if batch.truth is not None:
+            # Clips of this piece may all be shorter than the batch, to which the event and the mixture are padded.
             sounds.append(torch.nn.functional.pad(sound, (0, batch.waveform.shape[-1] - sound.shape[-1])))
     by_mask = (len(masks), len(batch.names), -1)
     return MaskedProbabilities(

@@ -14,15 +14,16 @@ _RELATIVE, _ABSOLUTE = 1e-2, 1e-5
 
 
 @torch.no_grad()
-def answer_of(classifier: Classifier) -> list[float] | None:
+def noise_probabilities(classifier: Classifier) -> list[float] | None:
     """Return the class probabilities of one second of fixed noise, rounded.
 
-    They distinguish functions and files that nothing else identifies.
+    They identify classifiers without accessible weights, such as functions and ONNX files.
 
     Returns:
         Probabilities, shape (classes,); None if the classifier fails, or its output differs from call to call.
     """
     noise = 0.1 * torch.randn(1, classifier.frontend.sample_rate_hz, generator=torch.Generator().manual_seed(0))
+    # Two calls show whether the classifier is random, for example because its dropout is still active.
     answers = []
     for _ in range(2):
         try:
@@ -34,11 +35,12 @@ def answer_of(classifier: Classifier) -> list[float] | None:
     return answers[0] if alike(*answers) else None
 
 
-def sound_of(waveform: Tensor) -> list[float]:
+def sound_fingerprint(waveform: Tensor) -> list[float]:
     """Return a fingerprint of a sound: its number of samples, and the root mean square of each of 16 pieces.
 
     Example:
-        >>> sound_of(torch.ones(32))[:2], len(sound_of(torch.ones(32)))
+        >>> fingerprint = sound_fingerprint(torch.ones(32))
+        >>> fingerprint[:2], len(fingerprint)
         ([32.0, 1.0], 17)
     """
     pieces = torch.tensor_split(waveform.double(), _PIECES)
@@ -47,7 +49,7 @@ def sound_of(waveform: Tensor) -> list[float]:
 
 
 def alike(first: Any, second: Any) -> bool:
-    """Return whether two JSON values are equal; lists of floats may differ by as much as machines do.
+    """Return whether two JSON values are equal; lists of floats may differ by rounding.
 
     Example:
         >>> alike([0.1, 0.9], [0.1000001, 0.9]), alike([0.1, 0.9], [0.2, 0.8]), alike("a", "b")
@@ -55,6 +57,7 @@ def alike(first: Any, second: Any) -> bool:
     """
     if not (_are_floats(first) and _are_floats(second)):
         return bool(first == second)
+    # Other processors and library versions round differently, and records may move between machines.
     return len(first) == len(second) and all(
         abs(a - b) <= _ABSOLUTE + _RELATIVE * max(abs(a), abs(b)) for a, b in zip(first, second, strict=True)
     )

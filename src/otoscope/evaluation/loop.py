@@ -1,4 +1,4 @@
-"""Loop of an evaluation: condition by condition, batch by batch, method by method; recorded scores are skipped."""
+"""Loop of an evaluation over conditions, batches and methods, which skips scores that are already recorded."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from otoscope.data import Clip, SoundData, collate
 from otoscope.errors import DataError, OtoscopeError, first_line
 from otoscope.evaluation.batch import ClassifiedBatch, classify_batch
 from otoscope.evaluation.conditions import Contaminate, Prepared
-from otoscope.evaluation.fingerprints import alike, sound_of
-from otoscope.evaluation.mask_scores import BESIDE_OWN, ClipScores, MaskSource, control, decode, score
+from otoscope.evaluation.fingerprints import alike, sound_fingerprint
+from otoscope.evaluation.mask_scores import MATCHED_CONTROLS, ClipScores, MaskSource, control, decode, score
 from otoscope.evaluation.methods import Methods
 from otoscope.evaluation.records import Records
 from otoscope.evaluation.sanity import cascade, compare_maps
@@ -29,12 +29,12 @@ _SANITY_BATCH = 4  # the maps of all methods lie in memory at once
 
 @dataclass
 class Run:
-    """State that the parts of an evaluation share.
+    """Settings and state of an evaluation.
 
     Attributes:
         settings: Settings of the evaluation.
         classifier: Classifier that the methods explain.
-        methods: Methods to compare; those that fail are moved to its skipped ones.
+        methods: Methods to compare; those that fail are moved to ``methods.skipped``.
         data: Data whose test set is used.
         records: Scores of single clips on disk.
         prepared: Conditions to compare in.
@@ -58,7 +58,7 @@ class Run:
 
 @dataclass
 class SelectedClips:
-    """Clips of a run, as a data set."""
+    """Data set of the clips of a run."""
 
     run: Run
 
@@ -72,7 +72,7 @@ class SelectedClips:
 def score_all(run: Run) -> dict[str, dict[str, None]]:
     """Compute the scores that are not recorded yet, and return the names of the clips by condition."""
     clips: dict[str, dict[str, None]] = {}
-    rows = len(CONTROLS) - 1 + len(run.methods.ready)
+    rows = len(CONTROLS) - 1 + len(run.methods.ready)  # without `ideal`, which not every condition has
     total = len(run.prepared.contaminate) * len(run.indices) * rows
     with tqdm(total=total, desc="Evaluating", unit="mask", disable=not run.progress) as bar:
 
@@ -82,12 +82,13 @@ def score_all(run: Run) -> dict[str, dict[str, None]]:
 
         for position, (condition, contaminate) in enumerate(run.prepared.contaminate.items()):
             clips[condition] = {}
+            # Curves need about ten more masks for each method, so only the first condition has them.
             curves = run.settings.curves and position == 0
             for batch in _batches(run, run.settings.batch_size, run.indices):
                 clips[condition] |= dict.fromkeys(_score_batch(run, condition, contaminate, batch, curves, tick))
             if not clips[condition]:
                 del clips[condition]
-                run.prepared.skipped[condition] = "no clip has a clip of another class to be mixed with"
+                run.prepared.skipped[condition] = "the test set has no clip of another class to mix with"
     return clips
 
 
@@ -102,7 +103,7 @@ def _batches(run: Run, size: int, indices: Sequence[int]) -> Iterator[list[Clip]
         clips = [run.data.test_set[index] for index in indices[start : start + size]]
         for clip in clips:
             if clip.name in seen:
-                raise DataError(f"data: two test clips are named {clip.name!r}; rename one, as names must differ")
+                raise DataError(f"data: two test clips are named {clip.name!r}; rename one of them")
             seen.add(clip.name)
         yield clips
 
@@ -115,44 +116,46 @@ def _score_batch(
     curves: bool,
     tick: Callable[[str, int], None],
 ) -> list[str]:
-    """Score the clips of a batch that some method lacks, and return the names of all clips in the condition."""
+    """Score the clips that lack scores of some row, and return the names of all clips that the condition has."""
     rows = [*(name for name in CONTROLS if name != "ideal"), *run.methods.ready]
     contaminated = [clip for clip in map(contaminate, clips) if clip is not None]
-    sounds = {clip.name: sound_of(clip.waveform) for clip in contaminated}
+    sounds = {clip.name: sound_fingerprint(clip.waveform) for clip in contaminated}
     missing = {row: _missing(run, condition, row, sounds, curves) for row in [*rows, "ideal"]}
     unscored = [clip for clip in contaminated if any(clip.name in missing[row] for row in rows)]
     if unscored:
         batch = classify_batch(run.classifier, collate(unscored), run.settings.seed, run.device)
-        controls = {name: _ranked_by(name, batch, run.settings.seed) for name in BESIDE_OWN.values()}
+        controls = {name: _ranked_by(name, batch, run.settings.seed) for name in MATCHED_CONTROLS.values()}
         labels = [run.data.labels[clip.target] for clip in unscored]
+        # A clip counts as scored when all rows but `ideal` are. Therefore `ideal` comes first: a run that is
+        # stopped between two rows then resumes with this clip.
         for row in ["ideal", *rows]:
             source = _source(run, row, batch) if any(clip.name in missing[row] for clip in unscored) else None
             if source is not None:
-                beside = None if row in CONTROLS else controls
-                scores = score(source, batch, run.settings.areas, curves, beside)
-                records = _as_records(run, batch, labels, source, scores)
-                fresh = [
+                scores = score(
+                    source, batch, run.settings.areas, curves, controls=None if row in CONTROLS else controls
+                )
+                records = [
                     record | {"sound": sounds[record["clip"]]}
-                    for record in records
+                    for record in _as_records(run, batch, labels, source, scores)
                     if record["clip"] in missing[row]
                 ]
-                run.records.add(condition, row, fresh)
+                run.records.add(condition, row, records)
             tick(f"{condition}, {row}", 0 if row == "ideal" else len(unscored))
     tick(condition, len(rows) * (len(clips) - len(unscored)))
     return [clip.name for clip in contaminated]
 
 
 def _missing(run: Run, condition: str, row: str, sounds: Mapping[str, list[float]], curves: bool) -> set[str]:
-    """Return the clips that have no record of a row, or one without the curves that are wanted.
+    """Return the clips without a record of a row, or with a record that lacks the requested curves.
 
     Raises:
-        DataError: There is a record of another sound with the name of a clip.
+        DataError: A record with the name of a clip was made from another sound.
     """
     records = run.records.of(condition, row)
     for name, sound in sounds.items():
         if name in records and not alike(records[name].get("sound"), sound):
             raise DataError(
-                f"{run.records.folder}: {name} ({condition}) was another sound when it was scored; choose another "
+                f"{run.records.folder}: {name} ({condition}) was scored with another sound; choose another "
                 "--output_folder, or delete the folder"
             )
     has_curves = curves and row != "all-pass"  # an all-pass mask has no ranking to grow by
@@ -172,9 +175,9 @@ def _source(run: Run, row: str, batch: ClassifiedBatch) -> MaskSource | None:
         return None
     try:
         return decode(run.methods.ready[row].interpreter, batch)
-    except Exception as error:  # the method does not fit this classifier, or is faulty: go on without it
-        is_own_error = isinstance(error, OtoscopeError)
-        run.methods.skipped[row] = str(error) if is_own_error else f"{type(error).__name__}: {first_line(error)}"
+    except Exception as error:  # the method does not fit this classifier, or is faulty: the others continue
+        expected = isinstance(error, OtoscopeError)
+        run.methods.skipped[row] = str(error) if expected else f"{type(error).__name__}: {first_line(error)}"
         del run.methods.ready[row]
         return None
 
@@ -199,14 +202,14 @@ def _as_records(
 def check_sanity(run: Run, positions: Sequence[int]) -> list[str]:
     """Compare the maps of the methods with those of the randomised classifier on some clips.
 
-    If the randomised classifier fails, `Run.unchecked` holds the reason; the scores stay.
+    If the randomised classifier fails, the reason is added to `Run.unchecked`; the scores remain.
 
     Args:
-        run: The evaluation.
+        run: Evaluation whose methods are checked.
         positions: Positions of the clips among those of the run.
 
     Returns:
-        Names of the clips.
+        Names of the clips that were checked.
     """
     try:
         return _check_sanity(run, positions)

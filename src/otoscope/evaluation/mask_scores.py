@@ -30,13 +30,14 @@ from otoscope.metrics.ranking import Ranking, rank_bins
 from otoscope.metrics.scores import Place
 
 OWN, MAP = "own", "map"
-BESIDE_OWN = {"loudest of own": "loudest", "random of own": "random"}
-"""Masks of the area of a method's own mask that are scored beside it, and the control that ranks their bins."""
+MATCHED_CONTROLS = {"loudest of own": "loudest", "random of own": "random"}
+"""Masks with the area of a method's own mask, scored beside it: key, and the control that ranks the bins."""
 TOLERANCE = 1e-5
-"""Relative difference up to which probabilities count as equal: rounding on the way to sound is no gain."""
+"""Relative difference up to which probabilities count as equal, since going to sound and back rounds."""
 _SLACK = 1e-4
 """Distance from [0, 1] that a mask may have by rounding."""
 CURVE_AREAS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""Areas of the masks of a curve, between nothing and everything."""
 
 
 @dataclass
@@ -74,13 +75,14 @@ class ClipScores:
 
 @torch.no_grad()
 def decode(interpreter: Interpreter[Any], batch: ClassifiedBatch) -> MaskSource:
-    """Run a method once, and read its mask and its map off that one decoding.
+    """Run a method once, and return its mask and its map.
 
     Raises:
         ShapeError: Mask or map do not have the shape of the spectrogram.
         ConfigurationError: The mask is not in [0, 1].
     """
     spectrogram = batch.spectrogram
+    # The clock runs from an idle device until the mask is there. The map is another view of the same decoding.
     shape, device = spectrogram.log_magnitude.shape, spectrogram.log_magnitude.device
     _wait_for(device)
     start = time.perf_counter()
@@ -140,11 +142,13 @@ def score(
     points: dict[float, tuple[Tensor, Tensor]] = {}
     for keys in _groups(makers, batch):
         masks = torch.stack([batch.zero_padding(makers[key]()) for key in keys])
+        # Not 1 - mask, which would keep the padding.
         everything = batch.zero_padding(torch.ones_like(masks[0]))
         probabilities = classify_masked(batch, torch.cat([masks, everything - masks]), heard=True)
         for i, key in enumerate(keys):
             rows = (i, len(keys) + i)
             _score_mask(clips, key, masks[i], probabilities, rows, batch)
+            # The curves pass through these areas too; their probabilities need not be computed twice.
             if key in map(str, areas):
                 evidence, remainder = (probabilities.seen[row] for row in rows)
                 points[float(key)] = evidence, remainder
@@ -163,11 +167,12 @@ def _mask_makers(
     areas: Iterable[float],
     controls: Mapping[str, Ranking],
 ) -> dict[str, Callable[[], Tensor]]:
-    """Return a function for each mask, by its key, that makes it when it is needed, so that few are in memory."""
+    """Return a function by key that makes each mask when it is needed, so that few masks are in memory."""
     makers: dict[str, Callable[[], Tensor]] = {}
     if mask is not None:
         makers[OWN] = mask.float
-        beside = {key: controls[name] for key, name in BESIDE_OWN.items() if name in controls}
+        # Without the padding of the own mask, whose values would count towards its area.
+        beside = {key: controls[name] for key, name in MATCHED_CONTROLS.items() if name in controls}
         makers |= {key: partial(control.mask_like, batch.zero_padding(mask)) for key, control in beside.items()}
     if ranking is not None:
         makers |= {str(area): partial(ranking.mask, area) for area in areas}
@@ -175,8 +180,9 @@ def _mask_makers(
 
 
 def _groups(masks: Iterable[Any], batch: ClassifiedBatch) -> Iterable[list[Any]]:
-    """Yield as many masks as fit into one input of the classifier, with evidence and remainder; at least one."""
+    """Yield groups of masks whose evidence and remainder are classified together; at least one mask each."""
     keys = list(masks)
+    # Each mask needs two inputs per clip, evidence and remainder.
     size = max(1, batch.inputs_at_once // (2 * len(batch.names)))
     return (keys[start : start + size] for start in range(0, len(keys), size))
 
@@ -194,11 +200,12 @@ def _score_mask(
     for domain, masked in (("mask", probabilities.seen), ("heard", probabilities.heard)):
         assert masked is not None
         evidence, remainder = (masked[row] for row in rows)
+        # Rounding on the way to sound would otherwise count as an increase, even for an all-pass mask.
         decision = score_evidence(whole, _without_rounding(evidence, whole), target)
         decision |= {"Fid-In": input_fidelity(whole, evidence, target)}
         decision |= score_remainder(whole, remainder, target)
         _add_scores(clips, key, domain, decision)
-    # sparseness and complexity of a binary mask follow from its area
+    # Sparseness and complexity of a binary mask follow from its area.
     is_own = key == OWN
     area = score_area(mask, batch.frames) if is_own else {"MM": mean_mask(mask, batch.frames)}
     _add_scores(clips, key, "mask", area)
@@ -208,6 +215,7 @@ def _score_mask(
     _add_scores(clips, key, "mask", score_localisation(mask, batch.truth.ideal, batch.frames, place))
     assert probabilities.sounds is not None
     sound = probabilities.sounds[rows[0]]
+    # A mask that holds NaN gives a sound that is not finite: zeros replace it, and its scores are undefined.
     defined = torch.isfinite(sound).all(1)
     lengths = batch.spectrogram.lengths
     scores = score_sound(torch.nan_to_num(sound), batch.waveform, batch.truth.event, lengths)
@@ -240,15 +248,18 @@ def _add_curves(
         masks = torch.stack([batch.zero_padding(ranking.mask(area)) for area in areas])
         seen = classify_masked(batch, torch.cat([masks, everything - masks]), heard=False).seen
         points |= {area: (seen[i], seen[len(areas) + i]) for i, area in enumerate(areas)}
+    # At area 0 the evidence is silence and the remainder the whole clip; at area 1 it is the other way round.
     silence = classify_masked(batch, torch.zeros_like(everything)[None], heard=False).seen[0]
     whole = batch.prediction.probabilities
     points |= {0.0: (silence, whole), 1.0: (whole, silence)}
     areas_of_curve = curve_areas()
     label = batch.prediction.explained[:, None]
+    # All bins of a clip whose map holds NaN have a negative position.
     undefined = (ranking.position < 0).flatten(1).any(1)
     for name, side in (("insertion", 0), ("deletion", 1)):
         values = torch.stack([points[area][side].gather(1, label)[:, 0] for area in areas_of_curve], 1)
         values = values.cpu().double().masked_fill(undefined[:, None].cpu(), torch.nan)
+        # With the areas as abscissae, as they are not equally spaced.
         area = torch.trapezoid(values, torch.tensor(areas_of_curve, dtype=torch.float64), dim=1)
         _add_scores(clips, MAP, "mask", {name: area})
         for clip, curve in zip(clips, values.tolist(), strict=True):
@@ -263,7 +274,7 @@ def _add_scores(clips: list[ClipScores], mask: str, domain: str, scores: dict[st
 
 
 def _wait_for(device: torch.device) -> None:
-    """Wait until a device has finished, since its work is queued: otherwise the times would mean nothing."""
+    """Wait until a device has finished its queue, so that times include the work and not only its submission."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

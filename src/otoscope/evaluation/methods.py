@@ -1,4 +1,4 @@
-"""The methods to compare, from what a configuration names: a model folder, a method without training, a class."""
+"""Methods to compare, made from their specifications: a model folder, the name of a method, or a class."""
 
 from __future__ import annotations
 
@@ -21,19 +21,21 @@ from otoscope.loading import load_interpreter
 from otoscope.methods import UNTRAINED
 from otoscope.scoring import CONTROLS
 
-_NAMED_OR_GIVEN = ("module", "function", "input", "model", "path", "threads")
+_UNCOMPARED_OPTIONS = ("module", "function", "input", "model", "path", "threads")
+"""Options of external classifiers that may differ between copies of one network; its weights are compared."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """One row of the table.
+    """A method that is ready to explain, one row of the table.
 
     Attributes:
-        name: As tables show it.
-        interpreter: Makes its masks.
-        trained: Whether it was trained on the classifier; the others are made from the classifier alone.
-        make: Makes the interpreter again, of the classifier as it is then.
-        fingerprint: Changes when its scores may.
+        name: Name in tables.
+        interpreter: Interpreter that makes its masks.
+        trained: Whether the interpreter was given or loaded, and is not made from the classifier.
+        make: Function that returns the interpreter; one without training is made anew from the classifier, whose
+            weights may have changed.
+        fingerprint: Fingerprint of the interpreter's class, options and weights.
     """
 
     name: str
@@ -45,10 +47,10 @@ class Method:
 
 @dataclass(frozen=True)
 class Methods:
-    """Methods that can explain the classifier, and why others cannot.
+    """Methods that can explain the classifier, and the reasons why others cannot.
 
     Attributes:
-        ready: By name.
+        ready: Method by name.
         skipped: Reason by name.
     """
 
@@ -56,53 +58,57 @@ class Methods:
     skipped: dict[str, str]
 
 
-def build_methods(wanted: Mapping[str, Any], classifier: Classifier) -> Methods:
-    """Makes every method that fits the classifier.
+def build_methods(specs: Mapping[str, Any], classifier: Classifier) -> Methods:
+    """Make every method that fits the classifier.
 
     Args:
-        wanted: By display name: a model folder; the name of a method that needs no training; a mapping with
-            ``name`` and the options of such a method, or with ``class_path`` and ``init_args``; or an interpreter.
-        classifier: What they explain.
+        specs: Specification of each method by display name: a model folder; the name of a method that needs no
+            training; a mapping with ``name`` and the options of such a method, or with ``class_path`` and
+            ``init_args``; or an interpreter.
+        classifier: Classifier that the methods explain.
 
     Raises:
-        ConfigurationError: A name is unknown, an option is misspelt, or there is no method at all.
+        ConfigurationError: A method or an option is unknown, or a display name is that of a control.
     """
     methods = Methods({}, {})
-    taken = [name for name in wanted if name in CONTROLS or not name.strip()]
-    if taken:
-        raise ConfigurationError(f"methods: {taken[0]!r} is the name of a control; choose another")
-    for name, what in wanted.items():
+    reserved = [name for name in specs if name in CONTROLS or not name.strip()]
+    if reserved:
+        raise ConfigurationError(f"methods: {reserved[0]!r} is empty or the name of a control; choose another name")
+    for name, spec in specs.items():
         try:
-            methods.ready[name] = _build(name, what, classifier)
+            methods.ready[name] = _build(name, spec, classifier)
         except ConfigurationError as error:
             if f"methods.{name}" in str(error):
                 raise
             raise ConfigurationError(f"methods.{name}: {error}") from error
         except OtoscopeError as error:
+            # The user made no mistake, the method does not fit: the others are still worth comparing.
             methods.skipped[name] = str(error)
     return methods
 
 
-def _build(name: str, what: Any, classifier: Classifier) -> Method:
-    if isinstance(what, Interpreter):
-        if _asks_again(what) and what.classifier is not classifier:
-            raise ConfigurationError(f"methods.{name}: explains another classifier; make it with the one evaluated")
-        return _method(name, lambda: what, trained=True)
-    if isinstance(what, str) and not is_untrained(what):
-        return _trained(name, what, classifier)
-    if isinstance(what, str):
-        return _method(name, lambda: make_untrained(what, classifier))
-    if not isinstance(what, Mapping) or len({"name", "class_path"} & what.keys()) != 1:
+def _build(name: str, spec: Any, classifier: Classifier) -> Method:
+    if isinstance(spec, Interpreter):
+        if _keeps_classifier(spec) and spec.classifier is not classifier:
+            raise ConfigurationError(
+                f"methods.{name}: it explains another classifier; make it with the classifier that is evaluated"
+            )
+        return _method(name, lambda: spec, trained=True)
+    if isinstance(spec, str) and not is_untrained(spec):
+        return _load_trained(name, spec, classifier)
+    if isinstance(spec, str):
+        return _method(name, lambda: make_untrained(spec, classifier))
+    if not isinstance(spec, Mapping) or len({"name", "class_path"} & spec.keys()) != 1:
         raise ConfigurationError(
             f"methods.{name}: expected a model folder, the name of a method, or a mapping with `name` and options "
-            f"or with `class_path` and `init_args`, got {what!r}"
+            f"or with `class_path` and `init_args`, got {spec!r}"
         )
-    if "class_path" in what:
-        return _method(name, lambda: _of_class(name, what, classifier))
-    options = {key: value for key, value in what.items() if key != "name"}
-    if not is_untrained(str(what["name"])):
-        raise ConfigurationError(f"methods.{name}: {_unknown(str(what['name']))}")
-    return _method(name, lambda: make_untrained(str(what["name"]), classifier, **options))
+    if "class_path" in spec:
+        return _method(name, lambda: _instantiate(name, spec, classifier))
+    options = {key: value for key, value in spec.items() if key != "name"}
+    if not is_untrained(str(spec["name"])):
+        raise ConfigurationError(f"methods.{name}: {_unknown(str(spec['name']))}")
+    return _method(name, lambda: make_untrained(str(spec["name"]), classifier, **options))
 
 
 def _method(name: str, make: Callable[[], Interpreter[Any]], trained: bool = False) -> Method:
@@ -111,70 +117,75 @@ def _method(name: str, make: Callable[[], Interpreter[Any]], trained: bool = Fal
     content = [kind.__module__, kind.__qualname__, interpreter.config, digest(interpreter)]
     fingerprint = hashlib.sha256(json.dumps(content, default=repr, sort_keys=True).encode()).hexdigest()[:16]
 
-    def again() -> Interpreter[Any]:
+    def make_again() -> Interpreter[Any]:
         if trained:
             return interpreter
         return make().to(interpreter_device(interpreter)).eval().requires_grad_(False)
 
-    return Method(name, interpreter.eval().requires_grad_(False), trained, again, fingerprint)
+    return Method(name, interpreter.eval().requires_grad_(False), trained, make_again, fingerprint)
 
 
 def interpreter_device(interpreter: Interpreter[Any]) -> torch.device:
-    """Where an interpreter's weights are; the CPU for one without any."""
+    """Return the device of an interpreter's weights; the CPU if it has none."""
     return next((value.device for value in interpreter.state_dict().values()), torch.device("cpu"))
 
 
-def _trained(name: str, folder: str, classifier: Classifier) -> Method:
+def _load_trained(name: str, folder: str, classifier: Classifier) -> Method:
     if not Path(folder).exists() and "/" not in folder:
         raise ConfigurationError(f"methods.{name}: {_unknown(folder)}")
-    interpreter, own = load_interpreter(folder)
-    if _without_module(traits_of(own)) != _without_module(traits_of(classifier)):
+    interpreter, saved_classifier = load_interpreter(folder)
+    if _comparable(traits_of(saved_classifier)) != _comparable(traits_of(classifier)):
         raise OtoscopeError(f"{folder} was trained to explain another classifier")
-    if _asks_again(interpreter):
+    if _keeps_classifier(interpreter):
+        # Its classifier is a copy from the folder. The sanity check changes the weights of the evaluated one.
         weights = interpreter.state_dict()
         interpreter = type(interpreter)(classifier, **interpreter.config)
         interpreter.load_state_dict(weights)
     return _method(name, lambda: interpreter, trained=True)
 
 
-def _without_module(traits: dict[str, Any]) -> dict[str, Any]:
-    """A network may be given as an object and named in the folder: its weights tell."""
-    options = {name: value for name, value in traits["options"].items() if name not in _NAMED_OR_GIVEN}
+def _comparable(traits: dict[str, Any]) -> dict[str, Any]:
+    """Return a classifier's traits without the options that may differ between copies of one network."""
+    options = {name: value for name, value in traits["options"].items() if name not in _UNCOMPARED_OPTIONS}
     return {**traits, "options": options}
 
 
-def _asks_again(interpreter: Interpreter[Any]) -> bool:
-    """Whether it keeps its classifier; it must then ask the one at hand, not its own copy."""
+def _keeps_classifier(interpreter: Interpreter[Any]) -> bool:
+    """Return whether an interpreter keeps its classifier, to run it again for each explanation."""
     try:
         return interpreter.classifier is not None
-    except AttributeError:
+    except ConfigurationError:
         return False
 
 
-def _of_class(name: str, what: Mapping[str, Any], classifier: Classifier) -> Interpreter[Any]:
-    if unknown := sorted(what.keys() - {"class_path", "init_args"}):
+def _instantiate(name: str, spec: Mapping[str, Any], classifier: Classifier) -> Interpreter[Any]:
+    """Make an interpreter from ``class_path`` and ``init_args``."""
+    if unknown := sorted(spec.keys() - {"class_path", "init_args"}):
         raise ConfigurationError(
-            f"methods.{name}: there is no {', '.join(unknown)} beside class_path and init_args"
+            f"methods.{name}: unknown {', '.join(unknown)}; only init_args may stand beside class_path"
         )
-    module, _, kind_name = str(what["class_path"]).rpartition(".")
+    kind = _import_interpreter(name, str(spec["class_path"]))
+    options = dict(spec.get("init_args") or {})
+    first = next(iter(inspect.signature(kind).parameters))
+    if options.get(first) is None:  # jsonargparse adds the options that are not given, also the classifier
+        options.pop(first, None)
+    try:
+        interpreter: Interpreter[Any] = kind(classifier, **options)
+    except TypeError as error:
+        raise ConfigurationError(f"methods.{name}: {error}") from error
+    return interpreter
+
+
+def _import_interpreter(name: str, class_path: str) -> Callable[..., Interpreter[Any]]:
+    module, _, kind_name = class_path.rpartition(".")
     try:
         kind = getattr(importlib.import_module(module), kind_name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigurationError(f"methods.{name}.class_path: cannot be imported ({error})") from error
     if not (isinstance(kind, type) and issubclass(kind, Interpreter)):
-        raise ConfigurationError(f"methods.{name}.class_path: {what['class_path']} is no Interpreter")
-    options = dict(what.get("init_args") or {})
-    first = next(iter(inspect.signature(kind).parameters))
-    if options.get(first) is None:  # jsonargparse fills in what is not given, also for the classifier
-        options.pop(first, None)
-    try:
-        made: Interpreter[Any] = kind(classifier, **options)
-    except TypeError as error:
-        raise ConfigurationError(f"methods.{name}: {error}") from error
-    return made
+        raise ConfigurationError(f"methods.{name}.class_path: {class_path} is not an Interpreter")
+    return kind
 
 
 def _unknown(name: str) -> str:
-    return (
-        f"{name!r} is neither a model folder nor a method that needs no training; those are {', '.join(UNTRAINED)}"
-    )
+    return f"{name!r} is neither a model folder nor a method that needs no training ({', '.join(UNTRAINED)})"

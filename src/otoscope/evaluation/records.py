@@ -1,4 +1,4 @@
-"""Scores of single clips on disk, so that a killed evaluation goes on where it was."""
+"""Scores of single clips on disk, from which an interrupted evaluation resumes."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from otoscope.evaluation.fingerprints import alike
 from otoscope.files.json import json_values, read_json, write_json
 from otoscope.files.json_lines import JsonLines
 
-_LONGEST = 200
+_MAX_LENGTH = 200
+"""Number of characters of a value that a message shows."""
 
 
 class Records:
-    """A file of lines for each condition and method: one line, one clip.
+    """One file of JSON lines for each condition and method, with one line for each clip.
 
-    What was found for a method stays when others are added, and when clips or conditions are.
+    The records of a method stay valid when methods, clips or conditions are added. Beside them, ``index.json``
+    holds the settings and the fingerprints of the methods that the records were made with.
 
     Args:
-        folder: Where they are kept.
-        settings: What all scores depend on, by option.
+        folder: Folder of the records.
+        settings: Values that all scores depend on, by name.
 
     Raises:
         ConfigurationError: The folder holds records that were made with other settings, or cannot be made.
-        DataError: They are damaged.
+        DataError: ``index.json`` is damaged.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
@@ -35,55 +37,75 @@ class Records:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(f"--output_folder {folder.parent}: cannot be written ({error})") from error
-        self._index = folder / "index.json"
-        self._known: dict[str, Any] = {"settings": json_values(dict(settings)), "methods": {}}
-        self._read: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-        if not self._index.is_file():
+        self._index_path = folder / "index.json"
+        self._index: dict[str, Any] = {"settings": json_values(dict(settings)), "methods": {}}
+        self._cache: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+        if not self._index_path.is_file():
             return
         try:
-            former = read_json(self._index)
+            former = read_json(self._index_path)
         except ValueError as error:
-            raise DataError(f"{self._index}: is damaged ({error}); choose another --output_folder") from error
-        self._compare("", former["settings"], self._known["settings"])
-        self._known = former
+            raise DataError(f"{self._index_path}: is damaged ({error}); choose another --output_folder") from error
+        self._compare("", former["settings"], self._index["settings"])
+        self._index = former
 
     def expect(self, method: str, fingerprint: str) -> None:
-        """Refuses to go on with records of a method that was another one then.
+        """Require that the records of a method, if there are any, were made by the same method.
 
         Args:
-            method: Its name.
-            fingerprint: Changes when its scores may.
+            method: Name of the method.
+            fingerprint: Fingerprint of the method as it is now.
+
+        Raises:
+            ConfigurationError: The records were made by another method of that name.
         """
-        known: dict[str, str] = self._known["methods"]
+        fingerprints: dict[str, str] = self._index["methods"]
         if not self._has(method):
-            known.pop(method, None)  # it could not explain then
-        former = known.setdefault(method, fingerprint)
+            # A former run named the method but scored nothing with it, so that it may change.
+            fingerprints.pop(method, None)
+        former = fingerprints.setdefault(method, fingerprint)
         self._compare("methods.", {method: former}, {method: fingerprint})
 
     def of(self, condition: str, method: str) -> dict[str, dict[str, Any]]:
-        """What is known, by clip."""
-        key = (condition, method)
-        if key not in self._read:
-            self._read[key] = {record["clip"]: record for record in self._stored(*key)}
-        return self._read[key]
+        """Return the records of a method in a condition, by clip.
 
-    def add(self, condition: str, method: str, found: Iterable[Mapping[str, Any]]) -> None:
-        """Appends records, each a whole line or none; one of a clip that is known takes its place."""
-        known = self.of(condition, method)
-        fresh = [json_values(dict(record)) for record in found]
-        if not self._index.is_file() or read_json(self._index) != self._known:
-            write_json(self._index, self._known)
+        Raises:
+            DataError: The file is damaged.
+        """
+        key = (condition, method)
+        if key not in self._cache:
+            self._cache[key] = {record["clip"]: record for record in self._read(*key)}
+        return self._cache[key]
+
+    def add(self, condition: str, method: str, records: Iterable[Mapping[str, Any]]) -> None:
+        """Append records, all of them or none; they replace former records of the same clips.
+
+        Args:
+            condition: Name of the condition.
+            method: Name of the method.
+            records: Records with the name of the clip as ``clip``.
+
+        Raises:
+            OtoscopeError: The file cannot be written.
+            DataError: The file is damaged.
+        """
+        by_clip = self.of(condition, method)
+        fresh = [json_values(dict(record)) for record in records]
+        # The index comes first: records without it could not be distinguished from those of other settings.
+        if not self._index_path.is_file() or read_json(self._index_path) != self._index:
+            write_json(self._index_path, self._index)
+        # A former line of a clip stays in the file. The last one counts, as `of` reads them in order.
         self._lines(condition, method).append(*fresh)
-        known |= {record["clip"]: record for record in fresh}
+        by_clip |= {record["clip"]: record for record in fresh}
 
     def _has(self, method: str) -> bool:
-        """Whether there are records of a method."""
+        """Return whether there are records of a method."""
         folders = (folder.name for folder in self.folder.iterdir() if folder.is_dir())
         return any(self._lines(folder, method).path.is_file() for folder in folders)
 
-    def _stored(self, condition: str, method: str) -> list[dict[str, Any]]:
-        """Read the records of a file, after removing a last line that a kill has cut off."""
+    def _read(self, condition: str, method: str) -> list[dict[str, Any]]:
         lines = self._lines(condition, method)
+        # A kill may have cut off the last line; the next record would be appended to it and be lost too.
         lines.repair()
         try:
             return lines.read()
@@ -93,6 +115,7 @@ class Records:
             ) from error
 
     def _lines(self, condition: str, method: str) -> JsonLines:
+        """Return the file of a method; quoting keeps names with ``/`` inside the folder."""
         return JsonLines(self.folder / quote(condition, safe="") / f"{quote(method, safe=' +-')}.jsonl")
 
     def _compare(self, prefix: str, former: Mapping[str, Any], present: Mapping[str, Any]) -> None:
@@ -104,10 +127,10 @@ class Records:
         if changed:
             raise ConfigurationError(
                 f"{self.folder}: holds records of another evaluation ({'; '.join(changed[:5])}); choose another "
-                "--output_folder, delete the folder, or give the same options to go on"
+                "--output_folder, delete the folder, or resume with the former options"
             )
 
 
 def _short(value: Any) -> str:
     text = str(value)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
+    return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]} ..."

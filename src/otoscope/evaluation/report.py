@@ -1,4 +1,4 @@
-"""What an evaluation writes and prints."""
+"""Report of an evaluation: its results as JSON, CSV, text and pictures."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Report:
     """The results of an evaluation.
 
     Attributes:
-        results: What ``results.json`` holds.
+        results: Content of ``results.json``.
         table: Means, intervals and comparisons.
-        text: What the terminal shows and ``table.txt`` holds.
-        folder: Where it was written.
+        text: Output for the terminal, which is also the content of ``table.txt``.
+        folder: Folder of the files.
     """
 
     results: dict[str, Any]
@@ -45,23 +45,20 @@ def make_report(
     skipped: Mapping[str, Mapping[str, str]],
     about: Mapping[str, Any],
 ) -> Report:
-    """Averages records, and writes tables and pictures.
+    """Average the records, and write tables and pictures.
 
     Args:
-        folder: Where they go.
-        records: By condition, row and clip.
-        clips: Names by condition.
+        folder: Folder of the files.
+        records: Records by condition, row and clip.
+        clips: Names of the clips by condition.
         sanity: Records of the sanity check by method and clip; empty if it was not made.
-        settings: Of the run.
-        skipped: Reasons by name, of methods and conditions.
-        about: What else ``results.json`` says of the run.
+        settings: Settings of the evaluation.
+        skipped: Reasons by name, for methods, conditions and checks.
+        about: Description of the run, which is added to ``results.json``.
     """
     count, seed = int(settings["bootstrap"]), int(settings["seed"])
     table = make_table(records, clips, count, seed)
-    drawn = list(records)[:1] if settings["curves"] else []
-    curves = {name: _curves(records[name], clips[name], count, seed) for name in drawn}
-    curves = {name: methods for name, methods in curves.items() if methods}
-    checked = {name: _sanity(found, count, seed) for name, found in sanity.items() if found}
+    curves = _all_curves(records, clips, count, seed) if settings["curves"] else {}
     results = {
         **about,
         "settings": dict(settings),
@@ -70,20 +67,24 @@ def make_report(
         "scores": _nested(table),
         "leaders": _leaders(table),
         "curves": {"areas": curve_areas(), **curves},
-        "sanity": checked,
+        "sanity": {name: _sanity(by_clip, count, seed) for name, by_clip in sanity.items() if by_clip},
         "seconds_per_clip": _seconds(records),
         "undefined": _undefined(records),
     }
-    text = _text(table, results)
-    write_json(folder / "results.json", results)
-    replace_text(folder / "table.csv", table_csv(table))
-    replace_text(folder / "pairs.csv", pairs_csv(table))
-    replace_text(folder / "table.txt", text + "\n")
-    areas = settings["areas"]
-    draw_table(table, areas[len(areas) // 2], folder / "table.png")
+    report = Report(results, table, _text(table, results), folder)
+    _write(report, curves)
+    return report
+
+
+def _write(report: Report, curves: Mapping[str, Mapping[str, Any]]) -> None:
+    folder, areas = report.folder, report.results["settings"]["areas"]
+    write_json(folder / "results.json", report.results)
+    replace_text(folder / "table.csv", table_csv(report.table))
+    replace_text(folder / "pairs.csv", pairs_csv(report.table))
+    replace_text(folder / "table.txt", report.text + "\n")
+    draw_table(report.table, areas[len(areas) // 2], folder / "table.png")
     if curves:
         draw_curves(curves, curve_areas(), folder / "curves.png")
-    return Report(results, table, text, folder)
 
 
 def _text(table: Table, results: Mapping[str, Any]) -> str:
@@ -94,8 +95,8 @@ def _text(table: Table, results: Mapping[str, Any]) -> str:
         parts.append(format_seconds(results["seconds_per_clip"]))
     parts.append(
         "\n".join(
-            f"{name}: {one['clips']} clips, the classifier is right on {100 * one['accuracy']:.1f} %"
-            for name, one in results["conditions"].items()
+            f"{name}: {facts['clips']} clips, the classifier is right on {100 * facts['accuracy']:.1f} %"
+            for name, facts in results["conditions"].items()
         )
     )
     for kind, reasons in results["skipped"].items():
@@ -108,48 +109,71 @@ def _text(table: Table, results: Mapping[str, Any]) -> str:
 
 
 def _condition(rows: Mapping[str, Mapping[str, Any]], clips: Sequence[str]) -> dict[str, Any]:
+    """Return the number of clips in a condition and the classifier's accuracy."""
+    # The records of every row repeat the predictions, so any row serves.
     records = next(iter(rows.values())).values()
     right = [record["label"] == record["predicted"] for record in records]
     return {"clips": len(clips), "accuracy": float(np.mean(right))}
+
+
+def _all_curves(
+    records: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    clips: Mapping[str, Sequence[str]],
+    count: int,
+    seed: int,
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return the mean curves by condition, method and side; only the first condition has any."""
+    curves = {name: _curves(records[name], clips[name], count, seed) for name in list(records)[:1]}
+    return {name: methods for name, methods in curves.items() if methods}
 
 
 def _curves(
     rows: Mapping[str, Mapping[str, Any]], clips: Sequence[str], count: int, seed: int
 ) -> dict[str, dict[str, Any]]:
     weights = resampling(len(clips), count, seed)
-    found: dict[str, dict[str, Any]] = {}
+    curves: dict[str, dict[str, Any]] = {}
     for row, records in rows.items():
         for side in ("insertion", "deletion"):
             points = [records.get(clip, {}).get("curves", {}).get(side) for clip in clips]
-            known = next((one for one in points if one is not None), None)
-            if known is None:
+            defined = [values for values in points if values is not None]
+            if not defined:
                 continue
-            values = np.array([[np.nan] * len(known) if one is None else one for one in points], dtype=float)
+            # A clip without a curve is a row of NaN, so that the samples draw the same clips for all methods.
+            undefined = [np.nan] * len(defined[0])
+            values = np.array([undefined if curve is None else curve for curve in points], dtype=float)
             estimates = estimate(values, weights)
             parts = ("mean", "low", "high")
-            found.setdefault(row, {})[side] = {part: [getattr(one, part) for one in estimates] for part in parts}
-    return found
+            curves.setdefault(row, {})[side] = {
+                part: [getattr(point, part) for point in estimates] for part in parts
+            }
+    return curves
 
 
 def _sanity(records: Mapping[str, Any], count: int, seed: int) -> dict[str, Any]:
-    lines = [record["layers"] for record in records.values()]
-    weights = resampling(len(lines), count, seed)
-    found: dict[str, dict[str, Estimate]] = {}
+    """Return mean similarities by name and layer, and the verdict."""
+    clips = [record["layers"] for record in records.values()]
+    weights = resampling(len(clips), count, seed)
+    estimates: dict[str, dict[str, Estimate]] = {}
     for name in ("rank_correlation", "ssim"):
-        found[name] = {}
-        for layer in lines[0]:
-            values = np.array([[line[layer][name]] for line in lines], dtype=float)
-            found[name][layer] = estimate(values, weights)[0]
-    parts = {name: {layer: one.to_dict() for layer, one in layers.items()} for name, layers in found.items()}
-    return {**parts, "verdict": verdict(found["rank_correlation"])}
+        estimates[name] = {}
+        for layer in clips[0]:
+            values = np.array([[layers[layer][name]] for layers in clips], dtype=float)
+            estimates[name][layer] = estimate(values, weights)[0]
+    means = {
+        name: {layer: cell.to_dict() for layer, cell in by_layer.items()} for name, by_layer in estimates.items()
+    }
+    return {**means, "verdict": verdict(estimates["rank_correlation"])}
 
 
 def _seconds(records: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, float]]:
-    """Without intervals: the clips of a batch share one time."""
+    """Return the times per clip of each method."""
     times: dict[str, list[float]] = {}
     for rows in records.values():
-        for row, found in rows.items():
-            times.setdefault(row, []).extend(one["seconds"] for one in found.values() if "seconds" in one)
+        for row, by_clip in rows.items():
+            times.setdefault(row, []).extend(
+                record["seconds"] for record in by_clip.values() if "seconds" in record
+            )
+    # There are no intervals: the clips of a batch share one time, so they are not independent.
     return {
         row: {"mean": float(np.mean(values)), "median": float(np.median(values)), "n": len(values)}
         for row, values in times.items()
@@ -158,30 +182,31 @@ def _seconds(records: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str
 
 
 def _undefined(records: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, int]:
-    """How many clips have no number for a method, because its map or its mask holds NaN."""
+    """Return the number of clips, if any, on which a method has no scores because its map or mask holds NaN."""
     counts: dict[str, int] = {}
     for rows in records.values():
-        for row, found in rows.items():
-            bad = sum(
-                any(domains["mask"].get("p_evidence", 0.0) is None for domains in one["scores"].values())
-                for one in found.values()
+        for row, by_clip in rows.items():
+            undefined = sum(
+                any(domains["mask"].get("p_evidence", 0.0) is None for domains in record["scores"].values())
+                for record in by_clip.values()
             )
-            counts[row] = counts.get(row, 0) + bad
+            counts[row] = counts.get(row, 0) + undefined
     return {row: count for row, count in counts.items() if count}
 
 
 def _nested(table: Table) -> dict[str, Any]:
+    """Return the estimates by condition, mask, domain, row and score, as JSON objects."""
     result: dict[str, Any] = {}
     for block, scores in table.estimates.items():
         place = result.setdefault(block.condition, {}).setdefault(block.mask, {}).setdefault(block.domain, {})
         for score, rows in scores.items():
-            for row, one in rows.items():
-                place.setdefault(row, {})[score] = one.to_dict()
+            for row, cell in rows.items():
+                place.setdefault(row, {})[score] = cell.to_dict()
     return result
 
 
 def _leaders(table: Table) -> dict[str, Any]:
-    """The best row of each score, and those whose difference from it may be chance."""
+    """Return the best row of each score, and the rows that are not significantly different from it."""
     result: dict[str, Any] = {}
     for block, scores in table.pairs.items():
         place = result.setdefault(block.condition, {}).setdefault(block.mask, {}).setdefault(block.domain, {})

@@ -1,4 +1,4 @@
-"""An evaluation from data to table: scores of every method in every condition, clip by clip, then their means."""
+"""Evaluation of methods from data to report: scores of every clip, method and condition, then their means."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from otoscope.data import SoundData
 from otoscope.data.clips import ClipFiles
 from otoscope.errors import ConfigurationError, DataError
 from otoscope.evaluation.conditions import Conditions, prepare
-from otoscope.evaluation.fingerprints import answer_of
+from otoscope.evaluation.fingerprints import noise_probabilities
 from otoscope.evaluation.loop import SANITY, Run, SelectedClips, check_sanity, score_all
 from otoscope.evaluation.methods import build_methods
 from otoscope.evaluation.records import Records
@@ -41,9 +41,9 @@ def run_evaluation(
 ) -> Report:
     """Compare methods of explanation under equal conditions.
 
-    A run that was stopped resumes when it is started again, also with more methods, conditions or clips. It writes
-    ``results.json table.csv pairs.csv table.txt table.png curves.png`` to ``output_folder``, and the scores of each
-    clip to its folder ``records``.
+    A run that was stopped resumes when it is started again, also with more methods, conditions or clips. The files
+    ``results.json``, ``table.csv``, ``pairs.csv``, ``table.txt``, ``table.png`` and ``curves.png`` are written to
+    ``output_folder``, and the scores of each clip to its folder ``records``.
 
     Args:
         classifier: Classifier that the methods explain.
@@ -54,10 +54,10 @@ def run_evaluation(
         settings: Settings of the evaluation.
         device: Device of the networks.
         progress: Whether to show a progress bar.
-        data_options: Options that the data was made with, to recognise records of other data.
+        data_options: Options of the data, which show whether records were made from other data.
 
     Raises:
-        OtoscopeError: A fault that the user can fix; the message says how.
+        OtoscopeError: An argument, the data or a method is wrong; the message states the remedy.
     """
     settings, output_folder = settings or Settings(), Path(output_folder)
     data.prepare_data()
@@ -68,10 +68,8 @@ def run_evaluation(
     for method in ready.ready.values():
         method.interpreter.to(device)
     prepared = prepare(conditions or Conditions(), data.test_set, data.sample_rate_hz, settings.seed)
-    content: dict[str, Any] = {f"classifier.{name}": value for name, value in traits_of(classifier).items()}
-    content |= {"classifier.answer": answer_of(classifier), "data": dict(data_options or {})}
-    content |= {"areas": settings.areas, "seed": settings.seed, "version": __version__}
-    records = Records(output_folder / "records", content)
+    # Records of another evaluation are refused before anything is scored.
+    records = Records(output_folder / "records", _dependencies(classifier, settings, data_options))
     for method in ready.ready.values():
         records.expect(method.name, method.fingerprint)
     run = Run(
@@ -100,12 +98,26 @@ def run_evaluation(
     )
 
 
+def _dependencies(
+    classifier: Classifier, settings: Settings, data_options: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return the values that all scores depend on, whatever the method, condition and clip."""
+    dependencies = {f"classifier.{name}": value for name, value in traits_of(classifier).items()}
+    return dependencies | {
+        "classifier.answer": noise_probabilities(classifier),
+        "data": dict(data_options or {}),
+        "areas": settings.areas,
+        "seed": settings.seed,
+        "version": __version__,
+    }
+
+
 def select_clips(clips: Any, count: int | None) -> list[int]:
-    """Return the indices of some clips: equally many of each class, spread over the set.
+    """Return the indices of a number of clips, divided equally among the classes and spread over the set.
 
     Args:
         clips: Set of clips.
-        count: Number of clips; None: all.
+        count: Number of clips (default: all).
     """
     if count is None or count >= len(clips):
         return list(range(len(clips)))
@@ -113,12 +125,13 @@ def select_clips(clips: Any, count: int | None) -> list[int]:
     for index in range(len(clips)):
         target = clips.files[index].target if isinstance(clips, ClipFiles) else clips[index].target
         by_class.setdefault(target, []).append(index)
-    # the remainder of the division goes to the first classes
+    # The remainder of the division goes to the first classes.
     shares = [count // len(by_class) + (position < count % len(by_class)) for position in range(len(by_class))]
     selected: list[int] = []
     for share, (_, members) in zip(shares, sorted(by_class.items()), strict=True):
         share = min(share, len(members))
         selected += [members[place * len(members) // share] for place in range(share)]
+    # Small classes may have had too few clips. Others replace them.
     rest = [index for index in range(len(clips)) if index not in set(selected)]
     return sorted(selected + rest[: count - len(selected)])
 
@@ -131,7 +144,7 @@ def _check(classifier: Classifier, data: SoundData) -> None:
         )
     if not set(classifier.labels) & set(data.labels):
         raise ConfigurationError(
-            "data: it has no class that the classifier knows; give the data that it was trained for"
+            "data: it shares no class with the classifier; give data that the classifier was trained for"
         )
     if not len(data.test_set):  # type: ignore[arg-type]
         raise DataError("data: the test set is empty")
@@ -149,7 +162,7 @@ def _of_clips(records: Mapping[str, Any], clips: Sequence[str]) -> dict[str, Any
 
 
 def _machine(device: str | torch.device) -> dict[str, Any]:
-    """Return what times depend on."""
+    """Return the properties of the machine that times depend on."""
     name = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else platform.machine()
     return {
         "device": str(device),

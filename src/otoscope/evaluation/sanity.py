@@ -1,4 +1,4 @@
-"""Sanity check: do explanations change when the classifier's weights are randomised, layer by layer?"""
+"""Sanity check that explanations change when the classifier's weights are randomised, layer by layer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Layer:
 
 
 def cascade(classifier: Classifier) -> list[Layer]:
-    """Return the classifier's parts from the head down to the input; none for a black box.
+    """Return the classifier's parts from the head down to the input; an empty list for a black box.
 
     The parts are those of `Classifier.layers`. A classifier that names none is divided until no part holds more
     than a quarter of its weights, and its parts are in the order in which they run. Weights outside all parts, such
@@ -53,7 +53,7 @@ def cascade(classifier: Classifier) -> list[Layer]:
     remaining = _weights(classifier)
     layers = []
     for part in reversed(parts):
-        # weights that parts share belong to the part nearest to the head
+        # Weights that several parts share belong to the part nearest to the head.
         inside = {id(value) for value in _weights(part).values()}
         weights = {name: value for name, value in remaining.items() if id(value) in inside}
         remaining = {name: value for name, value in remaining.items() if name not in weights}
@@ -63,14 +63,15 @@ def cascade(classifier: Classifier) -> list[Layer]:
 
 
 def shuffle_weights(layer: Layer, seed: int) -> None:
-    """Permute the values of each weight tensor in place: this destroys what was learnt and keeps the scale.
+    """Permute the values of each weight tensor in place, which destroys what was learnt and keeps the scale.
 
     Args:
-        layer: Layer to change. The statistics of batch norms are not weights and stay.
+        layer: Layer to change.
         seed: Seed of the permutations, which also depend on the names of the weights.
     """
     with torch.no_grad():
         for name, value in layer.weights.items():
+            # Drawn on the CPU, so that every device shuffles alike.
             order = torch.randperm(value.numel(), generator=generator_for(seed, name))
             value.copy_(value.flatten()[order.to(value.device)].view_as(value))
 
@@ -86,6 +87,7 @@ def randomisation(classifier: Classifier, seed: int) -> Iterator[Iterator[str]]:
     Yields:
         Iterator whose every step shuffles one more layer, from the head down, and yields its name.
     """
+    # The weights are changed in place, so the state is copied.
     former = {name: value.clone() for name, value in classifier.state_dict().items()}
 
     def steps() -> Iterator[str]:
@@ -105,11 +107,11 @@ def compare_maps(
 ) -> dict[str, list[dict[str, dict[str, float]]]]:
     """Compare the maps of each method with its maps of the randomised classifier.
 
-    The explained class stays the one that the intact classifier predicts.
+    The explained class remains the one that the intact classifier predicts.
 
     Args:
-        methods: Methods to check. A trained method keeps its weights and reads the prediction of the randomised
-            classifier; any other is made anew.
+        methods: Methods to check. A trained method keeps its weights and reads the representations of the
+            randomised classifier; any other method is made anew.
         batch: Clips.
         seed: Seed of the permutations.
 
@@ -128,6 +130,7 @@ def compare_maps(
     }
     with randomisation(batch.classifier, seed) as layers:
         for layer in layers:
+            # The randomised classifier usually predicts another class, whose map would differ for that reason.
             prediction = batch.classifier.predict(batch.spectrogram).towards(label)
             for method in methods:
                 if method.name not in similarities:
@@ -138,12 +141,10 @@ def compare_maps(
                     del similarities[method.name]
                     continue
                 clips = zip(originals[method.name], changed, frame_counts, similarities[method.name], strict=True)
-                for original, randomised, count, layers_of_clip in clips:
+                for original, randomised, count, by_layer in clips:
+                    # The padding would be equal in both, and raise the similarity of short clips.
                     pair = original[:, :count], randomised[:, :count]
-                    layers_of_clip[layer] = {
-                        "rank_correlation": rank_correlation(*pair),
-                        "ssim": similarity(*pair),
-                    }
+                    by_layer[layer] = {"rank_correlation": rank_correlation(*pair), "ssim": similarity(*pair)}
     return similarities
 
 
@@ -156,6 +157,7 @@ def rank_correlation(first: Tensor, second: Tensor) -> float:
         >>> round(rank_correlation(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([10.0, 30.0, 20.0])), 6)
         0.5
     """
+    # Spearman's correlation is Pearson's correlation of the ranks.
     ranks = mean_ranks(torch.stack([first.flatten(), second.flatten()]).cpu().double())
     centred = ranks - ranks.mean(1, keepdim=True)
     norms = centred.norm(dim=1)
@@ -172,6 +174,7 @@ def similarity(first: Tensor, second: Tensor) -> float:
         first: Map, shape (frequency, time).
         second: Map of the same shape.
     """
+    # SSIM compares brightness and contrast, but maps have no common scale.
     pictures = [_scaled(values.float())[None, None] for values in (first, second)]
     if min(first.shape) < _SMALLEST_SIDE or not all(bool(torch.isfinite(values).all()) for values in pictures):
         return float("nan")
@@ -188,6 +191,7 @@ def verdict(correlations: Mapping[str, Estimate]) -> str:
     """
     if not correlations or not list(correlations.values())[-1].clips:
         return "undefined: a map is constant"
+    # The interval must lie on one side of the limit: a mean near it would pass or fail by the choice of clips.
     last = list(correlations.values())[-1]
     if last.low > SIMILAR:
         return "fails: its map hardly depends on what the classifier has learnt"
@@ -197,14 +201,14 @@ def verdict(correlations: Mapping[str, Estimate]) -> str:
 
 
 def _weights(module: nn.Module) -> dict[str, Tensor]:
-    """Return parameters, and buffers that act as weights, such as the class vectors of CLAP."""
+    """Return parameters, and the buffers that serve as weights, such as the class vectors of CLAP."""
     parameters = dict(module.named_parameters())
     buffers = {
         name: value
         for name, value in module.state_dict(keep_vars=True).items()
         if name not in parameters and isinstance(value, Tensor) and value.is_floating_point() and value.numel() > 1
     }
-    # the statistics of batch norms belong to the scale, which stays
+    # The statistics of batch norms belong to the scale, which stays.
     return parameters | {name: value for name, value in buffers.items() if "running_" not in name}
 
 
@@ -227,6 +231,7 @@ def _divided(module: nn.Module, total: int) -> list[nn.Module]:
 @torch.no_grad()
 def _in_order_of_use(classifier: Classifier, parts: list[nn.Module]) -> list[nn.Module]:
     """Sort parts by the order in which they run on a short silence; parts that are not called come first."""
+    # The order of registration says nothing about the order of use: a network may register its head first.
     turns: dict[nn.Module, int] = {}
 
     def note(part: nn.Module, inputs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Confidence of means over clips, and of differences between methods: the bootstrap."""
+"""Bootstrap intervals of means over clips, and of differences between methods."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FEWEST_CLIPS = 6
-"""With fewer clips no difference is called one: even a sign test of 5 cannot reach 95 % on both sides."""
+"""Least number of clips for a significant difference: a two-sided sign test of 5 cannot reach the level of 5 %."""
 
 Values = NDArray[np.float64]
 
@@ -19,10 +19,10 @@ class Estimate:
     """A mean over clips with its interval.
 
     Attributes:
-        mean: NaN if no clip is defined.
+        mean: Mean; NaN if it is defined for no clip.
         low: Lower end of the interval.
         high: Upper end of the interval.
-        clips: Clips whose value is defined.
+        clips: Number of clips whose value is defined.
     """
 
     mean: float
@@ -36,20 +36,22 @@ class Estimate:
         return self.clips >= FEWEST_CLIPS and bool(self.low > 0 or self.high < 0)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return the estimate as a JSON object."""
         return {"mean": self.mean, "low": self.low, "high": self.high, "n": self.clips}
 
 
 def resampling(clips: int, count: int, seed: int) -> Values:
-    """How often each clip occurs in each bootstrap sample. One table serves all scores, so that they are paired.
+    """Return how often each clip occurs in each bootstrap sample.
+
+    One table serves all methods and scores, so that they are compared on the same samples.
 
     Args:
-        clips: How many there are, and how many each sample draws with replacement.
-        count: Samples.
-        seed: Makes them.
+        clips: Number of clips, and of draws with replacement for each sample.
+        count: Number of samples.
+        seed: Seed of the draws.
 
     Returns:
-        Each row sums to ``clips``. Shape (count, clips).
+        Numbers of draws, shape (count, clips). Each row sums to ``clips``.
 
     Example:
         >>> resampling(3, 2, seed=0).sum(1)
@@ -57,24 +59,25 @@ def resampling(clips: int, count: int, seed: int) -> Values:
     """
     drawn = np.random.default_rng(seed).integers(clips, size=(count, clips))
     table = np.zeros((count, clips))
+    # add.at counts a clip as often as it was drawn; indexing with += would count it once.
     np.add.at(table, (np.arange(count)[:, None], drawn), 1)
     return table
 
 
 def estimate(values: Values, table: Values, level: float = 0.95) -> list[Estimate]:
-    r"""Means with bootstrap intervals; NaN (undefined) values are left out, also of each sample.
+    r"""Return means over clips with bootstrap intervals; undefined values (NaN) are left out, also of each sample.
 
-    Percentiles of the sample means, expanded so far that of normal values the interval is as wide as Student's:
-    plain percentiles are too narrow with few clips. Of strongly skewed values it still misses the mean more often
-    than it says.
+    The ends are percentiles of the sample means, expanded until the interval of normal values is as wide as
+    Student's, because plain percentiles are too narrow with few clips. The interval of strongly skewed values still
+    misses the mean more often than its level states.
 
     Args:
-        values: Shape (clips, columns).
-        table: See `resampling`. Shape (count, clips).
-        level: Of the interval.
+        values: Values of each clip, shape (clips, columns).
+        table: Bootstrap samples of `resampling`, shape (count, clips).
+        level: Level of the interval.
 
     Returns:
-        One for each column.
+        One estimate for each column.
 
     Reference:
         Hesterberg 2015, What Teachers Should Know About the Bootstrap, The American Statistician 69 (expanded
@@ -87,24 +90,33 @@ def estimate(values: Values, table: Values, level: float = 0.95) -> list[Estimat
     defined = np.isfinite(values)
     filled = np.where(defined, values, 0.0)
     clips = defined.sum(0)
+    # Every sample mean is a weighted mean of the clips, so one matrix product computes all of them. Undefined
+    # values have weight 0; a sample that drew no defined clip is 0 / 0, which is NaN.
     with np.errstate(invalid="ignore"):
         means = filled.sum(0) / clips
         samples = (table @ filled) / (table @ defined)
     ends = np.full((2, values.shape[1]), np.nan)
-    whole = np.isfinite(samples).all(0)  # the other way of counting is slow
+    # nanquantile leaves out samples that are NaN, but is slow: it serves only the columns that need it.
+    complete = np.isfinite(samples).all(0)
+    # The percentiles depend on the number of defined clips, so columns of equal number are taken together.
     for count in np.unique(clips[clips > 0]):
         tail = _tail(int(count), level)
-        for quantile, columns in ((np.quantile, whole), (np.nanquantile, ~whole)):
+        for quantile, columns in ((np.quantile, complete), (np.nanquantile, ~complete)):
             chosen = columns & (clips == count)
             ends[:, chosen] = quantile(samples[:, chosen], (tail, 1 - tail), axis=0)
     return [Estimate(float(m), float(a), float(b), int(n)) for m, a, b, n in zip(means, *ends, clips, strict=True)]
 
 
 def better(difference: Estimate, direction: Literal["higher", "lower", "neither"]) -> int:
-    """Which of two methods is better, from their paired difference, first minus second.
+    """Return which of two methods is better.
+
+    Args:
+        difference: Paired difference of the methods, first minus second.
+        direction: Whether higher or lower values are better.
 
     Returns:
-        1: the first; -1: the second; 0: the interval holds 0, or the score has no direction.
+        1 for the first, -1 for the second, and 0 if the interval includes 0, there are fewer than `FEWEST_CLIPS`
+        clips, or the score has no direction.
 
     Example:
         >>> better(Estimate(mean=-5.0, low=-8.0, high=-2.0, clips=40), "lower")
@@ -116,9 +128,11 @@ def better(difference: Estimate, direction: Literal["higher", "lower", "neither"
 
 
 def _tail(clips: int, level: float) -> float:
-    """Share of the samples to leave out on each side."""
+    """Return the share of the samples to leave out on each side."""
     if clips < 2:
         return 0.0
     from scipy.special import ndtr, stdtrit  # only evaluations need it
 
+    # The bootstrap divides the variance by n where Student's interval divides by n - 1, and its quantiles are close
+    # to normal ones. The normal tail beyond sqrt(n / (n - 1)) times Student's quantile corrects both.
     return float(ndtr(np.sqrt(clips / (clips - 1)) * stdtrit(clips - 1, (1 - level) / 2)))

@@ -1,4 +1,4 @@
-"""The table: means over clips with their intervals, and which differences between methods are real."""
+"""Table of means over clips with their intervals, and of significant differences between methods."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from otoscope.evaluation.mask_scores import BESIDE_OWN, OWN
+from otoscope.evaluation.mask_scores import MATCHED_CONTROLS, OWN
 from otoscope.evaluation.statistics import Estimate, Values, better, estimate, resampling
 from otoscope.metrics import SCORES, scores_shown
 from otoscope.scoring import CONTROLS
@@ -26,12 +26,12 @@ _COMPARED = {
 
 @dataclass(frozen=True, order=True)
 class Block:
-    """What one part of the table is about.
+    """Subject of one part of the table.
 
     Attributes:
-        condition: Such as ``clean``.
-        mask: ``own``, an area such as ``0.2``, or ``map``.
-        domain: ``mask`` or ``heard``.
+        condition: Name of the condition, such as ``clean``.
+        mask: Mask that is scored: ``own``, an area such as ``0.2``, or ``map``.
+        domain: Input of the classifier: ``mask`` or ``heard``.
     """
 
     condition: str
@@ -44,10 +44,10 @@ class Pair:
     """Two rows compared on the same clips.
 
     Attributes:
-        first: Name of a row.
-        second: Name of another.
+        first: Name of the first row.
+        second: Name of the second row.
         difference: First minus second, with the interval of the paired bootstrap.
-        better: The better row; empty where the interval holds 0.
+        better: Name of the better row; empty where the difference is not significant.
     """
 
     first: str
@@ -69,26 +69,30 @@ class Table:
     pairs: dict[Block, dict[str, list[Pair]]] = field(default_factory=dict)
 
     def rows(self, block: Block) -> list[str]:
-        """Methods and controls of a block, in their order."""
+        """Return the names of the methods and controls of a block, in their order."""
         return list(dict.fromkeys(row for rows in self.estimates[block].values() for row in rows))
 
     def leaders(self, block: Block, score: str) -> tuple[str, set[str]]:
-        """The row with the best mean, and the rows that cannot be told from it; empty without a direction.
+        """Return the row with the best mean, and the rows that are not significantly different from it.
 
-        Controls that cheat by keeping everything or by knowing the truth do not lead.
+        Both are empty for a score without a direction. The controls ``all-pass`` and ``ideal`` are not ranked: they
+        score well by keeping everything or by knowing the truth.
         """
         direction = SCORES[score].better
-        rows = {row: one for row, one in self.estimates[block][score].items() if row not in ("all-pass", "ideal")}
-        rows = {row: one for row, one in rows.items() if one.clips}
-        if direction == "neither" or not rows or score not in self.pairs.get(block, {}):
+        means = {
+            row: cell.mean
+            for row, cell in self.estimates[block][score].items()
+            if cell.clips and row not in ("all-pass", "ideal")
+        }
+        if direction == "neither" or not means or score not in self.pairs.get(block, {}):
             return "", set()
-        best = (max if direction == "higher" else min)(rows, key=lambda row: rows[row].mean)
+        best = (max if direction == "higher" else min)(means, key=means.__getitem__)
         alike = {
             (pair.second if pair.first == best else pair.first)
             for pair in self.pairs[block][score]
             if best in (pair.first, pair.second) and not pair.better
         }
-        return best, alike & rows.keys()
+        return best, alike & means.keys()
 
 
 def make_table(
@@ -97,73 +101,76 @@ def make_table(
     count: int,
     seed: int,
 ) -> Table:
-    """Averages the records of single clips.
+    """Average the records of single clips, and compare the methods.
 
     Args:
-        records: By condition, method and clip.
-        clips: Names by condition, in order.
-        count: Bootstrap samples.
-        seed: Makes them.
+        records: Records by condition, method and clip.
+        clips: Names of the clips by condition, in order.
+        count: Number of bootstrap samples.
+        seed: Seed of the samples.
     """
     table = Table()
     for condition, methods in records.items():
         names = clips[condition]
+        # All methods and scores of a condition share the samples, so that their differences are paired.
         weights = resampling(len(names), count, seed) if names else np.zeros((count, 0))
         for block, scores in _values(condition, methods, names).items():
             table.estimates[block], table.pairs[block] = {}, {}
             for score in sorted(scores, key=list(SCORES).index):
                 rows = scores[score]
-                found = estimate(np.stack(list(rows.values()), 1), weights)
-                table.estimates[block][score] = dict(zip(rows, found, strict=True))
+                cells = estimate(np.stack(list(rows.values()), 1), weights)
+                table.estimates[block][score] = dict(zip(rows, cells, strict=True))
                 if score in _COMPARED and len(rows) > 1:
                     table.pairs[block][score] = compare(rows, weights, score)
     return table
 
 
 def compare(rows: Mapping[str, Values], weights: Values, score: str) -> list[Pair]:
-    """Compares every two rows by the paired bootstrap: clips are drawn, and both rows take the same ones.
+    """Compare every two rows by the paired bootstrap: each sample draws the same clips for both rows.
 
     Args:
-        rows: Values of each clip, by row. Shape (clips,) each.
-        weights: See `resampling`.
-        score: Whose direction says what is better.
+        rows: Values of each clip by row, shape (clips,) each.
+        weights: Bootstrap samples of `resampling`, shape (samples, clips).
+        score: Name of the score, whose direction decides which row is better.
     """
     names = list(itertools.combinations(rows, 2))
+    # Clips differ more from each other than methods do. The difference of a clip removes what both methods share,
+    # so its interval can exclude 0 where the intervals of the two means overlap.
     differences = np.stack([rows[first] - rows[second] for first, second in names], 1)
-    found = []
-    for (first, second), one in zip(names, estimate(differences, weights), strict=True):
-        side = better(one, SCORES[score].better)
-        found.append(Pair(first, second, one, {1: first, -1: second, 0: ""}[side]))
-    return found
+    pairs = []
+    for (first, second), difference in zip(names, estimate(differences, weights), strict=True):
+        side = better(difference, SCORES[score].better)
+        pairs.append(Pair(first, second, difference, {1: first, -1: second, 0: ""}[side]))
+    return pairs
 
 
 def table_csv(table: Table) -> str:
-    """Long format, one line for each number."""
+    """Return the means in long format, one line for each."""
     lines = (
-        [block.condition, row, block.mask, block.domain, score, *_numbers(one)]
+        [block.condition, row, block.mask, block.domain, score, *_numbers(cell)]
         for block, scores in table.estimates.items()
         for score, rows in scores.items()
-        for row, one in rows.items()
+        for row, cell in rows.items()
     )
     return _csv(["condition", "method", "mask", "domain", "score", "mean", "low", "high", "n"], lines)
 
 
 def pairs_csv(table: Table) -> str:
-    """Long format, one line for each comparison; ``better`` is empty where the interval holds 0."""
+    """Return the comparisons in long format, one line for each; ``better`` may be empty as in `Pair`."""
     lines = (
         [
             block.condition,
             block.mask,
             block.domain,
             score,
-            one.first,
-            one.second,
-            *_numbers(one.difference),
-            one.better,
+            pair.first,
+            pair.second,
+            *_numbers(pair.difference),
+            pair.better,
         ]
         for block, scores in table.pairs.items()
         for score, pairs in scores.items()
-        for one in pairs
+        for pair in pairs
     )
     head = ["condition", "mask", "domain", "score", "first", "second", "difference", "low", "high", "n", "better"]
     return _csv(head, lines)
@@ -172,15 +179,16 @@ def pairs_csv(table: Table) -> str:
 def _values(
     condition: str, methods: Mapping[str, Mapping[str, Any]], clips: Sequence[str]
 ) -> dict[Block, dict[str, dict[str, Values]]]:
-    """Values of all clips by block, score and row; NaN where a clip has none."""
+    """Return the values of all clips by block, score and row; NaN where a clip has none."""
     result: dict[Block, dict[str, dict[str, Values]]] = {}
     for method, records in methods.items():
         for position, clip in enumerate(clips):
             for mask, domains in records.get(clip, {}).get("scores", {}).items():
-                beside = BESIDE_OWN.get(mask)
-                row = f"{beside} as {method}" if beside else method
+                # Controls matched to a method's own mask are rows of the block of own masks.
+                matched = MATCHED_CONTROLS.get(mask)
+                row = f"{matched} as {method}" if matched else method
                 for domain, scores in domains.items():
-                    block = result.setdefault(Block(condition, OWN if beside else mask, domain), {})
+                    block = result.setdefault(Block(condition, OWN if matched else mask, domain), {})
                     for score, value in scores.items():
                         rows = block.setdefault(score, {})
                         if row not in rows:
@@ -189,8 +197,8 @@ def _values(
     return result
 
 
-def _numbers(one: Estimate) -> list[str]:
-    return [*(f"{value:.6g}" for value in (one.mean, one.low, one.high)), str(one.clips)]
+def _numbers(cell: Estimate) -> list[str]:
+    return [*(f"{value:.6g}" for value in (cell.mean, cell.low, cell.high)), str(cell.clips)]
 
 
 def _csv(head: Sequence[str], lines: Iterator[list[str]]) -> str:
@@ -202,10 +210,10 @@ def _csv(head: Sequence[str], lines: Iterator[list[str]]) -> str:
 
 
 def is_control(row: str) -> bool:
-    """Whether a row of the table is a control."""
-    return row in CONTROLS or stands_beside(row)
+    """Return whether a row of the table is a control."""
+    return row in CONTROLS or is_matched_control(row)
 
 
-def stands_beside(row: str) -> bool:
-    """Whether a row is a control with the area of a method's own mask."""
-    return row.startswith(tuple(f"{name} as " for name in BESIDE_OWN.values()))
+def is_matched_control(row: str) -> bool:
+    """Return whether a row is a control with the area of a method's own mask."""
+    return row.startswith(tuple(f"{name} as " for name in MATCHED_CONTROLS.values()))

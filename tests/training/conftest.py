@@ -1,4 +1,4 @@
-"""Tiny data, tiny networks, and one small training of each kind that tests share."""
+"""Small data sets, networks and trainings that the tests share."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +16,7 @@ CLASSES = ["siren", "rooster", "clock_tick"]
 
 @pytest.fixture(autouse=True)
 def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where this test's caches go; never the home folder."""
+    """Temporary folder that replaces the user's cache folder."""
     monkeypatch.setenv("OTOSCOPE_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 

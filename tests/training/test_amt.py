@@ -25,20 +25,20 @@ QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
 
 
 @pytest.fixture
-def small():
+def focalnet():
     return FocalNetClassifier(CLASSES, backbone=BACKBONE, head_width=8)
 
 
 @pytest.fixture
-def scenes():
+def clips():
     return Synthetic(clips_per_class=4, classes=CLASSES, duration_s=0.5, batch_size=4, snr_db=(10, 20))
 
 
-def test_evaluates_saves_and_explains(small, scenes, tmp_path):
-    task = InterpreterESC50Brain(small, quantile=0.8)
+def test_evaluates_saves_and_explains(focalnet, clips, tmp_path):
+    task = InterpreterESC50Brain(focalnet, quantile=0.8)
     saver = SaveInterpretations(tmp_path / "interpretations", clips=1)
     overlap = OverlapTest(tmp_path / "overlap", clips=2)
-    results = run_training(task, scenes, tmp_path, QUIET, interpretations=saver, overlap=overlap)
+    results = run_training(task, clips, tmp_path, QUIET, interpretations=saver, overlap=overlap)
     assert list(results["scores"]) == ["AMT", "all-pass", "random", "loudest", "ideal"]
     assert results["scores"]["AMT"]["MM"] == pytest.approx(0.2, abs=0.02)
     assert results["overlap"]["mixtures"] == 2
@@ -51,8 +51,8 @@ def test_evaluates_saves_and_explains(small, scenes, tmp_path):
     assert list(explanation.maps) == ["stage1", "stage2", "stage3", "stage4"]
 
 
-def test_contract_of_the_reference(small):
-    task = InterpreterESC50Brain(small)
+def test_methods_of_the_reference(focalnet):
+    task = InterpreterESC50Brain(focalnet)
     wavs = torch.randn(2, 8000)
     spectrogram = task.preprocess(wavs)
     forward = task.classifier_forward(spectrogram.log_magnitude)
@@ -65,61 +65,61 @@ def test_contract_of_the_reference(small):
     torch.testing.assert_close(steps.X_int, forward.xhat * spectrogram.log_magnitude)
 
 
-def test_overlap_writes_what_it_measured(small, scenes, tmp_path):
-    task = InterpreterESC50Brain(small)
+def test_overlap_writes_sounds_picture_and_scores(focalnet, clips, tmp_path):
+    task = InterpreterESC50Brain(focalnet)
     overlap = OverlapTest(tmp_path / "overlap", clips=1, concat_sources=True)
-    results = run_training(task, scenes, tmp_path, QUIET, overlap=overlap)
+    results = run_training(task, clips, tmp_path, QUIET, overlap=overlap)
     [folder] = (tmp_path / "overlap").iterdir()
     sounds = {"mixture", "source", "noise", "interpretation"}
     assert {path.name for path in folder.iterdir()} == {f"{s}.wav" for s in sounds} | {"specs.png", "overlap.json"}
     assert all(soundfile.info(folder / f"{name}.wav").frames == 8000 for name in sounds)
-    found = json.loads((folder / "overlap.json").read_text())
-    assert found["source"] != found["noise"]
-    assert results["overlap"]["si_sdr_to_source_db"] == pytest.approx(found["si_sdr_to_source_db"])
+    scores = json.loads((folder / "overlap.json").read_text())
+    assert scores["source"] != scores["noise"]
+    assert results["overlap"]["si_sdr_to_source_db"] == pytest.approx(scores["si_sdr_to_source_db"])
 
 
-def test_mixtures():
+def test_mixture_is_a_sum_or_a_concatenation():
     source, noise = torch.randn(1000), 5 * torch.randn(700)
-    mixture, one, other = mixture_of(source, noise)
-    torch.testing.assert_close(mixture, one + other)
+    mixture, mixed_source, mixed_noise = mixture_of(source, noise)
+    torch.testing.assert_close(mixture, mixed_source + mixed_noise)
     assert mixture.abs().max() == pytest.approx(1)
-    assert 20 * torch.log10(one.norm() / other.norm()) == pytest.approx(12.04, abs=0.01)
-    mixture, one, other = mixture_of(source, noise, concat_sources=True)
-    assert one[500:].count_nonzero() == 0
-    assert other[:500].count_nonzero() == 0
+    assert 20 * torch.log10(mixed_source.norm() / mixed_noise.norm()) == pytest.approx(12.04, abs=0.01)
+    mixture, mixed_source, mixed_noise = mixture_of(source, noise, concat_sources=True)
+    assert mixed_source[500:].count_nonzero() == 0
+    assert mixed_noise[:500].count_nonzero() == 0
     torch.testing.assert_close(mixture[:500] / mixture[:500].abs().max(), source[:500] / source[:500].abs().max())
 
 
-def test_layer_wise_rates_and_head_first(scenes, tmp_path):
+def test_layer_decay_and_head_epochs(clips, tmp_path):
     def make(labels):
         return FocalNetClassifier(labels, backbone=BACKBONE, head_width=8)
 
     task = ClassifierTraining(make, learning_rate=1e-2, schedule="constant", layer_decay=0.5, head_epochs=1)
-    before = make(CLASSES)
-    task.make_classifier = lambda labels: before
-    state = {name: value.clone() for name, value in before.state_dict().items()}
-    run_training(task, scenes, tmp_path / "one", {**QUIET, "max_epochs": 1})
-    after = torch.load(tmp_path / "one" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-    moved = {
+    classifier = make(CLASSES)
+    task.make_classifier = lambda labels: classifier
+    before = {name: value.clone() for name, value in classifier.state_dict().items()}
+    run_training(task, clips, tmp_path / "run", {**QUIET, "max_epochs": 1})
+    after = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    changed = {
         name
-        for name, value in before.named_parameters()
-        if not torch.equal(after[f"classifier.{name}"], state[name])
+        for name, _ in classifier.named_parameters()
+        if not torch.equal(after[f"classifier.{name}"], before[name])
     }
-    assert moved
-    assert all(name.startswith("head.") for name in moved)
+    assert changed
+    assert all(name.startswith("head.") for name in changed)
     rates = [group["lr"] for group in task.parameter_groups()]
     assert rates == [1e-2 * 0.5**i for i in range(len(rates))]
-    assert sum(len(group["params"]) for group in task.parameter_groups()) == len(list(before.parameters()))
+    assert sum(len(group["params"]) for group in task.parameter_groups()) == len(list(classifier.parameters()))
 
 
-def test_what_a_classifier_froze_stays_frozen(scenes, tmp_path):
+def test_parameters_frozen_by_the_classifier_stay_frozen(clips, tmp_path):
     def make(labels):
         classifier = FocalNetClassifier(labels, backbone=BACKBONE, head_width=8)
         classifier.backbone.focalnet.embeddings.requires_grad_(False)
         return classifier
 
     task = ClassifierTraining(make, learning_rate=1e-2, schedule="constant", head_epochs=1)
-    run_training(task, scenes, tmp_path, {**QUIET, "max_epochs": 2})
+    run_training(task, clips, tmp_path, {**QUIET, "max_epochs": 2})
     frozen = task.classifier.backbone.focalnet.embeddings.parameters()
     assert not any(parameter.requires_grad for parameter in frozen)
     assert all(layer.requires_grad for layer in task.classifier.head.parameters())

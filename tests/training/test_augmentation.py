@@ -1,4 +1,4 @@
-"""Augmentations keep what they promise to keep."""
+"""Augmentations: what each changes, what stays unchanged, and their random numbers."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from otoscope.training.augmentation import drop_bands, mix_up, shift_in_time
 
 
-def test_shift_is_a_rotation_of_each_clip_by_itself():
+def test_each_clip_is_rotated_by_its_own_shift():
     waveform = torch.arange(300.0).reshape(3, 100)
     shifted = shift_in_time(waveform)
     starts = []
@@ -26,17 +26,17 @@ def test_bands_are_dropped_whole_along_one_dimension(dim):
     silent = dropped == 0
     assert torch.equal(dropped[~silent], spectrogram[~silent])
     profile = silent.all(3 - dim)
-    assert torch.equal(profile.unsqueeze(3 - dim).expand_as(silent), silent)  # nothing but whole bands
+    assert torch.equal(profile.unsqueeze(3 - dim).expand_as(silent), silent)  # only whole bands are silent
     widths = profile.sum(1)
     assert widths.max() <= 0.2 * spectrogram.shape[dim] + 1
     assert len(widths.unique()) > 3
-    for clip in profile:  # one connected band
-        assert clip.int().diff().abs().sum() <= 2
+    for dropped_positions in profile:  # a single band has at most two edges
+        assert dropped_positions.int().diff().abs().sum() <= 2
 
 
 def test_every_position_can_be_dropped():
     profile = (drop_bands(torch.ones(2000, 10, 4), count=1, widest=0.5, dim=1) == 0).all(2)
-    assert profile.any(0)[1:].all()  # a band begins behind the first position
+    assert profile.any(0)[1:].all()  # the first position is dropped only by bands that start there
 
 
 def test_several_bands():
@@ -47,18 +47,18 @@ def test_several_bands():
     assert torch.equal(drop_bands(torch.ones(2, 9, 9), count=2, widest=0.0, dim=2), torch.ones(2, 9, 9))
 
 
-def test_mixtures_are_shares_of_two_clips():
+def test_mixtures_are_weighted_sums_of_two_clips():
     waveform = torch.randn(64, 30)
     mixed, partner, share = mix_up(waveform, alpha=0.4)
     assert sorted(partner.tolist()) == list(range(64))
     assert share.shape == (64,)
     assert 0.5 <= share.min() < 0.8
-    assert 0.9 < share.max() <= 1  # the first clip always has the greater share
+    assert 0.9 < share.max() <= 1  # a clip has a larger share than its partner
     expected = share[:, None] * waveform + (1 - share[:, None]) * waveform[partner]
     torch.testing.assert_close(mixed, expected)
 
 
-def test_random_numbers_come_from_the_seed():
+def test_same_seed_gives_same_augmentations():
     def draw():
         torch.manual_seed(3)
         wave = torch.randn(4, 50)

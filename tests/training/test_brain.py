@@ -1,4 +1,4 @@
-"""Steps that all trainings of interpreters share: what they return, and that nothing is computed twice."""
+"""Steps that all trainings of interpreters share: their results, and that nothing is computed twice."""
 
 import pytest
 import torch
@@ -11,8 +11,8 @@ from otoscope.training import PIQ, Interpretation, InterpretationSteps, Interpre
 
 
 @pytest.fixture
-def counted(classifier, monkeypatch):
-    """Sizes of the batches that the classifier is run on."""
+def batch_sizes(classifier, monkeypatch):
+    """List of the sizes of all batches that the classifier has run on."""
     sizes = []
     original = classifier.forward
 
@@ -41,7 +41,7 @@ def batch_of(*lengths, event=False):
     return collate(clips)
 
 
-def test_compute_forward_and_compute_objectives(piq, counted):
+def test_compute_forward_and_compute_objectives(piq, batch_sizes):
     batch = batch_of(6000, 6000, 6000, 6000)
     forward = piq.compute_forward(batch, "train")
     assert isinstance(forward, Interpretation)
@@ -50,30 +50,30 @@ def test_compute_forward_and_compute_objectives(piq, counted):
     assert forward.prediction.logits.shape == (4, 3)
     assert forward.decoded.logits.shape == (4, 513, 33)
     assert forward.spectrogram.frames is None
-    assert counted == [4]
+    assert batch_sizes == [4]
     loss = piq.compute_objectives(forward, batch, "train")
     assert loss.shape == ()
     assert set(piq.logged) == {"train_loss", "train_reconstruction", "train_codebook", "train_commitment"}
     assert piq.logged["train_loss"] == loss
-    assert counted == [4]
+    assert batch_sizes == [4]
     loss.backward()
     assert all(parameter.grad is not None for parameter in piq.parameters())
     assert all(parameter.grad is None for parameter in piq.classifier.parameters())
     assert not forward.prediction.logits.requires_grad
 
 
-def test_training_and_validation_compute_nothing_twice(piq, counted):
+def test_training_and_validation_compute_nothing_twice(piq, batch_sizes):
     piq.training_step(batch_of(6000, 6000), 0)
-    assert counted == [2]
-    counted.clear()
+    assert batch_sizes == [2]
+    batch_sizes.clear()
     piq.validation_step(batch_of(6000, 6000), 0)
-    assert counted == [2] * 3  # the clip, its evidence, its remainder
+    assert batch_sizes == [2] * 3  # the clip, its evidence, its remainder
 
 
-def test_test_runs_method_and_controls(piq, counted):
+def test_test_runs_method_and_controls(piq, batch_sizes):
     piq.on_test_epoch_start()
     piq.test_step(batch_of(6000, 6000), 0)
-    assert counted == [2] * (1 + 2 * 4)
+    assert batch_sizes == [2] * (1 + 2 * 4)
     assert list(piq.report(None)["scores"]) == ["PIQ", "all-pass", "random", "loudest"]
 
 
@@ -99,7 +99,7 @@ def test_interpret_computation_steps_names_and_shapes(piq, capsys):
     assert capsys.readouterr().out == f"classifier probability: {probability:.4f}\n"
 
 
-def test_the_classifier_is_frozen_and_not_part_of_the_state(piq):
+def test_the_classifier_is_frozen_and_not_part_of_the_state_dict(piq):
     assert isinstance(piq, InterpreterBrain)
     assert not any("classifier" in name or name.startswith("_frozen") for name in piq.state_dict())
     assert all(name.startswith("interpreter.") for name in piq.state_dict())
@@ -113,12 +113,12 @@ def test_the_classifier_is_frozen_and_not_part_of_the_state(piq):
     torch.testing.assert_close(piq.classifier.state_dict(), before, rtol=0, atol=0)
 
 
-def test_the_classifier_follows_to_another_type(piq):
+def test_the_classifier_is_converted_with_the_task(piq):
     piq.double()
     assert all(parameter.dtype == torch.float64 for parameter in piq.classifier.parameters())
 
 
-def test_padding_never_counts(piq):
+def test_padding_changes_no_clip(piq):
     piq.eval()
     together = piq.compute_forward(batch_of(9000, 5000), "valid")
     assert together.spectrogram.frame_counts == [piq.classifier.frontend.frames(length) for length in (9000, 5000)]
@@ -131,35 +131,35 @@ def test_padding_never_counts(piq):
     assert not masks[0][1, :, count:].any()
 
 
-def test_labels_that_the_classifier_does_not_know(piq):
-    piq.adapt_to(["rooster", "siren"])  # fewer and in another order is fine
+def test_labels_unknown_to_the_classifier_are_refused(piq):
+    piq.adapt_to(["rooster", "siren"])  # a subset in another order is allowed
     with pytest.raises(ConfigurationError, match=r"classifier: it does not know dragon of the data set"):
         piq.adapt_to(["siren", "dragon"])
 
 
-def test_a_folder_without_a_classifier(tmp_path):
+def test_a_folder_without_a_classifier_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="nowhere: is no model folder"):
         PIQ(tmp_path / "nowhere")
 
 
-def test_stored_representations_are_the_classifiers_own(classifier, make_piq, counted, cache_folder):
+def test_stored_representations_equal_computed_ones(classifier, make_piq, batch_sizes, cache_folder):
     batch = batch_of(6000, 6000, 6000)
-    fresh = make_piq().compute_forward(batch, "train").prediction
-    counted.clear()
-    stored = make_piq(cache_representations=True)
-    first = stored.compute_forward(batch, "train").prediction
-    assert counted == [1, 1, 1]
-    again = stored.compute_forward(batch, "train").prediction
+    computed = make_piq().compute_forward(batch, "train").prediction
+    batch_sizes.clear()
+    caching = make_piq(cache_representations=True)
+    first = caching.compute_forward(batch, "train").prediction
+    assert batch_sizes == [1, 1, 1]
+    again = caching.compute_forward(batch, "train").prediction
     silence = Spectrogram(torch.zeros(3, 513, 33))
     another_run = make_piq(cache_representations=True)._predict(batch, silence, "train")
-    assert counted == [1, 1, 1]  # never a second time, not even in another run
+    assert batch_sizes == [1, 1, 1]  # nothing is computed again, not even in another run
     for prediction in (first, again, another_run):
-        torch.testing.assert_close(prediction.logits, fresh.logits, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(prediction.representations, fresh.representations, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(prediction.logits, computed.logits, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(prediction.representations, computed.representations, rtol=1e-4, atol=1e-5)
     assert (cache_folder / "representations").is_dir()
 
 
-def test_stored_representations_belong_to_one_classifier(make_piq, counted, tmp_path):
+def test_stored_representations_belong_to_one_classifier(make_piq, batch_sizes, tmp_path):
     batch = batch_of(6000)
     folder = tmp_path / "stored"
     first = make_piq(cache_representations=True, cache_folder=folder).compute_forward(batch, "train").prediction
@@ -175,9 +175,9 @@ def test_padded_batches_are_not_stored(make_piq, cache_folder):
 
 
 @pytest.mark.parametrize("stage", ["valid", "test"])
-def test_scores_never_compare_with_stored_probabilities(make_piq, counted, stage):
+def test_scores_never_compare_with_stored_probabilities(make_piq, batch_sizes, stage):
     task = make_piq(cache_representations=True)
     task.compute_forward(batch_of(6000, 6000), "train")
-    counted.clear()
+    batch_sizes.clear()
     task.compute_forward(batch_of(6000, 6000), stage)
-    assert counted == [2]
+    assert batch_sizes == [2]

@@ -9,24 +9,24 @@ from otoscope.errors import ConfigurationError
 from otoscope.training import ClassifierTraining
 
 
-class Spy(Classifier):
-    """Returns zeros and keeps what it is given."""
+class RecordingClassifier(Classifier):
+    """Classifier that returns zeros and records its inputs."""
 
     def __init__(self, labels):
         super().__init__(labels)
         self.bias = torch.nn.Parameter(torch.zeros(len(self.labels)))
-        self.given = []
+        self.inputs = []
 
     representation_channels = (1,)
     config: dict = {}  # noqa: RUF012
 
     def forward(self, log_magnitude, frames=None):
-        self.given.append((log_magnitude, frames))
+        self.inputs.append((log_magnitude, frames))
         return Prediction(self.bias.expand(len(log_magnitude), -1), (log_magnitude[:, None],))
 
 
-def spying(monkeypatch, **options):
-    task = ClassifierTraining(Spy, **{"frequency_drops": 0, "chunk_drops": 0, **options})
+def make_task(monkeypatch, **options):
+    task = ClassifierTraining(RecordingClassifier, **{"frequency_drops": 0, "chunk_drops": 0, **options})
     task.adapt_to(["a", "b", "c"])
     monkeypatch.setattr(task, "log", lambda *args, **kwargs: None)
     monkeypatch.setattr(task, "log_dict", lambda *args, **kwargs: None)
@@ -38,55 +38,55 @@ def clips(*lengths):
 
 
 def test_the_classifier_gets_the_labels_of_the_data(monkeypatch):
-    task = spying(monkeypatch)
+    task = make_task(monkeypatch)
     assert task.labels == task.classifier.labels == ["a", "b", "c"]
     assert (task.monitor, task.monitor_mode) == ("valid_accuracy", "max")
 
 
 def test_without_augmentation_the_classifier_sees_the_clip(monkeypatch):
-    task, batch = spying(monkeypatch), clips(2000, 2000)
+    task, batch = make_task(monkeypatch), clips(2000, 2000)
     loss = task.training_step(batch, 0)
     assert loss.item() == pytest.approx(torch.tensor(3.0).log().item())
-    seen, frames = task.classifier.given[0]
+    seen, frames = task.classifier.inputs[0]
     assert frames is None
     assert torch.equal(seen, task.classifier.frontend.log_magnitude(batch.waveform))
     task.validation_step(batch, 0)
-    assert torch.equal(task.classifier.given[1][0], seen)
+    assert torch.equal(task.classifier.inputs[1][0], seen)
 
 
-def test_padded_clips_come_with_their_frames(monkeypatch):
-    task, batch = spying(monkeypatch), clips(2000, 1000)
+def test_the_classifier_gets_the_valid_frames_of_padded_clips(monkeypatch):
+    task, batch = make_task(monkeypatch), clips(2000, 1000)
     task.training_step(batch, 0)
     task.validation_step(batch, 0)
     task.test_step(batch, 0)
-    for _, frames in task.classifier.given:
+    for _, frames in task.classifier.inputs:
         assert torch.equal(frames, task.classifier.frontend.frames(batch.lengths))
 
 
 def test_drops_silence_bands_and_chunks_only_while_training(monkeypatch):
-    task = spying(monkeypatch, frequency_drops=2, chunk_drops=2, widest_chunk_drop=0.5)
+    task = make_task(monkeypatch, frequency_drops=2, chunk_drops=2, widest_chunk_drop=0.5)
     batch = clips(*[20_000] * 8)
     task.training_step(batch, 0)
     task.validation_step(batch, 0)
-    silent = task.classifier.given[0][0] == 0
+    silent = task.classifier.inputs[0][0] == 0
     assert silent.all(1).any()
     assert silent.all(2).any()
-    assert not (task.classifier.given[1][0] == 0).any()
+    assert not (task.classifier.inputs[1][0] == 0).any()
 
 
 @pytest.mark.parametrize("options", [{"time_shift": True}, {"mixup_alpha": 0.4, "mixup_probability": 1.0}])
-def test_shifted_or_mixed_clips_have_no_padding_any_more(monkeypatch, options):
-    task, batch = spying(monkeypatch, **options), clips(2000, 1000)
+def test_all_frames_of_shifted_or_mixed_clips_are_valid(monkeypatch, options):
+    task, batch = make_task(monkeypatch, **options), clips(2000, 1000)
     before = batch.waveform.clone()
     task.training_step(batch, 0)
-    seen, frames = task.classifier.given[0]
+    seen, frames = task.classifier.inputs[0]
     assert frames is None
     assert torch.equal(batch.waveform, before)
     assert not torch.equal(seen, task.classifier.frontend.log_magnitude(before))
 
 
-def test_mixtures_are_paid_by_share():
-    task = ClassifierTraining(Spy)
+def test_loss_of_a_mixture_is_weighted_by_share():
+    task = ClassifierTraining(RecordingClassifier)
     logits, target = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
     partner, share = torch.tensor([1, 0, 3, 2]), torch.tensor([0.5, 0.7, 0.9, 1.0])
     log_p = logits.log_softmax(-1)
@@ -95,23 +95,39 @@ def test_mixtures_are_paid_by_share():
     torch.testing.assert_close(task._cross_entropy(logits, target, partner, share), expected)
 
 
-def test_label_smoothing(monkeypatch):
+def test_options_are_handed_on_to_the_training_task():
+    task = ClassifierTraining(RecordingClassifier, learning_rate=0.5, weight_decay=0.25, optimizer="adamw", seed=3)
+    assert (task.learning_rate, task.weight_decay, task.optimizer_name, task.seed) == (0.5, 0.25, "adamw", 3)
+    assert task.schedule == "cyclic"
+    with pytest.raises(TypeError, match="learning_rat"):
+        ClassifierTraining(RecordingClassifier, learning_rat=0.5)
+
+
+def test_label_smoothing():
     logits, target = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
-    loss = ClassifierTraining(Spy, label_smoothing=0.3)._cross_entropy(logits, target, None, None)
+    loss = ClassifierTraining(RecordingClassifier, label_smoothing=0.3)._cross_entropy(logits, target, None, None)
     log_p = logits.log_softmax(-1)
     torch.testing.assert_close(loss, -(0.7 * log_p[range(4), target] + 0.1 * log_p.sum(-1)).mean())
 
 
 @pytest.mark.parametrize(
-    "options", [{"frequency_drops": -1}, {"chunk_drops": -1}, {"mixup_alpha": -0.1}, {"label_smoothing": 1.0}]
+    "options",
+    [
+        {"frequency_drops": -1},
+        {"chunk_drops": -1},
+        {"mixup_alpha": -0.1},
+        {"label_smoothing": 1.0},
+        {"layer_decay": 0.0},
+        {"head_epochs": -1},
+    ],
 )
-def test_wrong_options_are_named(options):
+def test_options_out_of_range_are_refused(options):
     with pytest.raises(ConfigurationError, match=next(iter(options))):
-        ClassifierTraining(Spy, **options)
+        ClassifierTraining(RecordingClassifier, **options)
 
 
-def test_report_counts_and_draws(monkeypatch, tmp_path):
-    task = spying(monkeypatch)
+def test_report_counts_confusions_and_draws_them(monkeypatch, tmp_path):
+    task = make_task(monkeypatch)
     for lengths in ((2000, 2000, 2000), (2000, 2000)):
         task.test_step(clips(*lengths), 0)
     result = task.report(tmp_path)
@@ -122,8 +138,8 @@ def test_report_counts_and_draws(monkeypatch, tmp_path):
     assert (tmp_path / "confusion.png").stat().st_size > 1000
 
 
-def test_one_class_and_classes_without_clips(monkeypatch, tmp_path):
-    task = spying(monkeypatch)
+def test_report_of_one_class_and_of_classes_without_clips(monkeypatch, tmp_path):
+    task = make_task(monkeypatch)
     task.test_step(clips(2000), 0)
     assert task.report(tmp_path)["accuracy_per_class"] == {"a": 1.0, "b": None, "c": None}
     task.adapt_to(["only"])

@@ -1,4 +1,4 @@
-"""Trainings of the published methods: the options that each hands on, and L2I from data to table."""
+"""Options that the trainings of the published methods hand on, and a training of L2I from data to scores."""
 
 import inspect
 import json
@@ -20,7 +20,7 @@ def dictionary():
     return NMFDictionary(torch.rand(513, 9), Frontend())
 
 
-def test_options_reach_the_interpreter(classifier, dictionary):
+def test_options_are_given_to_the_interpreter(classifier, dictionary):
     options = {"relevance_threshold": 0.4, "alpha": 3.0, "beta": 0.1, "temperature": 0.5, "decoder": "published"}
     config = L2I(classifier, dictionary, **options, pooling_frames=40).interpreter.config
     assert config == {**options, "components": 9, "pooling_frames": 40}
@@ -31,8 +31,8 @@ def test_options_reach_the_interpreter(classifier, dictionary):
 @pytest.mark.parametrize(
     ("training", "interpreter", "absent"),
     [
-        (PIQ, PIQInterpreter, {"codebook_classes"}),  # for published weights only
-        (L2I, L2IInterpreter, {"components"}),  # the size of the dictionary, which a training has
+        (PIQ, PIQInterpreter, {"codebook_classes"}),  # only used for published weights
+        (L2I, L2IInterpreter, {"components"}),  # the dictionary has the number
         (LMAC, LMACInterpreter, set()),
         (InterpreterESC50Brain, AMTInterpreter, set()),
     ],
@@ -46,7 +46,7 @@ def test_trainings_repeat_the_options_of_their_interpreter_with_the_same_default
     assert not absent & options.keys()
 
 
-def test_options_reach_the_training(classifier, dictionary):
+def test_options_are_given_to_the_training(classifier, dictionary):
     task = L2I(classifier, dictionary, learning_rate=0.5, weight_decay=0.25, plateau_patience=7, seed=3)
     assert (task.learning_rate, task.weight_decay, task.plateau_patience, task.seed) == (0.5, 0.25, 7, 3)
     assert task.schedule == "plateau"
@@ -61,29 +61,29 @@ def test_the_dictionary_is_not_trained(classifier, dictionary):
     assert len(trained) == len(list(task.interpreter.parameters()))
 
 
-def test_l2i_from_data_to_table(classifier, dictionary, trainer_options, tmp_path):
+def test_training_of_l2i_from_data_to_scores(classifier, dictionary, trainer_options, tmp_path):
     data = Synthetic(clips_per_class=4, classes=classifier.labels, duration_s=0.5, batch_size=6)
     dictionary.save(tmp_path / "dictionary")
     task = L2I(classifier, tmp_path / "dictionary", learning_rate=3e-3, schedule="constant")
     saver = SaveInterpretations(tmp_path / "run" / "interpretations", clips=1)
     options = {**trainer_options, "max_epochs": 3}
     results = run_training(task, data, tmp_path / "run", options, interpretations=saver)
-    table = results["scores"]
-    assert list(table) == ["L2I", "all-pass", "random", "loudest", "ideal"]
+    scores = results["scores"]
+    assert list(scores) == ["L2I", "all-pass", "random", "loudest", "ideal"]
     names = {"Fid-L2I", "Fid-L2I@3"}
-    assert names <= table["L2I"].keys()
-    assert all(names.isdisjoint(row) for name, row in table.items() if name != "L2I")
-    assert table["L2I"]["Fid-L2I@3"] == 1  # there are three classes
-    assert table["L2I"]["Fid-L2I"] == pytest.approx(_fidelity(task, data))
+    assert names <= scores["L2I"].keys()
+    assert all(names.isdisjoint(row) for name, row in scores.items() if name != "L2I")
+    assert scores["L2I"]["Fid-L2I@3"] == 1  # there are three classes
+    assert scores["L2I"]["Fid-L2I"] == pytest.approx(_fidelity(task, data))
     [folder] = (tmp_path / "run" / "interpretations" / "test").iterdir()
     assert (folder / "components.png").is_file()
     assert "components" in json.loads((folder / "explanation.json").read_text())
-    losses = [row.split(",") for row in (tmp_path / "run" / "metrics.csv").read_text().splitlines()]
-    column = losses[0].index("train_loss")
-    losses = [float(row[column]) for row in losses[1:] if row[column]]
+    rows = [row.split(",") for row in (tmp_path / "run" / "metrics.csv").read_text().splitlines()]
+    column = rows[0].index("train_loss")
+    losses = [float(row[column]) for row in rows[1:] if row[column]]
     assert losses[-1] < losses[0]
     again = run_training(task, data, tmp_path / "run", trainer_options, test_only=True)
-    assert again["scores"] == table
+    assert again["scores"] == scores
     explainer = load(tmp_path / "run" / "model")
     assert isinstance(explainer.interpreter, L2IInterpreter)
     assert torch.equal(explainer.interpreter.dictionary, dictionary.components)

@@ -1,3 +1,5 @@
+"""Training of L-MAC: noise, fine-tuning, and that nothing is computed twice."""
+
 from dataclasses import replace
 
 import pytest
@@ -23,7 +25,7 @@ def noise_folder(tmp_path):
     return tmp_path / "wham"
 
 
-def test_options_reach_the_interpreter(classifier):
+def test_options_are_given_to_the_interpreter(classifier):
     options = {"l_in": 1.0, "l_out": 0.5, "l1": 2.0, "tv": 0.1, "guidance": 3.0, "decoder": "light"}
     options |= {"guidance_correlation": 0.7, "guidance_threshold": 0.2}
     task = LMAC(classifier, **options, learning_rate=0.5)
@@ -31,7 +33,7 @@ def test_options_reach_the_interpreter(classifier):
     assert task.learning_rate == 0.5
 
 
-def test_from_data_to_table_and_fine_tuning(classifier, trainer_options, tmp_path):
+def test_training_from_data_to_scores_and_fine_tuning(classifier, trainer_options, tmp_path):
     data = Synthetic(clips_per_class=4, classes=classifier.labels, duration_s=0.5, batch_size=6)
     task = LMAC(classifier, l_out=0.02, learning_rate=3e-3, schedule="constant")
     before = {name: value.clone() for name, value in task.classifier.state_dict().items()}
@@ -58,7 +60,7 @@ def test_noise_is_added_to_training_clips_only(classifier, data, noise_folder):
     assert tested.clean is None
     assert torch.equal(tested.spectrogram.log_magnitude, classifier.frontend.log_magnitude(batch.waveform))
     assert not torch.allclose(trained.spectrogram.log_magnitude, tested.spectrogram.log_magnitude)
-    # the clean clip is quieter in the mixture, whose peak is that of the clip
+    # the mixture is scaled to the peak of the clip, so the clip itself becomes quieter
     magnitude = tested.spectrogram.magnitude
     gain = (trained.clean.expm1() / magnitude).flatten(1).median(1).values
     assert ((gain > 0) & (gain < 1)).all()
@@ -74,8 +76,8 @@ def task(classifier):
 
 
 @pytest.fixture
-def counted(classifier, monkeypatch):
-    """Sizes of the batches that the classifier is run on."""
+def batch_sizes(classifier, monkeypatch):
+    """List of the sizes of all batches that the classifier has run on."""
     sizes = []
     predict = classifier.predict
     monkeypatch.setattr(
@@ -85,7 +87,7 @@ def counted(classifier, monkeypatch):
 
 
 @pytest.mark.parametrize("padded", [False, True])
-def test_validation_classifies_masked_clips_once_for_loss_and_scores(classifier, data, task, counted, padded):
+def test_validation_classifies_masked_clips_once_for_loss_and_scores(classifier, data, task, batch_sizes, padded):
     data.setup("fit")
     clips = [data.train_set[0], data.train_set[1]]
     if padded:
@@ -93,7 +95,7 @@ def test_validation_classifies_masked_clips_once_for_loss_and_scores(classifier,
     batch = collate(clips)
     with torch.no_grad():
         task.validation_step(batch, 0)
-        assert counted == [2, 4]  # the clips, then their evidence and remainder together
+        assert batch_sizes == [2, 4]  # the clips, then their evidence and remainder together
         forward = task.compute_forward(batch, "valid")
         mask = task.interpreter.mask(forward.decoded, forward.spectrogram)
         expected = score_prediction(classifier, forward.spectrogram, forward.prediction, mask)
@@ -102,14 +104,14 @@ def test_validation_classifies_masked_clips_once_for_loss_and_scores(classifier,
         torch.testing.assert_close(means[name].float(), expected[name].float().mean(), rtol=1e-4, atol=1e-4)
 
 
-def test_a_test_classifies_masked_clips_once_for_loss_and_scores(data, task, counted):
+def test_test_step_classifies_masked_clips_once_for_loss_and_scores(data, task, batch_sizes):
     data.setup("fit")
     batch = replace(collate([data.train_set[0], data.train_set[1]]), event=None)
     with torch.no_grad():
         task.on_test_epoch_start()
         task.test_step(batch, 0)
     controls = 3  # all-pass, random, loudest: evidence and remainder one after the other
-    assert counted == [2, 4] + [2] * 2 * controls
+    assert batch_sizes == [2, 4] + [2] * 2 * controls
 
 
 def test_the_mask_is_computed_once_per_step(data, task, monkeypatch):
@@ -122,7 +124,7 @@ def test_the_mask_is_computed_once_per_step(data, task, monkeypatch):
     assert calls.count(torch.Size([2, 513, 44])) == 1
 
 
-def test_noise_has_its_level_and_leaves_padding_silent(data, noise_folder):
+def test_noise_has_the_given_level_and_padding_stays_silent(data, noise_folder):
     data.setup("fit")
     clips = [data.train_set[0], data.train_set[1]]
     clips[1].waveform = clips[1].waveform[:5000]

@@ -1,4 +1,4 @@
-"""Whole trainings: what they leave on disk, and what a kill, a fault or a second start does to them."""
+"""Whole trainings: the files that they write, and how they resume after a kill, a fault or a second start."""
 
 import csv
 import json
@@ -24,19 +24,19 @@ CLASSES = ["siren", "rooster", "clock_tick"]
 
 
 def read_metrics(folder, name):
-    """The column of metrics.csv, without gaps."""
+    """Return a column of metrics.csv, without gaps."""
     with (folder / "metrics.csv").open() as file:
         return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
 
 
 def loss_by_epoch(folder):
-    """Training losses of metrics.csv; a resumed run may tell the last one before it twice."""
+    """Return the training loss of each epoch; a resumed run may write the epoch before it to metrics.csv again."""
     with (folder / "metrics.csv").open() as file:
         return {row["epoch"]: row["train_loss"] for row in csv.DictReader(file) if row["train_loss"]}
 
 
 def read_json(path):
-    """Strict JSON: no NaN, no infinity."""
+    """Read strict JSON: without NaN and infinity."""
 
     def refuse(text):
         raise AssertionError(f"{path} holds {text}")
@@ -48,26 +48,26 @@ def weights(folder, name="last.ckpt"):
     return torch.load(folder / "checkpoints" / name, weights_only=True)["state_dict"]
 
 
-def assert_same_run(one, other):
-    torch.testing.assert_close(weights(one), weights(other), rtol=0, atol=0)
-    torch.testing.assert_close(weights(one, "best.ckpt"), weights(other, "best.ckpt"), rtol=0, atol=0)
-    assert read_json(one / "test.json") == read_json(other / "test.json")
+def assert_same_run(folder, expected):
+    for name in ("last.ckpt", "best.ckpt"):
+        torch.testing.assert_close(weights(folder, name), weights(expected, name), rtol=0, atol=0)
+    assert read_json(folder / "test.json") == read_json(expected / "test.json")
 
 
 class Fault(lightning.Callback):
-    """Calls something at the start of a step of an epoch."""
+    """Callback that calls a function at the start of one step of one epoch."""
 
-    def __init__(self, act, epoch, step=0):
-        self.act, self.when = act, (epoch, step)
+    def __init__(self, function, epoch, step=0):
+        self.function, self.place = function, (epoch, step)
 
     def on_train_batch_start(self, trainer, module, batch, index):
-        if (trainer.current_epoch, index) == self.when:
-            self.act(module)
+        if (trainer.current_epoch, index) == self.place:
+            self.function(module)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A classifier and a PIQ on it, trained once for all tests here."""
+    """A classifier and PIQ for it, trained once for all tests of this file: folder, results and data."""
     from functools import partial
 
     from otoscope.classifiers import Conv2dClassifier
@@ -85,7 +85,7 @@ def trained(tmp_path_factory):
     return root, results, data
 
 
-def test_classifier_leaves_everything_behind(trained):
+def test_files_and_results_of_a_classifier(trained):
     root, results, _ = trained
     folder = root / "classifier"
     names = {"checkpoints", "model", "metrics.csv", "test.json", "confusion.png"}
@@ -109,22 +109,22 @@ def test_exported_classifier_is_the_best_checkpoint(trained):
     best = weights(root / "classifier", "best.ckpt")
     for name, value in classifier.state_dict().items():
         assert torch.equal(value, best[f"classifier.{name}"])
-    right = 0
+    correct = 0
     for batch in data.test_dataloader():
         logits = classifier(classifier.frontend.log_magnitude(batch.waveform)).logits
-        right += (logits.argmax(-1) == batch.target).sum().item()
-    assert results["classifier"]["accuracy"] == pytest.approx(right / 6)
+        correct += (logits.argmax(-1) == batch.target).sum().item()
+    assert results["classifier"]["accuracy"] == pytest.approx(correct / 6)
 
 
 def test_the_best_checkpoint_has_the_best_value(trained):
     root = trained[0]
     for folder, name, best in (("classifier", "valid_accuracy", max), ("piq", "valid_reconstruction", min)):
         state = torch.load(root / folder / "checkpoints" / "best.ckpt", weights_only=True)
-        keeper = next(value for value in state["callbacks"].values() if value.get("monitor") == name)
-        assert float(keeper["best_model_score"]) == pytest.approx(best(read_metrics(root / folder, name)))
+        callback = next(value for value in state["callbacks"].values() if value.get("monitor") == name)
+        assert float(callback["best_model_score"]) == pytest.approx(best(read_metrics(root / folder, name)))
 
 
-def test_interpreter_leaves_everything_behind(trained):
+def test_files_and_results_of_an_interpreter(trained):
     root, results, _ = trained
     folder, results = root / "piq", results["piq"]
     names = {"checkpoints", "model", "metrics.csv", "test.json", "interpretations"}
@@ -141,7 +141,7 @@ def test_interpreter_leaves_everything_behind(trained):
         assert len(read_metrics(folder, name)) == 3
 
 
-def test_interpretations_are_saved_while_training_and_at_test(trained):
+def test_interpretations_are_saved_during_training_and_at_test(trained):
     root = trained[0]
     folder = root / "piq" / "interpretations"
     assert sorted(path.name for path in folder.iterdir()) == ["epoch-2", "test"]
@@ -180,7 +180,7 @@ def test_test_only_gives_the_same_numbers_and_changes_nothing(trained, make_piq,
     assert (root / "piq" / "metrics.csv").read_text().startswith(history)
 
 
-def test_test_only_without_a_checkpoint(tmp_path, data, make_classifier_task, trainer_options):
+def test_test_only_without_a_checkpoint_is_refused(tmp_path, data, make_classifier_task, trainer_options):
     with pytest.raises(CheckpointError, match=r"best\.ckpt: no such checkpoint to test; train first"):
         run_training(make_classifier_task(), data, tmp_path, trainer_options, test_only=True)
 
@@ -203,8 +203,8 @@ def test_damaged_checkpoints_are_named(tmp_path, data, make_classifier_task, tra
         run_training(make_classifier_task(), data, tmp_path, trainer_options, test_only=True)
 
 
-def test_no_epoch_at_all(tmp_path, data, make_classifier_task, trainer_options):
-    with pytest.raises(CheckpointError, match=r"has kept no checkpoint; is max_epochs at least 1\?"):
+def test_training_without_an_epoch_is_refused(tmp_path, data, make_classifier_task, trainer_options):
+    with pytest.raises(CheckpointError, match=r"has saved no checkpoint; is max_epochs at least 1\?"):
         run_training(make_classifier_task(), data, tmp_path, {**trainer_options, "max_epochs": 0})
 
 
@@ -212,7 +212,7 @@ AUGMENTED = {"time_shift": True, "mixup_alpha": 0.3, "label_smoothing": 0.1}
 
 
 @pytest.mark.parametrize("kind", ["classifier", "piq"])
-def test_a_run_in_two_parts_equals_a_whole_one(
+def test_a_resumed_run_equals_an_uninterrupted_run(
     tmp_path, data, make_classifier_task, make_piq, trainer_options, kind
 ):
     def train(folder, epochs):
@@ -226,32 +226,35 @@ def test_a_run_in_two_parts_equals_a_whole_one(
     assert_same_run(tmp_path / "parts", tmp_path / "whole")
     assert loss_by_epoch(tmp_path / "parts") == loss_by_epoch(tmp_path / "whole")
     assert list(loss_by_epoch(tmp_path / "whole")) == ["0", "1", "2", "3"]
-    train("parts", 4)  # a finished run has nothing left to do
+    train("parts", 4)  # a finished run only repeats the test
     assert_same_run(tmp_path / "parts", tmp_path / "whole")
 
 
-def test_a_plateau_in_two_parts_equals_a_whole_one(tmp_path, data, make_piq, trainer_options):
+def test_a_resumed_plateau_schedule_equals_an_uninterrupted_schedule(tmp_path, data, make_piq, trainer_options):
     options = {"schedule": "plateau", "plateau_patience": 0, "plateau_from_epoch": 0, "learning_rate": 0.3}
-    for folder, parts in (("whole", [6]), ("one", [1, 6]), ("two", [2, 6]), ("three", [3, 6]), ("four", [4, 6])):
-        for epochs in parts:
-            run_training(make_piq(**options), data, tmp_path / folder, {**trainer_options, "max_epochs": epochs})
-    for folder in ("one", "two", "three", "four"):
+
+    def train(folder, epochs):
+        run_training(make_piq(**options), data, tmp_path / folder, {**trainer_options, "max_epochs": epochs})
+
+    train("whole", 6)
+    for epochs in (1, 2, 3, 4):
+        folder = f"resumed-after-{epochs}"
+        train(folder, epochs)
+        train(folder, 6)
         assert_same_run(tmp_path / folder, tmp_path / "whole")
 
 
 def test_the_same_seed_gives_the_same_run(tmp_path, data, make_classifier_task, trainer_options):
-    for folder, seed in (("one", 1), ("two", 1), ("other", 2)):
+    for folder, seed in (("first", 1), ("second", 1), ("other", 2)):
         run_training(
             make_classifier_task(seed=seed, **AUGMENTED),
             data,
             tmp_path / folder,
             {**trainer_options, "max_epochs": 1},
         )
-    assert_same_run(tmp_path / "one", tmp_path / "two")
-    same = [
-        torch.equal(a, b) for a, b in zip(*(weights(tmp_path / f).values() for f in ("one", "other")), strict=True)
-    ]
-    assert not all(same)
+    assert_same_run(tmp_path / "second", tmp_path / "first")
+    first, other = weights(tmp_path / "first"), weights(tmp_path / "other")
+    assert not all(torch.equal(value, other[name]) for name, value in first.items())
 
 
 SCRIPT = """
@@ -279,7 +282,7 @@ run_training(task, data, sys.argv[1], options)
 """
 
 
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path, data, make_classifier_task, trainer_options):
+def test_a_killed_run_resumes_exactly(tmp_path, data, make_classifier_task, trainer_options):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     killed = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path / "killed")], env=environment, check=False)
     assert killed.returncode == -signal.SIGKILL
@@ -313,28 +316,28 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(
         run_training(make_piq(), data, tmp_path, options)
     for name in ("best.ckpt", "last.ckpt"):
         assert all(value.isfinite().all() for value in weights(tmp_path, name).values())
-    run_training(make_piq(), data, tmp_path, {**trainer_options, "max_epochs": 2})  # and it goes on from there
+    run_training(make_piq(), data, tmp_path, {**trainer_options, "max_epochs": 2})  # resumes from there
     assert (tmp_path / "test.json").is_file()
 
 
-def test_a_fault_in_the_last_step_of_an_epoch_spoils_no_checkpoint(tmp_path, data, make_piq, trainer_options):
-    class Late(lightning.Callback):
+def test_a_fault_in_the_last_step_of_an_epoch_damages_no_checkpoint(tmp_path, data, make_piq, trainer_options):
+    class LateFault(lightning.Callback):
         def on_train_batch_end(self, trainer, module, outputs, batch, index):
             if (trainer.current_epoch, index) == (1, 1):
                 poison(module)
 
     with pytest.raises(TrainingError, match="the loss is not finite in epoch 1"):
-        run_training(make_piq(), data, tmp_path, {**trainer_options, "max_epochs": 3, "callbacks": [Late()]})
+        run_training(make_piq(), data, tmp_path, {**trainer_options, "max_epochs": 3, "callbacks": [LateFault()]})
     for name in ("best.ckpt", "last.ckpt"):
         assert all(value.isfinite().all() for value in weights(tmp_path, name).values())
 
 
-def test_a_full_disk_is_told_in_one_sentence(tmp_path, data, make_classifier_task, trainer_options, monkeypatch):
+def test_a_full_disk_is_reported_with_a_remedy(tmp_path, data, make_classifier_task, trainer_options, monkeypatch):
     def refuse(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(lightning.Trainer, "save_checkpoint", refuse)
-    with pytest.raises(TrainingError, match=r"run: cannot be written \(.*No space left.*goes on from its last"):
+    with pytest.raises(TrainingError, match=r"run: cannot be written \(.*No space left.*resumes from its last"):
         run_training(make_classifier_task(), data, tmp_path / "run", {**trainer_options, "max_epochs": 1})
 
 
@@ -345,14 +348,14 @@ def test_labels_unknown_to_the_classifier_are_refused_before_training(tmp_path, 
     assert not (tmp_path / "checkpoints").exists()
 
 
-def test_ctrl_c_is_an_error_that_says_how_to_go_on(tmp_path, data, make_classifier_task, trainer_options):
+def test_ctrl_c_is_an_error_that_says_how_to_resume(tmp_path, data, make_classifier_task, trainer_options):
     def interrupt(module):
         raise KeyboardInterrupt
 
     handler = signal.getsignal(signal.SIGINT)
     options = {**trainer_options, "max_epochs": 2, "callbacks": [Fault(interrupt, epoch=1)]}
     try:
-        with pytest.raises(TrainingError, match="stopped by the keyboard; the same command goes on"):
+        with pytest.raises(TrainingError, match="stopped by the keyboard; the same command resumes"):
             run_training(make_classifier_task(), data, tmp_path, options)
     finally:
         signal.signal(signal.SIGINT, handler)
@@ -373,7 +376,7 @@ class Ragged(Dataset[Clip]):
 
 
 class RaggedData(SoundData):
-    """Clips of five lengths; the last batch holds a single one."""
+    """Clips of five different lengths; the last batch holds a single clip."""
 
     def setup(self, stage):
         self.labels = CLASSES
@@ -394,7 +397,7 @@ def test_clips_of_different_lengths_and_a_last_batch_of_one(
     assert saved == {"c0": 4000, "c1": 4900, "c3": 6700}
 
 
-def test_stored_representations_change_nothing(tmp_path, data, make_piq, trainer_options):
+def test_stored_representations_give_the_same_training(tmp_path, data, make_piq, trainer_options):
     for folder, stored in (("computed", False), ("stored", True)):
         task = make_piq(cache_representations=stored)
         run_training(task, data, tmp_path / folder, {**trainer_options, "max_epochs": 2})
@@ -404,27 +407,27 @@ def test_stored_representations_change_nothing(tmp_path, data, make_piq, trainer
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)
 
 
-def test_a_task_can_be_trained_further_in_the_same_process(tmp_path, data, make_piq, trainer_options):
+def test_a_task_can_resume_in_the_same_process(tmp_path, data, make_piq, trainer_options):
     task = make_piq()
     run_training(task, data, tmp_path, {**trainer_options, "max_epochs": 1})
     run_training(task, data, tmp_path, {**trainer_options, "max_epochs": 2})
     assert len(read_metrics(tmp_path, "train_loss")) == 2
 
 
-def test_early_stopping_is_a_callback_like_any_other(tmp_path, data, make_classifier_task, trainer_options):
+def test_early_stopping_can_be_added_as_a_callback(tmp_path, data, make_classifier_task, trainer_options):
     stop = lightning.pytorch.callbacks.EarlyStopping("valid_loss", stopping_threshold=1e9)
     options = {**trainer_options, "max_epochs": 5, "callbacks": [stop]}
     run_training(make_classifier_task(), data, tmp_path, options)
     assert len(read_metrics(tmp_path, "train_loss")) == 1
 
 
-def test_no_logger_no_metrics(tmp_path, data, make_classifier_task, trainer_options):
+def test_without_a_logger_there_is_no_metrics_file(tmp_path, data, make_classifier_task, trainer_options):
     run_training(make_classifier_task(), data, tmp_path, {**trainer_options, "max_epochs": 1, "logger": False})
     assert not (tmp_path / "metrics.csv").exists()
     assert (tmp_path / "test.json").is_file()
 
 
-def test_spread_takes_no_more_than_there_are():
+def test_spread_is_limited_to_the_number_of_clips():
     assert spread(3, 10) == [0, 1, 2]
     assert spread(10, 3) == [0, 3, 6]
     assert spread(0, 3) == []

@@ -1,4 +1,4 @@
-"""Test of AMT: nothing is trained, and the test is that of every other method."""
+"""Test of AMT: nothing is trained, and the test is the same as for every other method."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ClassifierForward(NamedTuple):
 
 
 class InterpreterESC50Brain(InterpreterBrain):
-    """Test of AMT, activation-map thresholding (arXiv 2402.02754), on a classifier with activation maps.
+    """Test of AMT, activation-map thresholding (arXiv 2402.02754), for a classifier with activation maps.
 
     Args:
         classifier: Classifier (FocalNet or ViT), or its source; see `InterpreterBrain`.
@@ -60,7 +60,7 @@ class InterpreterESC50Brain(InterpreterBrain):
 
     @torch.no_grad()
     def classifier_forward(self, X_stft_logpower: Tensor) -> ClassifierForward:  # noqa: N803, the reference's name
-        """Run the classifier once, and read the mask off it.
+        """Run the classifier once, and derive the mask from its activation map.
 
         Args:
             X_stft_logpower: Log magnitude, shape (batch, frequency, time).

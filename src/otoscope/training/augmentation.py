@@ -1,4 +1,4 @@
-"""Augmentations for training classifiers, on whole batches."""
+"""Augmentations for the training of classifiers, on whole batches."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from torch import Tensor
 
 
 def shift_in_time(waveform: Tensor) -> Tensor:
-    """Rotates each clip by a random number of samples.
+    """Rotate each clip by a random number of samples.
 
     Args:
-        waveform: Shape (batch, samples).
+        waveform: Waveforms of the clips, shape (batch, samples).
+
+    Returns:
+        Rotated waveforms, same shape; samples that leave at the start come back at the end.
     """
     samples = waveform.shape[-1]
     shift = torch.randint(samples, (len(waveform), 1), device=waveform.device)
@@ -19,41 +22,49 @@ def shift_in_time(waveform: Tensor) -> Tensor:
 
 
 def drop_bands(log_magnitude: Tensor, count: int, widest: float, dim: int) -> Tensor:
-    """Silences random bands of frequency (``dim`` 1) or chunks of time (``dim`` 2) of each clip.
+    """Silence random bands of frequency (``dim`` 1) or chunks of time (``dim`` 2) of each clip.
 
     Args:
-        log_magnitude: Shape (batch, frequency, time).
-        count: Bands per clip; each has a random width, from nothing up to the widest.
-        widest: Share of the whole range.
-        dim: 1 for frequency, 2 for time.
+        log_magnitude: Log magnitude of the clips, shape (batch, frequency, time).
+        count: Number of bands per clip; each has a random width, from nothing up to the widest.
+        widest: Width of the widest band, as a share of the whole range.
+        dim: Dimension along which bands are dropped: 1 for frequency, 2 for time.
+
+    Returns:
+        Log magnitude with zeros in the bands, same shape.
 
     Reference:
-        Park et al. 2019, SpecAugment; the published recipe drops frequencies and chunks of the waveform.
+        Park et al. 2019, SpecAugment, arXiv 1904.08779. The published recipe of the classifiers drops frequencies
+        and chunks of the waveform instead.
     """
     size = log_magnitude.shape[dim]
     shape = (len(log_magnitude), count, 1)
     width = torch.rand(shape, device=log_magnitude.device) * widest * size
+    # uniform over the starts from which the whole band fits
     start = (torch.rand(shape, device=log_magnitude.device) * (size - width + 1)).floor()
     position = torch.arange(size, device=log_magnitude.device)
+    # (batch, count, size) -> (batch, size): a position is dropped if any of the clip's bands covers it
     dropped = ((position >= start) & (position < start + width)).any(1)
     return log_magnitude.masked_fill(dropped.unsqueeze(3 - dim), 0)
 
 
 def mix_up(waveform: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Mixes each clip with another one of the batch.
+    """Mix each clip with another clip of the batch.
 
     Args:
-        waveform: Shape (batch, samples).
-        alpha: Of the beta distribution that the share is drawn from; small values mix little.
+        waveform: Waveforms of the clips, shape (batch, samples).
+        alpha: Parameter of the beta distribution that the shares are drawn from; small values mix little.
 
     Returns:
-        The mixtures, the index of each partner, and the share of the first. Shapes (batch, samples),
-        (batch,), (batch,).
+        The mixtures, the index of each clip's partner, and the clip's share of its mixture, at least 0.5.
+        Shapes (batch, samples), (batch,), (batch,).
 
     Reference:
         Zhang et al. 2018, mixup, arXiv 1710.09412.
     """
     share = torch.distributions.Beta(alpha, alpha).sample((len(waveform),)).to(waveform)
+    # The distribution is symmetric, so shares s and 1 - s are equally likely. With the larger of the two, the label
+    # of the clip is the main label of its mixture, and the training accuracy can be measured against it.
     share = torch.maximum(share, 1 - share)
     partner = torch.randperm(len(waveform), device=waveform.device)
     mixed = share[:, None] * waveform + (1 - share[:, None]) * waveform[partner]

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from otoscope.audio import Frontend, Spectrogram
 from otoscope.classifiers import Classifier, Prediction
@@ -74,7 +75,7 @@ class InterpretationSteps(NamedTuple):
 
 
 class InterpreterBrain(TrainingTask):
-    """Trains an interpreter of a frozen classifier; the best checkpoint has the lowest validation loss.
+    """Training of an interpreter of a frozen classifier; the best checkpoint has the lowest validation loss.
 
     Args:
         classifier: Classifier, or its source: a model folder, ``owner/name`` on the hub, or a model that
@@ -99,8 +100,9 @@ class InterpreterBrain(TrainingTask):
         super().__init__(schedule=schedule, **training)
         if not isinstance(classifier, Classifier):
             classifier = load_classifier(classifier)
-        # in a list, so that it is neither a submodule nor in the state_dict
+        # in a list, so that it is neither a submodule nor part of the state_dict
         self._frozen = [classifier.freeze()]
+        # The weights at the start depend on the seed only, not on random numbers that were drawn before.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self.interpreter = interpreter(classifier)
@@ -120,8 +122,8 @@ class InterpreterBrain(TrainingTask):
         return self._frozen[0]
 
     @property
+    @override
     def frontend(self) -> Frontend:
-        """See `TrainingTask.frontend`."""
         return self.classifier.frontend
 
     @property
@@ -251,13 +253,13 @@ class InterpreterBrain(TrainingTask):
         scores = {name: {key: float(value) for key, value in row.items()} for name, row in means.items()}
         return {"scores": scores, **self.extra_results}
 
+    @override
     def export(self, folder: Path, **extra: Any) -> Path:
-        """See `TrainingTask.export`."""
         return save_interpreter(self.interpreter, self.classifier, folder, **extra)
 
     def _predict(self, batch: Batch, spectrogram: Spectrogram, stage: Stage) -> Prediction:
-        # Scores compare with probabilities of the same batch; those of another batch differ by rounding. So only
-        # trainings read the cache.
+        # Validation and test compare probabilities before and after masking. Those of the cache were computed clip
+        # by clip and differ by rounding from those of a batch, so only training reads the cache.
         if self._representations is not None and spectrogram.frames is None and stage == "train":
             return self._representations.predict(batch.key, spectrogram)
         with torch.no_grad():

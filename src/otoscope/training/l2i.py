@@ -22,12 +22,12 @@ class L2I(InterpreterBrain):
         classifier: Classifier, or its source; see `InterpreterBrain`.
         dictionary: NMF dictionary that was made with the classifier's front-end, or its source.
         decoder: ``light``, or ``published`` for published weights.
-        relevance_threshold: Components with a larger relevance make the mask; nothing is trained with it.
-        pooling_frames: None: attention over clips of any length; a number: the published pooling, for clips with
-            this number of frames.
+        relevance_threshold: Relevance above which a component is part of the mask; training does not depend on it.
+        pooling_frames: Number of frames of every clip, for the published pooling (default: attention, for clips of
+            any length).
         alpha: Weight of the reconstruction.
         beta: Weight of the l1 norm of the activations.
-        temperature: Divisor of the classifier's logits before they are imitated.
+        temperature: Divisor of the classifier's logits, which the interpreter learns to imitate.
         **training: See `InterpreterBrain`.
     """
 

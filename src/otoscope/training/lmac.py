@@ -1,4 +1,4 @@
-"""Training of L-MAC, with noise over the clips, and fine-tuning of an earlier run."""
+"""Training of L-MAC, with noise added to the clips, and fine-tuning of an earlier run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from otoscope.classifiers import Classifier
 from otoscope.classifiers.fingerprint import digest
@@ -30,14 +31,16 @@ class LMAC(InterpreterBrain):
         classifier: Classifier, or its source; see `InterpreterBrain`.
         decoder: ``light``, or ``published`` (CNN14) for published weights.
         l_in: Weight of the cross-entropy of the evidence.
-        l_out: Weight of the cross-entropy of the remainder, which training raises.
-        l1: Weight of the mean mask: 16 times the published 0.4, which weights the sum over the clips of a batch.
+        l_out: Weight of the cross-entropy of the remainder, which is maximised.
+        l1: Weight of the mean mask. The published code weights its sum over the clips of a batch by 0.4; for the
+            published batches of 16 this equals 6.4 times the mean.
         tv: Weight of the mean squared difference of neighbouring bins.
-        guidance: Weight of the cross-entropy to the loud bins of the clean clip, for fine-tuning; published: 4.
-        guidance_correlation: Normalised product of masked and clean spectrogram from which a clip is guided.
-        guidance_threshold: Share of the clean clip's maximum from which a bin is loud.
+        guidance: Weight of the cross-entropy between the mask and the loud bins of the clean clip, for fine-tuning;
+            published: 4.
+        guidance_correlation: Normalised product of masked and clean spectrogram at or above which a clip is guided.
+        guidance_threshold: Share of the clean clip's maximum at or above which a bin is loud.
         start: Model folder of an earlier run to fine-tune, with the same decoder.
-        noise_folder: Folder of noise that is added to the training clips, such as WHAM!, whose part ``tr`` is used.
+        noise_folder: Folder of noise that is added to the training clips, such as WHAM!; its part ``tr`` is used.
         noise_snr_db: Level of the clips above the noise in dB.
         **training: See `InterpreterBrain`.
 
@@ -86,17 +89,20 @@ class LMAC(InterpreterBrain):
             self._start_from(start)
 
     def compute_forward(self, batch: Batch, stage: Stage) -> Interpretation:
-        """See `InterpreterBrain.compute_forward`; adds noise before it and classifies masked clips after it."""
+        """Run front-end, frozen classifier and interpreter, and classify the masked clips.
+
+        Noise is added to the clips in training only.
+        """
         if self.noise is not None and stage == "train":
             batch = with_noise(batch, self.noise, self.noise_snr_db)
         forward = super().compute_forward(batch, stage)
         assert isinstance(self.interpreter, LMACInterpreter)
-        # once per step: the loss and the scores of validation and test use the same logits
+        # The loss and the scores of validation and test share these logits, so they are computed once per step.
         forward.masked_logits = self.interpreter.masked_logits(forward.decoded, forward.spectrogram)
         return forward
 
+    @override
     def loss_terms(self, forward: Interpretation) -> Mapping[str, Tensor]:
-        """See `InterpreterBrain.loss_terms`."""
         assert isinstance(self.interpreter, LMACInterpreter)
         return self.interpreter.loss(
             forward.decoded, forward.spectrogram, forward.prediction, forward.clean, forward.masked_logits
@@ -118,15 +124,19 @@ class LMAC(InterpreterBrain):
 
 
 def with_noise(batch: Batch, noise: NoiseFolder, snr_db: float) -> Batch:
-    """Add a random piece of noise to each clip; the clips' share of the mixtures becomes `Batch.clean`.
+    """Add a random piece of noise to each clip; the clips without the noise become `Batch.clean`.
 
     Args:
         batch: Clips; their padding stays silent.
-        noise: Noise to cut the pieces from, by torch's random state.
+        noise: Noise from which pieces are cut with torch's random state.
         snr_db: Level of each clip above its noise in dB.
+
+    Returns:
+        The mixtures, and as `Batch.clean` the clips at their level in the mixtures.
     """
     waveform, clean = torch.zeros_like(batch.waveform), torch.zeros_like(batch.waveform)
     for index, length in enumerate(batch.lengths.tolist()):
+        # only the clip is mixed, so that zero-padding stays zero
         signal = batch.waveform[index, :length]
         mixture = mix(signal, noise.piece(length).to(signal), snr_db)
         waveform[index, :length], clean[index, :length] = mixture.waveform, mixture.signal

@@ -1,4 +1,4 @@
-"""The overlap test: does an interpretation of two mixed clips keep the one that was recognised?"""
+"""The overlap test: does the interpretation of a mixture of two clips keep the clip that was recognised?"""
 
 from __future__ import annotations
 
@@ -20,16 +20,18 @@ from otoscope.training.callbacks import spread
 
 
 class OverlapTest(lightning.Callback):
-    """Explains mixtures of two test clips of different classes, and measures which one it brings out.
+    """Callback that explains mixtures of two test clips and measures which of them the interpretation keeps.
 
-    Each goes to ``<folder>/<source>-with-<noise>/``: ``mixture.wav source.wav noise.wav interpretation.wav
-    specs.png overlap.json``. The mean scores become part of ``test.json``.
+    The two clips of a mixture, *source* and *noise*, have different classes. The files of a mixture are written to
+    ``<folder>/<source>-with-<noise>/``: ``mixture.wav source.wav noise.wav interpretation.wav specs.png
+    overlap.json``. The mean scores become part of ``test.json``.
 
     Args:
-        folder: Where they go.
-        clips: How many mixtures; 0 for none.
-        concat_sources: First half of the source, then second half of the noise, instead of a sum.
-        level: Share of the source in the sum of both at equal energy; 0.8 is 12 dB above the noise.
+        folder: Folder of the mixtures.
+        clips: Number of mixtures; 0 for none.
+        concat_sources: Whether to concatenate the first half of the source and the second half of the noise,
+            instead of adding them.
+        level: Weight of the source in the sum of both at equal energy; with 0.8 it is 12 dB above the noise.
     """
 
     def __init__(
@@ -41,39 +43,40 @@ class OverlapTest(lightning.Callback):
         self.level = level
 
     def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Runs the test on clips spread over the test set."""
+        """Run the test on clips spread over the test set."""
         if self.clips < 1 or not trainer.is_global_zero or not isinstance(pl_module, InterpreterBrain):
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        found = []
+        results = []
         with pl_module.explaining() as explainer:
             for source, noise in _pairs(data.test_set, self.clips):
                 parts = mixture_of(source.waveform, noise.waveform, self.concat_sources, self.level)
                 name = f"{source.name}-with-{noise.name}"
                 explanation = explainer.explain(parts[0], name=name, scores=False)
                 labels = (data.labels[source.target], data.labels[noise.target])
-                found.append(save_overlap(self.folder / explanation.name, explanation, parts, labels))
-        names = found[0].keys() if found else ()
-        numbers = [name for name in names if isinstance(found[0][name], float)]
+                results.append(save_overlap(self.folder / explanation.name, explanation, parts, labels))
+        scores = [name for name, value in results[0].items() if isinstance(value, float)] if results else []
         pl_module.extra_results["overlap"] = {
-            "mixtures": len(found),
-            **{name: sum(one[name] for one in found) / len(found) for name in numbers},
+            "mixtures": len(results),
+            **{name: sum(result[name] for result in results) / len(results) for name in scores},
         }
 
 
 def mixture_of(
     source: Tensor, noise: Tensor, concat_sources: bool = False, level: float = 0.8
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mixes two clips.
+    """Return the mixture of two clips.
 
     Args:
-        source: Shape (samples,).
-        noise: Cut or padded to the source's length. Shape (samples',).
-        concat_sources: First half of the source, then second half of the noise, instead of a sum.
-        level: Share of the source in the sum of both at unit energy.
+        source: Waveform of the source, shape (samples,).
+        noise: Waveform of the noise, cut or padded to the length of the source. Shape (samples',).
+        concat_sources: Whether to concatenate the first half of the source and the second half of the noise,
+            instead of adding them.
+        level: Weight of the source in the sum of both at unit energy.
 
     Returns:
-        The mixture with a peak of 1, and the two parts that it is the sum of. Shape (samples,) each.
+        The mixture with a peak of 1, and source and noise as they are in it: the mixture is their sum. Shape
+        (samples,) each.
     """
     noise = torch.nn.functional.pad(noise, (0, max(0, len(source) - len(noise))))[: len(source)]
     if concat_sources:
@@ -82,7 +85,9 @@ def mixture_of(
         source[middle:] = 0
         noise[:middle] = 0
     else:
+        # at unit energy of both, the source is 20 log10(level / (1 - level)) dB above the noise
         source, noise = level * _unit(source), (1 - level) * _unit(noise)
+    # one gain for all three, so that the parts still add up to the mixture
     gain = 1 / (source + noise).abs().max().clamp(min=1e-12)
     return gain * (source + noise), gain * source, gain * noise
 
@@ -90,16 +95,17 @@ def mixture_of(
 def save_overlap(
     folder: Path, explanation: Explanation, parts: tuple[Tensor, Tensor, Tensor], labels: tuple[str, str]
 ) -> dict[str, Any]:
-    """Writes sounds, picture and numbers of one mixture.
+    """Write the sounds, the picture and the scores of a mixture.
 
     Args:
-        folder: Where they go.
-        explanation: Of the mixture.
-        parts: Mixture, source and noise. Shape (samples,) each.
-        labels: Of source and noise.
+        folder: Folder to write.
+        explanation: Explanation of the mixture.
+        parts: Mixture, source and noise; shape (samples,) each.
+        labels: Labels of source and noise.
 
     Returns:
-        The numbers: SI-SDR of the interpretation, and of the mixture, towards source and noise, in dB.
+        Content of ``overlap.json``: both labels, the predicted class, and the SI-SDR in dB of the interpretation
+        and of the unmasked mixture, with the source or the noise as the reference.
     """
     mixture, source, noise = parts
     sounds = {"mixture": mixture, "source": source, "noise": noise, "interpretation": explanation.evidence}
@@ -123,13 +129,14 @@ def save_overlap(
         "mixture_si_sdr_to_source_db": float(si_sdr(mixture[None], source[None])),
         "mixture_si_sdr_to_noise_db": float(si_sdr(mixture[None], noise[None])),
     }
-    found: dict[str, Any] = {"source": labels[0], "noise": labels[1], "predicted": explanation.predicted, **scores}
-    write_json(folder / "overlap.json", found)
-    return found
+    result: dict[str, Any] = {"source": labels[0], "noise": labels[1], "predicted": explanation.predicted, **scores}
+    write_json(folder / "overlap.json", result)
+    return result
 
 
 def _pairs(clips: Any, wanted: int) -> list[tuple[Clip, Clip]]:
-    """Clips spread over the set, each with the one half the set further on that has another class."""
+    """Return clips spread over the data set, each with a clip of another class."""
+    # The search for the other clip starts half the data set further on: sorted data has other classes there.
     pairs = []
     for index in spread(len(clips), wanted):
         source = clips[index]

@@ -20,16 +20,17 @@ class PIQ(InterpreterBrain):
     Args:
         classifier: Classifier, or its source; see `InterpreterBrain`.
         use_vq: Whether to quantise the representation with codes of the predicted class before decoding.
-        use_mask_output: Whether to decode a mask; False: decode an activation that is thresholded.
+        use_mask_output: Whether the decoder makes a mask; otherwise it makes an activation that is thresholded.
         decoder: ``light``, or ``published`` for published weights.
-        codes: Size of the codebook.
+        codes: Number of codes in the codebook.
         shared_codes: Number of codes that every class may use.
-        codebook_init: ``data`` starts with vectors of the first training batch; ``uniform`` starts as published.
+        codebook_init: Start of the codebook: vectors of the first training batch (``data``), or random vectors as
+            published (``uniform``).
         mask_threshold: Share of a clip's maximum above which a bin counts as present.
         **training: See `InterpreterBrain`.
     """
 
-    # the codebook's terms grow with the representation even while the masks improve
+    # not the whole loss: the terms of the codebook may grow even while the masks improve
     monitor = "valid_reconstruction"
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Halving the learning rate when validation stalls."""
+"""Halving of the learning rate when validation stalls."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from typing import Any, Literal
 
 import lightning
 import torch
+from typing_extensions import override
 
 
 class HalveOnPlateau(lightning.Callback):
-    """Halves the learning rate when the monitored value has not improved for some validations.
-
-    A callback rather than a scheduler, because Lightning steps schedulers that watch a metric after the
-    checkpoint of the epoch is written, so that a resumed run would miss a step.
+    """Callback that halves the learning rate when the monitored value has stopped improving.
 
     Args:
-        monitor: Name of the watched validation metric.
+        monitor: Name of the monitored validation metric.
         mode: ``min`` or ``max``.
-        patience: Validations without improvement that are tolerated.
-        from_epoch: Nothing is halved, or held against the run, before this epoch.
+        patience: Number of validations without improvement before the rate is halved.
+        from_epoch: Number of epochs at the start in which nothing is halved and nothing counts as a stall.
     """
+
+    # This is no scheduler, because Lightning steps schedulers that monitor a metric only after it has written the
+    # checkpoint of the epoch. A resumed run would miss that step.
 
     def __init__(self, monitor: str, mode: Literal["min", "max"], patience: int, from_epoch: int) -> None:
         self.monitor = monitor
@@ -30,11 +31,12 @@ class HalveOnPlateau(lightning.Callback):
         self.stalled = 0
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Compares, and halves if it is time."""
+        """Compare the monitored value with the best so far, and halve the rate after a plateau."""
         if not trainer.training or trainer.sanity_checking or self.monitor not in trainer.callback_metrics:
             return
         value = self.sign * float(trainer.callback_metrics[self.monitor])
         improved = value < self.best
+        # The best value is tracked from the first epoch on, as PyTorch's scheduler would; only stalls count later.
         self.best = min(self.best, value)
         early = trainer.current_epoch + 1 <= self.from_epoch
         self.stalled = 0 if improved or early else self.stalled + 1
@@ -44,11 +46,11 @@ class HalveOnPlateau(lightning.Callback):
                 _halve(optimizer)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs."""
+        """Return the state that a resumed run needs; the rate itself is part of the optimiser's state."""
         return {"best": self.best, "stalled": self.stalled}
 
+    @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """See `state_dict`."""
         self.best, self.stalled = state_dict["best"], state_dict["stalled"]
 
 

@@ -1,4 +1,4 @@
-"""Cache of the frozen classifier's predictions, so that a training runs the classifier once per clip."""
+"""Cache of the frozen classifier's predictions, so that training runs the classifier only once per clip."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class RepresentationCache:
     """Predictions of a frozen classifier, stored on disk and read memory-mapped.
 
     Args:
-        classifier: Classifier, frozen.
+        classifier: Frozen classifier.
         folder: Folder of the cache.
     """
 
@@ -30,7 +30,7 @@ class RepresentationCache:
         self.fingerprint = json.dumps(traits_of(classifier), sort_keys=True)
 
     def predict(self, keys: Sequence[str], spectrogram: Spectrogram) -> Prediction:
-        """Return the prediction for clips, computed where it is not stored.
+        """Return the prediction for clips; only what is not stored is computed.
 
         Args:
             keys: Cache key of each clip.

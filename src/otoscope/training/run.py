@@ -1,4 +1,4 @@
-"""A training from data to model folder: fit, keep the best, test it, write down what came out."""
+"""A training from data to model folder: fit, keep the best checkpoint, test it, and save model and results."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from otoscope.data import SoundData
-from otoscope.errors import CheckpointError, ConfigurationError, TrainingError
+from otoscope.errors import CheckpointError, ConfigurationError, OtoscopeError, TrainingError
 from otoscope.files.json import json_values, write_json
 from otoscope.training.callbacks import SaveInterpretations
 from otoscope.training.overlap import OverlapTest
 from otoscope.training.task import TrainingTask
 
-_QUIETER = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, "enable_model_summary": False}
+_TRAINER_DEFAULTS = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, "enable_model_summary": False}
 
 
 def run_training(
@@ -34,27 +34,28 @@ def run_training(
     interpretations: SaveInterpretations | None = None,
     overlap: OverlapTest | None = None,
 ) -> dict[str, Any]:
-    """Trains, keeps the best and the last checkpoint, tests the best, and exports it.
+    """Train, test the best checkpoint, and export its model.
 
-    A run that was stopped goes on from its last checkpoint when it is started again. Written to
-    ``output_folder``: ``checkpoints/best.ckpt last.ckpt``, ``model/`` (for `otoscope.load`),
-    ``metrics.csv``, ``test.json``, and what the task and the callbacks add.
+    A run that was stopped resumes from its last checkpoint when it is started again. These files are written to
+    ``output_folder``: ``checkpoints/best.ckpt last.ckpt``, ``model/`` (for `otoscope.load`), ``metrics.csv``,
+    ``test.json``, and the files of the task and of the callbacks.
 
     Args:
-        task: What to train.
-        data: What to train it on.
-        output_folder: Where results go.
+        task: Training task with the model.
+        data: Data to train and test on.
+        output_folder: Folder of the results.
         trainer_options: Arguments of `lightning.Trainer`.
-        test_only: Evaluate the best checkpoint of an earlier run and do nothing else.
-        interpretations: Saves interpretations while training and at test.
-        overlap: Explains mixtures of test clips.
+        test_only: Whether to do nothing but test the best checkpoint of an earlier run.
+        interpretations: Callback that saves interpretations during training and at test.
+        overlap: Callback that explains mixtures of test clips.
 
     Returns:
-        What ``test.json`` holds.
+        Content of ``test.json``.
 
     Raises:
-        TrainingError: The loss is not finite, or the disk refuses a checkpoint.
-        CheckpointError: There is nothing to test, or the checkpoint is of another model.
+        TrainingError: The loss is not finite, the disk is full, or the keyboard stopped the run.
+        CheckpointError: There is no checkpoint to test, or it is damaged or belongs to another model.
+        ConfigurationError: The data or the trainer's options do not suit the model.
     """
     output_folder = Path(output_folder)
     checkpoints = output_folder / "checkpoints"
@@ -62,32 +63,16 @@ def run_training(
     if test_only and task.trains and not best.is_file():
         raise CheckpointError(f"{best}: no such checkpoint to test; train first, without --test_only")
     lightning.seed_everything(task.seed, verbose=False)
-    data.prepare_data()
-    data.setup("fit")
-    task.adapt_to(data.labels)
-    if task.frontend.sample_rate_hz != data.sample_rate_hz:
-        raise ConfigurationError(
-            f"data.sample_rate_hz: the clips come at {data.sample_rate_hz} Hz, the model's front-end takes "
-            f"{task.frontend.sample_rate_hz} Hz; set both to the same rate"
-        )
-    keeper = ModelCheckpoint(
-        checkpoints,
-        filename="best",
-        monitor=task.monitor,
-        mode=task.monitor_mode,
-        enable_version_counter=False,
-    )
-    # its own `save_last` would only follow when the best is saved, and a resumed run lose the epochs since then
-    latest = ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False)
-    callbacks: list[lightning.Callback] = [keeper, latest] if task.trains else []
-    callbacks += [one for one in (interpretations, overlap) if one is not None]
+    _prepare(task, data)
+    callbacks: list[lightning.Callback] = _checkpoint_callbacks(task, checkpoints) if task.trains else []
+    callbacks += [callback for callback in (interpretations, overlap) if callback is not None]
     trainer = _trainer(output_folder, callbacks, dict(trainer_options or {}))
     try:
         if task.trains:
             if not test_only:
                 _fit(trainer, task, data, last if last.is_file() else None)
             _restore(task, best)
-        with _known_warnings():
+        with _ignored_warnings():
             trainer.test(task, datamodule=data, verbose=False)
         results = {**task.report(output_folder), "labels": list(data.labels)}
         if trainer.is_global_zero:
@@ -95,23 +80,48 @@ def run_training(
             write_json(output_folder / "test.json", results)
     except OSError as error:
         raise TrainingError(
-            f"{output_folder}: cannot be written ({error}); free some space or choose another output_folder: "
-            "the run goes on from its last checkpoint"
+            f"{output_folder}: cannot be written ({error}); free some space and start the run again, which resumes "
+            "from its last checkpoint, or choose another output_folder"
         ) from error
     return results
 
 
+def _prepare(task: TrainingTask, data: SoundData) -> None:
+    """Load the data, adapt the task to its labels, and check that both have the same sample rate."""
+    data.prepare_data()
+    data.setup("fit")
+    task.adapt_to(data.labels)
+    if task.frontend.sample_rate_hz != data.sample_rate_hz:
+        raise ConfigurationError(
+            f"data.sample_rate_hz: the clips come at {data.sample_rate_hz} Hz, but the model's front-end takes "
+            f"{task.frontend.sample_rate_hz} Hz; set both to the same rate"
+        )
+
+
+def _checkpoint_callbacks(task: TrainingTask, folder: Path) -> list[lightning.Callback]:
+    """Return the callbacks that save the best and the last checkpoint."""
+    best = ModelCheckpoint(
+        folder, filename="best", monitor=task.monitor, mode=task.monitor_mode, enable_version_counter=False
+    )
+    # The option `save_last` of the first callback would write the last checkpoint only when there is a new best,
+    # and a resumed run would repeat the epochs since then. So a second callback saves it after every validation.
+    last = ModelCheckpoint(folder, filename="last", enable_version_counter=False)
+    return [best, last]
+
+
 def _trainer(folder: Path, callbacks: Sequence[lightning.Callback], options: dict[str, Any]) -> lightning.Trainer:
     if options.get("logger") in (None, True):
-        options["logger"] = _History(folder, name="", version="", flush_logs_every_n_steps=1)
+        options["logger"] = _ResumedCSVLogger(folder, name="", version="", flush_logs_every_n_steps=1)
     options["callbacks"] = [*(options.get("callbacks") or []), *callbacks]
-    for name, value in _QUIETER.items():
+    for name, value in _TRAINER_DEFAULTS.items():
         if options.get(name) is None:
             options[name] = value
-    options["inference_mode"] = False  # no_grad instead: some methods ask the classifier for gradients at test
+    # Some methods need gradients of the classifier at test. They can be enabled inside no_grad, but not inside
+    # inference_mode.
+    options["inference_mode"] = False
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     try:
-        with _known_warnings():
+        with _ignored_warnings():
             return lightning.Trainer(default_root_dir=folder, **options)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"trainer: {error}") from error
@@ -119,34 +129,43 @@ def _trainer(folder: Path, callbacks: Sequence[lightning.Callback], options: dic
 
 def _fit(trainer: lightning.Trainer, task: TrainingTask, data: SoundData, resume: Path | None) -> None:
     if resume is not None:
-        print(f"Going on from {resume}")
+        print(f"Resuming from {resume}")
     try:
-        with _known_warnings():
+        with _ignored_warnings():
             trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=resume is not None)
     except SystemExit:
-        if not trainer.interrupted:  # how Lightning answers Ctrl-C
+        # Lightning answers Ctrl-C by an exit; it becomes an error below.
+        if not trainer.interrupted:
             raise
     except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        damaged = isinstance(error, EOFError | pickle.UnpicklingError) or "PytorchStreamReader" in str(error)
-        if resume is not None and damaged:
-            raise CheckpointError(f"{resume}: is damaged; delete it to begin again") from error
-        if resume is not None and "Tried to step" in str(error):
-            raise ConfigurationError(
-                f"trainer.max_epochs: {resume} was made by a one_cycle schedule for fewer epochs, which cannot be "
-                "lengthened; choose another --output_folder"
-            ) from error
-        if resume is not None and "state_dict" in str(error):
-            raise CheckpointError(
-                f"{resume}: belongs to a model with other options; choose another --output_folder"
-            ) from error
+        if resume is not None and (explained := _resume_error(resume, error)):
+            raise explained from error
         raise
     if trainer.interrupted:
-        raise TrainingError("stopped by the keyboard; the same command goes on from the last checkpoint")
+        raise TrainingError("stopped by the keyboard; the same command resumes from the last checkpoint")
+
+
+def _resume_error(checkpoint: Path, error: Exception) -> OtoscopeError | None:
+    """Return an error that explains why a run could not resume; None if the checkpoint is not the reason."""
+    message = str(error)
+    if isinstance(error, EOFError | pickle.UnpicklingError) or "PytorchStreamReader" in message:
+        return CheckpointError(f"{checkpoint}: is damaged; delete it to begin again")
+    # OneCycleLR refuses more steps than it was made for.
+    if "Tried to step" in message:
+        return ConfigurationError(
+            f"trainer.max_epochs: {checkpoint} was made by a one_cycle schedule for fewer epochs, which cannot be "
+            "lengthened; choose another --output_folder"
+        )
+    if "state_dict" in message:
+        return CheckpointError(
+            f"{checkpoint}: belongs to a model with other options; choose another --output_folder"
+        )
+    return None
 
 
 def _restore(task: TrainingTask, best: Path) -> None:
     if not best.is_file():
-        raise CheckpointError(f"{best}: training has kept no checkpoint; is max_epochs at least 1?")
+        raise CheckpointError(f"{best}: training has saved no checkpoint; is max_epochs at least 1?")
     try:
         state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
         task.load_state_dict(state)
@@ -154,13 +173,14 @@ def _restore(task: TrainingTask, best: Path) -> None:
         raise CheckpointError(f"{best}: does not fit this model ({str(error).splitlines()[0]})") from error
 
 
-class _History(CSVLogger):
-    """Goes on with the ``metrics.csv`` of an earlier part of the run, which Lightning's own would delete."""
+class _ResumedCSVLogger(CSVLogger):
+    """Logger that continues the ``metrics.csv`` of an earlier part of the run, which `CSVLogger` would delete."""
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
         path = Path(self.log_dir) / "metrics.csv"
+        # The file is deleted when the experiment is made, so its content is read before and written back after.
         former = path.read_text() if self._experiment is None and path.is_file() else ""
         experiment = super().experiment
         if former:
@@ -169,8 +189,8 @@ class _History(CSVLogger):
         return experiment
 
 
-class _known_warnings(warnings.catch_warnings):  # noqa: N801, a context manager in lower case reads better
-    """Silences what Lightning says of choices that are meant: no worker processes, small data sets."""
+class _ignored_warnings(warnings.catch_warnings):  # noqa: N801, a context manager in lower case reads better
+    """Context in which Lightning does not warn about intended choices, such as no worker processes."""
 
     def __enter__(self) -> Any:
         result = super().__enter__()

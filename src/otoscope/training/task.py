@@ -1,4 +1,4 @@
-"""What the training of classifiers and of interpreters has in common."""
+"""Base of all trainings: optimiser, schedule, random state, and the check that the loss is finite."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import torch
 from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR
+from typing_extensions import override
 
 from otoscope.audio import Frontend
-from otoscope.errors import TrainingError
+from otoscope.errors import ConfigurationError, TrainingError
 from otoscope.training.plateau import HalveOnPlateau
 
 Schedule = Literal["constant", "one_cycle", "cyclic", "plateau"]
@@ -22,26 +23,30 @@ OptimizerName = Literal["adam", "adamw"]
 
 
 class TrainingTask(lightning.LightningModule):
-    """Optimiser, schedule, random state and the guard against a loss that is not finite.
+    """Base class of all trainings.
 
     Args:
-        learning_rate: Of the optimiser; the highest one where the schedule varies it.
-        weight_decay: Of the optimiser.
+        learning_rate: Learning rate of the optimiser; the highest rate where the schedule varies it.
+        weight_decay: Weight decay of the optimiser.
         optimizer: ``adam`` (published) or ``adamw``.
         schedule: ``constant``, ``one_cycle`` (over the whole training), ``cyclic`` (published for
-            classifiers: triangles between a tenth and the whole rate), or ``plateau`` (published for
-            PIQ: halve when the monitored value stalls).
-        plateau_patience: Epochs without improvement before halving.
-        plateau_from_epoch: No halving before.
-        warmup: Share of the steps in which ``one_cycle`` rises to the rate.
-        seed: Of everything random while training.
+            classifiers: triangles between a tenth of the rate and the rate), or ``plateau`` (published for
+            PIQ: the rate is halved when the monitored value stalls).
+        plateau_patience: Number of validations without improvement before ``plateau`` halves the rate.
+        plateau_from_epoch: Number of epochs at the start in which ``plateau`` halves nothing.
+        warmup: Share of the steps in which ``one_cycle`` rises to the rate, in [0, 1).
+        seed: Seed of all random numbers of the training.
+
+    Raises:
+        ConfigurationError: ``warmup`` is out of range.
     """
 
     trains: bool = True
-    """False: there is nothing to train, a run only evaluates."""
+    """Whether there is anything to train; if not, a run only evaluates."""
     monitor: str = "valid_loss"
-    """The validation metric that chooses the best checkpoint."""
+    """Name of the validation metric that chooses the best checkpoint."""
     monitor_mode: Literal["min", "max"] = "min"
+    """Whether the lowest or the highest value of the metric is the best."""
     labels: list[str]
 
     def __init__(
@@ -56,6 +61,8 @@ class TrainingTask(lightning.LightningModule):
         seed: int = 1234,
     ) -> None:
         super().__init__()
+        if not 0 <= warmup < 1:
+            raise ConfigurationError(f"warmup: {warmup} must lie in [0, 1)")
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.optimizer_name = optimizer
@@ -68,73 +75,84 @@ class TrainingTask(lightning.LightningModule):
     @property
     @abstractmethod
     def frontend(self) -> Frontend:
-        """Makes the spectrograms; the data must have its sample rate."""
+        """Front-end that computes the spectrograms; the data must have its sample rate."""
 
     @abstractmethod
     def adapt_to(self, labels: Sequence[str]) -> None:
-        """Takes the labels of the data set, before training or evaluation."""
+        """Prepare for the labels of the data set, before training or evaluation."""
 
     @abstractmethod
     def export(self, folder: Path, **extra: Any) -> Path:
-        """Saves the model, as it is now, as a model folder."""
+        """Save the model in its present state as a model folder."""
 
     @abstractmethod
     def report(self, folder: Path) -> dict[str, Any]:
-        """Writes what the last test run found, and returns it as JSON values."""
+        """Write the results of the last test run to a folder, and return them as JSON values."""
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """What the optimiser gets: parameters, and their rate where it is not `learning_rate`."""
+        """Return the parameters for the optimiser, each group with its rate where it is not ``learning_rate``."""
         return [{"params": [parameter for parameter in self.parameters() if parameter.requires_grad]}]
 
+    @override
     def configure_optimizers(self) -> Any:
-        """See the class."""
-        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.optimizer_name]
+        optimizer_class = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.optimizer_name]
         groups = self.parameter_groups()
         rate, decay = self.learning_rate, self.weight_decay
-        optimizer = kind(groups, lr=rate, weight_decay=decay, fused=self._fuses(groups))
+        optimizer = optimizer_class(groups, lr=rate, weight_decay=decay, fused=self._fuses(groups))
         rates = [group.get("lr", self.learning_rate) for group in groups]
         scheduler: LRScheduler
+        # `plateau` is the callback of `configure_callbacks`
         if self.schedule in ("constant", "plateau"):
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
         if self.schedule == "one_cycle":
             scheduler = OneCycleLR(optimizer, rates, total_steps=steps, pct_start=self.warmup)
         else:
+            # three triangles: a rise and a fall of a sixth of all steps each
             half = max(1, steps // 6)
             low = [rate / 10 for rate in rates]
             scheduler = CyclicLR(optimizer, low, rates, half, cycle_momentum=False)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _fuses(self, groups: list[dict[str, Any]]) -> bool | None:
-        """Whether the optimiser takes its step in one pass over memory, which on a CPU is several times faster.
-
-        None leaves the choice to PyTorch. With mixed precision Lightning clips no gradients of such optimisers.
-        """
+        """Return True if the optimiser should make its step in one pass over memory, None for PyTorch's choice."""
+        # On a CPU a fused step is several times faster. With mixed precision, however, Lightning refuses to clip
+        # the gradients of a fused optimiser.
         parameters = [parameter for group in groups for parameter in group["params"]]
-        on_cpu = all(one.device.type == "cpu" and one.is_floating_point() for one in parameters)
+        on_cpu = all(parameter.device.type == "cpu" and parameter.is_floating_point() for parameter in parameters)
         mixed = isinstance(getattr(self._trainer, "precision_plugin", None), MixedPrecision)
         return True if parameters and on_cpu and not mixed else None
 
     def configure_callbacks(self) -> Any:
-        """The plateau schedule, where it is wanted."""
+        """Return the callback of the ``plateau`` schedule, if it is chosen."""
         if self.schedule != "plateau":
             return []
         return [HalveOnPlateau(self.monitor, self.monitor_mode, self.plateau_patience, self.plateau_from_epoch)]
 
     def on_train_epoch_start(self) -> None:
-        """Starts each epoch from its own random state, so that a resumed run equals a whole one."""
+        """Seed the random numbers of the epoch."""
+        # A resumed run must equal an uninterrupted one. Checkpoints hold no random state, so the state of each
+        # epoch depends on nothing but the seed and the number of the epoch.
         lightning.seed_everything(self.seed + self.current_epoch, verbose=False)
 
     def on_train_batch_start(self, batch: Any, index: int) -> None:
-        """The same again: an epoch's loader draws a random number, but not in the first one after resuming."""
+        """Seed the random numbers of the epoch again, before its first step."""
+        # The loader of an epoch draws a random number after `on_train_epoch_start`, but before it in the first
+        # epoch after resuming. Without this second seed the steps of the two would differ.
         if index == 0:
             lightning.seed_everything(self.seed + self.current_epoch, verbose=False)
 
     def total(self, terms: Mapping[str, Tensor], stage: str, batch_size: int) -> Tensor:
-        """Sums and logs the terms of a loss.
+        """Return the sum of the terms of a loss, and log each.
+
+        Args:
+            terms: Scalar terms by name.
+            stage: ``train``, ``valid`` or ``test``; prefix of the names in the log.
+            batch_size: Number of clips; weight of the batch in the mean of the epoch.
 
         Raises:
-            TrainingError: The sum is not finite while training or validating, before a checkpoint is written.
+            TrainingError: The sum is not finite in training or validation. It is raised before a checkpoint is
+                written.
         """
         loss = torch.stack(list(terms.values())).sum()
         if stage != "test" and not torch.isfinite(loss):

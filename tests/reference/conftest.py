@@ -1,4 +1,4 @@
-"""The reference system's modules, and weights and sounds to compare on."""
+"""Modules of the reference system, and weights and sounds to compare on."""
 
 import importlib.util
 import sys
@@ -15,10 +15,10 @@ REFERENCE = Path(__file__).parents[2] / "benchmarks" / "reference"
 
 @pytest.fixture(scope="session")
 def reference() -> ModuleType:
-    """The package ``benchmarks/reference``, with SpeechBrain imported; skips where that is not installed."""
+    """The package ``benchmarks/reference``, with SpeechBrain imported; skips if SpeechBrain is not installed."""
     if importlib.util.find_spec("speechbrain") is None:
         pytest.skip("speechbrain is not installed: pip install otoscope[parity]")
-    if "benchmarks_reference" in sys.modules:  # the tests of another folder asked before
+    if "benchmarks_reference" in sys.modules:  # the tests of another folder have imported it
         return sys.modules["benchmarks_reference"]
     spec = importlib.util.spec_from_file_location(
         "benchmarks_reference", REFERENCE / "__init__.py", submodule_search_locations=[str(REFERENCE)]
@@ -32,7 +32,7 @@ def reference() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def theirs(reference):
-    """The reference's modules."""
+    """Modules of the reference system."""
     return reference.speechbrain_modules()
 
 
@@ -43,8 +43,10 @@ def generator() -> torch.Generator:
 
 @pytest.fixture
 def scramble(generator) -> Callable[[nn.Module], nn.Module]:
-    """Gives a network weights that hide no mistake: no zero bias, no trivial norm, codes far apart, no layer after
-    which biases are all that is left of the input.
+    """Function that sets random weights which hide no mistake.
+
+    There is no zero bias and no trivial norm, codes are far apart, and no layer shrinks its input so much that
+    only biases count.
     """
 
     @torch.no_grad()
@@ -52,7 +54,7 @@ def scramble(generator) -> Callable[[nn.Module], nn.Module]:
         for part in module.modules():
             if isinstance(part, nn.ConvTranspose2d):
                 size, stride = part.kernel_size, part.stride
-                terms = part.in_channels * size[0] * size[1] / (stride[0] * stride[1])  # in each output
+                terms = part.in_channels * size[0] * size[1] / (stride[0] * stride[1])  # summed per output
                 part.weight.normal_(0, (2 / terms) ** 0.5, generator=generator)
             if isinstance(part, nn.modules.batchnorm._BatchNorm):
                 part.running_mean.normal_(0, 0.3, generator=generator)
@@ -79,7 +81,7 @@ def waveforms(generator) -> Tensor:
 
 @pytest.fixture
 def agree() -> Callable[[Tensor, Tensor], None]:
-    """Same shape, and equal within 1e-4, relative where values are large; refuses constants."""
+    """Function that checks that two tensors are equal within 1e-4, or relatively if large, and not constant."""
 
     def check(ours: Tensor, reference: Tensor) -> None:
         torch.testing.assert_close(ours, reference, rtol=1e-4, atol=1e-4)

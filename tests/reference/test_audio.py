@@ -1,3 +1,5 @@
+"""Front-end and mel bank compared with the reference."""
+
 import torch
 
 from otoscope.audio import Frontend, MelBank
@@ -11,7 +13,7 @@ def test_log_magnitude_and_phase(theirs, waveforms, agree):
     spectrogram = Frontend()(waveforms)
     agree(spectrogram.log_magnitude, torch.log1p(magnitude).transpose(1, 2))
     agree(Frontend().log_magnitude(waveforms), torch.log1p(magnitude).transpose(1, 2))
-    # an angle jumps at half a turn, so phases are compared on the circle
+    # angles jump by a whole turn at pi, so phases are compared on the circle
     phase = theirs.spectral_phase(transform).transpose(1, 2)
     agree(spectrogram.phase.cos(), phase.cos())
     agree(spectrogram.phase.sin(), phase.sin())
@@ -19,7 +21,7 @@ def test_log_magnitude_and_phase(theirs, waveforms, agree):
 
 def test_inverse(theirs, waveforms, agree):
     spectrogram = Frontend()(waveforms)
-    spectrogram.log_magnitude *= torch.linspace(0, 1, 513)[:, None]  # what is no transform of any sound
+    spectrogram.log_magnitude *= torch.linspace(0, 1, 513)[:, None]  # no longer the transform of a sound
     transform = torch.polar(spectrogram.magnitude, spectrogram.phase)
     parts = torch.view_as_real(transform).transpose(1, 2)
     agree(Frontend().inverse(spectrogram), theirs.ISTFT(**FRAME)(parts, sig_length=80_000))

@@ -1,3 +1,5 @@
+"""Conv2d and CNN14 compared with the reference, with the same weights."""
+
 import torch
 
 from otoscope.classifiers import Cnn14Classifier, Conv2dClassifier
@@ -37,12 +39,11 @@ def test_cnn14(reference, theirs, scramble, waveforms, agree):
     ours = scramble(Cnn14Classifier(LABELS)).eval()
     embeddings = []
     ours.head.register_forward_pre_hook(lambda module, inputs: embeddings.append(inputs[0]))
-    with torch.device("meta"):  # 80 million weights: ours are lent, not copied
+    with torch.device("meta"):  # 80 million weights: ours are shared, not copied
         encoder = theirs.Cnn14(mel_bins=80, emb_dim=2048, return_reps=True, l2i=False).eval()
         head = torch.nn.Linear(2048, 50)
     encoder.load_state_dict(reference.renamed(ours.state_dict(), reference.CNN14_NAMES), assign=True)
     head.load_state_dict(reference.renamed(ours.state_dict(), reference.CNN14_HEAD_NAMES), assign=True)
-
     log_magnitude = ours.frontend.log_magnitude(waveforms)
     prediction = ours(log_magnitude)
     mel = theirs.Filterbank(n_mels=80, n_fft=1024, sample_rate=16_000, log_mel=False)
@@ -69,18 +70,17 @@ def test_narrow_cnn14(reference, scramble, waveforms, agree):
     agree(ours(log_magnitude).logits, logits)
 
 
-def test_weights_come_back(reference):
+def test_renaming_weights_can_be_inverted(reference):
     conv2d = Conv2dClassifier(LABELS, width=8, scale=1).state_dict()
-    assert unnamed(reference, conv2d, "ENCODER_NAMES", "HEAD_NAMES") == ["head.log_scale"]
-    assert (
-        unnamed(reference, Cnn14Classifier(LABELS, width=2).state_dict(), "CNN14_NAMES", "CNN14_HEAD_NAMES") == []
-    )
+    cnn14 = Cnn14Classifier(LABELS, width=2).state_dict()
+    assert names_in_no_table(reference, conv2d, "ENCODER_NAMES", "HEAD_NAMES") == ["head.log_scale"]
+    assert names_in_no_table(reference, cnn14, "CNN14_NAMES", "CNN14_HEAD_NAMES") == []
 
 
-def unnamed(reference, state, *tables):
-    """Names that no table has, once all others have been changed there and back."""
+def names_in_no_table(reference, state, *tables):
+    """Return the names that no table has, after checking that all others survive renaming and its inverse."""
     for names in (getattr(reference, table) for table in tables):
-        there_and_back = reference.renamed(reference.renamed(state, names), reference.inverted(names))
-        assert there_and_back.keys() <= state.keys()
-        state = {name: tensor for name, tensor in state.items() if name not in there_and_back}
+        restored = reference.renamed(reference.renamed(state, names), reference.inverted(names))
+        assert restored.keys() <= state.keys()
+        state = {name: tensor for name, tensor in state.items() if name not in restored}
     return list(state)

@@ -1,3 +1,5 @@
+"""L2I compared with the reference, with the same weights, and with plain loops over the formulas of the paper."""
+
 import importlib.util
 import math
 from dataclasses import replace
@@ -5,19 +7,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from otoscope.audio import Frontend
+from otoscope.audio import Frontend, Spectrogram
 from otoscope.classifiers import Cnn14Classifier, Conv2dClassifier
 from otoscope.interpreters import L2IInterpreter
-from otoscope.metrics import score_mask
 from otoscope.nn import NMFDictionary
+from otoscope.scoring import score_prediction
 
-SHORT = 110 * 186  # samples of 111 frames, of which the published network for Conv2d makes 97
+SHORT = 110 * 186  # samples of a clip of 111 frames; the published network for Conv2d returns 97 of them
 WIDTHS = {"conv2d": 16, "cnn14": 4}
 
 
 @pytest.fixture
 def make(reference, scramble, generator):
-    """Makes our classifier and interpreter, and the reference with the same weights."""
+    """Function that builds our classifier and interpreter, and the reference with the same weights."""
 
     def build(name, frames=None, classes=10, components=60):
         labels = [f"class {index}" for index in range(classes)]
@@ -46,9 +48,9 @@ def make(reference, scramble, generator):
 @torch.no_grad()
 def test_relevance_and_mask(make, waveforms, agree, name):
     classifier, interpreter, published = make(name)
-    log_magnitude = classifier.frontend.log_magnitude(waveforms)
-    prediction = classifier(log_magnitude)
-    decoded = interpreter.decode(log_magnitude, prediction)
+    spectrogram = classifier.frontend(waveforms)
+    prediction = classifier.predict(spectrogram)
+    decoded = interpreter.decode(spectrogram, prediction)
     relevant = (decoded.relevance > 0.2).sum(1)
     assert (relevant > 0).all()
     assert (relevant < 60).all()
@@ -59,51 +61,49 @@ def test_relevance_and_mask(make, waveforms, agree, name):
     agree(decoded.logits.softmax(-1), result.imitation)
     assert torch.equal(prediction.predicted, result.logits.argmax(1))
 
-    mask = interpreter.mask(decoded)
+    mask = interpreter.mask(decoded, spectrogram)
     masks = published.masks(waveforms)
     assert mask.shape == (2, 513, 431)
     assert masks.shape == (2, 513, frames)
     agree(mask[..., :frames], masks)
     masked, whole, _ = published.interpretation(waveforms)
-    agree((mask * log_magnitude)[..., :frames], masked.transpose(1, 2)[..., :frames])
+    agree(spectrogram.masked(mask).log_magnitude[..., :frames], masked.transpose(1, 2)[..., :frames])
     assert not whole[:, frames:].any()
     assert not masked[:, frames:].any()
 
 
 @pytest.mark.parametrize("pooling_frames", [None, 30])
 @torch.no_grad()
-def test_against_the_paper(scramble, generator, pooling_frames):
+def test_agrees_with_the_formulas_of_the_paper(scramble, generator, pooling_frames):
     frontend = Frontend(n_fft=64, window_ms=4, hop_ms=2)
     classifier = scramble(Conv2dClassifier(["dog", "rain", "sea"], frontend, width=8)).freeze()
     dictionary = NMFDictionary(torch.rand(33, 7, generator=generator), frontend)
     options = {"pooling_frames": pooling_frames, "alpha": 3.0, "beta": 0.5, "temperature": 0.1}
     interpreter = scramble(L2IInterpreter(classifier, dictionary, **options)).eval()
-    log_magnitude = torch.rand(2, 33, 40, generator=generator)
-    prediction = classifier(log_magnitude)
-    chosen = set()
+    spectrogram = Spectrogram(torch.rand(2, 33, 40, generator=generator))
+    prediction = classifier.predict(spectrogram)
+    selections = set()
     for label in range(3):
-        asked = prediction.towards(torch.full((2,), label))
-        decoded = interpreter.decode(log_magnitude, asked)
-        masks = interpreter.mask(decoded)
+        decoded = interpreter.decode(spectrogram, prediction.towards(torch.full((2,), label)))
+        masks = interpreter.mask(decoded, spectrogram)
         for clip in range(2):
             activations = decoded.activations[clip].tolist()
             relevance = relevance_of(interpreter, activations, label)
-            kept = [k for k, r in enumerate(relevance) if r > 0.2]
-            chosen.add(tuple(kept))
-            mask = mask_of(dictionary.components.tolist(), activations, kept)
+            relevant = [k for k, r in enumerate(relevance) if r > 0.2]
+            selections.add(tuple(relevant))
+            mask = mask_of(dictionary.components.tolist(), activations, relevant)
             torch.testing.assert_close(decoded.relevance[clip], torch.tensor(relevance), rtol=1e-4, atol=1e-4)
             torch.testing.assert_close(masks[clip], torch.tensor(mask), rtol=1e-4, atol=1e-4)
-    assert len(chosen) > 2
-    decoded = interpreter.decode(log_magnitude, prediction)
-    terms = interpreter.loss(decoded, log_magnitude, prediction)
-    expected = terms_of(
-        interpreter, decoded.activations.tolist(), log_magnitude.tolist(), prediction.logits.tolist()
-    )
+    assert len(selections) > 2
+    decoded = interpreter.decode(spectrogram, prediction)
+    terms = interpreter.loss(decoded, spectrogram, prediction)
+    clips = decoded.activations.tolist()
+    expected = terms_of(interpreter, clips, spectrogram.log_magnitude.tolist(), prediction.logits.tolist())
     assert {name: float(value) for name, value in terms.items()} == pytest.approx(expected, rel=1e-4)
 
 
 def pooled_of(interpreter, activations):
-    """One value a component, the sum over time of what each frame weighs."""
+    """Return one value per component: the weighted sum of its activation over time."""
     frames = range(len(activations[0]))
     weights = dict(interpreter.pooling.named_parameters())
     if "linear.weight" in weights:
@@ -121,27 +121,27 @@ def pooled_of(interpreter, activations):
 
 
 def relevance_of(interpreter, activations, label):
-    """r_k = z_k theta_ck / max_j |z_j theta_cj|."""
+    """Return r_k = z_k theta_ck / max_j |z_j theta_cj| for each component k."""
     pooled = pooled_of(interpreter, activations)
     weights = interpreter.head.weight[label].tolist()
     largest = max(abs(z * w) for z, w in zip(pooled, weights, strict=True))
     return [z * w / largest for z, w in zip(pooled, weights, strict=True)]
 
 
-def mask_of(spectra, activations, kept):
-    """The share of the chosen components in each bin."""
+def mask_of(spectra, activations, relevant):
+    """Return the share of the relevant components in each bin."""
     mask = []
     for spectrum in spectra:
         row = []
         for t in range(len(activations[0])):
             parts = [w * h[t] for w, h in zip(spectrum, activations, strict=True)]
-            row.append(sum(parts[k] for k in kept) / (sum(parts) + 1e-10))
+            row.append(sum(parts[k] for k in relevant) / (sum(parts) + 1e-10))
         mask.append(row)
     return mask
 
 
 def terms_of(interpreter, activations, spectrograms, logits):
-    """The three terms of the loss."""
+    """Return the three terms of the loss."""
     spectra = interpreter.dictionary.tolist()
     theta = interpreter.head.weight.tolist()
     errors, levels, fidelity = [], [], []
@@ -151,9 +151,9 @@ def terms_of(interpreter, activations, spectrograms, logits):
                 errors.append((sum(w * h[t] for w, h in zip(spectrum, clip, strict=True)) - value) ** 2)
         levels += [value for row in clip for value in row]
         pooled = pooled_of(interpreter, clip)
-        own = softmax([sum(z * w for z, w in zip(pooled, weights, strict=True)) for weights in theta])
+        imitation = softmax([sum(z * w for z, w in zip(pooled, weights, strict=True)) for weights in theta])
         target = softmax([score / interpreter.temperature for score in scores])
-        fidelity.append(-sum(p * math.log(q) for p, q in zip(target, own, strict=True)))
+        fidelity.append(-sum(p * math.log(q) for p, q in zip(target, imitation, strict=True)))
     return {
         "reconstruction": interpreter.alpha * sum(errors) / len(errors),
         "fidelity": sum(fidelity) / len(fidelity),
@@ -173,22 +173,23 @@ def test_loss_and_its_gradient(reference, make, waveforms, monkeypatch, name):
     classifier, interpreter, published = make(name, frames)
     interpreter.train()
     published.network.train()
-    # in double precision, for the reason that test_piq.py gives
+    # in double precision, for the reason given in test_piq.py
     for module in (classifier, interpreter, published.classifier, published.network, published.dictionary):
         module.double()
     log_magnitude = classifier.frontend.log_magnitude(waveforms[:, :SHORT]).double()
     magnitude = log_magnitude.expm1().transpose(1, 2)
     monkeypatch.setattr(published, "analyze", lambda waveforms: (magnitude, None))
     monkeypatch.setattr(published, "interpretation", lambda waveforms: (magnitude, magnitude, None))
-    if name == "cnn14":  # theirs is made in single precision
+    if name == "cnn14":  # their mel bank is in single precision
         monkeypatch.setattr(published.classifier.mel, "forward", lambda x: x @ classifier.mel.filters.T)
 
-    prediction = classifier(log_magnitude)
-    decoded = interpreter.decode(log_magnitude, prediction)
+    spectrogram = Spectrogram(log_magnitude)
+    prediction = classifier.predict(spectrogram)
+    decoded = interpreter.decode(spectrogram, prediction)
     decoded = replace(decoded, activations=decoded.activations[..., :frames])
-    ours = interpreter.loss(decoded, log_magnitude[..., :frames], prediction)
+    ours = interpreter.loss(decoded, Spectrogram(log_magnitude[..., :frames]), prediction)
     terms, _ = published.objectives(waveforms, None, published.forward(waveforms), training=True)
-    terms["fidelity"] = 10 * terms["fidelity"]  # classes, over which they take the mean
+    terms["fidelity"] = 10 * terms["fidelity"]  # theirs is the mean over the ten classes, ours the sum
     assert ours.keys() == terms.keys()
     for term, value in terms.items():
         torch.testing.assert_close(ours[term], value, rtol=1e-6, atol=1e-6)
@@ -208,7 +209,7 @@ def test_loss_and_its_gradient(reference, make, waveforms, monkeypatch, name):
         torch.testing.assert_close(mine[key], gradient, rtol=1e-6, atol=1e-6, msg=key)
         assert gradient.abs().max() > 1e-5, key
     assert all(weight.grad is None for weight in classifier.parameters())
-    # theirs runs back through the classifier
+    # their gradient reaches the classifier
     assert any(weight.grad is not None and weight.grad.any() for weight in published.classifier.parameters())
 
 
@@ -217,16 +218,16 @@ def test_loss_and_its_gradient(reference, make, waveforms, monkeypatch, name):
 def test_sound(make, waveforms, agree, name):
     classifier, interpreter, published = make(name)
     spectrogram = classifier.frontend(waveforms[:1])
-    mask = interpreter(spectrogram.log_magnitude, classifier(spectrogram.log_magnitude))
+    mask = interpreter(spectrogram, classifier.predict(spectrogram))
     sound = published.interpret(waveforms[0])
     ours = classifier.frontend.inverse(spectrogram.masked(mask))[0]
     assert sound.shape == (430 * 186,)
-    whole = (published.frames - 1) * 186 - 1024  # behind that theirs may be silent
-    agree(ours[:whole], sound[:whole])
+    samples = (published.frames - 1) * 186 - 1024  # theirs may be silent after these
+    agree(ours[:samples], sound[:samples])
 
 
 @pytest.mark.parametrize("name", ["conv2d", "cnn14"])
-def test_a_training_step_lowers_the_loss(make, waveforms, name):
+def test_training_steps_lower_the_loss(make, waveforms, name):
     _, _, published = make(name, frames={"conv2d": 97, "cnn14": 111}[name])
     published.optimizer.param_groups[0]["lr"] = 1e-3
     before = {key: value.clone() for key, value in published.dictionary.state_dict().items()}
@@ -240,26 +241,32 @@ def test_a_training_step_lowers_the_loss(make, waveforms, name):
 
 @pytest.mark.parametrize("name", ["conv2d", "cnn14"])
 def test_scores(make, waveforms, name):
-    """Where the recipe's scores are right they are ours; where not, they are what its faults make of them."""
+    """Correct scores of the recipe equal ours; the others are reproduced with the faults of the recipe."""
     if importlib.util.find_spec("quantus") is None:
         pytest.skip("quantus is not installed: pip install otoscope[parity]")
     classifier, interpreter, published = make(name)
-    log_magnitude = classifier.frontend.log_magnitude(waveforms)
-    prediction = classifier(log_magnitude)
-    mask = interpreter(log_magnitude, prediction).detach().clone()
+    spectrogram = classifier.frontend(waveforms)
+    prediction = classifier.predict(spectrogram)
+    mask = interpreter(spectrogram, prediction).detach().clone()
     mask[..., published.frames :] = 0
-    ours = score_mask(classifier.probabilities, log_magnitude, mask, prediction.probabilities)
+    ours = score_prediction(classifier, spectrogram, prediction, mask)
     theirs = published.evaluation_step(waveforms, prediction.predicted)
     assert theirs["accuracy"] == 1
-    right = ["SPS", "COMP"]
+    correct = ["SPS", "COMP"]
     if name == "cnn14":
-        right += ["AI", "AD_published", "AG"]
+        correct += ["AI", "AD_published", "AG"]
     else:
-        evidence = (mask * log_magnitude).expm1()
-        left = classifier.probabilities(log_magnitude - evidence).gather(1, prediction.predicted[:, None])
-        kept = classifier.probabilities(evidence).gather(1, prediction.predicted[:, None])
+        # the recipe classifies the magnitude of the evidence, and subtracts it from the log magnitude
+        evidence = spectrogram.masked(mask).magnitude
+        remainder = spectrogram.log_magnitude - evidence
+        of_evidence, of_remainder = (
+            classifier.probabilities(spectrogram.with_log_magnitude(values)).gather(
+                1, prediction.predicted[:, None]
+            )
+            for values in (evidence, remainder)
+        )
         whole = prediction.probabilities.amax(1, keepdim=True)
-        assert theirs["FF"] == pytest.approx(float((whole - left).mean()), rel=1e-4, abs=1e-4)
-        assert theirs["AI"] == pytest.approx(float(100 * (kept > whole).float().mean()))
-    for score in right:
+        assert theirs["FF"] == pytest.approx(float((whole - of_remainder).mean()), rel=1e-4, abs=1e-4)
+        assert theirs["AI"] == pytest.approx(float(100 * (of_evidence > whole).float().mean()))
+    for score in correct:
         assert float(ours[score].mean()) == pytest.approx(theirs[score], rel=1e-4, abs=1e-4), score

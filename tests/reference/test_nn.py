@@ -1,3 +1,5 @@
+"""Parts of the networks compared with the reference, with the same weights."""
+
 import pytest
 import torch
 from torch import nn
@@ -52,7 +54,7 @@ def test_gradients_of_the_quantizer(theirs, scramble, generator):
     def gradients(quantize, weight):
         leaf = hidden.clone().requires_grad_()
         straight_through, codes = quantize(leaf)
-        # sums, not means: of 1e5 values, so that a difference could be seen
+        # sums, not means, of 1e5 values: differences would be too small to detect in means
         terms = [
             (straight_through * downstream).sum(),
             (codes - leaf.detach()).square().sum(),
@@ -78,24 +80,24 @@ def test_gradients_of_the_quantizer(theirs, scramble, generator):
 
 @torch.no_grad()
 def test_published_decoders_of_conv2d(reference, theirs, scramble, generator, agree):
-    """PIQ's decoder, and the network of L2I, which goes on from it: one run of each side, at full size."""
+    """Compare the decoder of PIQ and the network of L2I, which contains it, in one run of each at full size."""
     ours = scramble(PublishedActivations(256, 513, 100)).eval()
     network = theirs.PsiOptimized(dim=256, K=100, use_adapter=False, adapter_reduce_dim=False).eval()
     names = reference.ACTIVATION_NAMES["conv2d"]
     state = {f"decoder.{name}": value for name, value in ours.state_dict().items()}
     network.load_state_dict(reference.renamed(state, names))
     assert theirs.VectorQuantizedPSI(dim=8, K=64).decoder[12].weight.shape == (8, 1, 12, 12)  # the same layers
-    before = {}
-    ours.decoder.register_forward_hook(lambda *call: before.update(ours=call[-1]))
-    network.decoder[12].register_forward_hook(lambda *call: before.update(theirs=call[-1].clone()))
+    decoded = {}
+    ours.decoder.register_forward_hook(lambda *call: decoded.update(ours=call[-1]))
+    network.decoder[12].register_forward_hook(lambda *call: decoded.update(theirs=call[-1].clone()))
     hidden = torch.randn(1, 256, 32, 26, generator=generator)
     mine, (published, _) = ours([hidden], 431), network(hidden.transpose(-1, -2))
     published = published.squeeze(1).transpose(-1, -2)
     assert published.shape == (1, 100, 417)
     agree(mine[..., :417], published)
     assert torch.equal(mine[..., 417:], mine[..., 416:417].expand(-1, -1, 14))
-    assert before["ours"].shape == (1, 513, 431)
-    agree(before["ours"][..., :417], before["theirs"].squeeze(1).transpose(-1, -2))
+    assert decoded["ours"].shape == (1, 513, 431)
+    agree(decoded["ours"][..., :417], decoded["theirs"].squeeze(1).transpose(-1, -2))
 
 
 @torch.no_grad()

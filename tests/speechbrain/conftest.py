@@ -1,4 +1,4 @@
-"""SpeechBrain itself, which writes what we open, and folders as its recipes leave them."""
+"""SpeechBrain, which writes the files that we open, and model folders in the layout of its recipes."""
 
 import importlib.util
 import sys
@@ -47,10 +47,10 @@ def frontend_text() -> str:
 
 @pytest.fixture(scope="session")
 def speechbrain(reference) -> SimpleNamespace:
-    """What SpeechBrain saves and opens checkpoints with."""
+    """Classes of SpeechBrain that save and open checkpoints."""
     import speechbrain
 
-    # its package imports every interface, and with them packages that none of ours needs
+    # the real package would import every interface, and with them packages that our tests do not need
     package = ModuleType("speechbrain.inference")
     package.__path__ = [str(Path(speechbrain.__file__).parent / "inference")]
     sys.modules.setdefault(package.__name__, package)
@@ -74,7 +74,7 @@ def speechbrain(reference) -> SimpleNamespace:
 
 @pytest.fixture
 def model_folder(tmp_path, speechbrain) -> Callable[..., Path]:
-    """Writes a model folder as SpeechBrain publishes it: hyperparameters, state dicts, label encoder."""
+    """Function that writes a model folder as SpeechBrain publishes it: hyperparameters, weights, label encoder."""
 
     def write(hyperparameters: str, files: Mapping[str, nn.Module], labels=LABELS, name="published") -> Path:
         folder = tmp_path / name
@@ -90,7 +90,7 @@ def model_folder(tmp_path, speechbrain) -> Callable[..., Path]:
 
 @pytest.fixture
 def results_folder(tmp_path, speechbrain) -> Callable[..., Path]:
-    """Writes the results of a training as a recipe leaves them; the last checkpoint is the best."""
+    """Function that writes the results of a training in the layout of a recipe, with one checkpoint."""
 
     def write(
         hyperparameters: str,
@@ -98,7 +98,7 @@ def results_folder(tmp_path, speechbrain) -> Callable[..., Path]:
         collected: Mapping[str, nn.Module],
         meta: Mapping[str, object],
         labels=LABELS,
-        name="results/own/1234",
+        name="results/training/1234",
     ) -> Path:
         folder = tmp_path / name
         saved = folder / "save"
@@ -108,7 +108,7 @@ def results_folder(tmp_path, speechbrain) -> Callable[..., Path]:
         resolved = speechbrain.resolve_references(hyperparameters + keeper + recoverables)
         (folder / "hyperparams.yaml").write_text(resolved.read())
         save_labels(speechbrain, labels, saved / "label_encoder.txt")
-        for key, module in collected.items():  # the recipes link what they fetch; it is as good as here
+        for key, module in collected.items():  # the recipes store links to downloaded files instead of copies
             torch.save(module.state_dict(), saved / f"{key}.ckpt")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -1,6 +1,9 @@
+"""Hyperparameter files of SpeechBrain: values and references are read, and no code is executed."""
+
 from pathlib import Path
 
 import pytest
+import torch
 
 import otoscope
 from otoscope.errors import CheckpointError
@@ -62,7 +65,7 @@ def test_arguments_without_names_and_aliases(read):
 
 
 @pytest.mark.parametrize("key", ["cycle", "swing", "lost", "lost_inside", "too_long"])
-def test_references_that_lead_nowhere(read, key):
+def test_unresolvable_references_are_reported(read, key):
     content = read(
         "cycle: !ref <cycle>\nswing: !ref <swung>\nswung: !ref a<swing>\nlost: !ref <absent>\n"
         "lost_inside: !ref <lost_in[absent]>\nlost_in: {present: 1}\n"
@@ -89,7 +92,7 @@ OBJECTS = {
 
 
 @pytest.mark.parametrize("kind", OBJECTS)
-def test_objects_are_refused_and_do_nothing(tmp_path, kind):
+def test_objects_are_refused_and_not_executed(tmp_path, kind):
     canary = tmp_path / "canary"
     folder = tmp_path / "model"
     folder.mkdir()
@@ -100,10 +103,7 @@ def test_objects_are_refused_and_do_nothing(tmp_path, kind):
     assert not canary.exists()
 
 
-def test_what_recipes_write_is_inert(read, monkeypatch):
-    """The tags that SpeechBrain's recipes have are read, and like all others lead to nothing."""
-    import torch
-
+def test_tags_of_recipes_are_read_and_not_executed(read, monkeypatch):
     def refuse(*_):
         raise AssertionError("was called")
 
@@ -122,17 +122,17 @@ def test_what_recipes_write_is_inert(read, monkeypatch):
 @pytest.mark.parametrize(
     "text", ["a: [1, 2", "- 1\n- 2\n", "", "a: \x00", "[" * 3000, "a: " + "x" * (1 << 20)], ids=range(6)
 )
-def test_what_is_no_hyperparameter_file(read, text):
+def test_invalid_hyperparameter_files_are_refused(read, text):
     with pytest.raises(CheckpointError, match=r"hyperparams\.yaml"):
         read(text)
 
 
-def test_a_bomb_of_aliases_costs_nothing(read):
+def test_nested_aliases_are_not_expanded(read):
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 20)]
     assert len(read("\n".join(lines)).get("a19")) == 10
 
 
-def test_absent_file(tmp_path):
+def test_missing_file_is_reported(tmp_path):
     with pytest.raises(CheckpointError, match="cannot be read"):
         Hyperparameters(Path(tmp_path / "hyperparams.yaml"))

@@ -1,10 +1,12 @@
+"""Label encoders of SpeechBrain."""
+
 import pytest
 
 from otoscope.errors import CheckpointError
 from otoscope.speechbrain import read_labels
 
 
-def test_what_speechbrain_writes(speechbrain, tmp_path):
+def test_labels_saved_by_speechbrain_are_read(speechbrain, tmp_path):
     labels = ["dog", "it's raining", 'a "quoted" => arrow', "Glocke läutet", "two\nlines"]
     encoder = speechbrain.CategoricalEncoder()
     encoder.update_from_iterable(labels)
@@ -12,7 +14,7 @@ def test_what_speechbrain_writes(speechbrain, tmp_path):
     assert read_labels(tmp_path / "label_encoder.txt") == labels
 
 
-def test_order_and_settings(tmp_path):
+def test_labels_are_ordered_by_number_and_settings_are_skipped(tmp_path):
     path = tmp_path / "label_encoder.txt"
     path.write_text(
         "'rain' => 1\n7 => 2\n'dog' => 0\n================\n'starting_index' => 0\n'unk_label' => 'x'\n"
@@ -37,7 +39,7 @@ def test_order_and_settings(tmp_path):
         "\x80",
     ],
 )
-def test_what_is_no_label_encoder(tmp_path, monkeypatch, text):
+def test_invalid_label_encoders_are_refused(tmp_path, monkeypatch, text):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "label_encoder.txt"
     path.write_bytes(text.encode("latin-1"))

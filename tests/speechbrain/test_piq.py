@@ -1,4 +1,4 @@
-"""Models that SpeechBrain saved, opened here, against what SpeechBrain's own interface makes of them."""
+"""PIQ models saved by SpeechBrain, opened here, compared with the interface of SpeechBrain."""
 
 import pytest
 import soundfile
@@ -8,7 +8,8 @@ import otoscope
 from otoscope.errors import CheckpointError
 
 LABELS = ["dog", "church bells", "it's raining", "siren", "sea"]
-WHOLE = 416 * 186 - 1024  # samples: the last frames of theirs lack the one that ours go on with
+# samples to compare: our sound continues with further frames, which overlap the last ones of theirs
+SAMPLES = 416 * 186 - 1024
 
 HYPERPARAMETERS = """
 __set_seed: !!python/object/apply:torch.manual_seed [1234]
@@ -61,9 +62,9 @@ VARIANTS = {
 
 @pytest.fixture
 def write(theirs, scramble, model_folder, frontend_text, tmp_path):
-    """Writes a published PIQ of random weights, and returns its folder."""
+    """Function that writes a published PIQ of random weights and returns its folder."""
 
-    def make(use_vq, use_mask_output, mask_th=0.35, codes=120, shared=0, classes="", name="published"):
+    def write_piq(use_vq, use_mask_output, mask_th=0.35, codes=120, shared=0, classes="", name="published"):
         numbers = {"numclasses": 5} if classes else {}
         psi = theirs.VectorQuantizedPSI(dim=8, K=codes, shared_keys=shared, **numbers)
         modules = {
@@ -74,15 +75,17 @@ def write(theirs, scramble, model_folder, frontend_text, tmp_path):
         options = {"use_vq": use_vq, "use_mask_output": use_mask_output, "mask_th": mask_th, "codes": codes}
         options |= {"shared": shared, "classes": classes, "path": tmp_path / name, "frontend": frontend_text}
         return model_folder(
-            HYPERPARAMETERS.format(**options), {file: scramble(one) for file, one in modules.items()}, name=name
+            HYPERPARAMETERS.format(**options),
+            {file: scramble(module) for file, module in modules.items()},
+            name=name,
         )
 
-    return make
+    return write_piq
 
 
 @pytest.fixture
 def interface(speechbrain, reference, tmp_path):
-    """SpeechBrain's interface on a folder."""
+    """Function that opens a folder with the interface of SpeechBrain."""
 
     def open_folder(folder):
         with reference.modules._quiet_import():
@@ -92,36 +95,36 @@ def interface(speechbrain, reference, tmp_path):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_interface(write, interface, waveforms, agree, variant):
+def test_agrees_with_the_interface(write, interface, waveforms, agree, variant):
     folder = write(**VARIANTS[variant])
     ours, published = otoscope.load(folder), interface(folder)
     for waveform in waveforms[:, None]:
         sound, (labels,) = published.interpret_batch(waveform)
-        found = ours.interpret_batch(waveform)
-        assert found.labels == labels
-        assert found.sample_rate_hz == 16_000
+        interpretation = ours.interpret_batch(waveform)
+        assert interpretation.labels == labels
+        assert interpretation.sample_rate_hz == 16_000
         assert sound.shape == (1, 416 * 186)
-        assert found.evidence.shape == waveform.shape
-        agree(found.evidence[:, :WHOLE], sound[:, :WHOLE])
+        assert interpretation.evidence.shape == waveform.shape
+        agree(interpretation.evidence[:, :SAMPLES], sound[:, :SAMPLES])
 
         log_magnitude, _, _ = published.preprocess(waveform)
         _, _, logits, _ = published.classifier_forward(log_magnitude)
-        agree(ours.classifier(ours.classifier.frontend.log_magnitude(waveform)).probabilities, logits.softmax(1))
+        agree(ours.classifier.probabilities(ours.classifier.frontend(waveform)), logits.softmax(1))
 
 
-def test_interface_on_a_file(write, interface, waveforms, agree, tmp_path):
+def test_agrees_with_the_interface_on_a_file(write, interface, waveforms, agree, tmp_path):
     folder = write(**VARIANTS["mask"])
     soundfile.write(tmp_path / "clip.wav", waveforms[0].numpy(), 16_000, subtype="FLOAT")
     sound, ((label,),), rate = interface(folder).interpret_file(str(tmp_path / "clip.wav"), tmp_path / "fetched")
-    evidence, own_label, own_rate = otoscope.load(folder).interpret_file(tmp_path / "clip.wav")
-    assert (own_label, own_rate) == (label, rate)
-    agree(evidence[:WHOLE], sound[0, :WHOLE])
+    evidence, our_label, our_rate = otoscope.load(folder).interpret_file(tmp_path / "clip.wav")
+    assert (our_label, our_rate) == (label, rate)
+    agree(evidence[:SAMPLES], sound[0, :SAMPLES])
 
 
 def test_results_of_a_training(
     theirs, scramble, write, interface, results_folder, model_folder, frontend_text, waveforms, agree, tmp_path
 ):
-    """What the recipe leaves: the interpreter in a checkpoint, the classifier collected beside it."""
+    """The recipe saves the interpreter in a checkpoint and the classifier beside it."""
     published = write(**VARIANTS["mask"])
     content = (published / "hyperparams.yaml").read_text().replace("pretrained_path: ", "pretrained_path: absent/")
     modules = {
@@ -138,12 +141,12 @@ def test_results_of_a_training(
     (checkpoint,) = (folder / "save").glob("CKPT+*")
     sound, (labels,) = interface(published).interpret_batch(waveforms[:1])
     for path in (folder, folder / "save", checkpoint, folder.parent):
-        found = otoscope.load(path).interpret_batch(waveforms[:1])
-        assert found.labels == labels
-        agree(found.evidence[:, :WHOLE], sound[:, :WHOLE])
+        interpretation = otoscope.load(path).interpret_batch(waveforms[:1])
+        assert interpretation.labels == labels
+        agree(interpretation.evidence[:, :SAMPLES], sound[:, :SAMPLES])
 
 
-def test_what_comes_from_the_file(write):
+def test_options_are_read_from_the_file(write):
     explainer = otoscope.load(write(use_vq=True, use_mask_output=False, mask_th=0.5, shared=10))
     interpreter, classifier = explainer.interpreter, explainer.classifier
     assert classifier.labels == LABELS
@@ -163,7 +166,7 @@ def test_what_comes_from_the_file(write):
 
 
 @pytest.mark.parametrize(
-    ("former", "now", "words"),
+    ("former", "changed", "message"),
     [
         ("n_fft: 1024", "n_fft: 1024\n    center: False", "center False is not supported"),
         ("spec_mag_power: 0.5", "spec_mag_power: 1", "spec_mag_power 1 is not supported"),
@@ -175,17 +178,17 @@ def test_what_comes_from_the_file(write):
         ("sample_rate: !ref <sample_rate>", "sample_rate: !ref <rate>", "<rate> is referred to"),
     ],
 )
-def test_what_is_not_supported_is_refused(write, former, now, words):
+def test_unsupported_models_are_refused(write, former, changed, message):
     folder = write(**VARIANTS["mask"])
     path = folder / "hyperparams.yaml"
     assert former in path.read_text()
-    path.write_text(path.read_text().replace(former, now))
-    with pytest.raises(CheckpointError, match=words):
+    path.write_text(path.read_text().replace(former, changed))
+    with pytest.raises(CheckpointError, match=message):
         otoscope.load(folder)
 
 
 @pytest.mark.parametrize(
-    ("file", "spoil", "words"),
+    ("file", "spoil", "messages"),
     [
         (
             "embedding_modelft.ckpt",
@@ -212,7 +215,7 @@ def test_what_is_not_supported_is_refused(write, former, now, words):
     ],
     ids=["missing", "extra", "misshapen", "missing in head", "classes", "several"],
 )
-def test_parameters_that_do_not_fit_are_named(write, file, spoil, words):
+def test_weights_that_do_not_fit_are_reported(write, file, spoil, messages):
     folder = write(**VARIANTS["mask"])
     weights = torch.load(folder / file, weights_only=True)
     spoil(weights)
@@ -220,11 +223,11 @@ def test_parameters_that_do_not_fit_are_named(write, file, spoil, words):
     with pytest.raises(CheckpointError) as caught:
         otoscope.load(folder)
     assert str(folder) in str(caught.value)
-    for word in words:
-        assert word in str(caught.value)
+    for message in messages:
+        assert message in str(caught.value)
 
 
-def test_a_missing_file_is_named(write):
+def test_missing_file_is_reported(write):
     folder = write(**VARIANTS["mask"])
     (folder / "psi_model.ckpt").unlink()
     with pytest.raises(CheckpointError, match=r"psi_model\.ckpt.* is missing"):

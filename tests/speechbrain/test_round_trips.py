@@ -1,6 +1,6 @@
-"""Random weights saved as SpeechBrain's recipes save them, opened here, against SpeechBrain's own modules.
+"""Random weights saved in the layout of SpeechBrain's recipes, opened here, compared with SpeechBrain's modules.
 
-PIQ on Conv2d is in `test_piq.py`, where SpeechBrain has an interface of its own.
+PIQ on Conv2d, which SpeechBrain has an interface for, is in `test_piq.py`.
 """
 
 import pytest
@@ -71,7 +71,7 @@ KINDS = {
 
 @pytest.fixture
 def published(reference, scramble, generator):
-    """Makes SpeechBrain's classifier with weights under which nothing is flat."""
+    """Function that builds a classifier of SpeechBrain with weights that make no output constant."""
 
     @torch.no_grad()
     def make(name):
@@ -94,7 +94,7 @@ def published(reference, scramble, generator):
 
 @pytest.fixture
 def describe(frontend_text, tmp_path):
-    """The hyperparameters of a classifier."""
+    """Function that returns the hyperparameters of a classifier."""
 
     def text(name, published):
         width = published.head.weight.shape[-1] if name == "cnn14" else published.head.blocks[0].norm.num_features
@@ -111,8 +111,8 @@ def describe(frontend_text, tmp_path):
 
 
 @pytest.fixture
-def hear(theirs):
-    """Magnitude of waveforms as SpeechBrain computes it, (batch, time, frequency)."""
+def magnitude_of(theirs):
+    """Function that computes the magnitude of waveforms with SpeechBrain, (batch, time, frequency)."""
     stft = theirs.STFT(n_fft=1024, sample_rate=16_000, hop_length=11.6099, win_length=23.2199)
     return lambda waveforms: theirs.spectral_magnitude(stft(waveforms), power=0.5)
 
@@ -120,7 +120,7 @@ def hear(theirs):
 @pytest.mark.parametrize("form", ["published", "results"])
 @pytest.mark.parametrize("name", WIDTHS)
 @torch.no_grad()
-def test_classifiers(published, describe, model_folder, results_folder, hear, waveforms, agree, name, form):
+def test_classifiers(published, describe, model_folder, results_folder, magnitude_of, waveforms, agree, name, form):
     theirs = published(name)
     text = describe(name, theirs)
     if form == "published":
@@ -131,9 +131,9 @@ def test_classifiers(published, describe, model_folder, results_folder, hear, wa
     ours = load_classifier(folder)
     assert type(ours) is KINDS[name]
     assert ours.labels == LABELS
-    magnitude = hear(waveforms)
+    magnitude = magnitude_of(waveforms)
     _, logits = theirs(theirs.network_input(magnitude, magnitude.log1p()))
-    prediction = ours(ours.frontend.log_magnitude(waveforms))
+    prediction = ours.predict(ours.frontend(waveforms))
     agree(prediction.logits, logits)
     agree(prediction.probabilities, logits.softmax(1))
     with pytest.raises(CheckpointError, match="holds a classifier without an interpreter"):
@@ -141,8 +141,8 @@ def test_classifiers(published, describe, model_folder, results_folder, hear, wa
 
 
 @torch.no_grad()
-def test_vit_in_the_spelling_of_older_transformers(published, describe, model_folder, waveforms):
-    """Published weights have it, and a pooling layer that nothing reads."""
+def test_vit_with_the_names_of_older_transformers(published, describe, model_folder, waveforms):
+    """Published weights have these names, and an unused pooling layer."""
     theirs = published("vit")
     folder = model_folder(
         describe("vit", theirs), {"embedding_model.ckpt": theirs.encoder, "classifier.ckpt": theirs.head}
@@ -170,7 +170,7 @@ def test_vit_in_the_spelling_of_older_transformers(published, describe, model_fo
 
 @pytest.mark.parametrize("name", ["focalnet", "vit"])
 @torch.no_grad()
-def test_piq_on_pictures(reference, scramble, published, describe, results_folder, waveforms, agree, name):
+def test_piq_on_image_networks(reference, scramble, published, describe, results_folder, waveforms, agree, name):
     theirs = reference.ReferencePIQ(len(LABELS), WIDTHS[name], 100, classifier=name)
     theirs.classifier = published(name)
     scramble(theirs.network).eval()
@@ -182,12 +182,12 @@ def test_piq_on_pictures(reference, scramble, published, describe, results_folde
     text = describe(name, theirs.classifier) + psi
     explainer = otoscope.load(results_folder(text, {"psi_model": theirs.network}, collected, {"loss": 1.0}))
     for waveform in waveforms:
-        found = explainer.interpret_batch(waveform[None])
+        interpretation = explainer.interpret_batch(waveform[None])
         sound = theirs.interpret(waveform)
         assert sound.shape == (430 * 186,)
-        agree(found.evidence[0, : len(sound) - 1024], sound[:-1024])
+        agree(interpretation.evidence[0, : len(sound) - 1024], sound[:-1024])
         _, logits = theirs.classifier(theirs.preprocess(waveform[None])[0])
-        assert found.labels == [LABELS[int(logits.argmax())]]
+        assert interpretation.labels == [LABELS[int(logits.argmax())]]
 
 
 @pytest.mark.parametrize("name", ["conv2d", "cnn14"])
@@ -197,7 +197,7 @@ def test_l2i(reference, scramble, generator, published, describe, results_folder
     theirs = reference.ReferenceL2I(name, len(LABELS), WIDTHS[name], 40, frames, relevance_threshold=0.1)
     theirs.classifier = published(name)
     scramble(theirs.network).eval()
-    theirs.dictionary.W.uniform_(-0.1, 1, generator=generator)  # a rectifier comes behind it
+    theirs.dictionary.W.uniform_(-0.1, 1, generator=generator)  # a rectifier removes negative entries
     psi, width = {"conv2d": ("L2I.PsiOptimized", 8), "cnn14": ("L2I.CNN14PSI_stft_2d", 64)}[name]
     text = describe(name, theirs.classifier) + L2I.format(psi=psi, width=width, frames=frames)
     collected = {"embedding_model": theirs.classifier.encoder, "classifier": theirs.classifier.head}
@@ -206,22 +206,19 @@ def test_l2i(reference, scramble, generator, published, describe, results_folder
     explainer = otoscope.load(folder)
     config = explainer.interpreter.config
     assert (config["relevance_threshold"], config["temperature"], config["pooling_frames"]) == (0.1, 0.5, frames)
-    log_magnitude = explainer.classifier.frontend.log_magnitude(waveforms)
-    prediction = explainer.classifier(log_magnitude)
-    agree(
-        explainer.interpreter.decode(log_magnitude, prediction).logits.softmax(1),
-        theirs.forward(waveforms).imitation,
-    )
+    spectrogram = explainer.classifier.frontend(waveforms)
+    decoded = explainer.interpreter.decode(spectrogram, explainer.classifier.predict(spectrogram))
+    agree(decoded.logits.softmax(1), theirs.forward(waveforms).imitation)
     for waveform in waveforms:
-        found = explainer.interpret_batch(waveform[None])
+        evidence = explainer.interpret_batch(waveform[None]).evidence
         sound = theirs.interpret(waveform)
-        whole = (frames - 1) * 186 - 1024  # behind that theirs may be silent
-        agree(found.evidence[0, :whole], sound[:whole])
+        samples = (frames - 1) * 186 - 1024  # theirs may be silent after these
+        agree(evidence[0, :samples], sound[:samples])
     assert torch.equal(load_dictionary(folder).components, theirs.dictionary.return_W())
 
 
 @torch.no_grad()
-def test_lmac(reference, theirs, scramble, published, describe, results_folder, hear, waveforms, agree):
+def test_lmac(reference, theirs, scramble, published, describe, results_folder, magnitude_of, waveforms, agree):
     from speechbrain.lobes.models.Cnn14 import CNN14PSI_stft
 
     classifier = published("cnn14")
@@ -236,28 +233,28 @@ def test_lmac(reference, theirs, scramble, published, describe, results_folder, 
 
     stft = theirs.STFT(n_fft=1024, sample_rate=16_000, hop_length=11.6099, win_length=23.2199)
     istft = theirs.ISTFT(sample_rate=16_000, hop_length=11.6099, win_length=23.2199)
-    magnitude = hear(waveforms)
+    magnitude = magnitude_of(waveforms)
     representations, logits = classifier(classifier.network_input(magnitude, magnitude.log1p()))
     mask = network(representations).squeeze(1).sigmoid()
     frames = mask.shape[1]
-    assert mask.shape == (2, 425, 513)  # of 431: theirs drops the rest
+    assert mask.shape == (2, 425, 513)  # theirs drops the last six of 431 frames
     phase = theirs.spectral_phase(stft(waveforms))[:, :frames]
     parts = torch.stack([phase.cos(), phase.sin()], -1)
     sounds = istft((mask * magnitude.log1p()[:, :frames]).expm1()[..., None] * parts)
-    found = explainer.interpret_batch(waveforms)
-    assert found.labels == [LABELS[index] for index in logits.argmax(1)]
-    whole = (frames - 1) * 186 - 1024
-    agree(found.evidence[:, :whole], sounds[:, :whole])
+    interpretation = explainer.interpret_batch(waveforms)
+    assert interpretation.labels == [LABELS[index] for index in logits.argmax(1)]
+    samples = (frames - 1) * 186 - 1024
+    agree(interpretation.evidence[:, :samples], sounds[:, :samples])
 
 
 @torch.no_grad()
-def test_what_is_saved_again_is_the_same(published, describe, model_folder, waveforms, tmp_path):
+def test_opened_model_can_be_saved_and_loaded(published, describe, model_folder, waveforms, tmp_path):
     theirs = published("cnn14")
     folder = model_folder(
         describe("cnn14", theirs), {"embedding_model.ckpt": theirs.encoder, "classifier.ckpt": theirs.head}
     )
     ours = load_classifier(folder)
-    again = Cnn14Classifier.from_pretrained(ours.save_pretrained(tmp_path / "saved"))
-    log_magnitude = ours.frontend.log_magnitude(waveforms)
-    assert torch.equal(again(log_magnitude).logits, ours(log_magnitude).logits)
-    assert again.details == {"source": f"SpeechBrain: {folder}"}
+    loaded = Cnn14Classifier.from_pretrained(ours.save_pretrained(tmp_path / "saved"))
+    spectrogram = ours.frontend(waveforms)
+    assert torch.equal(loaded.logits(spectrogram), ours.logits(spectrogram))
+    assert loaded.details == {"source": f"SpeechBrain: {folder}"}

@@ -1,3 +1,5 @@
+"""Where the files of a model of SpeechBrain are: published folders, trainings, checkpoints."""
+
 import pytest
 import torch
 
@@ -19,7 +21,7 @@ root: speechbrain/PIQ-ESC50
 
 @pytest.fixture
 def results(tmp_path):
-    """Results of a training with checkpoints of these validation losses."""
+    """Function that writes the results of a training, with one checkpoint per validation loss."""
 
     def write(losses, measure="loss", text=TEXT, name="results/piq/1234"):
         folder = tmp_path / name
@@ -40,23 +42,22 @@ def results(tmp_path):
     return write
 
 
-def chosen(source):
-    return source.folders[0].name
+def checkpoint_of(path):
+    return find_source(path).folders[0].name
 
 
-def test_the_lowest_validation_loss(results):
+def test_checkpoint_with_the_lowest_validation_loss_is_chosen(results):
     folder = results([0.5, 0.2, "1.0e-01", 0.4])
-    assert chosen(find_source(folder)) == "CKPT+2024-01-03+00"
-    assert chosen(find_source(folder / "save")) == "CKPT+2024-01-03+00"
-    assert chosen(find_source(folder.parent)) == "CKPT+2024-01-03+00"
-    asked = folder / "save" / "CKPT+2024-01-01+00"
-    assert chosen(find_source(asked)) == asked.name
+    for path in (folder, folder / "save", folder.parent):
+        assert checkpoint_of(path) == "CKPT+2024-01-03+00"
+    first = folder / "save" / "CKPT+2024-01-01+00"
+    assert checkpoint_of(first) == first.name
 
 
-def test_the_newest_of_equals_and_of_those_without_a_measure(results):
-    assert chosen(find_source(results([0.2, 0.2], name="a"))) == "CKPT+2024-01-02+00"
-    assert chosen(find_source(results([None, None], name="b"))) == "CKPT+2024-01-02+00"
-    assert chosen(find_source(results([0.7, None], name="c"))) == "CKPT+2024-01-01+00"
+def test_newest_checkpoint_is_chosen_among_equals_and_those_without_a_loss(results):
+    assert checkpoint_of(results([0.2, 0.2], name="a")) == "CKPT+2024-01-02+00"
+    assert checkpoint_of(results([None, None], name="b")) == "CKPT+2024-01-02+00"
+    assert checkpoint_of(results([0.7, None], name="c")) == "CKPT+2024-01-01+00"
 
 
 def test_classifiers_are_chosen_by_their_error(results):
@@ -64,34 +65,34 @@ def test_classifiers_are_chosen_by_their_error(results):
     folder = results([0.4, 0.1, 0.3], measure="error", text=text)
     for checkpoint in (folder / "save").iterdir():
         (checkpoint / "psi_model.ckpt").rename(checkpoint / "embedding_model.ckpt")
-    assert chosen(find_source(folder)) == "CKPT+2024-01-02+00"
+    assert checkpoint_of(folder) == "CKPT+2024-01-02+00"
 
 
-def test_a_checkpoint_that_was_cut_short_is_passed_over(results):
+def test_incomplete_checkpoints_are_skipped(results):
     folder = results([0.5, 0.1, 0.3])
     (folder / "save" / "CKPT+2024-01-02+00" / "psi_model.ckpt").unlink()
     (folder / "save" / "CKPT+2024-01-03+00" / "CKPT.yaml").unlink()
-    assert chosen(find_source(folder)) == "CKPT+2024-01-01+00"
+    assert checkpoint_of(folder) == "CKPT+2024-01-01+00"
     (folder / "save" / "CKPT+2024-01-01+00" / "psi_model.ckpt").unlink()
     with pytest.raises(CheckpointError, match=r"no whole checkpoint .*psi_model\.ckpt"):
         find_source(folder)
 
 
-def test_several_trainings(results, tmp_path):
+def test_folder_of_several_trainings_is_refused(results, tmp_path):
     results([0.1], name="results/piq/1")
     results([0.1], name="results/piq/2")
     with pytest.raises(CheckpointError, match=r"holds 2 trainings \(1, 2\); give one"):
         find_source(tmp_path / "results" / "piq")
 
 
-def test_what_is_no_source(tmp_path):
+def test_other_folders_are_no_source(tmp_path):
     assert find_source(tmp_path) is None
     assert find_source(tmp_path / "absent") is None
     (tmp_path / "below" / "deeper").mkdir(parents=True)
     assert find_source(tmp_path / "below" / "deeper") is None
 
 
-def test_files(results, tmp_path):
+def test_files_are_located(results, tmp_path):
     folder = results([0.5])
     (folder / "save" / "embedding_model.ckpt").touch()
     source = find_source(folder)
@@ -109,7 +110,7 @@ def test_files(results, tmp_path):
         source.file("theta")
 
 
-def test_a_folder_with_the_form_of_a_training_is_not_above_everything(results, tmp_path):
+def test_deeper_folders_do_not_belong_to_a_training(results, tmp_path):
     folder = results([0.5])
     (folder / "save" / "other" / "deep").mkdir(parents=True)
     assert find_source(folder / "save" / "other" / "deep") is None

@@ -1,3 +1,5 @@
+"""Weights of SpeechBrain: no code is executed, parts are renamed and loaded, every misfit is reported."""
+
 import os
 import pickle
 from pathlib import Path
@@ -13,7 +15,7 @@ from otoscope.speechbrain.weights import Part, load_parts, read_weights
 
 
 class Malice:
-    """Runs a command where it is unpickled."""
+    """Object that runs a command when it is unpickled."""
 
     def __init__(self, canary):
         self.canary = canary
@@ -32,7 +34,7 @@ def save(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["torch", "old torch", "pickle", "among weights"])
-def test_a_malicious_pickle_is_refused_and_does_nothing(tmp_path, form):
+def test_malicious_pickle_is_refused_and_not_executed(tmp_path, form):
     canary, path = tmp_path / "canary", tmp_path / "psi_model.ckpt"
     if form == "pickle":
         path.write_bytes(pickle.dumps(Malice(canary)))
@@ -43,12 +45,12 @@ def test_a_malicious_pickle_is_refused_and_does_nothing(tmp_path, form):
     with pytest.raises(CheckpointError, match="was refused and nothing was executed") as caught:
         read_weights(path)
     assert str(path) in str(caught.value)
-    assert ("system" in str(caught.value)) == (form != "pickle"), "of that form the name stays hidden"
+    assert ("system" in str(caught.value)) == (form != "pickle"), "torch does not report the name in a plain pickle"
     assert "\n" not in str(caught.value)
     assert not canary.exists()
 
 
-def test_a_malicious_pickle_in_a_model(tmp_path):
+def test_malicious_pickle_in_a_model_folder_is_refused(tmp_path):
     canary, folder = tmp_path / "canary", tmp_path / "model"
     folder.mkdir()
     (folder / "hyperparams.yaml").write_text(
@@ -63,19 +65,19 @@ def test_a_malicious_pickle_in_a_model(tmp_path):
 
 
 @pytest.mark.parametrize("content", [[1, 2], {}, {"a": 1}, {"a": {"b": torch.ones(1)}}, torch.ones(3)], ids=str)
-def test_what_is_no_state_dict(save, content):
+def test_files_without_a_state_dict_are_refused(save, content):
     with pytest.raises(CheckpointError, match=r"psi_model\.ckpt: holds no"):
         read_weights(save(content))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a pickle", b"PK\x03\x04 and no archive"], ids=range(3))
-def test_a_damaged_file(tmp_path, content):
+def test_damaged_file_is_reported(tmp_path, content):
     (tmp_path / "theta.ckpt").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"theta\.ckpt"):
         read_weights(tmp_path / "theta.ckpt")
 
 
-def test_a_truncated_file(save):
+def test_truncated_or_missing_file_is_reported(save):
     path = save({"weight": torch.rand(1000)})
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(CheckpointError, match=r"psi_model\.ckpt: cannot be read"):
@@ -84,7 +86,7 @@ def test_a_truncated_file(save):
         read_weights(Path(str(path) + ".absent"))
 
 
-def test_weights_of_several_gpus(save):
+def test_prefix_of_data_parallel_weights_is_removed(save):
     weights = read_weights(save({"module.a.weight": torch.ones(2), "module.b": torch.zeros(1)}))
     assert list(weights) == ["a.weight", "b"]
 
@@ -94,20 +96,20 @@ def test_parts_are_renamed_and_loaded(save):
     norm = {f"norm.{name}": torch.rand(3) for name in ("weight", "bias", "running_mean", "running_var")}
     first = {"layer.weight": torch.rand(3, 2), "layer.bias": torch.rand(3), **norm, "spare.weight": torch.rand(9)}
     last = {"weight": torch.rand(1, 3, dtype=torch.float64)}
-    one = Part(save(first, "one.ckpt"), {"layer": "0", "norm": "1"}, unused=["spare"])
-    other = Part(save(last, "other.ckpt"), {"": "2."})
-    load_parts(module, [one, other])
+    body = Part(save(first, "body.ckpt"), {"layer": "0", "norm": "1"}, unused=["spare"])
+    head = Part(save(last, "head.ckpt"), {"": "2."})
+    load_parts(module, [body, head])
     assert torch.equal(module[0].weight, first["layer.weight"])
     assert torch.equal(module[1].running_var, norm["norm.running_var"])
     assert torch.equal(module[2].weight, last["weight"].float())
-    assert (one.ours("layer.bias"), one.theirs("1.running_var")) == ("0.bias", "norm.running_var")
-    assert (other.theirs("2.weight"), other.ours("weight")) == ("weight", "2.weight")
-    assert one.shape("layer.weight") == (3, 2)
-    with pytest.raises(CheckpointError, match=r"one\.ckpt: layer\.wight is missing"):
-        one.shape("layer.wight")
+    assert (body.ours("layer.bias"), body.theirs("1.running_var")) == ("0.bias", "norm.running_var")
+    assert (head.theirs("2.weight"), head.ours("weight")) == ("weight", "2.weight")
+    assert body.shape("layer.weight") == (3, 2)
+    with pytest.raises(CheckpointError, match=r"body\.ckpt: layer\.wight is missing"):
+        body.shape("layer.wight")
 
 
-def test_every_fault_is_named(save):
+def test_every_misfit_is_reported(save):
     module = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 3), nn.Linear(3, 1))
     weights = {
         "a.weight": torch.rand(2, 3),
@@ -128,7 +130,7 @@ def test_every_fault_is_named(save):
     load_parts(nn.Sequential(nn.Linear(3, 3)), [Part(save({"b.weight": torch.ones(3, 3)}), {"b": "0"})], ["0.bias"])
 
 
-def test_many_faults_are_counted(save):
+def test_many_misfits_are_counted(save):
     with pytest.raises(CheckpointError, match="and 88 more"):
         load_parts(nn.Linear(1, 1), [Part(save({f"p{i}": torch.ones(1) for i in range(98)}), {})])
 

@@ -1,4 +1,4 @@
-"""What the tests share: clips of different lengths, and data in the layout of ESC-50."""
+"""Fixtures of all tests: clips of different lengths, networks as if trained, and data in the layout of ESC-50."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,9 +14,10 @@ PadSounds = Callable[[Sequence[int]], tuple[list[Tensor], Tensor, Tensor]]
 
 @pytest.fixture
 def pad_sounds() -> PadSounds:
-    """Noise clips of so many samples, the same padded with zeros to one batch, and their lengths."""
+    """Function that makes noise clips of given lengths, the batch of them with zero-padding, and their lengths."""
 
     def pad(lengths: Sequence[int]) -> tuple[list[Tensor], Tensor, Tensor]:
+        # each clip has its own level, so that a statistic of the wrong clip is noticed
         clips = [torch.randn(length) * (0.1 + 0.2 * position) for position, length in enumerate(lengths)]
         return clips, nn.utils.rnn.pad_sequence(clips, batch_first=True), torch.tensor(lengths)
 
@@ -25,9 +26,10 @@ def pad_sounds() -> PadSounds:
 
 @pytest.fixture
 def experienced() -> Callable[[nn.Module], nn.Module]:
-    """Gives batch norms statistics and biases as training would; fresh ones map silence to silence."""
+    """Function that gives batch norms random statistics, scales and biases, as if they had been trained."""
 
-    def age(module: nn.Module) -> nn.Module:
+    # Without them a network maps silence to silence, and errors in the handling of padding would stay hidden.
+    def randomise(module: nn.Module) -> nn.Module:
         for part in module.modules():
             if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
                 nn.init.normal_(part.running_mean, std=0.3)
@@ -36,12 +38,12 @@ def experienced() -> Callable[[nn.Module], nn.Module]:
                 nn.init.normal_(part.bias.data, std=0.3)
         return module
 
-    return age
+    return randomise
 
 
 @pytest.fixture(scope="session")
 def esc50(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data in the layout of ESC-50: five folds, three classes told apart by pitch, clips of half a second."""
+    """Data in the layout of ESC-50: five folds, three classes of different pitch, clips of half a second."""
     root = tmp_path_factory.mktemp("data") / "ESC-50-master"
     (root / "audio").mkdir(parents=True)
     (root / "meta").mkdir()

@@ -1,4 +1,4 @@
-"""From a recording to an explanation: fields, levels, files, and awkward recordings."""
+"""From a recording to an explanation: fields, levels, files, and unusual recordings."""
 
 import json
 from dataclasses import replace
@@ -29,7 +29,7 @@ FILES = ["explanation.json", "interpretation.wav", "original.wav", "remainder.wa
 
 
 class ConstantMask(Interpreter[Any]):
-    """The same mask value everywhere."""
+    """Interpreter whose mask has the same value in every bin."""
 
     def __init__(self, value: float) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ def test_fields_and_shapes(explainer, clip):
     assert not result.evidence.requires_grad
 
 
-def test_probabilities_are_the_classifiers_own(explainer, clip):
+def test_probabilities_equal_those_of_the_classifier(explainer, clip):
     classifier = explainer.classifier
     expected = classifier.probabilities(classifier.frontend(clip[None] / clip.abs().max()))[0]
     probabilities = explainer.explain(clip, scores=False).probabilities
@@ -94,12 +94,12 @@ def test_scores_and_controls(explainer, clip):
     assert result.controls["all-pass"]["p_evidence"] == pytest.approx(probability, abs=1e-5)
     assert result.scores["FF"] == pytest.approx(probability - result.scores["p_remainder"], abs=1e-5)
     assert explainer.explain(clip).controls["random"] == result.controls["random"]
-    without = explainer.explain(clip, scores=False)
-    assert without.scores == without.controls == {}
-    assert torch.equal(without.mask, result.mask)
+    without_scores = explainer.explain(clip, scores=False)
+    assert without_scores.scores == without_scores.controls == {}
+    assert torch.equal(without_scores.mask, result.mask)
 
 
-def test_a_mask_of_ones_gives_the_original_and_of_zeros_nothing(classifier, clip):
+def test_a_mask_of_ones_keeps_everything_and_a_mask_of_zeros_nothing(classifier, clip):
     everything = Explainer(classifier, ConstantMask(1.0)).explain(clip)
     torch.testing.assert_close(everything.evidence, clip, atol=1e-5, rtol=0)
     assert everything.remainder.abs().max() < 1e-5
@@ -118,7 +118,7 @@ def test_evidence_is_the_masked_spectrogram_as_sound(explainer, clip):
 
 
 @pytest.mark.parametrize("level", [1e-3, 0.1, 1.0, 7.0])
-def test_sounds_are_as_loud_as_the_recording(explainer, clip, level):
+def test_sounds_have_the_level_of_the_recording(explainer, clip, level):
     result, other = explainer.explain(clip), explainer.explain(level * clip)
     torch.testing.assert_close(other.mask, result.mask, atol=1e-4, rtol=1e-4)
     for name in ("original", "evidence", "remainder"):
@@ -138,7 +138,7 @@ def test_recordings_are_read_from_files(explainer, clip, tmp_path):
     assert explainer.explain(tmp_path / "loud.wav").original.shape == (1600,)
 
 
-def test_a_target_is_explained_instead(explainer, clip):
+def test_a_target_replaces_the_predicted_class(explainer, clip):
     predicted = explainer.explain(clip)
     for target in LABELS:
         result = explainer.explain(clip, target=target)
@@ -152,7 +152,7 @@ def test_a_target_is_explained_instead(explainer, clip):
         explainer.explain(clip, target="cat")
 
 
-def test_an_interpreter_that_knows_no_class_says_so(classifier, clip):
+def test_a_note_says_that_the_mask_is_the_same_for_every_target(classifier, clip):
     explainer = Explainer(classifier, PIQInterpreter(classifier, use_vq=False))
     masks = [explainer.explain(clip, target=target, scores=False) for target in ("dog", "rain")]
     assert torch.equal(masks[0].mask, masks[1].mask)
@@ -160,7 +160,7 @@ def test_an_interpreter_that_knows_no_class_says_so(classifier, clip):
     assert explainer.explain(clip, scores=False).notes == []
 
 
-def test_several_recordings_at_once_equal_one_after_the_other(explainer):
+def test_recordings_in_a_batch_are_explained_as_alone(explainer):
     clips = [0.2 * torch.randn(9000), 0.7 * torch.randn(5000), torch.randn(100), torch.zeros(7000)]
     together = explainer.explain_batch(clips, names=["a", "b", "c", "d"])
     assert [result.name for result in together] == ["a", "b", "c", "d"]
@@ -203,12 +203,12 @@ def test_a_silent_recording(explainer, tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(0,), (2, 500), ()])
-def test_what_is_no_waveform_is_refused(explainer, shape):
+def test_other_shapes_than_a_waveform_are_refused(explainer, shape):
     with pytest.raises(ShapeError, match="expected one mono waveform, got shape"):
         explainer.explain(torch.zeros(shape))
 
 
-def test_files_that_are_no_sound_are_named(explainer, tmp_path):
+def test_a_missing_file_is_named(explainer, tmp_path):
     with pytest.raises(AudioError, match=r"absent\.wav: no such file"):
         explainer.explain(tmp_path / "absent.wav")
 
@@ -233,11 +233,11 @@ def test_save_writes_five_files(explainer, clip, tmp_path):
     assert content == json.loads(json.dumps(result.to_dict()))
     assert content["duration_s"] == 9000 / 16_000
     assert list(content["probabilities"].values()) == sorted(content["probabilities"].values(), reverse=True)
-    result.save(folder)  # replaces
+    result.save(folder)  # replaces the files
     assert sorted(path.name for path in folder.iterdir()) == FILES
 
 
-def test_numbers_that_are_none_become_null(explainer, clip, tmp_path):
+def test_nan_becomes_null(explainer, clip, tmp_path):
     result = explainer.explain(clip)
     result.scores["COMP"] = result.controls["random"]["COMP"] = float("nan")
     content = strict_json(result.save(tmp_path / "nan") / "explanation.json")
@@ -245,7 +245,7 @@ def test_numbers_that_are_none_become_null(explainer, clip, tmp_path):
     assert content["controls"]["random"]["COMP"] is None
 
 
-def test_what_cannot_be_written_is_named(explainer, clip, tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_written_is_named(explainer, clip, tmp_path, monkeypatch):
     result = explainer.explain(clip, scores=False)
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(AudioError, match=r"file/original\.wav: cannot be written"):
@@ -259,7 +259,7 @@ def test_what_cannot_be_written_is_named(explainer, clip, tmp_path, monkeypatch)
         result.save(tmp_path / "full")
 
 
-def test_summary_tells_what_was_decided_and_on_what(explainer, clip):
+def test_summary_names_class_probabilities_and_effect_of_the_evidence(explainer, clip):
     result = explainer.explain(clip, name="garden")
     label, probability = result.label, result.probabilities[result.label]
     evidence, remainder = result.scores["p_evidence"], result.scores["p_remainder"]
@@ -274,7 +274,7 @@ def test_summary_tells_what_was_decided_and_on_what(explainer, clip):
     )
 
 
-def test_it_shows_itself_in_a_notebook(explainer, clip):
+def test_view_in_a_notebook(explainer, clip):
     html = explainer.explain(clip, name="<b>take</b>")._repr_html_()
     assert html.count('<audio controls src="data:audio/wav;base64,UklGR') == 3
     assert 'src="data:image/png;base64,iVBOR' in html
@@ -300,7 +300,7 @@ def test_load_opens_a_model_folder(explainer, clip, tmp_path):
     assert loaded.to("cpu") is loaded
 
 
-def test_load_says_what_is_wrong(classifier, tmp_path):
+def test_load_reports_what_is_missing(classifier, tmp_path):
     with pytest.raises(CheckpointError, match="nowhere: is no model folder"):
         load(tmp_path / "nowhere")
     save_classifier(classifier, tmp_path / "classifier")
@@ -309,32 +309,32 @@ def test_load_says_what_is_wrong(classifier, tmp_path):
 
 
 @pytest.fixture
-def listener(classifier):
-    """L2I with relevances all different from zero."""
+def l2i(classifier):
+    """Explainer with L2I, whose components all have a relevance other than zero."""
     torch.manual_seed(3)
     dictionary = NMFDictionary(torch.rand(513, 8) ** 4, classifier.frontend)
     return Explainer(classifier, L2IInterpreter(classifier, dictionary))
 
 
-def test_components_belong_to_the_mask(listener, clip):
-    result = listener.explain(clip)
+def test_components_belong_to_the_mask(l2i, clip):
+    result = l2i.explain(clip)
     assert result.components is not None
     assert result.components.threshold == 0.2
     torch.testing.assert_close(result.components.mask(), result.mask)
     relevance = result.components.relevance
     assert relevance.abs().max() == pytest.approx(1)
-    found = result.top_components(3)
-    assert 0 < len(found) <= 3
-    assert [one.index for one in found] == result.components.relevant[:3]
-    assert all(one.relevance == relevance[one.index] > 0.2 for one in found)
-    assert all(one.waveform.shape == clip.shape for one in found)
+    top = result.top_components(3)
+    assert 0 < len(top) <= 3
+    assert [component.index for component in top] == result.components.relevant[:3]
+    assert all(component.relevance == relevance[component.index] > 0.2 for component in top)
+    assert all(component.waveform.shape == clip.shape for component in top)
     assert {"Fid-L2I", "Fid-L2I@3"} <= result.scores.keys()
     assert f"{len(result.components.relevant)} of 8 components" in result.summary()
 
 
-def test_sounds_of_components_are_what_they_alone_keep(listener, clip):
-    result = listener.explain(clip, scores=False)
-    frontend, gain = listener.classifier.frontend, clip.abs().max()
+def test_sound_of_a_component_is_what_its_mask_keeps(l2i, clip):
+    result = l2i.explain(clip, scores=False)
+    frontend, gain = l2i.classifier.frontend, clip.abs().max()
     spectrogram = frontend(clip[None] / gain)
     [first, *_] = result.top_components(1)
     expected = gain * frontend.inverse(spectrogram.masked(result.components.mask([first.index])[None]))[0]
@@ -344,24 +344,24 @@ def test_sounds_of_components_are_what_they_alone_keep(listener, clip):
     torch.testing.assert_close(everything, clip, rtol=1e-3, atol=1e-4)
 
 
-def test_threshold_afterwards_equals_threshold_while_explaining(listener, clip):
-    result = listener.explain(clip)
+def test_threshold_after_explaining_equals_threshold_of_explaining(l2i, clip):
+    result = l2i.explain(clip)
     for threshold in (-1, 0.05, 0.6):
-        afterwards, at_once = result.at_threshold(threshold), listener.explain(clip, threshold=threshold)
+        afterwards, at_once = result.at_threshold(threshold), l2i.explain(clip, threshold=threshold)
         assert afterwards.components.relevant == at_once.components.relevant
         torch.testing.assert_close(afterwards.mask, at_once.mask)
         torch.testing.assert_close(afterwards.evidence, at_once.evidence, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(afterwards.remainder, at_once.remainder, rtol=1e-4, atol=1e-5)
         assert afterwards.scores == afterwards.controls == {}
         assert at_once.scores
-    assert listener.interpreter.relevance_threshold == 0.2
+    assert l2i.interpreter.relevance_threshold == 0.2
     assert (result.at_threshold(-1).mask >= result.at_threshold(0.6).mask).all()
 
 
-def test_no_relevant_component_is_told(listener, clip):
-    result = listener.explain(clip)
-    silenced = replace(result, components=replace(result.components, relevance=-torch.ones(8)))
-    empty = silenced.at_threshold(0.9)
+def test_a_note_says_that_no_component_is_relevant(l2i, clip):
+    result = l2i.explain(clip)
+    irrelevant = replace(result, components=replace(result.components, relevance=-torch.ones(8)))
+    empty = irrelevant.at_threshold(0.9)
     assert empty.mask.count_nonzero() == 0
     assert empty.evidence.abs().max() < 1e-6
     assert "no component is relevant above the threshold: the mask is empty" in empty.notes
@@ -369,16 +369,16 @@ def test_no_relevant_component_is_told(listener, clip):
     assert replace(empty, components=result.components).at_threshold(0.2).notes == []
 
 
-def test_threshold_is_checked(explainer, listener, clip):
+def test_threshold_is_checked(explainer, l2i, clip):
     with pytest.raises(ConfigurationError, match="has no components"):
         explainer.explain(clip, scores=False).at_threshold(0.5)
     with pytest.raises(ConfigurationError, match="must lie in"):
-        listener.explain(clip, scores=False).at_threshold(1)
+        l2i.explain(clip, scores=False).at_threshold(1)
     with pytest.raises(ConfigurationError, match="relevance_threshold: 2"):
-        listener.explain(clip, threshold=2)
+        l2i.explain(clip, threshold=2)
     with pytest.raises(ConfigurationError, match="threshold: this interpreter has none"):
         explainer.explain(clip, threshold=0.5)
-    assert listener.interpreter.relevance_threshold == 0.2
+    assert l2i.interpreter.relevance_threshold == 0.2
 
 
 def test_threshold_of_a_softplus_mask(classifier, clip):
@@ -389,13 +389,13 @@ def test_threshold_of_a_softplus_mask(classifier, clip):
     assert explainer.interpreter.mask_threshold == 0.35
 
 
-def test_components_on_disk(listener, clip, tmp_path):
-    result = listener.explain(clip)
+def test_files_of_components(l2i, clip, tmp_path):
+    result = l2i.explain(clip)
     folder = result.save(tmp_path / "clip")
     assert sorted(path.name for path in folder.iterdir()) == sorted([*FILES, "components", "components.png"])
     content = json.loads((folder / "explanation.json").read_text())
     assert content["relevance_threshold"] == 0.2
-    assert [one["index"] for one in content["components"]] == result.components.relevant
+    assert [component["index"] for component in content["components"]] == result.components.relevant
     sounds = sorted((folder / "components").iterdir())
     assert len(sounds) == min(5, len(result.components.relevant))
     assert sounds[0].name.startswith(f"1-component{result.components.relevant[0]:03d}-")
@@ -405,17 +405,17 @@ def test_components_on_disk(listener, clip, tmp_path):
     assert len(list((folder / "components").iterdir())) == len(fewer.components.relevant)
 
 
-def test_components_in_a_batch_are_those_of_each_clip(listener):
+def test_components_in_a_batch_are_those_of_each_clip(l2i):
     clips = [0.3 * torch.randn(9000), 0.1 * torch.randn(5000)]
-    together = listener.explain_batch(clips, scores=False)
-    for one, clip in zip(together, clips, strict=True):
-        alone = listener.explain(clip, scores=False)
-        assert one.components.activations.shape == alone.components.activations.shape
-        torch.testing.assert_close(one.components.relevance, alone.components.relevance, rtol=1e-3, atol=1e-4)
-        torch.testing.assert_close(one.components.mask(), one.mask)
+    together = l2i.explain_batch(clips, scores=False)
+    for result, clip in zip(together, clips, strict=True):
+        alone = l2i.explain(clip, scores=False)
+        assert result.components.activations.shape == alone.components.activations.shape
+        torch.testing.assert_close(result.components.relevance, alone.components.relevance, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(result.components.mask(), result.mask)
 
 
-def test_a_method_without_training_explains_the_classifier_of_any_folder(explainer, clip, tmp_path):
+def test_an_untrained_method_explains_the_classifier_of_any_model_folder(explainer, clip, tmp_path):
     trained = save_interpreter(explainer.interpreter, explainer.classifier, tmp_path / "model")
     plain = save_classifier(explainer.classifier, tmp_path / "classifier")
     for folder in (trained, plain):
@@ -425,7 +425,7 @@ def test_a_method_without_training_explains_the_classifier_of_any_folder(explain
         assert float(result.mask.mean()) == pytest.approx(0.1, abs=1e-3)
 
 
-def test_a_method_that_is_not_there_is_named_with_those_that_are(explainer, tmp_path):
+def test_unknown_methods_and_options_are_named(explainer, tmp_path):
     plain = save_classifier(explainer.classifier, tmp_path / "classifier")
     with pytest.raises(ConfigurationError, match=r"'nonsense' is none of .*saliency.*holds a classifier without"):
         load(plain, "nonsense")
@@ -436,7 +436,7 @@ def test_a_method_that_is_not_there_is_named_with_those_that_are(explainer, tmp_
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_no_number_is_refused(explainer, clip, value):
+def test_nan_and_infinite_samples_are_refused(explainer, clip, value):
     broken = torch.as_tensor(clip).clone()
     broken[5] = value
     with pytest.raises(AudioError, match="waveform 0: holds NaN or infinite values"):

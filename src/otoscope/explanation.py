@@ -1,8 +1,9 @@
-"""What an explanation holds, says, shows and writes."""
+"""Result of an explanation: sounds, mask and scores, a summary, pictures, and files."""
 
 from __future__ import annotations
 
 import base64
+import math
 import os
 from dataclasses import dataclass, field, replace
 from io import BytesIO
@@ -26,27 +27,28 @@ NO_COMPONENT = "no component is relevant above the threshold: the mask is empty"
 
 @dataclass
 class Explanation:
-    """Why a classifier decided as it did on one recording.
+    """Explanation of a classifier's decision on one recording.
 
     Attributes:
-        label: The class that is explained.
-        predicted: The classifier's most probable class; differs from ``label`` if another was asked for.
-        probabilities: Of every class, by label.
-        mask: In [0, 1]. Shape (frequency, time).
-        original: The recording, mono, as loud as it was. Shape (samples,).
-        evidence: The sound that the mask keeps. Shape (samples,).
-        remainder: The sound that it takes away. Shape (samples,).
-        log_magnitude: What the classifier saw. Shape (frequency, time).
-        sample_rate_hz: Of the three waveforms.
-        method: Name of the interpreter.
-        scores: See `otoscope.metrics.SCORES`; empty if they were not asked for.
-        controls: The same for masks of equal area that know nothing of the classifier.
-        name: Of the recording.
-        notes: What a reader should know about this explanation.
-        components: What the mask is made of, for methods that know components (L2I); else None.
-        frontend: The classifier's, on the CPU; makes the sounds of components.
-        maps: The classifier's own activation maps, for methods that go by them (AMT). Shape (frequency', time')
-            each.
+        label: Explained class.
+        predicted: Most probable class; it differs from ``label`` if another target was asked for.
+        probabilities: Probability of every class, by label.
+        mask: Mask in [0, 1], shape (frequency, time).
+        original: Recording, mono and at its own level. Shape (samples,).
+        evidence: Sound that the mask keeps, at the same level. Shape (samples,).
+        remainder: Sound that the mask removes, at the same level. Shape (samples,).
+        log_magnitude: Log magnitude that the classifier was given. Shape (frequency, time).
+        sample_rate_hz: Sample rate of the three waveforms.
+        method: Title of the method.
+        scores: Scores of the mask, see `otoscope.metrics.SCORES`; empty if they were not asked for.
+        controls: Scores of control masks, by name of the control: masks that do not depend on the classifier.
+        name: Name of the recording.
+        notes: Remarks about this explanation, such as that the recording is silent.
+        components: Components that the mask is the sum of, for methods that have components (L2I).
+        frontend: Front-end of the classifier, on the CPU; it turns masks into sound (default: one of the same
+            sample rate).
+        maps: Activation maps of the classifier by name, for methods that use them (AMT). Shape of each
+            (frequency', time').
     """
 
     label: str
@@ -68,7 +70,7 @@ class Explanation:
     maps: dict[str, Tensor] = field(default_factory=dict)
 
     def summary(self) -> str:
-        """One line for a terminal.
+        """Return a summary of one line.
 
         Example:
             >>> print(_example().summary())  # doctest: +SKIP
@@ -86,7 +88,7 @@ class Explanation:
         return text
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``explanation.json`` holds: everything but the arrays."""
+        """Return the content of ``explanation.json``: everything but the arrays."""
         ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
         return {
             "name": self.name,
@@ -103,13 +105,13 @@ class Explanation:
         }
 
     def top_components(self, count: int = 5) -> list[ComponentSound]:
-        """The components that the mask is made of, the most relevant first, each with its own sound.
+        """Return the components of the mask with their sounds, the most relevant first.
 
         Args:
-            count: How many at most; fewer if fewer are relevant.
+            count: Largest number of components; fewer are returned if fewer are relevant.
 
         Returns:
-            Nothing for methods without components.
+            The components; an empty list for methods without components.
         """
         if self.components is None:
             return []
@@ -124,26 +126,29 @@ class Explanation:
         ]
 
     def masked_sound(self, mask: Tensor) -> Tensor:
-        """What a mask keeps of the recording, as sound.
+        """Return what a mask keeps of the recording, as sound.
 
         Args:
-            mask: In [0, 1]. Shape (frequency, time), as `mask`.
+            mask: Mask in [0, 1], shape (frequency, time).
 
         Returns:
-            Shape (samples,).
+            Waveform at the level of the recording, shape (samples,).
         """
+        # Masks belong to the recording at a peak of 1, the level at which the networks were run. The logarithm of
+        # the spectrogram is not linear in the level, so the level is restored only after masking.
         frontend = self.frontend or Frontend(self.sample_rate_hz)
         spectrogram = frontend(peak_normalize(self.original[None]))
         return self.original.abs().max() * frontend.inverse(spectrogram.masked(mask[None]))[0]
 
     def at_threshold(self, threshold: float) -> Explanation:
-        """The same explanation with the components above another relevance, without running a network.
+        """Return this explanation for another threshold of the components' relevance, without running a network.
 
         Args:
-            threshold: In [-1, 1).
+            threshold: Relevance above which a component belongs to the mask, in [-1, 1).
 
         Returns:
-            Without scores: those need the classifier; see ``threshold`` in `Explainer.explain`.
+            The explanation without scores, which would need the classifier; `Explainer.explain` with ``threshold``
+            computes them.
 
         Raises:
             ConfigurationError: The method has no components, or the threshold is out of range.
@@ -169,7 +174,7 @@ class Explanation:
     def _components_to_dict(self) -> dict[str, Any]:
         if self.components is None:
             return {}
-        found = [
+        components = [
             {
                 "index": k,
                 "relevance": round(float(self.components.relevance[k]), 6),
@@ -177,22 +182,26 @@ class Explanation:
             }
             for k in self.components.relevant
         ]
-        return {"relevance_threshold": self.components.threshold, "components": found}
+        return {"relevance_threshold": self.components.threshold, "components": components}
 
     def _centroid_hz(self, components: Components, index: int) -> float:
+        # mean frequency, weighted by the component's spectrum; the floor avoids 0 / 0 for an empty component
         spectrum = components.dictionary[:, index]
         frequencies = torch.linspace(0, self.sample_rate_hz / 2, len(spectrum))
         return float(frequencies @ spectrum / spectrum.sum().clamp(min=1e-12))
 
     def save(self, folder: str | os.PathLike[str], content: dict[str, Any] | None = None) -> Path:
-        """Writes ``original.wav interpretation.wav remainder.wav spectra.png explanation.json``.
+        """Write ``original.wav interpretation.wav remainder.wav spectra.png explanation.json`` to a folder.
 
-        With components also ``components.png`` and, in ``components/``, the sounds of the five most relevant; with
-        maps also ``maps.png``.
+        An explanation with components adds ``components.png`` and, in ``components/``, the sounds of the five most
+        relevant components; an explanation with activation maps adds ``maps.png``.
 
         Args:
             folder: Folder to write.
-            content: Content of ``explanation.json``, for a caller that has it already (default: `to_dict`).
+            content: Content of ``explanation.json`` (default: the result of `to_dict`).
+
+        Returns:
+            The folder.
 
         Raises:
             OtoscopeError: The folder cannot be written.
@@ -204,12 +213,7 @@ class Explanation:
         try:
             save_picture(self.plot(), folder / "spectra.png")
             self._save_components(folder)
-            (folder / "maps.png").unlink(missing_ok=True)
-            if self.maps:
-                title = f"{self.name}: {self.label}, {self.method}"
-                panels = {name: one.numpy() for name, one in self.maps.items()}
-                duration_s = len(self.original) / self.sample_rate_hz
-                save_picture(maps_picture(panels, title, self.sample_rate_hz, duration_s), folder / "maps.png")
+            self._save_maps(folder)
             write_json(folder / "explanation.json", self.to_dict() if content is None else content)
         except OSError as error:
             raise OtoscopeError(
@@ -217,15 +221,24 @@ class Explanation:
             ) from error
         return folder
 
+    def _save_maps(self, folder: Path) -> None:
+        (folder / "maps.png").unlink(missing_ok=True)
+        if self.maps:
+            title = f"{self.name}: {self.label}, {self.method}"
+            panels = {name: values.numpy() for name, values in self.maps.items()}
+            duration_s = len(self.original) / self.sample_rate_hz
+            save_picture(maps_picture(panels, title, self.sample_rate_hz, duration_s), folder / "maps.png")
+
     def _save_components(self, folder: Path) -> None:
+        # The names of the sounds depend on the explanation, so those of an earlier one would stay beside the new.
         for former in (folder / "components").glob("*Hz.wav"):
             former.unlink()
         if self.components is None:
             (folder / "components.png").unlink(missing_ok=True)
             return
-        for rank, one in enumerate(self.top_components(), start=1):
-            path = folder / "components" / f"{rank}-component{one.index:03d}-{one.centroid_hz:05.0f}Hz.wav"
-            save_audio(path, one.waveform, self.sample_rate_hz)
+        for rank, component in enumerate(self.top_components(), start=1):
+            name = f"{rank}-component{component.index:03d}-{component.centroid_hz:05.0f}Hz.wav"
+            save_audio(folder / "components" / name, component.waveform, self.sample_rate_hz)
         order = self.components.relevance.abs().argsort(descending=True)[:12].tolist()
         figure = relevance_picture(
             order,
@@ -240,7 +253,7 @@ class Explanation:
         save_picture(figure, folder / "components.png")
 
     def plot(self) -> Figure:
-        """Input, mask and masked input side by side, as a matplotlib figure."""
+        """Draw input, mask and masked input side by side, as a matplotlib figure."""
         panels = {
             "input": self.log_magnitude.numpy(),
             f"mask (mean {self.mask.mean():.2f})": self.mask.numpy(),
@@ -251,7 +264,7 @@ class Explanation:
         return spectra_picture(panels, title, self.sample_rate_hz, duration_s)
 
     def _repr_html_(self) -> str:
-        """Shows itself in a notebook: the summary, players, the picture."""
+        """Return the view of the explanation in a notebook: summary, players and picture."""
         import html
 
         buffer = BytesIO()
@@ -271,13 +284,13 @@ class Explanation:
 
 @dataclass
 class ComponentSound:
-    """One component of an explanation.
+    """A component of an explanation with its sound.
 
     Attributes:
-        index: In the dictionary.
-        relevance: For the explained class, relative to the most relevant. In (threshold, 1].
-        centroid_hz: Centre of gravity of its spectrum.
-        waveform: What it alone keeps of the recording. Shape (samples,).
+        index: Index in the dictionary.
+        relevance: Relevance for the explained class, relative to the largest, in (threshold, 1].
+        centroid_hz: Spectral centroid in Hz.
+        waveform: What a mask of this component alone keeps of the recording. Shape (samples,).
     """
 
     index: int
@@ -295,4 +308,5 @@ def _wav_bytes(waveform: Tensor, sample_rate_hz: int) -> bytes:
 
 
 def _without_nan(scores: dict[str, float]) -> dict[str, float | None]:
-    return {name: None if value != value else round(value, 6) for name, value in scores.items()}
+    # JSON has no NaN
+    return {name: None if math.isnan(value) else round(value, 6) for name, value in scores.items()}

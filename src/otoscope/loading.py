@@ -1,4 +1,4 @@
-"""Open models from local folders and the hub, saved by otoscope or by SpeechBrain."""
+"""Opening of models from local folders and the hub, saved by otoscope or by SpeechBrain."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ from otoscope.store.folder import ModelFolder, find_model_folder, locate, open_m
 PathOrId = str | os.PathLike[str]
 
 
-def load_classifier(source: PathOrId, revision: str | None = None, **given: Any) -> Classifier:
+def load_classifier(source: PathOrId, revision: str | None = None, **arguments: Any) -> Classifier:
     """Open a classifier, or the classifier that an interpreter explains.
 
     Args:
-        source: Model folder; ``owner/name`` on the hub; model folder or training results of SpeechBrain.
+        source: Model folder, ``owner/name`` on the hub, or a model folder or the training results of SpeechBrain.
         revision: Branch, tag or commit on the hub.
-        **given: Arguments of the classifier that replace those in a model folder, such as the ``module`` of a
+        **arguments: Arguments of the classifier that replace those in a model folder, such as the ``module`` of a
             `TorchClassifier` that was saved as an object.
 
     Returns:
         The classifier, frozen and in evaluation mode.
 
     Raises:
-        CheckpointError: There is no such model, it is incomplete, newer than this version, or not to be trusted.
-        DownloadError: The model cannot be fetched.
+        CheckpointError: There is no such model, or it is incomplete, from a newer version, or not to be trusted.
+        DownloadError: The model cannot be downloaded.
         ConfigurationError: Arguments are given for a model of SpeechBrain.
     """
     origin = _find(source, revision)
     if isinstance(origin, ModelFolder):
-        classifier: Classifier = open_model(origin, role="classifier", **given)
+        classifier: Classifier = open_model(origin, role="classifier", **arguments)
         return classifier
-    if given:
+    if arguments:
         raise ConfigurationError(
-            f"{', '.join(given)}: a classifier of SpeechBrain ({origin.name}) takes no arguments"
+            f"{', '.join(arguments)}: a classifier of SpeechBrain ({origin.name}) takes no arguments"
         )
     return _classifier(origin)
 
@@ -78,7 +78,7 @@ def load_dictionary(source: PathOrId, revision: str | None = None) -> NMFDiction
 def load_model(
     source: PathOrId, revision: str | None = None
 ) -> tuple[Interpreter[Any], Classifier] | Classifier | NMFDictionary:
-    """Open an interpreter with its classifier, a classifier, or a dictionary: whatever the source holds."""
+    """Open what the source holds: an interpreter with its classifier, a classifier, or a dictionary."""
     origin = _find(source, revision)
     if isinstance(origin, ModelFolder):
         model: tuple[Interpreter[Any], Classifier] | Classifier | NMFDictionary = open_model(origin)
@@ -96,17 +96,19 @@ def _classifier(origin: Source) -> Classifier:
 
 def _interpreter(origin: Source) -> tuple[Interpreter[Any], Classifier]:
     interpreter, classifier = read_interpreter(origin)
-    # SpeechBrain's interface takes waveforms at their level, although its trainings scale each to a peak of 1
+    # SpeechBrain's interface does not change the level of a waveform, although its trainings scale each to a peak
+    # of 1. With ``normalize`` off, `Explainer.interpret_batch` gives the same results as that interface.
     interpreter.details = {"source": f"SpeechBrain: {origin.name}", "normalize": False}
     return interpreter, classifier
 
 
 def _find(source: PathOrId, revision: str | None) -> ModelFolder | Source:
-    """Return the model folder or the files of SpeechBrain that a source means."""
+    """Return the model folder, or the files of SpeechBrain, at a source."""
     place = locate(source, revision)
     origin = find_model_folder(place) or find_source(place)
     if origin is not None:
         return origin
     if isinstance(place, Path):
-        return ModelFolder.read(place)  # raises an error that says what is wrong with the folder
+        # raises an error that says what is missing in the folder
+        return ModelFolder.read(place)
     raise CheckpointError(f"{place}: holds neither a model of otoscope nor one of SpeechBrain")

@@ -1,4 +1,7 @@
-"""Catalogue of the methods of explanation: names, titles, classes and needs. It imports nothing heavy."""
+"""Catalogue of the explanation methods: names, titles, classes and needs.
+
+It imports neither PyTorch nor an interpreter, so that the command line starts quickly.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Method:
-    """A method of explanation.
+    """An explanation method.
 
     Args:
         name: Name on the command line and in configurations, lower case with underscores.
         title: Name in tables, summaries, pictures and documents.
         class_path: Import path of its interpreter.
-        needs: What it needs from the classifier: ``gradient``, ``representation``, ``relu``, ``activation_map``. A
-            method without needs explains a black box.
+        needs: Requirements on the classifier: ``gradient``, ``representation``, ``relu``, ``activation_map``. A
+            method without requirements explains a black box.
         trained: Whether its interpreter is trained on a data set before it can explain.
         aliases: Other names that are accepted.
     """
@@ -76,21 +79,21 @@ _ALL = (
 )
 
 METHODS = {method.name: method for method in _ALL}
-"""Every method by name, in alphabetical order."""
+"""All methods by name, in alphabetical order."""
 UNTRAINED = tuple(method.name for method in _ALL if not method.trained)
 """Names of the methods that need no training."""
 GRADIENT_FREE = tuple(method.name for method in _ALL if not method.trained and not method.needs)
-"""Names of the untrained methods that explain a black box, where there is no gradient."""
+"""Names of the methods that need no training and explain a black box, which has no gradient."""
 
 
 def find_method(name: str) -> Method | None:
-    """Return the method of a name, title or alias; case, spaces, hyphens and underscores do not matter.
+    """Return the method with a name, title or alias; case, spaces, hyphens and underscores do not matter.
 
     Args:
-        name: For example ``grad_cam``, ``Grad-CAM`` or ``lime``.
+        name: Name, title or alias, for example ``grad_cam``, ``Grad-CAM`` or ``lime``.
 
     Returns:
-        None if the catalogue has no such method.
+        The method; None if the catalogue does not have it.
 
     Example:
         >>> find_method("Grad-CAM").name, find_method("lime").title, find_method("grad")
@@ -100,7 +103,7 @@ def find_method(name: str) -> Method | None:
 
 
 def same_method(first: str, second: str) -> bool:
-    """Return whether two names mean the same method, be it in the catalogue or not.
+    """Return whether two names mean the same method, which need not be in the catalogue.
 
     Example:
         >>> same_method("lmac", "L-MAC"), same_method("my_method", "MyMethod"), same_method("piq", "l2i")
@@ -116,8 +119,8 @@ def title_of(interpreter_class: type) -> str:
     """Return the title of the method that a class of interpreters implements.
 
     Args:
-        interpreter_class: A class of the catalogue, or of a user, whose own name without ``Interpreter`` becomes
-            the title.
+        interpreter_class: Class of the catalogue, or class of a user. The title of a user's class is its name
+            without ``Interpreter``.
     """
     path = f"{interpreter_class.__module__}.{interpreter_class.__qualname__}"
     return _TITLES.get(path, interpreter_class.__name__.removesuffix("Interpreter"))

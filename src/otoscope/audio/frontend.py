@@ -1,4 +1,4 @@
-"""Waveform to `Spectrogram` and back: the one short-time Fourier transform of the whole house."""
+"""Waveform to `Spectrogram` and back: the short-time Fourier transform that the whole package uses."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from otoscope.audio.spectrogram import Spectrogram
 from otoscope.errors import ConfigurationError, ShapeError
+from otoscope.signatures import constructor_arguments
 
 MAGNITUDE_FLOOR = 1e-14
 """Added to the squared magnitude, so that its square root has a gradient at silence."""
@@ -20,16 +21,17 @@ class Frontend(nn.Module):
     With the defaults a 5 s clip (80 000 samples) gives 513 bins and 431 frames.
 
     Args:
-        sample_rate_hz: Rate of the waveforms.
-        n_fft: Length of the Fourier transform in samples; ``n_fft // 2 + 1`` frequency bins.
+        sample_rate_hz: Sample rate of the waveforms.
+        n_fft: Length of the Fourier transform in samples, which gives ``n_fft // 2 + 1`` frequency bins.
         window_ms: Length of the Hamming window.
-        hop_ms: Distance between frames.
+        hop_ms: Distance between the centres of neighbouring frames.
 
     Raises:
         ConfigurationError: The window is longer than the transform or shorter than two hops.
 
     Reference:
-        METHODS, "Front-end"; the parameters of the ESC-50 interpretation recipes of SpeechBrain.
+        The page "Front-end" of the documentation. The defaults are those of SpeechBrain's recipes for the
+        interpretation of ESC-50 classifiers.
 
     Example:
         >>> frontend = Frontend()
@@ -56,33 +58,31 @@ class Frontend(nn.Module):
         self.hop_ms = hop_ms
         self.window_length = round(sample_rate_hz * window_ms / 1000)
         self.hop_length = round(sample_rate_hz * hop_ms / 1000)
-        # Beyond half a window (rounded), the end of some clips would lie in no frame and be lost.
+        # with a hop longer than half a window (rounded up), no frame would cover the end of some clips
         if not 0 < self.hop_length <= self.window_length // 2 + 1 or self.window_length > n_fft:
             raise ConfigurationError(
                 f"frontend: hop ({self.hop_length} samples) <= window / 2, window ({self.window_length}) <= n_fft "
                 f"({n_fft}) must hold; change hop_ms, window_ms or n_fft"
             )
-        window = torch.hamming_window(self.window_length)
-        self.register_buffer("window", window, persistent=False)
+        # not saved with the weights: it follows from the parameters
+        self.register_buffer("window", torch.hamming_window(self.window_length), persistent=False)
 
     @property
     def bins(self) -> int:
-        """Frequency bins of a spectrogram."""
+        """Number of frequency bins of a spectrogram."""
         return self.n_fft // 2 + 1
 
     @property
     def config(self) -> dict[str, Any]:
-        """The arguments that make this front-end again; travels with every checkpoint."""
-        names = ("sample_rate_hz", "n_fft", "window_ms", "hop_ms")
-        return {name: getattr(self, name) for name in names}
+        """Arguments that make this front-end again; they are saved with every model."""
+        return constructor_arguments(self)
 
     def same_as(self, other: Frontend) -> bool:
-        """Whether both make the same spectrograms."""
-        names = ("sample_rate_hz", "n_fft", "window_length", "hop_length")
-        return all(getattr(self, name) == getattr(other, name) for name in names)
+        """Whether both make the same spectrograms: milliseconds may differ as long as the samples do not."""
+        return self.describe() == other.describe()
 
     def describe(self) -> str:
-        """Itself in a few words, for messages.
+        """Return the parameters in samples, for messages.
 
         Example:
             >>> Frontend().describe()
@@ -92,24 +92,25 @@ class Frontend(nn.Module):
         return f"{self.sample_rate_hz} Hz, n_fft {self.n_fft}, {lengths}"
 
     def frames(self, samples: Tensor | int) -> Any:
-        """Frames that clips of so many samples have (never fewer than those of one window)."""
+        """Return the number of frames of clips with the given number of samples (at least those of one window)."""
+        # frames are centred on samples 0, hop, 2 hop, ..., up to the end of the clip
         if isinstance(samples, Tensor):
             return samples.clamp(min=self.window_length) // self.hop_length + 1
         return max(samples, self.window_length) // self.hop_length + 1
 
     def forward(self, waveform: Tensor, lengths: Tensor | None = None, with_phase: bool = True) -> Spectrogram:
-        """Analyse waveforms.
+        """Compute the spectrogram of waveforms.
 
         Args:
-            waveform: Shape (batch, samples). Fewer samples than a window are padded with zeros.
-            lengths: Samples of each clip, where a batch was padded. Shape (batch,).
-            with_phase: Compute the phase too; False saves time where nothing is turned back into sound.
+            waveform: Waveforms, shape (batch, samples). Those shorter than a window are zero-padded.
+            lengths: Number of samples of each clip, where a batch was padded. Shape (batch,).
+            with_phase: Whether to compute the phase too; False saves time where nothing is turned back into sound.
 
         Returns:
             Spectrogram of shape (batch, bins, frames).
 
         Raises:
-            ShapeError: The waveform has not two dimensions, or no sample.
+            ShapeError: The waveform does not have two dimensions, or has no samples.
         """
         transform = self._transform(waveform)
         return Spectrogram(
@@ -121,18 +122,18 @@ class Frontend(nn.Module):
         )
 
     def log_magnitude(self, waveform: Tensor) -> Tensor:
-        """The log magnitude alone, for stages that never go back to sound (training).
+        """Return the log magnitude alone, for stages that never go back to sound (training).
 
         Args:
-            waveform: Shape (batch, samples).
+            waveform: Waveforms, shape (batch, samples).
 
         Returns:
-            Shape (batch, bins, frames).
+            Log magnitude, shape (batch, bins, frames).
         """
         return _log_magnitude(self._transform(waveform))
 
     def silence(self, frames: int = 64) -> Spectrogram:
-        """Spectrogram of one silent clip, to probe networks with.
+        """Return the spectrogram of one silent clip, to probe networks with.
 
         Args:
             frames: Number of frames.
@@ -141,10 +142,10 @@ class Frontend(nn.Module):
         return Spectrogram(silence, silence)
 
     def inverse(self, spectrogram: Spectrogram) -> Tensor:
-        """Turn a spectrogram back into sound.
+        """Turn spectrograms back into sound.
 
         Args:
-            spectrogram: Spectrogram with its phase and the length of its waveform in samples.
+            spectrogram: Spectrogram with its phase.
 
         Returns:
             Waveform, shape (batch, samples).
@@ -153,12 +154,15 @@ class Frontend(nn.Module):
             PhaseError: The spectrogram has no phase.
         """
         if spectrogram.lengths is not None:
-            # clip by clip: in the overlap-add, the silent frames behind a clip's end would fade its last samples
+            # Clip by clip: the inverse divides overlap-added frames by overlap-added squared windows, so that the
+            # silent frames of the padding would attenuate the last samples of a clip.
             clips = [self.inverse(spectrogram.clip(index))[0] for index in range(len(spectrogram))]
             return nn.utils.rnn.pad_sequence(clips, batch_first=True)
+        # istft and complex numbers need single precision, also under autocast
         magnitude = spectrogram.magnitude.float()
         transform = torch.polar(magnitude, spectrogram.require_phase("the inverse transform").float())
         length = spectrogram.length or (magnitude.shape[-1] - 1) * self.hop_length
+        # a clip shorter than a window was padded to one in `forward`: invert all of it, then cut it again
         waveform = torch.istft(
             transform,
             self.n_fft,
@@ -176,6 +180,8 @@ class Frontend(nn.Module):
         missing = self.window_length - waveform.shape[-1]
         if missing > 0:
             waveform = nn.functional.pad(waveform, (0, missing))
+        # center=True with zeros:   0 0 0 | x x x x x x | 0 0 0   half a transform on both sides, so that frame t
+        # is centred on sample t * hop and the first sample lies in the middle of a window
         return torch.stft(
             waveform.float(),
             self.n_fft,
@@ -189,17 +195,17 @@ class Frontend(nn.Module):
 
 
 def peak_normalize(waveform: Tensor) -> Tensor:
-    """Divides each clip by its largest absolute sample; a silent clip stays silent.
+    """Divide each clip by its largest absolute sample; a silent clip stays silent.
 
     Args:
-        waveform: Shape (..., samples).
+        waveform: Waveforms, shape (..., samples).
 
     Returns:
-        Samples in [-1, 1]. Same shape.
+        Waveforms in [-1, 1], of the same shape.
 
     Reference:
-        METHODS, "Front-end". Departure from the published recipe: it divides by the largest sample,
-        which is wrong for a clip whose peak is negative.
+        The page "Front-end" of the documentation. Departure from the published recipe, which divides by the
+        largest sample: that does not normalise a clip whose peak is negative.
 
     Example:
         >>> peak_normalize(torch.tensor([[0.1, -0.5], [0.0, 0.0]]))
@@ -212,5 +218,5 @@ def peak_normalize(waveform: Tensor) -> Tensor:
 
 def _log_magnitude(transform: Tensor) -> Tensor:
     parts = torch.view_as_real(transform)
-    # The gradient of the root needs the root, so the logarithm may not overwrite it.
+    # In place to save memory, except for the logarithm: the gradient of the root needs the root itself.
     return parts.square().sum(-1).add_(MAGNITUDE_FLOOR).sqrt_().log1p()

@@ -1,4 +1,4 @@
-"""Mel bank as the published classifiers were trained with."""
+"""Mel filter bank that the published classifiers were trained with."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 def mel_centers_hz(n_mels: int = 80, sample_rate_hz: int = 16_000) -> Tensor:
-    """Centres of the filters of `mel_filters`, in Hz. Shape (n_mels,).
+    """Return the centre frequencies of `mel_filters` in Hz, shape (n_mels,).
 
     Example:
         >>> mel_centers_hz(n_mels=3).round()
@@ -17,27 +17,27 @@ def mel_centers_hz(n_mels: int = 80, sample_rate_hz: int = 16_000) -> Tensor:
 
 
 def mel_filters(n_mels: int = 80, bins: int = 513, sample_rate_hz: int = 16_000) -> Tensor:
-    r"""Triangular filters, evenly spaced on the HTK mel scale :math:`2595 \log_{10}(1 + f / 700)`.
+    r"""Return triangular filters, evenly spaced on the HTK mel scale :math:`2595 \log_{10}(1 + f / 700)`.
 
-    Each filter is symmetric in Hz: its half-width on both sides is the distance to the previous
-    centre. That is not the usual bank, whose filters reach up to the next centre, but published
-    weights need it.
+    Each filter is symmetric in Hz: its half-width on both sides is the distance to the previous centre. The usual
+    bank differs: its filters reach up to the next centre. Published weights were trained with this one.
 
     Args:
-        n_mels: Filters.
-        bins: Frequency bins of the spectrogram, from 0 Hz to half the sample rate.
-        sample_rate_hz: Sample rate.
+        n_mels: Number of filters.
+        bins: Number of frequency bins of the spectrogram, from 0 Hz to half the sample rate.
+        sample_rate_hz: Sample rate of the waveforms.
 
     Returns:
-        Weights in [0, 1]. Shape (n_mels, bins).
+        Weights in [0, 1], shape (n_mels, bins).
 
     Reference:
-        METHODS, "Front-end".
+        ``Filterbank`` of SpeechBrain (Ravanelli et al. 2021, arXiv 2106.04624), with its triangular filters.
 
     Example:
         >>> mel_filters(n_mels=2, bins=5).shape
         torch.Size([2, 5])
     """
+    # The filter around c with half-width w is max(0, 1 - |f - c| / w): 1 at its centre, 0 from c - w and c + w on.
     corners_hz = _corners_hz(n_mels, sample_rate_hz)
     center_hz = corners_hz[1:-1, None]
     half_width_hz = corners_hz.diff()[:-1, None]
@@ -49,9 +49,9 @@ class MelBank(nn.Module):
     """Magnitude spectrogram (batch, frequency, time) to mel spectrogram (batch, n_mels, time).
 
     Args:
-        n_mels: Filters.
-        bins: Frequency bins of the input.
-        sample_rate_hz: Sample rate.
+        n_mels: Number of filters.
+        bins: Number of frequency bins of the input.
+        sample_rate_hz: Sample rate of the waveforms.
     """
 
     filters: Tensor
@@ -61,10 +61,11 @@ class MelBank(nn.Module):
         self.register_buffer("filters", mel_filters(n_mels, bins, sample_rate_hz), persistent=False)
 
     def forward(self, magnitude: Tensor) -> Tensor:
-        """Applies the bank; see the class for shapes."""
+        """Map magnitudes (batch, frequency, time) to mel magnitudes (batch, n_mels, time)."""
         return self.filters @ magnitude
 
 
 def _corners_hz(n_mels: int, sample_rate_hz: int) -> Tensor:
+    # n_mels centres and the two ends of the scale, evenly spaced in mel and mapped back to Hz
     top = 2595 * torch.log10(torch.tensor(1 + sample_rate_hz / 2 / 700))
     return 700 * (10 ** (torch.linspace(0, float(top), n_mels + 2) / 2595) - 1)

@@ -1,12 +1,12 @@
-"""Padding: the frames behind a shorter clip's end in a batch of clips of different lengths.
+"""Padding: the frames behind the end of a shorter clip in a batch of clips of different lengths.
 
 ::
 
     clip 0   x x x x x x      frames[0] = 6
     clip 1   x x x 0 0 0      frames[1] = 3: the last three columns are padding
 
-Everywhere ``frames`` holds the number of valid frames of each clip, shape (batch,), or is None where all clips
-of a batch are equally long and nothing is padded. Padding never counts in a mask, a loss or a score.
+``frames`` holds the number of valid frames of each clip, shape (batch,), or is None if all clips of a batch are
+equally long and nothing is padded. Padding never counts in a mask, a loss or a score.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ def valid_frames(frames: Tensor, like: Tensor) -> Tensor: ...
 @overload
 def valid_frames(frames: Tensor | None, like: Tensor) -> Tensor | None: ...
 def valid_frames(frames: Tensor | None, like: Tensor) -> Tensor | None:
-    """Return which frames belong to a clip, as a mask that broadcasts over (batch, ..., time).
+    """Return which frames are valid, as a mask that broadcasts over (batch, ..., time).
 
     Args:
-        frames: Valid frames of each clip, shape (batch,). None gives None.
-        like: Tensor that the mask is for, shape (batch, ..., time). The mask has its device and dtype.
+        frames: Number of valid frames of each clip, shape (batch,). None: the result is None.
+        like: Tensor that the mask will multiply, shape (batch, ..., time). The mask has its device and dtype.
 
     Returns:
         1.0 where the frame is valid, 0.0 on padding. Shape (batch, 1, ..., 1, time).
@@ -50,8 +50,8 @@ def zero_padding(values: Tensor, frames: Tensor | None, axis: int = -1) -> Tenso
 
     Args:
         values: Finite values, shape (batch, ..., time).
-        frames: Valid frames of each clip, shape (batch,). None returns `values` unchanged.
-        axis: Axis of time, for tensors that do not have it last.
+        frames: Number of valid frames of each clip, shape (batch,). None returns `values` unchanged.
+        axis: Axis of time.
 
     Example:
         >>> zero_padding(torch.ones(2, 1, 3), torch.tensor([1, 3])).squeeze()
@@ -68,7 +68,7 @@ def frame_counts(values: Tensor, frames: Tensor | None) -> list[int]:
 
     Args:
         values: Values of a batch, shape (batch, ..., time).
-        frames: Valid frames of each clip, shape (batch,). None: all frames are valid.
+        frames: Number of valid frames of each clip, shape (batch,). None: all frames are valid.
 
     Example:
         >>> frame_counts(torch.zeros(2, 5, 3), None)
@@ -79,11 +79,11 @@ def frame_counts(values: Tensor, frames: Tensor | None) -> list[int]:
 
 
 def masked_mean(values: Tensor, frames: Tensor | None) -> Tensor:
-    """Return the mean over the valid values of all clips; padding counts neither as value nor in the gradient.
+    """Return the mean over the valid values of all clips; padding affects neither the value nor the gradient.
 
     Args:
         values: Values to average, shape (batch, ..., time). Padding may hold anything, even NaN.
-        frames: Valid frames of each clip, shape (batch,). None: all frames are valid.
+        frames: Number of valid frames of each clip, shape (batch,). None: all frames are valid.
 
     Example:
         >>> masked_mean(torch.tensor([[1.0, 9.0], [2.0, 3.0]]), torch.tensor([1, 2]))

@@ -1,4 +1,4 @@
-"""The spectrogram that every classifier sees and every mask multiplies."""
+"""The spectrogram that every classifier takes and every mask multiplies."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from otoscope.errors import PhaseError, ShapeError
 class Spectrogram:
     """Log-magnitude STFT of a batch of clips, with the phase that turns it back into sound and the valid frames.
 
-    It travels whole: whoever needs the log magnitude of a clip also knows its phase and where its padding begins.
-    It can be indexed by clip, repeated, masked, and cut into clips without padding.
+    Every function takes it as one value, so that the phase and the padding of a clip are never separated from its
+    log magnitude. It can be indexed by clip, repeated, masked, and cut into clips without padding.
 
     Attributes:
         log_magnitude: ``log1p(|X|)``, not negative. Shape (batch, frequency, time).
         phase: Phase in radians; None where nothing is turned back into sound (most trainings). Same shape.
-        length: Samples of the waveform (of the longest clip in a padded batch).
-        frames: Valid frames of each clip; None: no clip is padded. Shape (batch,), int64.
-        lengths: Samples of each clip; None: no clip is padded. Shape (batch,), int64.
+        length: Number of samples of the waveform (of the longest clip in a padded batch).
+        frames: Number of valid frames of each clip; None: no clip is padded. Shape (batch,), int64.
+        lengths: Number of samples of each clip; None: no clip is padded. Shape (batch,), int64.
 
     Raises:
         ShapeError: Phase and log magnitude differ in shape.
@@ -54,7 +54,7 @@ class Spectrogram:
         return len(self.log_magnitude)
 
     def __getitem__(self, index: slice | Tensor | Sequence[int]) -> Spectrogram:
-        """Select clips, with the padding that they have in this batch."""
+        """Select clips; they keep the padding that they have in this batch."""
         return replace(
             self,
             log_magnitude=self.log_magnitude[index],
@@ -84,7 +84,7 @@ class Spectrogram:
             mask: Mask in [0, 1], shape (batch, frequency, time).
 
         Raises:
-            ShapeError: The mask has another shape.
+            ShapeError: The mask and the spectrogram differ in shape.
         """
         if mask.shape != self.log_magnitude.shape:
             raise ShapeError(
@@ -106,19 +106,20 @@ class Spectrogram:
         return (self[start : start + size] for start in range(0, len(self), size))
 
     def detach(self) -> Spectrogram:
-        """Copy log magnitude and phase, outside any graph and usable in one."""
+        """Copy log magnitude and phase, detached from any graph."""
+        # cloned: a tensor made in inference mode cannot take part in a new graph
         phase = None if self.phase is None else self.phase.detach().clone()
         return replace(self, log_magnitude=self.log_magnitude.detach().clone(), phase=phase)
 
     def clip(self, index: int) -> Spectrogram:
-        """Return one clip of a padded batch as it would be alone, a batch of one."""
+        """Return one clip without its padding, as a batch of one."""
         length = self.length if self.lengths is None else int(self.lengths[index])
         return self._without_padding(slice(index, index + 1), self.frame_counts[index], length)
 
     def by_length(self, size: int | None = None) -> Iterator[tuple[Tensor, Spectrogram]]:
-        """Yield clips with equally many frames together, without their padding.
+        """Yield clips with the same number of frames together, without their padding.
 
-        A clip then gets the same result in every batch, whatever is done with it.
+        The result for a clip then does not depend on the other clips of its batch.
 
         Args:
             size: Largest number of clips to yield at a time (default: no limit).
@@ -132,13 +133,15 @@ class Spectrogram:
             step = len(clips) if size is None else size
             for start in range(0, len(clips), step):
                 index = torch.tensor(clips[start : start + step], device=self.log_magnitude.device)
-                yield index, self._without_padding(index, count, None if self.frames is not None else self.length)
+                # with padding, clips with the same number of frames may still differ in their number of samples
+                length = None if self.frames is not None else self.length
+                yield index, self._without_padding(index, count, length)
 
     def require_phase(self, purpose: str) -> Tensor:
         """Return the phase.
 
         Args:
-            purpose: Who needs it, for the message.
+            purpose: Name of the operation that needs it, for the message.
 
         Raises:
             PhaseError: There is none.

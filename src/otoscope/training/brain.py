@@ -134,6 +134,8 @@ class InterpreterBrain(TrainingTask):
     @contextlib.contextmanager
     def explaining(self) -> Iterator[Explainer]:
         """Give the `explainer` inside a ``with`` block, and restore the training afterwards."""
+        # An explainer freezes the interpreter and puts it into evaluation mode. Parameters that were frozen before
+        # must stay so.
         training = self.training
         trainable = [parameter for parameter in self.interpreter.parameters() if parameter.requires_grad]
         try:
@@ -247,6 +249,7 @@ class InterpreterBrain(TrainingTask):
 
     def report(self, folder: Path) -> dict[str, Any]:
         """Return the table of mean scores: the method, then its controls."""
+        # by kind, not by the order of the first batch, which has no ideal mask if its clips have no event
         order = [name for name in self._test_scores if name not in CONTROLS]
         order += [name for name in CONTROLS if name in self._test_scores]
         means = {name: self._test_scores[name].compute() for name in order}
@@ -266,7 +269,8 @@ class InterpreterBrain(TrainingTask):
             return self.classifier.predict(spectrogram)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        """Move the frozen classifier too."""
+        """Move or convert the frozen classifier together with the interpreter."""
+        # `to`, `double` and so on end here, but do not reach the classifier, which is no submodule.
         self.classifier._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 

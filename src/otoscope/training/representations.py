@@ -58,7 +58,9 @@ class RepresentationCache:
             values = (prediction.logits, *prediction.representations)[part]
             return values[0].float().cpu().contiguous().numpy()
 
+        # One entry per array, so that each is read on its own; the fingerprint makes another classifier miss them.
         count = 1 + len(self.classifier.representation_channels)
         name = f"{self.fingerprint}|{key}"
         arrays = [self.cache.get(f"{name}|{part}", name, partial(compute, part)) for part in range(count)]
+        # PyTorch does not accept read-only memory maps without a warning.
         return [torch.from_numpy(array.copy()) for array in arrays]

@@ -315,10 +315,11 @@ def mean_ranks(values: Tensor) -> Tensor:
 
 
 def _doubled_ranks(values: Tensor) -> Tensor:
-    """Twice the mean rank from 1 upwards, as integers and so without rounding. Shape (batch, bins), int64."""
+    """Return twice the mean rank from 1 upwards: an integer, so without rounding. Shape (batch, bins), int64."""
     ascending, order = values.sort(dim=1)
     # n values lie below and m do not lie above: the equal ones have the ranks n + 1 to m, with the mean
-    # (n + m + 1) / 2. Searching in sorted order, and scattering the results, is kind to the processor's cache.
+    # (n + m + 1) / 2. The values are searched for in sorted order, where neighbouring searches touch the same
+    # memory, and the results are scattered back.
     below = torch.searchsorted(ascending, ascending)
     not_above = torch.searchsorted(ascending, ascending, right=True)
     return torch.empty_like(order).scatter_(1, order, below + not_above + 1)
@@ -329,6 +330,6 @@ def _bins_of(area: float, flat: Tensor) -> int:
 
 
 def _largest_value(values: Tensor, place: int) -> Tensor:
-    """The value at a place in descending order, 1 for the largest, along the last dimension."""
+    """Return the value at a place in descending order, 1 for the largest, along the last dimension."""
     # `kthvalue` counts in ascending order.
     return values.kthvalue(values.shape[-1] - place + 1, dim=-1).values

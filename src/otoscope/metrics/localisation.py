@@ -83,7 +83,8 @@ def mask_auroc(mask: Tensor, ideal: Tensor, frames: Tensor | None = None) -> Ten
     positives = inside.sum(dim=1).to(rank.dtype)
     pairs = positives * (bins.count - positives)
     # Mann-Whitney statistic: the rank of a bin inside counts that bin and all bins below it. The sum of these
-    # ranks, less the n (n + 1) / 2 counts of bins inside, is the number of correctly ordered pairs (inside, outside).
+    # ranks, less the n (n + 1) / 2 counts of bins inside, is the number of correctly ordered pairs (inside,
+    # outside).
     won = (rank * inside).sum(dim=1) - positives * (positives + 1) / 2
     undefined = torch.isnan(bins.values).any(dim=1)
     return (won / pairs).masked_fill(undefined, torch.nan).to(result_dtype(mask))

@@ -12,8 +12,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from otoscope.metrics.bins import flatten_bins, frame_counts, precise, require_same_shape, valid_bins
-from otoscope.metrics.ranking import area_in_bins, keep_largest, neutral_order
+from otoscope.metrics.bins import (
+    area_in_bins,
+    flatten_bins,
+    frame_counts,
+    precise,
+    require_same_shape,
+    valid_bins,
+)
+from otoscope.metrics.ranking import keep_largest, neutral_order
 
 
 def all_pass(mask: Tensor, frames: Tensor | None = None) -> Tensor:

@@ -11,7 +11,7 @@ from otoscope.nn.decoder import (
 )
 from otoscope.nn.dictionary import NMFDictionary
 from otoscope.nn.mask_decoder import LightMask, MaskDecoder, PyramidMask, make_mask_decoder
-from otoscope.nn.nmf import AmortizedNMF, NMFLoss, SparseNMF, frames_of, infer_activations
+from otoscope.nn.nmf import AmortizedNMF, SparseNMF, frames_of, infer_activations
 from otoscope.nn.pooling import AttentionPooling, FixedLengthPooling, TimePooling
 from otoscope.nn.quantizer import ClassQuantizer, CodebookInit, Quantized, class_of_codes
 from otoscope.nn.residual import ResidualBlock
@@ -31,7 +31,6 @@ __all__ = [
     "LightMask",
     "MaskDecoder",
     "NMFDictionary",
-    "NMFLoss",
     "PublishedDecoder",
     "PublishedPictureDecoder",
     "PyramidMask",

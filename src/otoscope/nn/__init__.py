@@ -1,4 +1,4 @@
-"""Building blocks: quantiser, decoders, NMF and its dictionary, pooling, residual block."""
+"""Building blocks of networks: quantiser, decoders, NMF and its dictionary, pooling, residual block."""
 
 from otoscope.nn.decoders import (
     ActivationDecoder,

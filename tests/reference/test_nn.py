@@ -1,3 +1,5 @@
+"""Building blocks against the reference implementation."""
+
 import pytest
 import torch
 from torch import nn
@@ -5,7 +7,7 @@ from torch.nn import functional as F
 
 from otoscope.audio import Frontend
 from otoscope.nn import AmortizedNMF, ClassQuantizer, FixedLengthPooling, class_of_codes
-from otoscope.nn.activations import PublishedActivations, PyramidActivations
+from otoscope.nn.decoders import PublishedActivations, PyramidActivations
 
 
 @pytest.mark.parametrize("shared", [0, 1, 5])
@@ -78,7 +80,7 @@ def test_gradients_of_the_quantizer(theirs, scramble, generator):
 
 @torch.no_grad()
 def test_published_decoders_of_conv2d(reference, theirs, scramble, generator, agree):
-    """PIQ's decoder, and the network of L2I, which goes on from it: one run of each side, at full size."""
+    """PIQ's decoder, and the network of L2I, which continues from it: one run of each side, at full size."""
     ours = scramble(PublishedActivations(256, 513, 100)).eval()
     network = theirs.PsiOptimized(dim=256, K=100, use_adapter=False, adapter_reduce_dim=False).eval()
     names = reference.ACTIVATION_NAMES["conv2d"]

@@ -1,8 +1,8 @@
-"""Times the evaluation of a batch by AMT: the reference's step and ours, in turns, on real clips.
+"""Time the evaluation of a batch by AMT: the step of the reference and ours, in turns, on real clips.
 
-The reference runs its classifier four times: on the batch, on the evidence, and both again for what it calls
-faithfulness, and has three scores. Ours runs it on batch and evidence, and on the remainder for the scores that the
-reference has not; for each control twice more. Reading files and loggers are left out on both sides.
+The reference runs its classifier four times, on the batch, on the evidence, and on both again for its faithfulness,
+and computes three scores. Ours runs it on batch and evidence, on the remainder for the scores that the reference
+does not have, and twice more for each control. Neither side reads files or writes logs.
 """
 
 from __future__ import annotations
@@ -18,83 +18,90 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
-from torch import Tensor
-from benchmarks import measure
+from benchmarks.clips import real_batches
+from benchmarks.command import REFERENCE, ClassifierName, ModelOptions, main, progress
+from benchmarks.conditions import conditions
+from benchmarks.memory import memory_of, peak_memory
+from benchmarks.models import make_classifier
 from benchmarks.reference import ReferenceAMT
+from benchmarks.timing import count_flops, matmul_peak, summarize, time_in_turns
+from torch import Tensor
+from typing_extensions import override
 
 from otoscope.classifiers import Classifier
-from otoscope.data import Batch, collate
+from otoscope.data import Batch
 from otoscope.metrics import score_mask
 from otoscope.training import InterpreterESC50Brain
 
 OURS = ("ours", "ours-evidence", "ours-bfloat16", "ours-controls")
-SIDES = (measure.REFERENCE, *OURS)
+SIDES = (REFERENCE, *OURS)
 NOTES = [
-    "reference: accuracy, Fid-In and its faithfulness, which is that of the evidence: p - p_evidence of ours",
-    "ours: all scores, a validation step; conditions.scores_of_each_side lists them",
-    "ours-evidence: all but FF and p_remainder, for which the remainder must be classified; with remainder=False",
+    "reference: accuracy, Fid-In and its faithfulness, which is computed from the evidence: our p - p_evidence",
+    "ours: all scores of a validation step; conditions.scores_of_each_side lists them",
+    "ours-evidence: all scores except FF and p_remainder, which need the remainder; with remainder=False",
     "ours-bfloat16: under autocast, as with --trainer.precision bf16-mixed; see largest_score_difference",
-    "ours-controls: a test step as users run it, the controls all-pass, random and loudest with all scores too",
-    "FLOPs are those really done in matrix products and convolutions, needless ones included",
+    "ours-controls: a complete test step, with all scores of the controls all-pass, random and loudest",
+    "FLOPs: those of all matrix products and convolutions that a side runs, needed or not",
 ]
 
 
 @dataclass
-class Options(measure.ModelOptions):
-    """Times the evaluation of a batch by AMT, the reference's and ours in turns.
+class Options(ModelOptions):
+    """Time the evaluation of a batch by AMT, the reference and ours in turns.
 
     Args:
-        classifier: focalnet or vit.
-        batch: Clips in a batch.
+        classifier: Classifier that is explained, focalnet or vit.
+        batch: Number of clips in a batch.
     """
 
-    classifier: measure.ClassifierName = "focalnet"
+    classifier: ClassifierName = "focalnet"
     batch: int = 2
 
     @property
+    @override
     def _counts(self) -> list[str]:
-        """See `measure.Options._counts`."""
         return [*super()._counts, "batch"]
 
+    @override
     def _problem(self) -> str | None:
-        """See `measure.Options._problem`."""
         if self.classifier not in ("focalnet", "vit"):
-            return f"--classifier {self.classifier}: it has no activation map; choose focalnet or vit"
+            return f"--classifier {self.classifier}: it has no activation maps; choose focalnet or vit"
         return super()._problem()
 
 
 class Unlogged(InterpreterESC50Brain):
-    """AMT without a trainer to log to."""
+    """AMT without a trainer, which would receive the logged values."""
 
+    @override
     def log_dict(self, *args: Any, **kwargs: Any) -> None:
-        """Forgets."""
+        """Discard the values."""
 
 
 def run(options: Options) -> dict[str, Any]:
-    """The whole benchmark, or, with ``--only``, the memory of one side."""
+    """Run the benchmark, or with ``--only`` measure the memory of one side."""
     with tempfile.TemporaryDirectory() as name:
-        batches = read_batches(options, Path(name))
+        batches = real_batches(options, Path(name), options.batch)
         if options.only is not None:
             step = build_one(options, options.only)
-            return measure.peak_memory(partial(step, batches[0]), times=1)
-        memory = {side: measure.memory_of(side, options, clips=options.batch) for side in SIDES}
+            return peak_memory(partial(step, batches[0]), times=1)
+        memory = {side: memory_of(side, options, clips=options.batch) for side in SIDES}
         return measure_all(options, memory, batches)
 
 
 def measure_all(options: Options, memory: dict[str, Any], batches: Sequence[Batch]) -> dict[str, Any]:
-    """Times all sides in this process."""
-    measure.progress("making networks with equal weights")
-    classifier = measure.make_classifier(options)
+    """Time all sides in this process."""
+    progress("making networks with equal weights")
+    classifier = make_classifier(options)
     theirs = make_reference(options)
     theirs.load(classifier, Unlogged(classifier).interpreter)
-    steps = {measure.REFERENCE: their_step(theirs)}
+    steps = {REFERENCE: their_step(theirs)}
     steps |= {name: our_step(classifier, name) for name in OURS}
-    measure.progress("warming up")
-    flops = {name: measure.count_flops(partial(step, batches[0])) for name, step in steps.items()}
-    peak = measure.matmul_peak()
+    progress("warming up")
+    flops = {name: count_flops(partial(step, batches[0])) for name, step in steps.items()}
+    peak = matmul_peak()
     turns = {name: partial(in_turn, step, batches) for name, step in steps.items()}
-    samples = measure.time_in_turns(turns, options.repeats)
-    peak = max(peak, measure.matmul_peak())
+    samples = time_in_turns(turns, options.repeats)
+    peak = max(peak, matmul_peak())
     facts = {
         "clip_names": [name for batch in batches for name in batch.name],
         "matmul_peak_gflop_per_second": round(peak, 1),
@@ -102,9 +109,9 @@ def measure_all(options: Options, memory: dict[str, Any], batches: Sequence[Batc
     }
     return {
         "benchmark": "amt",
-        "conditions": measure.conditions(options, **facts),
+        "conditions": conditions(options, **facts),
         "notes": NOTES,
-        "phases": {"evaluate": measure.summarize(samples, flops, memory, options.batch, peak)},
+        "phases": {"evaluate": summarize(samples, flops, memory, options.batch, peak)},
     }
 
 
@@ -115,7 +122,7 @@ def compare(
     steps: dict[str, Callable[[Batch], dict[str, float]]],
     batch: Batch,
 ) -> dict[str, Any]:
-    """What the sides say of the same batch: bins of masks that differ, scores, and what less precision costs."""
+    """Compare the sides on the same batch: masks, scores, and the effect of a lower precision."""
     log_magnitude = classifier.frontend.log_magnitude(batch.waveform)
     mask = Unlogged(classifier).interpreter(log_magnitude, classifier(log_magnitude))
     scores = {name: step(batch) for name, step in steps.items()}
@@ -129,17 +136,17 @@ def compare(
 
 
 def make_reference(options: Options) -> ReferenceAMT:
-    """The reference with random weights."""
+    """Return the reference with random weights."""
     return ReferenceAMT("vit" if options.classifier == "vit" else "focalnet", options.classes, options.width)
 
 
 def their_step(theirs: ReferenceAMT) -> Callable[[Batch], dict[str, float]]:
-    """The reference's evaluation of a batch."""
+    """Return a function that evaluates a batch with the reference."""
     return lambda batch: theirs.evaluation_step(batch.waveform, batch.target)
 
 
 def our_step(classifier: Classifier, side: str) -> Callable[[Batch], dict[str, float]]:
-    """Our evaluation of a batch: a test step with controls, a validation step without."""
+    """Return a function that evaluates a batch with ours: a test step with controls, a validation step without."""
     brain = Unlogged(classifier).eval()
 
     def evaluate(batch: Batch) -> dict[str, float]:
@@ -164,7 +171,7 @@ def our_step(classifier: Classifier, side: str) -> Callable[[Batch], dict[str, f
 
 
 def scores_of_evidence(brain: InterpreterESC50Brain, batch: Batch) -> dict[str, float]:
-    """The scores for which the remainder need not be classified."""
+    """Return the means of the scores that do not need the remainder."""
     forward = brain.compute_forward(batch, "valid")
     spectrogram, whole = forward.spectrogram, forward.prediction.probabilities
     mask = brain.interpreter.mask(forward.decoded, spectrogram)
@@ -178,24 +185,17 @@ def scores_of_evidence(brain: InterpreterESC50Brain, batch: Batch) -> dict[str, 
 
 
 def build_one(options: Options, side: str) -> Callable[[Batch], dict[str, float]]:
-    """A side with weights of its own."""
+    """Return a side with its own random weights; for its memory they need not equal those of the other sides."""
     torch.manual_seed(1)
-    if side == measure.REFERENCE:
+    if side == REFERENCE:
         return their_step(make_reference(options))
-    return our_step(measure.make_classifier(options), side)
+    return our_step(make_classifier(options), side)
 
 
 def in_turn(step: Callable[[Batch], dict[str, float]], batches: Sequence[Batch], repeat: int) -> None:
-    """Evaluates the batch whose turn it is."""
+    """Evaluate the next batch."""
     step(batches[repeat % len(batches)])
 
 
-def read_batches(options: Options, folder: Path) -> list[Batch]:
-    """The clips in whole batches."""
-    size, count = options.batch, max(options.clips, options.batch)
-    clips = measure.real_clips(options, folder, count)
-    return [collate(clips[start : start + size]) for start in range(0, count - size + 1, size)]
-
-
 if __name__ == "__main__":
-    sys.exit(measure.main(Options, SIDES, run))
+    sys.exit(main(Options, SIDES, run))

@@ -1,6 +1,6 @@
-"""Times the interpretation of one clip of 5 s, waveform to the sound of the evidence: the reference and ours.
+"""Time the interpretation of a clip of 5 s, from the waveform to the sound of the evidence: the reference and ours.
 
-Ours returns more: the sound of the remainder too, and masks of all frames.
+Ours also returns the sound of the remainder, and its masks cover all frames.
 """
 
 from __future__ import annotations
@@ -16,52 +16,67 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
-from benchmarks import measure
+from benchmarks.clips import real_clips
+from benchmarks.command import REFERENCE, MethodOptions, main, progress
+from benchmarks.conditions import conditions
+from benchmarks.memory import memory_of, peak_memory
+from benchmarks.models import (
+    METHOD_NOTES,
+    DecoderName,
+    disagreement,
+    make_classifier,
+    make_interpreter,
+    make_reference,
+    settle_classifier,
+    settle_interpreter,
+    share_weights,
+)
+from benchmarks.timing import count_flops, matmul_peak, summarize, time_in_turns
 from torch import Tensor
 
 from otoscope.classifiers import Classifier
 from otoscope.explain import Explainer
 from otoscope.interpreters import Interpreter
 
-OURS: dict[str, measure.DecoderName] = {"ours-published": "published", "ours-light": "light"}
-SIDES = (measure.REFERENCE, *OURS)
+OURS: dict[str, DecoderName] = {"ours-published": "published", "ours-light": "light"}
+SIDES = (REFERENCE, *OURS)
 NOTES = [
-    "the allocator's setting holds for the whole process, so for both sides",
-    "ours makes the sound of evidence and of remainder, the reference that of the evidence alone",
-    "ours-light has another decoder, with other weights; everything else has the same weights on all sides",
-    "FLOPs are those really done in matrix products and convolutions; Fourier transforms are not counted",
+    "the setting of the allocator applies to the whole process, so to both sides",
+    "ours computes the sounds of evidence and remainder, the reference only that of the evidence",
+    "ours-light has another decoder with its own weights; all other weights are the same on all sides",
+    "FLOPs: those of all matrix products and convolutions that a side runs; Fourier transforms are not counted",
 ]
 
 
 @dataclass
-class Options(measure.MethodOptions):
-    """Times the interpretation of one clip of 5 s, the reference's and ours in turns."""
+class Options(MethodOptions):
+    """Time the interpretation of a clip of 5 s, the reference and ours in turns."""
 
     repeats: int = 5
 
 
 def run(options: Options) -> dict[str, Any]:
-    """The whole benchmark, or, with ``--only``, the memory of one side."""
+    """Run the benchmark, or with ``--only`` measure the memory of one side."""
     with tempfile.TemporaryDirectory() as name:
         if options.only is not None:
-            waveform = measure.real_clips(options, Path(name), 1)[0].waveform
-            return measure.peak_memory(partial(build_one(options), waveform), times=1)
-        memory = {side: measure.memory_of(side, options, clips=1) for side in SIDES}
+            waveform = real_clips(options, Path(name), 1)[0].waveform
+            return peak_memory(partial(build_one(options), waveform), times=1)
+        memory = {side: memory_of(side, options, clips=1) for side in SIDES}
         return measure_all(options, memory, Path(name))
 
 
 def measure_all(options: Options, memory: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Times all sides in this process."""
-    clips = measure.real_clips(options, folder)
+    """Time all sides in this process."""
+    clips = real_clips(options, folder)
     waveforms = [clip.waveform for clip in clips]
-    measure.progress("making networks with equal weights")
+    progress("making networks with equal weights")
     sides, difference = build_all(options, torch.stack(waveforms[:2]))
-    measure.progress("warming up")
-    flops = {name: measure.count_flops(partial(interpret, waveforms[0])) for name, interpret in sides.items()}
-    peak = measure.matmul_peak()
+    progress("warming up")
+    flops = {name: count_flops(partial(interpret, waveforms[0])) for name, interpret in sides.items()}
+    peak = matmul_peak()
     steps = {name: partial(interpret_in_turn, interpret, waveforms) for name, interpret in sides.items()}
-    samples = measure.time_in_turns(steps, options.repeats)
-    peak = max(peak, measure.matmul_peak())
+    samples = time_in_turns(steps, options.repeats)
+    peak = max(peak, matmul_peak())
     facts = {
         "clip_names": [clip.name for clip in clips],
         "matmul_peak_gflop_per_second": round(peak, 1),
@@ -69,44 +84,44 @@ def measure_all(options: Options, memory: dict[str, Any], folder: Path) -> dict[
     }
     return {
         "benchmark": "interpret",
-        "conditions": measure.conditions(options, **facts),
-        "notes": NOTES + measure.METHOD_NOTES[options.method],
-        "phases": {"interpret": measure.summarize(samples, flops, memory, 1, peak)},
+        "conditions": conditions(options, **facts),
+        "notes": NOTES + METHOD_NOTES[options.method],
+        "phases": {"interpret": summarize(samples, flops, memory, 1, peak)},
     }
 
 
 def interpret_in_turn(interpret: Callable[[Tensor], Tensor], waveforms: Sequence[Tensor], repeat: int) -> None:
-    """Interprets the clip whose turn it is."""
+    """Interpret the next clip."""
     interpret(waveforms[repeat % len(waveforms)])
 
 
 def build_all(options: Options, waveforms: Tensor) -> tuple[dict[str, Callable[[Tensor], Tensor]], float]:
-    """All sides with the same weights, and by how much their masks differ nevertheless."""
-    classifier = measure.make_classifier(options)
-    measure.settle_classifier(classifier, waveforms)
-    theirs = measure.make_reference(options)
-    source, *others = (measure.make_interpreter(options, decoder, classifier) for decoder in OURS.values())
+    """Return all sides with the same weights, and the largest difference between their masks."""
+    classifier = make_classifier(options)
+    settle_classifier(classifier, waveforms)
+    theirs = make_reference(options)
+    source, *others = (make_interpreter(options, decoder, classifier) for decoder in OURS.values())
     for interpreter in (source, *others):
-        measure.settle_interpreter(interpreter, classifier, waveforms)
-    measure.share_weights(source, others, theirs, classifier)
-    difference = measure.disagreement(theirs, classifier, source, waveforms)
+        settle_interpreter(interpreter, classifier, waveforms)
+    share_weights(source, others, theirs, classifier)
+    difference = disagreement(theirs, classifier, source, waveforms)
     sides = [theirs.interpret, *(evidence_of(classifier, interpreter) for interpreter in (source, *others))]
     return dict(zip(SIDES, sides, strict=True)), difference
 
 
 def build_one(options: Options) -> Callable[[Tensor], Tensor]:
-    """The side that ``--only`` names, with weights of its own."""
-    if options.only is None or options.only == measure.REFERENCE:
-        return measure.make_reference(options).interpret
-    classifier = measure.make_classifier(options)
-    return evidence_of(classifier, measure.make_interpreter(options, OURS[options.only], classifier))
+    """Return the side of ``--only`` with its own random weights."""
+    if options.only is None or options.only == REFERENCE:
+        return make_reference(options).interpret
+    classifier = make_classifier(options)
+    return evidence_of(classifier, make_interpreter(options, OURS[options.only], classifier))
 
 
 def evidence_of(classifier: Classifier, interpreter: Interpreter[Any]) -> Callable[[Tensor], Tensor]:
-    """From a waveform to the sound of its evidence."""
+    """Return a function from a waveform to the sound of its evidence."""
     explainer = Explainer(classifier, interpreter)
     return lambda waveform: explainer.explain(waveform, scores=False).evidence
 
 
 if __name__ == "__main__":
-    sys.exit(measure.main(Options, SIDES, run))
+    sys.exit(main(Options, SIDES, run))

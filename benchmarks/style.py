@@ -14,7 +14,6 @@ import sys
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 HERE = Path(__file__).resolve().parents[1]
@@ -80,7 +79,7 @@ def language(root: Path) -> dict[str, int]:
     return {**counts, "all": sum(counts.values())}
 
 
-def _language_rules() -> ModuleType:
+def _language_rules() -> Any:
     spec = importlib.util.spec_from_file_location("language", HERE / "tests" / "contracts" / "test_language.py")
     assert spec is not None
     assert spec.loader is not None

@@ -1,8 +1,8 @@
-"""Times one step of training, and one of evaluation: the reference and ours, in turns, on real clips.
+"""Time a training step and an evaluation step: the reference and ours, in turns, on real clips.
 
-A training step: spectrogram, frozen classifier, interpreter, loss, backward, clipped Adam step. An evaluation
-step: the same forward pass and loss, and all scores without controls (the reference knows none).
-Reading files, loggers and checkpoints are left out on both sides.
+A training step consists of spectrogram, frozen classifier, interpreter, loss, backward pass and clipped Adam step.
+An evaluation step consists of the same forward pass and loss, and all scores without controls (the reference has
+none). Neither side reads files, writes logs or saves checkpoints.
 """
 
 from __future__ import annotations
@@ -20,55 +20,72 @@ from typing import Any, Literal
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
-from benchmarks import measure
+from benchmarks import models
+from benchmarks.clips import real_batches
+from benchmarks.command import REFERENCE, MethodOptions, main, progress
+from benchmarks.conditions import conditions
+from benchmarks.memory import memory_of, peak_memory
+from benchmarks.models import (
+    DecoderName,
+    disagreement,
+    make_classifier,
+    make_interpreter,
+    make_reference,
+    method_settings,
+    settle_classifier,
+    settle_interpreter,
+    share_weights,
+)
+from benchmarks.timing import Sample, count_flops, matmul_peak, summarize, time_in_turns
+from typing_extensions import override
 
 from otoscope.classifiers import Classifier
-from otoscope.data import Batch, collate
+from otoscope.data import Batch
 from otoscope.errors import OtoscopeError
 from otoscope.interpreters import Interpreter
 from otoscope.training import L2I, LMAC, PIQ
 
 Phase = Literal["train", "evaluate", "both"]
-OURS: dict[str, tuple[measure.DecoderName, bool]] = {
+OURS: dict[str, tuple[DecoderName, bool]] = {
     "ours-published": ("published", False),
     "ours-light": ("light", False),
     "ours-light-cached": ("light", True),
     "ours-published-cached": ("published", True),
 }
-"""Our sides: decoder, and whether the classifier's representations come from the cache."""
-SIDES = (measure.REFERENCE, *OURS)
+"""Decoder of each of our sides, and whether it reads the classifier's representations from the cache."""
+SIDES = (REFERENCE, *OURS)
 NOTES = [
-    "the allocator's setting holds for the whole process, so for both sides",
-    "ours-light has another decoder, with other weights; everything else has the same weights on all sides",
+    "the setting of the allocator applies to the whole process, so to both sides",
+    "ours-light has another decoder with its own weights; all other weights are the same on all sides",
     "gradients are clipped on both sides, as in the reference; our recipes do not clip",
-    "cached: the first pass, which fills the cache, is not in the time; evaluation still runs the classifier "
+    "cached: the time does not include the first pass, which fills the cache; evaluation still runs the classifier "
     "on evidence and remainder",
-    "FLOPs are those really done in matrix products and convolutions, needless ones included",
+    "FLOPs: those of all matrix products and convolutions that a side runs, needed or not",
 ]
 METHOD_NOTES = {
-    "piq": measure.METHOD_NOTES["piq"],
+    "piq": models.METHOD_NOTES["piq"],
     "l2i": [
-        *measure.METHOD_NOTES["l2i"],
-        "training: the reference interprets every clip anew, one by one, and classifies evidence and remainder, "
-        "for scores that it logs; ours scores when it evaluates",
-        "training: the reference's loss averages the fidelity over the classes and covers the frames that its "
-        "network makes; ours sums it and covers all frames",
+        *models.METHOD_NOTES["l2i"],
+        "training: for scores that it logs, the reference interprets every clip again, one by one, and classifies "
+        "evidence and remainder; ours computes scores in evaluation only",
+        "training: the reference averages the fidelity over the classes, and its loss covers the frames that its "
+        "network makes; ours sums the fidelity and covers all frames",
     ],
     "lmac": [
-        *measure.METHOD_NOTES["lmac"],
-        "both classify evidence and remainder in every training step: the loss needs it",
+        *models.METHOD_NOTES["lmac"],
+        "both sides classify evidence and remainder in every training step, because the loss needs them",
     ],
 }
 
 
 @dataclass
-class Options(measure.MethodOptions):
-    """Times a step of training and one of evaluation of a method, the reference's and ours in turns.
+class Options(MethodOptions):
+    """Time a training step and an evaluation step of a method, the reference and ours in turns.
 
     Args:
-        batch: Clips in a batch.
-        phase: What to measure.
-        sides: Ours that are measured beside the reference, with commas between; empty: all.
+        batch: Number of clips in a batch.
+        phase: Kind of step to measure.
+        sides: Our sides to measure beside the reference, separated by commas (default: all).
     """
 
     batch: int = 2
@@ -76,66 +93,67 @@ class Options(measure.MethodOptions):
     sides: str = ""
 
     @property
+    @override
     def _counts(self) -> list[str]:
-        """See `measure.Options._counts`."""
         return [*super()._counts, "batch"]
 
     @property
     def _ours(self) -> list[str]:
-        """The sides that are wanted."""
+        """Return the names of our sides that are measured."""
         return self.sides.split(",") if self.sides else list(OURS)
 
+    @override
     def _problem(self) -> str | None:
-        """See `measure.Options._problem`."""
         if unknown := set(self._ours) - set(OURS):
             return f"--sides: no {', '.join(sorted(unknown))}; choose from {', '.join(OURS)}"
         return super()._problem()
 
 
 class Side(ABC):
-    """One of the systems that are compared."""
+    """System that is compared with the others."""
 
     @abstractmethod
     def prepare(self, batches: Sequence[Batch]) -> None:
-        """What happens once, before the steps that are measured."""
+        """Do what happens once, before the measured steps."""
 
     @abstractmethod
     def train(self, batch: Batch) -> None:
-        """One training step."""
+        """Run a training step."""
 
     @abstractmethod
     def evaluate(self, batch: Batch) -> None:
-        """One evaluation step."""
+        """Run an evaluation step."""
 
     def step(self, phase: str, batches: Sequence[Batch], repeat: int = 0) -> None:
-        """The step of a phase, on the batch whose turn it is."""
+        """Run the step of a phase on the next batch."""
         step = self.train if phase == "train" else self.evaluate
         step(batches[repeat % len(batches)])
 
 
 class Theirs(Side):
-    """The reference."""
+    """The reference system."""
 
     def __init__(self, options: Options) -> None:
-        self.recipe = measure.make_reference(options)
+        self.recipe = make_reference(options)
 
+    @override
     def prepare(self, batches: Sequence[Batch]) -> None:
-        """Nothing."""
+        """Do nothing."""
 
+    @override
     def train(self, batch: Batch) -> None:
-        """See `Side.train`."""
         self.recipe.training_step(batch.waveform, batch.target)
 
+    @override
     def evaluate(self, batch: Batch) -> None:
-        """See `Side.evaluate`."""
         self.recipe.evaluation_step(batch.waveform, batch.target)
 
 
 class Unlogged:
-    """What makes a brain work without a trainer to log to."""
+    """Mixin for training modules without a trainer, which would receive the logged values."""
 
     def log_dict(self, *args: Any, **kwargs: Any) -> None:
-        """Forgets."""
+        """Discard the values."""
 
 
 class UnloggedPIQ(Unlogged, PIQ):
@@ -151,7 +169,7 @@ class UnloggedLMAC(Unlogged, LMAC):
 
 
 class Ours(Side):
-    """Otoscope's brain, driven as a Lightning trainer drives it."""
+    """Training module of Otoscope, called as by a Lightning trainer."""
 
     def __init__(self, name: str, classifier: Classifier, options: Options, folder: Path) -> None:
         torch.manual_seed(1)
@@ -159,7 +177,7 @@ class Ours(Side):
         kinds = {"l2i": UnloggedL2I, "lmac": UnloggedLMAC, "piq": UnloggedPIQ}
         self.brain = kinds[options.method](
             classifier,
-            **measure.method_settings(options, decoder),
+            **method_settings(options, decoder),
             cache_representations=self.cached,
             cache_folder=folder,
             schedule="constant",
@@ -168,19 +186,20 @@ class Ours(Side):
 
     @property
     def interpreter(self) -> Interpreter[Any]:
-        """The network that is trained."""
+        """Network that is trained."""
         interpreter: Interpreter[Any] = self.brain.interpreter
         return interpreter
 
+    @override
     @torch.no_grad()
     def prepare(self, batches: Sequence[Batch]) -> None:
-        """Fills the cache."""
+        """Fill the cache of representations."""
         self.brain.eval()
         for batch in batches if self.cached else ():
             self.brain.compute_forward(batch, "train")
 
+    @override
     def train(self, batch: Batch) -> None:
-        """See `Side.train`."""
         self.brain.train()
         loss = self.brain.training_step(batch, 0)
         self.optimizer.zero_grad(set_to_none=True)
@@ -188,38 +207,38 @@ class Ours(Side):
         torch.nn.utils.clip_grad_norm_(self.brain.parameters(), 5.0)
         self.optimizer.step()
 
+    @override
     @torch.no_grad()
     def evaluate(self, batch: Batch) -> None:
-        """See `Side.evaluate`."""
         self.brain.eval()
         self.brain.validation_step(batch, 0)
 
 
 def run(options: Options) -> dict[str, Any]:
-    """The whole benchmark, or, with ``--only``, the memory of one side."""
+    """Run the benchmark, or with ``--only`` measure the memory of one side."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if options.only is not None:
             return measure_one(options, folder)
-        sides = (measure.REFERENCE, *options._ours)
+        sides = (REFERENCE, *options._ours)
         phases = ("train", "evaluate") if options.phase == "both" else (options.phase,)
         memory = {
-            phase: {side: measure.memory_of(side, options, phase=phase, clips=options.batch) for side in sides}
+            phase: {side: memory_of(side, options, phase=phase, clips=options.batch) for side in sides}
             for phase in phases
         }
         return measure_all(options, memory, folder)
 
 
 def measure_all(options: Options, memory: dict[str, dict[str, Any]], folder: Path) -> dict[str, Any]:
-    """Times all sides in this process."""
-    batches = read_batches(options, folder)
-    measure.progress("making networks with equal weights")
+    """Time all sides in this process."""
+    batches = real_batches(options, folder, options.batch)
+    progress("making networks with equal weights")
     sides, difference = build_all(options, batches[0], folder)
     for side in sides.values():
         side.prepare(batches)
-    peak = measure.matmul_peak()
-    found = {phase: measure_phase(phase, sides, batches, options.repeats) for phase in memory}
-    peak = max(peak, measure.matmul_peak())
+    peak = matmul_peak()
+    measured = {phase: measure_phase(phase, sides, batches, options.repeats) for phase in memory}
+    peak = max(peak, matmul_peak())
     facts = {
         "clip_names": [name for batch in batches for name in batch.name],
         "matmul_peak_gflop_per_second": round(peak, 1),
@@ -227,75 +246,69 @@ def measure_all(options: Options, memory: dict[str, dict[str, Any]], folder: Pat
     }
     return {
         "benchmark": "train_step",
-        "conditions": measure.conditions(options, **facts),
+        "conditions": conditions(options, **facts),
         "notes": NOTES + METHOD_NOTES[options.method],
-        "phases": {phase: measure.summarize(*found[phase], memory[phase], options.batch, peak) for phase in memory},
+        "phases": {phase: summarize(*measured[phase], memory[phase], options.batch, peak) for phase in memory},
     }
 
 
 def measure_phase(
     phase: str, sides: dict[str, Side], batches: Sequence[Batch], repeats: int
-) -> tuple[dict[str, list[measure.Sample]], dict[str, int]]:
-    """Times and FLOPs of a phase; counting them is also what warms up."""
+) -> tuple[dict[str, list[Sample]], dict[str, int]]:
+    """Return samples and FLOPs of each side in a phase."""
     flops = {}
+    # Counting the FLOPs runs each side once, which also warms it up.
     for name, side in sides.items():
-        measure.progress(f"{phase}: warming up {name}")
-        flops[name] = measure.count_flops(partial(side.step, phase, batches))
-    measure.progress(f"{phase}: timing")
+        progress(f"{phase}: warming up {name}")
+        flops[name] = count_flops(partial(side.step, phase, batches))
+    progress(f"{phase}: timing")
     steps = {name: partial(side.step, phase, batches) for name, side in sides.items()}
-    return measure.time_in_turns(steps, repeats), flops
+    return time_in_turns(steps, repeats), flops
 
 
 def build_all(options: Options, batch: Batch, folder: Path) -> tuple[dict[str, Side], float]:
-    """All sides with the same weights, and by how much their masks differ nevertheless."""
-    classifier = measure.make_classifier(options)
-    measure.settle_classifier(classifier, batch.waveform)
+    """Return all sides with the same weights, and the largest difference between their masks."""
+    classifier = make_classifier(options)
+    settle_classifier(classifier, batch.waveform)
     theirs = Theirs(options)
     ours = {name: Ours(name, classifier, options, folder) for name in options._ours}
     published = next((side.interpreter for name, side in ours.items() if OURS[name][0] == "published"), None)
-    source = published or measure.make_interpreter(options, "published", classifier)
+    source = published or make_interpreter(options, "published", classifier)
     others = [side.interpreter for side in ours.values() if side.interpreter is not source]
     for interpreter in (source, *others):
-        measure.settle_interpreter(interpreter, classifier, batch.waveform)
-    measure.share_weights(source, others, theirs.recipe, classifier)
-    difference = measure.disagreement(theirs.recipe, classifier, source, batch.waveform)
-    return {measure.REFERENCE: theirs, **ours}, difference
-
-
-def read_batches(options: Options, folder: Path) -> list[Batch]:
-    """The clips in whole batches."""
-    size, count = options.batch, max(options.clips, options.batch)
-    clips = measure.real_clips(options, folder, count)
-    return [collate(clips[start : start + size]) for start in range(0, count - size + 1, size)]
+        settle_interpreter(interpreter, classifier, batch.waveform)
+    share_weights(source, others, theirs.recipe, classifier)
+    difference = disagreement(theirs.recipe, classifier, source, batch.waveform)
+    return {REFERENCE: theirs, **ours}, difference
 
 
 def measure_one(options: Options, folder: Path) -> dict[str, float]:
-    """Peak memory of one side in this process."""
+    """Return the peak memory of one side in this process."""
     assert options.only is not None
     phase = "train" if options.phase == "both" else options.phase
-    batch = read_batches(options, folder)[0]
+    batch = real_batches(options, folder, options.batch)[0]
     if options.only in OURS and OURS[options.only][1]:
-        # in a process of its own, which takes the memory of the classifier's run with it
+        # Another process runs the classifier, so that its memory does not count here.
         process = multiprocessing.get_context("spawn").Process(target=fill_cache, args=(options, folder, batch))
         process.start()
         process.join()
         if process.exitcode != 0:
             raise OtoscopeError("filling the cache of representations failed")
     side = build_one(options, folder)
-    return measure.peak_memory(partial(side.step, phase, [batch]), times=2 if phase == "train" else 1)
+    return peak_memory(partial(side.step, phase, [batch]), times=2 if phase == "train" else 1)
 
 
 def fill_cache(options: Options, folder: Path, batch: Batch) -> None:
-    """Leaves the representations of a batch in the cache."""
+    """Write the representations of a batch to the cache."""
     build_one(options, folder).prepare([batch])
 
 
 def build_one(options: Options, folder: Path) -> Side:
-    """The side that ``--only`` names, with weights of its own."""
-    if options.only is None or options.only == measure.REFERENCE:
+    """Return the side of ``--only`` with its own random weights."""
+    if options.only is None or options.only == REFERENCE:
         return Theirs(options)
-    return Ours(options.only, measure.make_classifier(options), options, folder)
+    return Ours(options.only, make_classifier(options), options, folder)
 
 
 if __name__ == "__main__":
-    sys.exit(measure.main(Options, SIDES, run))
+    sys.exit(main(Options, SIDES, run))

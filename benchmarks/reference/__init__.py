@@ -1,8 +1,8 @@
-"""The reference system (SpeechBrain 1.1.2), its modules arranged as its interpretation recipes arrange them.
+"""The reference system (SpeechBrain 1.1.2): its modules, arranged as in its recipes of interpretation.
 
-Tests compare results with it, benchmarks time. It computes what the recipes compute, in the recipes' order,
-the needless parts included; reading files, loggers and checkpoints are left out. Time comes before
-frequency here, as there. Needs the packages of the ``parity`` extra; torchaudio may be absent.
+Tests compare results with it, and benchmarks compare times. It computes the same as the recipes, in their order and
+including superfluous parts, but without reading files, logging and checkpoints. Time comes before frequency, as in
+SpeechBrain. It needs the packages of the ``parity`` extra; torchaudio may be absent.
 """
 
 from .amt import ReferenceAMT

@@ -1,4 +1,4 @@
-"""AMT as its recipe arranges it."""
+"""AMT, arranged as in its recipe."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from otoscope.classifiers import Classifier
 from otoscope.interpreters import Interpreter
@@ -17,11 +18,11 @@ from .pictures import ReferenceFocalNet, ReferencePicture, ReferenceViT
 
 @dataclass
 class AMTOutput:
-    """What one forward pass of the recipe leaves for the objectives.
+    """Result of a forward pass, from which the objectives are computed.
 
     Attributes:
-        logits: Of the classifier. Shape (batch, classes).
-        mask: 0 or 1. Shape (batch, time, frequency).
+        logits: Logits of the classifier. Shape (batch, classes).
+        mask: Mask of zeros and ones. Shape (batch, time, frequency).
     """
 
     logits: Tensor
@@ -31,15 +32,15 @@ class AMTOutput:
 class ReferenceAMT(Reference[AMTOutput]):
     """AMT as the reference evaluates and applies it; nothing is trained.
 
-    A fault of the recipe that is kept: what it calls faithfulness classifies the evidence, not the remainder. It
-    makes it from scratch, with two more runs of the classifier.
+    A fault of the recipe is reproduced: its faithfulness classifies the evidence instead of the remainder. It
+    computes the evidence again, with two more runs of the classifier.
 
     Args:
-        classifier: What is interpreted.
-        classes: Classes.
+        classifier: Classifier that is explained.
+        classes: Number of classes.
         width: See `backbone_options`; None: as published.
-        quantile: Of the map of each clip, above which the mask is 1.
-        device: Where to compute.
+        quantile: Quantile of the map of each clip at which the mask becomes 1.
+        device: Device of all networks.
     """
 
     classifier: ReferencePicture
@@ -60,47 +61,49 @@ class ReferenceAMT(Reference[AMTOutput]):
         super().__init__(kind, nn.Module(), 0.0, 0.0, device)
         self.quantile = quantile
 
+    @override
     def load(self, classifier: Classifier, interpreter: Interpreter[Any]) -> None:
-        """See `Reference.load`."""
         self.classifier.load(classifier)
 
     def log_magnitude(self, waveforms: Tensor) -> Tensor:
-        """Shape (batch, time, frequency)."""
+        """Return the log magnitude. Shape (batch, time, frequency)."""
         return torch.log1p(self.analyze(waveforms)[0])
 
     def look(self, log_magnitude: Tensor) -> AMTOutput:
-        """One run of the classifier, and the mask: all maps are resized, the last one is cut at its quantile."""
+        """Run the classifier, and make the mask: all maps are resized, and the last one is cut at its quantile."""
         logits, maps = self.classifier.look(log_magnitude)
         last = maps[-1]
         threshold = last.reshape(len(last), -1).quantile(self.quantile, dim=-1)[:, None, None, None]
+        # Infinite logits, so that the sigmoid below is exactly 0 or 1.
         last[last < threshold] = -float("inf")
         last[last >= threshold] = float("inf")
         return AMTOutput(logits, last.squeeze(1).sigmoid())
 
+    @override
     def forward(self, waveforms: Tensor) -> AMTOutput:
-        """See `Reference.forward`."""
         return self.look(self.log_magnitude(waveforms))
 
+    @override
     def interpretation(self, waveforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """See `Reference.interpretation`."""
         magnitude, transform = self.analyze(waveforms)
         log_magnitude = torch.log1p(magnitude)
         phase: Tensor = self.modules.spectral_phase(transform)
         mask = self.look(log_magnitude).mask
         return mask * log_magnitude, mask, phase
 
+    @override
     def objectives(
         self, waveforms: Tensor, labels: Tensor | None, result: AMTOutput, training: bool
     ) -> tuple[Values, Values]:
-        """See `Reference.objectives`. The classifier runs three times, each time with all that belongs to it."""
-        kept = self.look(result.mask * self.log_magnitude(waveforms)).logits.softmax(1)
+        # Two more runs of the classifier for `evidence` and one for `again`, each with the maps, as in the recipe.
+        evidence = self.look(result.mask * self.log_magnitude(waveforms)).logits.softmax(1)
         again = self.look(self.interpretation(waveforms)[0]).logits.softmax(1)
         whole = result.logits.softmax(1)
         explained = whole.argmax(1, keepdim=True)
         labels = or_zeros(labels, waveforms).to(result.logits.device)
         values = {
             "accuracy": (result.logits.argmax(1) == labels).float(),
-            "Fid-In": (kept.argmax(1, keepdim=True) == explained).float().squeeze(1),
+            "Fid-In": (evidence.argmax(1, keepdim=True) == explained).float().squeeze(1),
             "faithfulness_published": (whole.gather(1, explained) - again.gather(1, explained)).squeeze(1),
         }
         return {}, values

@@ -1,4 +1,4 @@
-"""What the recipes of all methods share: front-end, training step, evaluation step, sound, scores."""
+"""Common parts of all recipes: front-end, training step, evaluation step, sound and scores."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Reference(ABC, Generic[Output]):
     """A method as the reference trains, evaluates and applies it.
 
     Args:
-        classifier: What is interpreted.
-        network: What is trained; without parameters where nothing is.
-        learning_rate: Of Adam.
-        weight_decay: Of Adam.
-        device: Where to compute.
+        classifier: Classifier that is explained.
+        network: Network that is trained; without parameters if nothing is trained.
+        learning_rate: Learning rate of Adam.
+        weight_decay: Weight decay of Adam.
+        device: Device of all networks.
     """
 
     def __init__(
@@ -55,46 +55,46 @@ class Reference(ABC, Generic[Output]):
 
     @abstractmethod
     def load(self, classifier: Classifier, interpreter: Interpreter[Any]) -> None:
-        """Takes over our weights, so that both sides compute the same.
+        """Copy our weights, so that both sides compute the same.
 
         Args:
-            classifier: Of the same width and classes. The scale of a cosine head has no counterpart here:
-                where probabilities matter it must be 1.
-            interpreter: With ``decoder="published"``.
+            classifier: Classifier of the same width and classes. The scale of a cosine head has no counterpart in
+                the reference, so it must be 1 where probabilities matter.
+            interpreter: Interpreter with ``decoder="published"``.
         """
 
     @abstractmethod
     def forward(self, waveforms: Tensor) -> Output:
-        """The forward pass of a step."""
+        """Run the forward pass of a step."""
 
     @abstractmethod
     def objectives(
         self, waveforms: Tensor, labels: Tensor | None, result: Output, training: bool
     ) -> tuple[Values, Values]:
-        """Terms of the loss, shape () each, and scores of each clip."""
+        """Return the terms of the loss, shape () each, and the scores of each clip."""
 
     @abstractmethod
     def interpretation(self, waveforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Masked log magnitude, mask and phase, from scratch. Shape each (batch, time, frequency).
+        """Compute masked log magnitude, mask and phase of waveforms. Shape (batch, time, frequency) each.
 
         Reference:
             ``interpret_computation_steps`` of the recipe.
         """
 
     def masks(self, waveforms: Tensor) -> Tensor:
-        """The masks of the frames that have one. Shape (batch, frequency, frames)."""
+        """Return the masks, for the frames that have one. Shape (batch, frequency, frames)."""
         self.network.eval()
         return self.interpretation(waveforms)[1].transpose(1, 2)
 
     def training_step(self, waveforms: Tensor, labels: Tensor | None = None) -> dict[str, float]:
-        """One step of training: forward, objectives, backward, clipped Adam step.
+        """Run a training step: forward, objectives, backward, clipped Adam step.
 
         Args:
-            waveforms: Shape (batch, samples).
-            labels: True classes, of which no loss depends. Shape (batch,).
+            waveforms: Waveforms. Shape (batch, samples).
+            labels: True classes; no loss depends on them. Shape (batch,).
 
         Returns:
-            The terms of the loss, and what else is computed, averaged over the batch.
+            The terms of the loss and the computed scores, averaged over the batch.
         """
         if self.optimizer is None:
             raise TypeError(f"{type(self).__name__} has nothing to train")
@@ -111,11 +111,11 @@ class Reference(ABC, Generic[Output]):
 
     @torch.no_grad()
     def evaluation_step(self, waveforms: Tensor, labels: Tensor | None = None) -> dict[str, float]:
-        """One batch of validation or test: forward, objectives and all scores.
+        """Evaluate a batch of validation or test: forward, objectives and all scores.
 
         Args:
-            waveforms: Shape (batch, samples).
-            labels: True classes, of which no loss depends. Shape (batch,).
+            waveforms: Waveforms. Shape (batch, samples).
+            labels: True classes; no loss depends on them. Shape (batch,).
 
         Returns:
             The terms of the loss and the scores, averaged over the batch.
@@ -126,13 +126,13 @@ class Reference(ABC, Generic[Output]):
 
     @torch.no_grad()
     def interpret(self, waveform: Tensor) -> Tensor:
-        """The sound of the interpretation of one clip.
+        """Return the sound of the interpretation of one clip.
 
         Args:
-            waveform: Shape (samples,).
+            waveform: Waveform. Shape (samples,).
 
         Returns:
-            Shape (samples of the frames of the interpretation,).
+            Sound, as long as the frames that have a mask. Shape (samples',).
         """
         self.network.eval()
         masked, _, phase = self.interpretation(waveform[None])
@@ -143,13 +143,13 @@ class Reference(ABC, Generic[Output]):
         return sound[0]
 
     def analyze(self, waveforms: Tensor) -> tuple[Tensor, Tensor]:
-        """Magnitude, shape (batch, time, frequency), and the transform with its real and imaginary part."""
+        """Return the magnitude, shape (batch, time, frequency), and the transform as real and imaginary parts."""
         transform: Tensor = self.stft(waveforms)
         magnitude: Tensor = self.modules.spectral_magnitude(transform, power=0.5)
         return magnitude, transform
 
     def quantus_scores(self, waveforms: Tensor, log_magnitude: Tensor, labels: Tensor) -> Values:
-        """SPS and COMP, each with an interpretation computed anew."""
+        """Return SPS and COMP; each computes the interpretation again."""
         if self._sparseness is None:
             with contextlib.redirect_stdout(None), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -159,7 +159,7 @@ class Reference(ABC, Generic[Output]):
         for name, metric in (("SPS", self._sparseness), ("COMP", self._complexity)):
             mask = self.interpretation(waveforms)[1].unsqueeze(1).cpu().numpy()
             if not mask.sum() > 0:
-                continue  # a mask of zeros is left out of the mean
+                continue  # the recipe omits a mask of zeros from the mean
             inputs = log_magnitude.unsqueeze(1).cpu().numpy()
             arguments = {"model": None, "x_batch": inputs, "a_batch": mask, "y_batch": labels.cpu().numpy()}
             score = metric(**arguments, softmax=False, device=str(log_magnitude.device))
@@ -167,23 +167,24 @@ class Reference(ABC, Generic[Output]):
         return scores
 
 
-def decision_scores(whole: Tensor, kept: Tensor, left: Tensor) -> Values:
-    """The published scores of probabilities, with the faulty average drop."""
+def decision_scores(whole: Tensor, evidence: Tensor, remainder: Tensor) -> Values:
+    """Return the published scores of class probabilities, with the faulty average drop."""
     explained = whole.argmax(1, keepdim=True)
-    before, after = whole.gather(1, explained).squeeze(1), kept.gather(1, explained).squeeze(1)
+    before, after = whole.gather(1, explained).squeeze(1), evidence.gather(1, explained).squeeze(1)
+    # A softmax of probabilities: the fault of the published average drop.
     twice_before = whole.softmax(1).gather(1, explained).squeeze(1)
-    twice_after = kept.softmax(1).gather(1, explained).squeeze(1)
+    twice_after = evidence.softmax(1).gather(1, explained).squeeze(1)
     return {
         "AI": 100 * (before < after).float(),
         "AD_published": 100 * F.relu(twice_before - twice_after) / (twice_before + EPSILON),
         "AG": 100 * F.relu(after - before) / (1 - before + EPSILON),
-        "FF": before - left.gather(1, explained).squeeze(1),
-        "Fid-In": (kept.topk(1, dim=1).indices == explained).float().squeeze(1),
+        "FF": before - remainder.gather(1, explained).squeeze(1),
+        "Fid-In": (evidence.topk(1, dim=1).indices == explained).float().squeeze(1),
     }
 
 
 def or_zeros(labels: Tensor | None, waveforms: Tensor) -> Tensor:
-    """The labels, or some where none are known."""
+    """Return the labels, or zeros if there are none."""
     return torch.zeros(len(waveforms), dtype=torch.int64) if labels is None else labels
 
 

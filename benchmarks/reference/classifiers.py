@@ -1,4 +1,4 @@
-"""The classifiers that the recipes interpret, in evaluation mode but not frozen."""
+"""The classifiers that the recipes explain, in evaluation mode but not frozen."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from otoscope.classifiers import Classifier
 
@@ -18,16 +19,16 @@ _CNN14_WIDTH = 64
 
 
 class ReferenceClassifier(nn.Module, ABC):
-    """An embedding model with its head.
+    """Embedding model with its head.
 
-    The recipes put it into evaluation mode, but do not freeze it: backward runs through it to weights that
-    nobody trains. It takes the network's input, shape (batch, time, bins), and returns the representations
+    The recipes set it to evaluation mode but do not freeze it: the backward pass computes gradients of its weights,
+    which are not trained. It takes the network's input, shape (batch, time, bins), and returns the representations
     and the logits.
 
     Args:
-        encoder: The embedding model.
-        head: From embeddings to logits.
-        mel: The filter bank of networks on mel spectrograms.
+        encoder: Embedding model.
+        head: Network from embeddings to logits.
+        mel: Filter bank, for networks on mel spectrograms.
     """
 
     def __init__(self, encoder: nn.Module, head: nn.Module, mel: nn.Module | None = None) -> None:
@@ -39,10 +40,10 @@ class ReferenceClassifier(nn.Module, ABC):
 
     @abstractmethod
     def load(self, classifier: Classifier) -> None:
-        """Takes over the weights of ours."""
+        """Copy the weights of our classifier."""
 
     def network_input(self, magnitude: Tensor, log_magnitude: Tensor) -> Tensor:
-        """What the network sees of a spectrogram, shape (batch, time, frequency)."""
+        """Return the input of the network for a spectrogram of shape (batch, time, frequency)."""
         return log_magnitude if self.mel is None else torch.log1p(self.mel(magnitude))
 
 
@@ -50,8 +51,8 @@ class ReferenceConv2d(ReferenceClassifier):
     """The Conv2d classifier with its cosine head.
 
     Args:
-        classes: Classes.
-        width: Channels.
+        classes: Number of classes.
+        width: Number of channels.
     """
 
     def __init__(self, classes: int, width: int = 256) -> None:
@@ -59,14 +60,15 @@ class ReferenceConv2d(ReferenceClassifier):
         head = modules.CosineClassifier(input_size=width, lin_blocks=1, out_neurons=classes)
         super().__init__(modules.Conv2dEncoder(dim=width), head)
 
+    @override
     def load(self, classifier: Classifier) -> None:
-        """See `ReferenceClassifier.load`. Our head's scale has no counterpart: it must be 1."""
+        # The scale of our head has no counterpart, so it must be 1.
         state = classifier.state_dict()
         self.encoder.load_state_dict(renamed(state, ENCODER_NAMES))
         self.head.load_state_dict(renamed(state, HEAD_NAMES))
 
     def forward(self, network_input: Tensor) -> tuple[Tensor, Tensor]:
-        """See the class."""
+        """Return the representation and the logits."""
         hidden: Tensor = self.encoder(network_input)
         return hidden, self.head(hidden.mean((-1, -2))).squeeze(1)
 
@@ -75,9 +77,9 @@ class ReferenceCnn14(ReferenceClassifier):
     """CNN14 on a mel spectrogram with a linear head.
 
     Args:
-        classes: Classes.
-        width: Channels of the first block. Theirs knows the published one alone; for another one its blocks
-            are replaced.
+        classes: Number of classes.
+        width: Number of channels of the first block. SpeechBrain's class only supports the published number, so
+            its blocks are replaced for others.
     """
 
     def __init__(self, classes: int, width: int = _CNN14_WIDTH) -> None:
@@ -90,13 +92,13 @@ class ReferenceCnn14(ReferenceClassifier):
         mel = modules.Filterbank(n_mels=80, n_fft=1024, sample_rate=16_000, log_mel=False)
         super().__init__(encoder, nn.Linear(32 * width, classes), mel)
 
+    @override
     def load(self, classifier: Classifier) -> None:
-        """See `ReferenceClassifier.load`."""
         state = classifier.state_dict()
         self.encoder.load_state_dict(renamed(state, CNN14_NAMES))
         self.head.load_state_dict(renamed(state, CNN14_HEAD_NAMES))
 
     def forward(self, network_input: Tensor) -> tuple[Any, Tensor]:
-        """See the class. The deepest representation comes first."""
+        """Return the representations, the deepest first, and the logits."""
         embedding, representations = self.encoder(network_input)
         return representations, self.head(embedding).squeeze(1)

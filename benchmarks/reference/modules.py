@@ -16,19 +16,19 @@ from typing import Any
 import torch
 
 _STUBS = ("torchaudio", "torchaudio.transforms", "torchaudio.functional", "torchaudio.datasets")
-_QUIRKS = "disable_jit_profiling,allow_tf32"  # what SpeechBrain would change in the whole process
+_QUIRKS = "disable_jit_profiling,allow_tf32"  # settings that SpeechBrain would change in the whole process
 
 
 @functools.cache
 def speechbrain_modules() -> types.SimpleNamespace:
-    """What we use of SpeechBrain, imported without torchaudio and without side effects on the process."""
+    """Return the parts of SpeechBrain that we use, imported without torchaudio and without side effects."""
     with _quiet_import():
         from speechbrain.lobes.models import L2I, PIQ, Cnn14
         from speechbrain.lobes.models.ECAPA_TDNN import Classifier
         from speechbrain.processing.features import ISTFT, STFT, Filterbank, spectral_magnitude
         from speechbrain.processing.NMF import spectral_phase
         from speechbrain.utils.importutils import LazyModule
-    # Whoever walks over sys.modules (hypothesis, for one) would wake these, which then fail to import.
+    # Code that iterates over sys.modules, such as hypothesis, would make these import their modules and fail.
     for name in [name for name, module in sys.modules.items() if isinstance(module, LazyModule)]:
         del sys.modules[name]
     return types.SimpleNamespace(
@@ -57,7 +57,7 @@ def speechbrain_modules() -> types.SimpleNamespace:
 
 @functools.cache
 def quantus() -> Any:
-    """The Quantus package, whose scores the recipes report."""
+    """Return the Quantus package, whose scores the recipes report."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import quantus as package
@@ -72,7 +72,7 @@ def _quiet_import() -> Iterator[None]:
         stub.__spec__ = importlib.machinery.ModuleSpec(name, None)
         stub.__dict__["__version__"] = torch.__version__
         sys.modules[name] = stub
-    kept = os.environ.get("SB_DISABLE_QUIRKS")
+    before = os.environ.get("SB_DISABLE_QUIRKS")
     os.environ["SB_DISABLE_QUIRKS"] = _QUIRKS
     try:
         with warnings.catch_warnings():
@@ -80,7 +80,7 @@ def _quiet_import() -> Iterator[None]:
             yield
     finally:
         del os.environ["SB_DISABLE_QUIRKS"]
-        if kept is not None:
-            os.environ["SB_DISABLE_QUIRKS"] = kept
+        if before is not None:
+            os.environ["SB_DISABLE_QUIRKS"] = before
         for name in absent:
             del sys.modules[name]

@@ -1,4 +1,4 @@
-"""Which of our parameters is which of theirs."""
+"""Tables of our names of parameters and those of SpeechBrain."""
 
 from __future__ import annotations
 
@@ -79,11 +79,11 @@ AMORTIZED_NAMES = {"encoder.0": "convenc.0", "encoder.1": "convenc.2", "encoder.
 
 
 def renamed(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
-    """The tensors of a state dict whose parts are in a name table, under their other names.
+    """Return the tensors of a state dict whose names are in a name table, under their new names.
 
     Args:
-        state: A state dict.
-        names: Old name of a part to its new name. Of several that fit, the longest counts.
+        state: State dict.
+        names: New name of each part by its old name. If several old names match, the longest is used.
     """
     result = {}
     for name, tensor in state.items():
@@ -95,5 +95,5 @@ def renamed(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, 
 
 
 def inverted(names: Mapping[str, str]) -> dict[str, str]:
-    """The name table for the other direction."""
+    """Return the name table for the other direction."""
     return {new: old for old, new in names.items()}

@@ -1,4 +1,4 @@
-"""The classifiers that the recipes show the spectrogram as a picture: backbones of `transformers`."""
+"""The classifiers that take the spectrogram as a picture: backbones of `transformers`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 import transformers
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import override
 
 from otoscope.classifiers import Classifier
 
@@ -21,12 +22,12 @@ _VIT_WIDTH = 768
 
 
 def backbone_options(name: Literal["focalnet", "vit"], width: int) -> dict[str, Any]:
-    """Options of a backbone of the base depth and another width, for both sides.
+    """Return the options of a backbone of the base depth with another width, for both sides.
 
     Args:
-        name: Which.
-        width: FocalNet: of its embedding, published 128. ViT: of its tokens, published 768, divisible by its
-            12 heads.
+        name: Backbone.
+        width: Number of channels of FocalNet's embedding, published 128, or dimension of ViT's tokens, published
+            768, divisible by its 12 heads.
     """
     if name == "vit":
         return {"hidden_size": width, "intermediate_size": 4 * width}
@@ -38,21 +39,21 @@ def backbone_options(name: Literal["focalnet", "vit"], width: int) -> dict[str, 
 
 
 def resized(pictures: Tensor, size: tuple[int, int]) -> Tensor:
-    """What torchvision's ``resize`` makes of tensors (..., rows, columns)."""
+    """Resize tensors (..., rows, columns) as torchvision's ``resize`` does."""
     whole = pictures.flatten(0, -3)[:, None]
-    found = F.interpolate(whole, size, mode="bilinear", align_corners=False, antialias=True)
-    return found.reshape(*pictures.shape[:-2], *size)
+    result = F.interpolate(whole, size, mode="bilinear", align_corners=False, antialias=True)
+    return result.reshape(*pictures.shape[:-2], *size)
 
 
 class ReferencePicture(ReferenceClassifier):
-    """A backbone with the cosine head.
+    """Backbone with the cosine head.
 
     The log magnitude, time by frequency, becomes a square picture of three equal channels, not normalised.
 
     Args:
-        encoder: The backbone.
-        width: Of its embedding.
-        classes: Classes.
+        encoder: Backbone.
+        width: Dimension of its embedding.
+        classes: Number of classes.
     """
 
     encoder: Any
@@ -61,8 +62,9 @@ class ReferencePicture(ReferenceClassifier):
         head = speechbrain_modules().CosineClassifier(input_size=width, lin_blocks=1, out_neurons=classes)
         super().__init__(encoder, head)
 
+    @override
     def load(self, classifier: Classifier) -> None:
-        """See `ReferenceClassifier.load`. Our head's scale has no counterpart: it must be 1."""
+        # The scale of our head has no counterpart, so it must be 1.
         state = classifier.state_dict()
         prefix = "backbone."
         backbone = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
@@ -70,24 +72,24 @@ class ReferencePicture(ReferenceClassifier):
         self.head.load_state_dict(renamed(state, HEAD_NAMES))
 
     def picture(self, log_magnitude: Tensor) -> Tensor:
-        """Shape (batch, time, frequency) to (batch, 3, rows, columns)."""
+        """Convert log magnitudes (batch, time, frequency) to pictures (batch, 3, rows, columns)."""
         side = self.encoder.config.image_size
         return resized(log_magnitude, (side, side))[:, None].expand(-1, 3, -1, -1)
 
     def logits(self, embedding: Tensor) -> Tensor:
-        """Shape (batch, width) to (batch, classes)."""
-        found: Tensor = self.head(embedding).squeeze(1)
-        return found
+        """Return the logits (batch, classes) of embeddings (batch, width)."""
+        logits: Tensor = self.head(embedding).squeeze(1)
+        return logits
 
     @abstractmethod
     def look(self, log_magnitude: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Logits, and the activation maps of all stages or layers, each at the spectrogram's resolution.
+        """Return the logits, and the activation maps of all stages or layers at the spectrogram's resolution.
 
         Args:
-            log_magnitude: Shape (batch, time, frequency).
+            log_magnitude: Log magnitude. Shape (batch, time, frequency).
 
         Returns:
-            Shape (batch, classes), and (batch, 1, time, frequency) each.
+            Logits, shape (batch, classes), and maps, shape (batch, 1, time, frequency) each.
         """
 
 
@@ -95,8 +97,8 @@ class ReferenceFocalNet(ReferencePicture):
     """FocalNet of the base depth; the representation is its last feature map, at twice its size.
 
     Args:
-        classes: Classes.
-        width: Of its embedding; the last stage has eight times as many channels.
+        classes: Number of classes.
+        width: Number of channels of its embedding; the last stage has eight times as many.
     """
 
     def __init__(self, classes: int, width: int = _FOCALNET_WIDTH) -> None:
@@ -105,14 +107,15 @@ class ReferenceFocalNet(ReferencePicture):
 
     @torch.no_grad()
     def forward(self, network_input: Tensor) -> tuple[Tensor, Tensor]:
-        """See the class."""
+        """Return the representation and the logits."""
         features = self.encoder(self.picture(network_input)).feature_maps[-1]
         rows, columns = features.shape[-2:]
         return resized(features, (2 * rows, 2 * columns)), self.logits(features.mean((-1, -2)))
 
+    @override
     @torch.no_grad()
     def look(self, log_magnitude: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """See `ReferencePicture.look`: norms of what the last layer of each stage modulates with."""
+        # Maps: norms of the modulators in the last layer of each stage.
         modulators: list[Tensor] = []
         stages = self.encoder.focalnet.encoder.stages
         layers = [stage.layers[-1].modulation.projection_context for stage in stages]
@@ -129,10 +132,10 @@ class ReferenceViT(ReferencePicture):
     """ViT of the base depth; the representation is the last hidden state of its patches.
 
     Args:
-        classes: Classes.
-        width: Of its tokens.
-        attention: How `transformers` computes the attention: maps need ``eager``, as the recipe of AMT says; PIQ's
-            takes the default.
+        classes: Number of classes.
+        width: Dimension of its tokens.
+        attention: Implementation of the attention in `transformers`: ``eager`` for maps, as in the recipe of AMT;
+            the recipe of PIQ uses the default.
     """
 
     def __init__(self, classes: int, width: int = _VIT_WIDTH, attention: str = "sdpa") -> None:
@@ -143,14 +146,15 @@ class ReferenceViT(ReferencePicture):
 
     @torch.no_grad()
     def forward(self, network_input: Tensor) -> tuple[Tensor, Tensor]:
-        """See the class."""
+        """Return the representation and the logits."""
         tokens = self.encoder(self.picture(network_input)).last_hidden_state.movedim(-1, -2)
         side = self._patches
         return tokens[..., 1:].reshape(len(tokens), -1, side, side), self.logits(tokens.mean(-1))
 
+    @override
     @torch.no_grad()
     def look(self, log_magnitude: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """See `ReferencePicture.look`: attention of the class token, averaged over heads."""
+        # Maps: attention of the class token, averaged over heads.
         output = self.encoder(self.picture(log_magnitude), output_attentions=True)
         tokens = output.last_hidden_state.movedim(-1, -2)
         size = (log_magnitude.shape[-2], log_magnitude.shape[-1])

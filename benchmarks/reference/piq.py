@@ -1,4 +1,4 @@
-"""PIQ as its recipe arranges it."""
+"""PIQ, arranged as in its recipe."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import override
 
 from otoscope.classifiers import Classifier
 from otoscope.interpreters import Interpreter
@@ -23,10 +24,10 @@ ClassifierName = Literal["conv2d", "focalnet", "vit"]
 
 @dataclass
 class PIQOutput:
-    """What one forward pass of the recipe leaves for the objectives.
+    """Result of a forward pass, from which the objectives are computed.
 
     Attributes:
-        logits: Of the classifier. Shape (batch, classes).
+        logits: Logits of the classifier. Shape (batch, classes).
         output: Mask, or model of the spectrogram. Shape (batch, frames, frequency); on Conv2d it has 417 of the
             431 frames.
         adapted: Representation before quantisation (without quantisation, the classifier's).
@@ -43,15 +44,16 @@ class ReferencePIQ(Reference[PIQOutput]):
     """PIQ as the reference trains, evaluates and applies it.
 
     Args:
-        classes: Classes.
-        width: Channels of classifier and interpreter (``conv2d``); embedding of FocalNet, whose last stage and
-            interpreter have eight times as many; hidden size of ViT and its interpreter. None: as published.
+        classes: Number of classes.
+        width: Number of channels of classifier and interpreter (``conv2d``) or of FocalNet's embedding, whose last
+            stage and interpreter have eight times as many; hidden size of ViT and its interpreter. None: as
+            published.
         codes: Size of the codebook.
         use_vq: Quantise before decoding.
-        use_mask_output: Sigmoid mask, else softplus.
+        use_mask_output: True: the output is a sigmoid mask; False: a softplus.
         mask_threshold: Share of the maximum above which a bin counts as present.
-        device: Where to compute.
-        classifier: What is interpreted.
+        device: Device of all networks.
+        classifier: Classifier that is explained.
     """
 
     def __init__(
@@ -81,14 +83,15 @@ class ReferencePIQ(Reference[PIQOutput]):
         self.use_mask_output = use_mask_output
         self.mask_threshold = mask_threshold
 
+    @override
     def load(self, classifier: Classifier, interpreter: Interpreter[Any]) -> None:
-        """See `Reference.load`."""
         self.classifier.load(classifier)
         theirs = renamed(interpreter.state_dict(), INTERPRETER_NAMES)
         self.network.load_state_dict({**self.network.state_dict(), **theirs})
 
+    @override
     def interpretation(self, waveforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """See `Reference.interpretation`. On Conv2d 417 of the 431 frames have a mask."""
+        # On Conv2d 417 of the 431 frames have a mask.
         log_magnitude, transform = self.preprocess(waveforms)
         phase: Tensor = self.modules.spectral_phase(transform)
         output = self.decode(*self.classifier(log_magnitude)).output
@@ -96,12 +99,12 @@ class ReferencePIQ(Reference[PIQOutput]):
         return mask * log_magnitude[:, : output.shape[1]], output, phase
 
     def preprocess(self, waveforms: Tensor) -> tuple[Tensor, Tensor]:
-        """Log magnitude, shape (batch, time, frequency), and the transform with its real and imaginary part."""
+        """Return log magnitude, shape (batch, time, frequency), and the transform as real and imaginary parts."""
         magnitude, transform = self.analyze(waveforms)
         return torch.log1p(magnitude), transform
 
     def decode(self, hidden: Tensor, logits: Tensor) -> PIQOutput:
-        """Runs the interpreter for the predicted class."""
+        """Run the interpreter for the predicted class."""
         codes: Tensor | None = None
         if self.use_vq:
             decoded, hidden, codes = self.network(hidden, logits.argmax(1))
@@ -111,26 +114,27 @@ class ReferencePIQ(Reference[PIQOutput]):
         output = output.sigmoid() if self.use_mask_output else F.softplus(output)
         return PIQOutput(logits, output, hidden, codes)
 
+    @override
     def forward(self, waveforms: Tensor) -> PIQOutput:
-        """See `Reference.forward`."""
         log_magnitude, _ = self.preprocess(waveforms)
         return self.decode(*self.classifier(log_magnitude))
 
+    @override
     def objectives(
         self, waveforms: Tensor, labels: Tensor | None, result: PIQOutput, training: bool
     ) -> tuple[Values, Values]:
-        """See `Reference.objectives`; while training, the accuracy is the only score."""
+        # In training, the accuracy is the only score. The spectrogram is computed once more, as in the recipe.
         labels = or_zeros(labels, waveforms)
-        log_magnitude, _ = self.preprocess(waveforms)  # once more
+        log_magnitude, _ = self.preprocess(waveforms)
         log_magnitude = log_magnitude[:, : result.output.shape[1]]
-        # Both are computed while training too, with their graphs, although no loss depends on them.
+        # The recipe computes both in training too, with their graphs, although no loss depends on them.
         _, evidence = self.classifier(result.output * log_magnitude)
         _, remainder = self.classifier((1 - result.output) * log_magnitude)
         terms = self._loss(result, log_magnitude)
         values = {"accuracy": (result.logits.argmax(1) == labels.to(result.logits.device)).float()}
         if not training:
-            whole, kept, left = (scores.softmax(1) for scores in (result.logits, evidence, remainder))
-            values |= decision_scores(whole, kept, left)
+            logits = (result.logits, evidence, remainder)
+            values |= decision_scores(*(scores.softmax(1) for scores in logits))
             values |= self.quantus_scores(waveforms, log_magnitude, labels)
         return terms, values
 

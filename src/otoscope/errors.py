@@ -1,16 +1,16 @@
-"""Errors that a user can cause and can mend.
+"""Errors that a user can cause and can fix.
 
-Each derives from `OtoscopeError`; the command line prints its message in one line and exits with
-code 2. A message names the file or the option, says what is wrong, and what to do about it.
+All derive from `OtoscopeError`; the command line prints the message in one line and exits with code 2. A message
+names the file or the option, the fault and the remedy.
 """
 
 
 class OtoscopeError(Exception):
-    """Base class: something that the user can mend."""
+    """Base class of all errors that the user can fix."""
 
 
 class ActivationMapError(OtoscopeError):
-    """A method needs the classifier's own activation map, and it has none."""
+    """A method needs the activation map of a classifier that has none."""
 
 
 class AudioError(OtoscopeError):
@@ -22,7 +22,7 @@ class CheckpointError(OtoscopeError):
 
 
 class ConfigurationError(OtoscopeError):
-    """Options that are wrong by themselves or that contradict one another."""
+    """Options are invalid or contradict one another."""
 
 
 class GradientError(OtoscopeError):
@@ -42,26 +42,26 @@ class MissingExtraError(OtoscopeError):
 
 
 class PhaseError(OtoscopeError):
-    """A classifier that hears waveforms was given a spectrogram without its phase."""
+    """A classifier of waveforms was given a spectrogram without its phase."""
 
 
 class RepresentationError(OtoscopeError):
-    """A method reads inner representations, and none of the classifier's layers is named."""
+    """A method reads inner representations, but no layer of the classifier is named."""
 
 
 class ShapeError(OtoscopeError, ValueError):
-    """Tensors whose shapes do not fit together."""
+    """The shapes of tensors do not fit together."""
 
 
 class UnsuitableMethodError(OtoscopeError):
-    """A method does not fit the kind of classifier that it is to explain."""
+    """A method cannot explain this kind of classifier."""
 
 
 class TrainingError(OtoscopeError):
-    """Training cannot go on, for instance because the loss is no longer finite."""
+    """Training cannot continue, for example because the loss is no longer finite."""
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, for messages that quote it."""
+    """Return the first line of an error's message, for messages that quote it."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""Pictures of spectrograms, masks and confusions. matplotlib is loaded when one is drawn."""
+"""Pictures of spectrograms, masks, dictionaries and confusion matrices. matplotlib is imported on first use."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def spectra_picture(panels: Mapping[str, np.ndarray], title: str, sample_rate_hz: int, duration_s: float) -> Figure:
-    """Draws spectrograms and masks side by side over the same axes.
+    """Draw spectrograms and masks side by side with shared axes.
 
     Args:
-        panels: Each (frequency, time), by title. Those whose title begins with "mask" are drawn from 0 to
-            1, the others share one range of log magnitude.
-        title: Of the whole.
-        sample_rate_hz: Sets the frequency axis.
-        duration_s: Sets the time axis.
+        panels: Spectrograms and masks by title. Shape (frequency, time) each. Those whose title begins with "mask"
+            are drawn from 0 to 1, the others share one range of log magnitude.
+        title: Title of the figure.
+        sample_rate_hz: Sample rate, for the frequency axis.
+        duration_s: Length of the recording, for the time axis.
     """
     from matplotlib.figure import Figure
 
@@ -52,13 +52,13 @@ def spectra_picture(panels: Mapping[str, np.ndarray], title: str, sample_rate_hz
 
 
 def maps_picture(maps: Mapping[str, np.ndarray], title: str, sample_rate_hz: int, duration_s: float) -> Figure:
-    """Draws activation maps in rows of four, each over its own range.
+    """Draw activation maps in rows of four, each over its own range.
 
     Args:
-        maps: Each (frequency', time'), by title.
-        title: Of the whole.
-        sample_rate_hz: Sets the frequency axis.
-        duration_s: Sets the time axis.
+        maps: Maps by title. Shape (frequency', time') each.
+        title: Title of the figure.
+        sample_rate_hz: Sample rate, for the frequency axis.
+        duration_s: Length of the recording, for the time axis.
     """
     from matplotlib.figure import Figure
 
@@ -80,12 +80,12 @@ def maps_picture(maps: Mapping[str, np.ndarray], title: str, sample_rate_hz: int
 
 
 def confusion_picture(matrix: np.ndarray, labels: Sequence[str], path: str | os.PathLike[str]) -> Path:
-    """Draws a confusion matrix, rows true and columns predicted, and saves it.
+    """Draw a confusion matrix, rows true and columns predicted, and save it.
 
     Args:
-        matrix: Counts. Shape (classes, classes).
+        matrix: Number of clips of each pair of classes. Shape (classes, classes).
         labels: Names of the classes.
-        path: A PNG file.
+        path: PNG file to write.
     """
     from matplotlib.figure import Figure
 
@@ -109,13 +109,13 @@ def confusion_picture(matrix: np.ndarray, labels: Sequence[str], path: str | os.
 def components_picture(
     components: np.ndarray, centroids_hz: np.ndarray, sample_rate_hz: int, path: str | os.PathLike[str]
 ) -> Path:
-    """Draws the spectra of a dictionary side by side, each relative to its maximum, and saves them.
+    """Draw the spectra of a dictionary side by side, each relative to its maximum, and save the picture.
 
     Args:
-        components: Not negative. Shape (frequency, components).
-        centroids_hz: Marked in each spectrum. Shape (components,).
-        sample_rate_hz: Sets the frequency axis.
-        path: A PNG file.
+        components: Spectra, not negative. Shape (frequency, components).
+        centroids_hz: Centroid of each spectrum, marked in it. Shape (components,).
+        sample_rate_hz: Sample rate, for the frequency axis.
+        path: PNG file to write.
     """
     from matplotlib.figure import Figure
 
@@ -146,17 +146,17 @@ def relevance_picture(
     sample_rate_hz: int,
     duration_s: float,
 ) -> Figure:
-    """Draws the components of an explanation: relevance, spectrum, and activation over time.
+    """Draw the components of an explanation: relevance, spectrum, and activation over time.
 
     Args:
-        indices: Of the components in their dictionary, in the order to be drawn.
-        relevance: In [-1, 1]. Shape (components,).
-        spectra: Shape (frequency, components).
-        activations: Shape (components, time).
-        threshold: Relevance above which a component counts; marked.
-        title: Of the whole.
-        sample_rate_hz: Sets the frequency axis.
-        duration_s: Sets the time axis.
+        indices: Indices of the components in their dictionary, in the order of drawing.
+        relevance: Relevance of each component, in [-1, 1]. Shape (components,).
+        spectra: Spectrum of each component. Shape (frequency, components).
+        activations: Activation of each component. Shape (components, time).
+        threshold: Relevance above which a component counts; drawn as a line.
+        title: Title of the figure.
+        sample_rate_hz: Sample rate, for the frequency axis.
+        duration_s: Length of the recording, for the time axis.
     """
     from matplotlib.figure import Figure
 

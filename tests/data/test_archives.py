@@ -11,6 +11,7 @@ from otoscope.data import download, esc50
 from otoscope.data.download import FETCH, fetch_ljspeech, fetch_wham
 from otoscope.data.esc50 import fetch_esc50
 from otoscope.errors import DownloadError
+from otoscope.files import http
 
 
 def _tarred(members, kind="w:bz2", link=None):
@@ -52,7 +53,7 @@ def served(monkeypatch):
             path.write_bytes(body)
             return path
 
-        monkeypatch.setattr(download, "_download", give)
+        monkeypatch.setattr(download, "download_file", give)
         return requests
 
     return serve
@@ -167,7 +168,7 @@ def test_esc50_does_not_touch_a_folder_with_other_files(tmp_path):
 
 
 def test_esc50_offline_error_names_address_and_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "BACKOFF_S", 0.001)
+    monkeypatch.setattr(http, "BACKOFF_S", 0.001)
     monkeypatch.setenv("OTOSCOPE_ESC50_URL", "http://127.0.0.1:9/master.zip")
     folder = tmp_path / "ESC-50-master"
     with pytest.raises(DownloadError) as caught:

@@ -23,6 +23,7 @@ from pooch.utils import unique_file_name
 from otoscope.data import download
 from otoscope.data.download import fetch_archive
 from otoscope.errors import DownloadError
+from otoscope.files import http
 
 
 def packed(members: dict[str, bytes], *, compression: int = zipfile.ZIP_STORED) -> bytes:
@@ -113,9 +114,9 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture(autouse=True)
 def _small_scale(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "BACKOFF_S", 0.001)
-    monkeypatch.setattr(download, "CHUNK_BYTES", 100)
-    monkeypatch.setattr(download, "TIMEOUTS_S", (2.0, 2.0))
+    monkeypatch.setattr(http, "BACKOFF_S", 0.001)
+    monkeypatch.setattr(http, "CHUNK_BYTES", 100)
+    monkeypatch.setattr(http, "TIMEOUTS_S", (2.0, 2.0))
 
 
 def fetch(site: Site, destination: Path, checksum: str | None = CHECKSUM, **options: Any) -> Path:

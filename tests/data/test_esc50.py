@@ -161,7 +161,7 @@ def test_a_folder_with_other_files_is_not_written_to(tmp_path):
 def test_listed_audio_that_does_not_exist(make_esc50):
     folder = make_esc50()
     (folder / "audio" / "3-1006-A-0.wav").unlink()
-    with pytest.raises(DataError, match=r"3-1006-A-0\.wav: listed in meta/esc50.csv, but not there"):
+    with pytest.raises(DataError, match=r"3-1006-A-0\.wav: listed in meta/esc50.csv, but missing"):
         prepared(folder)
 
 

@@ -28,7 +28,7 @@ def test_help_shows_the_options_of_class_and_base(parser, capsys, name):
     text = capsys.readouterr().out
     shown = [option for option in SHARED if f"--data.{option} " in text]
     assert shown == list(SHARED if name != "Synthetic" else SHARED[:-1])
-    assert "Worker processes of each loader" in text
+    assert "Number of worker processes" in text
     assert ("--data.clips_per_class" if name == "Synthetic" else "--data.data_folder") in text
     assert "--data.options" not in text
 

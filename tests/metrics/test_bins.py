@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from otoscope.errors import ShapeError
-from otoscope.metrics.bins import flatten_bins, frame_counts, result_dtype, valid_bins
+from otoscope.metrics.bins import area_in_bins, flatten_bins, frame_counts, result_dtype, valid_bins
 
 
 def test_without_frames_every_bin_is_valid():
@@ -45,3 +45,10 @@ def test_frame_counts_are_those_of_the_clips():
 def test_refuses_frames_of_another_batch(function):
     with pytest.raises(ShapeError, match="each of 2 clips"):
         function(torch.zeros(2, 3, 4), torch.tensor([4]))
+
+
+def test_area_in_bins_is_bounded_and_ignores_padding_and_nan():
+    mask = torch.stack([torch.full((2, 3), 0.4), torch.full((2, 3), 7.0), torch.full((2, 3), -1.0)])
+    mask[0, 0, 0] = torch.nan
+    mask[:, :, 2] = torch.inf
+    assert area_in_bins(mask, torch.tensor([2, 2, 2])).tolist() == [1, 4, 0]

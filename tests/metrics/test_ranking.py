@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from otoscope.errors import ShapeError
 from otoscope.metrics.ranking import (
-    area_in_bins,
     keep_largest,
     largest_bins,
     mean_ranks,
@@ -90,13 +89,6 @@ def test_nan_makes_the_mask_of_its_clip_undefined():
 def test_mask_like_keeps_the_area_of_another_mask():
     values, soft = torch.rand(2, 4, 5), torch.full((2, 4, 5), 0.33)
     assert rank_bins(values, neutral_order(values, ["a", "b"], 0)).mask_like(soft).sum((1, 2)).tolist() == [7, 7]
-
-
-def test_area_in_bins_is_bounded_and_ignores_padding_and_nan():
-    mask = torch.stack([torch.full((2, 3), 0.4), torch.full((2, 3), 7.0), torch.full((2, 3), -1.0)])
-    mask[0, 0, 0] = torch.nan
-    mask[:, :, 2] = torch.inf
-    assert area_in_bins(mask, torch.tensor([2, 2, 2])).tolist() == [1, 4, 0]
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=20), st.data())

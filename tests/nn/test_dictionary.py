@@ -1,3 +1,5 @@
+"""Dictionaries: model folders, centroids, activations, and components as sounds."""
+
 import json
 
 import pytest
@@ -29,7 +31,7 @@ def edit_config(folder, **changes):
 
 
 def bump(*bins):
-    """One component for each bin, that of this bin alone."""
+    """Return one component for each bin, which is 1 at this bin alone."""
     return torch.eye(129)[:, list(bins)]
 
 
@@ -42,7 +44,7 @@ def test_round_trip(dictionary, folder):
     assert list(loaded.parameters()) == []
 
 
-def test_more_may_be_kept_beside_it(dictionary, tmp_path):
+def test_details_are_saved_beside_it(dictionary, tmp_path):
     folder = dictionary.save(tmp_path / "model", metrics={"error": 0.25})
     assert json.loads((folder / "config.json").read_text()) == {
         "format": 1,
@@ -54,19 +56,19 @@ def test_more_may_be_kept_beside_it(dictionary, tmp_path):
     }
 
 
-def test_a_dictionary_keeps_its_own_copy(dictionary):
+def test_a_dictionary_holds_a_copy(dictionary):
     components, levels = torch.rand(129, 2, requires_grad=True), torch.ones(2)
-    own = NMFDictionary(components, dictionary.frontend, levels)
+    copy = NMFDictionary(components, dictionary.frontend, levels)
     with torch.no_grad():
         components.fill_(-1)
         levels.fill_(-1)
-    assert not own.components.requires_grad
-    assert (own.components >= 0).all()
-    assert (own.levels == 1).all()
+    assert not copy.components.requires_grad
+    assert (copy.components >= 0).all()
+    assert (copy.levels == 1).all()
 
 
 @pytest.mark.parametrize("shape", [(128, 6), (6, 129), (129,), (1, 129, 6)])
-def test_other_bins_than_the_frontend_has_are_refused(shape):
+def test_another_number_of_bins_than_that_of_the_frontend_is_refused(shape):
     with pytest.raises(ShapeError, match=r"expected \(129, components\) for a front-end of 8000 Hz, n_fft 256"):
         NMFDictionary(torch.rand(shape), Frontend(**FRONTEND))
 
@@ -76,7 +78,7 @@ def test_negative_components_are_refused():
         NMFDictionary(bump(3) - 1e-3, Frontend(**FRONTEND))
 
 
-def test_a_model_of_another_kind_is_no_dictionary(tmp_path):
+def test_a_model_of_another_kind_is_refused(tmp_path):
     folder = save_classifier(Conv2dClassifier(["dog", "rain"], width=2), tmp_path / "model")
     with pytest.raises(CheckpointError, match=r"model: holds no NMF dictionary; train one, for instance"):
         load_dictionary(folder)
@@ -92,7 +94,7 @@ def test_missing_folder(tmp_path):
     [{"init": ...}, {"frontend": ...}, {"init": {"components": "many"}}, {"init": {}}, {"frontend": {"fft": 3}}],
     ids=str,
 )
-def test_a_config_that_describes_none(folder, changes):
+def test_a_config_that_describes_no_dictionary(folder, changes):
     edit_config(folder, **changes)
     with pytest.raises(CheckpointError, match=r"config\.json: does not describe a dictionary"):
         load_dictionary(folder)
@@ -142,11 +144,11 @@ def test_sorted_puts_the_lowest_first(dictionary):
 def test_activations_explain_each_frame(dictionary):
     planted = 2 * torch.rand(2, 6, 15) * (torch.rand(2, 6, 15) < 0.5)
     log_magnitude = dictionary.components @ planted
-    found = dictionary.activations(log_magnitude, sparsity=0.0)
-    assert found.shape == planted.shape
-    torch.testing.assert_close(found, planted, rtol=0, atol=1e-3)
+    activations = dictionary.activations(log_magnitude, sparsity=0.0)
+    assert activations.shape == planted.shape
+    torch.testing.assert_close(activations, planted, rtol=0, atol=1e-3)
     sparse = dictionary.activations(log_magnitude)
-    assert sparse.sum() < found.sum()
+    assert sparse.sum() < activations.sum()
     frame = infer_activations(log_magnitude[1, :, 4][None], dictionary.components, sparsity=0.8)
     torch.testing.assert_close(sparse[1, :, 4], frame[0], rtol=1e-3, atol=1e-3)
 
@@ -154,11 +156,11 @@ def test_activations_explain_each_frame(dictionary):
 def test_padding_has_no_activation_and_changes_none(dictionary):
     log_magnitude, frames = torch.rand(3, 129, 12), torch.tensor([12, 5, 1])
     log_magnitude = dictionary.components @ torch.rand(3, 6, 12)
-    found = dictionary.activations(log_magnitude, frames, sparsity=0.1)
-    for clip, own, n in zip(log_magnitude, found, frames.tolist(), strict=True):
+    activations = dictionary.activations(log_magnitude, frames, sparsity=0.1)
+    for clip, rows, n in zip(log_magnitude, activations, frames.tolist(), strict=True):
         alone = dictionary.activations(clip[None, :, :n], sparsity=0.1)[0]
-        torch.testing.assert_close(own[:, :n], alone, rtol=1e-3, atol=1e-4)
-        assert own[:, n:].count_nonzero() == 0
+        torch.testing.assert_close(rows[:, :n], alone, rtol=1e-3, atol=1e-4)
+        assert rows[:, n:].count_nonzero() == 0
 
 
 @pytest.mark.parametrize("duration_s", [0.05, 0.5, 1.0])

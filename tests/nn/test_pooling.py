@@ -1,3 +1,5 @@
+"""Pooling over time against slow references, and its handling of padding."""
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ FRAMES = (9, 4, 1)
 
 
 def slow_attention(pooling, clip):
-    """Ilse et al.'s weights of one clip (components, frames), frame by frame."""
+    """Pool one clip (components, frames) with the weights of Ilse et al., frame by frame."""
     inner, outer = pooling.inner, pooling.outer.weight[0]
     scores = [float(outer @ (inner.weight @ frame + inner.bias).tanh()) for frame in clip.T]
     weights = torch.tensor(scores).exp()
@@ -17,7 +19,7 @@ def slow_attention(pooling, clip):
 
 @pytest.fixture
 def attention():
-    """Attention that prefers some frames to others by far."""
+    """Attention that strongly prefers some frames."""
     pooling = AttentionPooling(5, hidden=7)
     pooling.outer.weight.data *= 20
     return pooling.requires_grad_(False)
@@ -50,13 +52,13 @@ def test_attention_gives_padding_no_gradient():
     assert all(value.grad.isfinite().all() for value in pooling.parameters())
 
 
-def test_attention_pools_what_never_changes_to_itself(attention):
+def test_attention_pools_constant_activations_to_themselves(attention):
     steady = torch.rand(3, 5, 1)
     for frames in (1, 2, 30):
         torch.testing.assert_close(attention(steady.expand(-1, -1, frames)), steady[..., 0])
 
 
-def test_attention_knows_no_order(attention):
+def test_attention_does_not_depend_on_the_order(attention):
     activations = 3 * torch.rand(3, 5, 9)
     torch.testing.assert_close(attention(activations[..., torch.randperm(9)]), attention(activations))
     shuffled = activations[[2, 0, 1]]

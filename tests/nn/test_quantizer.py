@@ -1,3 +1,5 @@
+"""The quantiser against a slow search, its gradients, and the division of codes among classes."""
+
 import pytest
 import torch
 
@@ -6,7 +8,7 @@ from otoscope.nn import ClassQuantizer, class_of_codes
 
 
 def slow_quantizer(codebook, owner, hidden, label):
-    """Every permitted code at every position, by squared distance in float64."""
+    """Compare every permitted code at every position, by squared distance in float64."""
     batch, _, height, width = hidden.shape
     indices = torch.empty(batch, height, width, dtype=torch.int64)
     for clip in range(batch):
@@ -43,7 +45,7 @@ def test_every_class_gets_its_share_in_order(classes):
         assert (counts - codes / classes).abs().max() <= 1 + 0.01 * codes / classes
 
 
-def test_one_code_a_class():
+def test_one_code_per_class():
     assert class_of_codes(5, 5).tolist() == [0, 1, 2, 3, 4]
 
 
@@ -59,7 +61,7 @@ def test_impossible_shares_are_refused(shared_codes):
         ClassQuantizer(13, 4, 3, shared_codes)
 
 
-def test_shared_codes_may_not_use_up_the_classes_own():
+def test_shared_codes_may_not_leave_a_class_without_code():
     assert ClassQuantizer(13, 4, 3, shared_codes=10).owner.tolist() == [0, 1, 2] + [-1] * 10
     with pytest.raises(ConfigurationError, match="lower shared_codes"):
         ClassQuantizer(13, 4, 3, shared_codes=11)
@@ -93,16 +95,16 @@ def test_only_codes_of_the_class_or_shared_ones_are_taken():
 def test_without_partition_the_class_does_not_matter():
     quantizer = make_quantizer(partitioned=False)
     hidden = torch.randn(2, 4, 6, 6)
-    one, other = (quantizer(hidden, torch.full((2,), label)).indices for label in (0, 2))
-    assert torch.equal(one, other)
+    first, third = (quantizer(hidden, torch.full((2,), label)).indices for label in (0, 2))
+    assert torch.equal(first, third)
 
 
-def test_exact_codes_are_found_even_when_tiny():
+def test_tiny_codes_are_matched_exactly():
     quantizer = ClassQuantizer(64, 8, 2)  # fresh: within 1/64
     label = torch.tensor([0, 1])
-    own = [(quantizer.owner == clip).nonzero()[:, 0] for clip in (0, 1)]
-    hidden = torch.stack([quantizer.codebook.weight[codes].t().reshape(8, 8, 4) for codes in own]).detach()
-    expected = torch.stack([codes.reshape(8, 4) for codes in own])
+    codes = [(quantizer.owner == clip).nonzero()[:, 0] for clip in (0, 1)]
+    hidden = torch.stack([quantizer.codebook.weight[index].t().reshape(8, 8, 4) for index in codes]).detach()
+    expected = torch.stack([index.reshape(8, 4) for index in codes])
     assert torch.equal(quantizer(hidden, label).indices, expected)
 
 
@@ -130,5 +132,5 @@ def test_gradient_of_the_codes_goes_to_the_chosen_codes_alone():
     assert torch.equal(quantizer.codebook.weight.grad, times_chosen[:, None].expand(-1, 4))
 
 
-def test_codebook_alone_is_kept_in_a_checkpoint():
+def test_a_checkpoint_holds_the_codebook_alone():
     assert list(ClassQuantizer(13, 4, 3).state_dict()) == ["codebook.weight"]

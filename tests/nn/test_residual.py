@@ -1,3 +1,5 @@
+"""The residual block against its layers."""
+
 import torch
 from torch.nn import functional as F
 
@@ -19,7 +21,7 @@ def test_adds_convolutions_to_its_input(experienced):
     torch.testing.assert_close(block(hidden), expected)
 
 
-def test_leaves_its_input_alone():
+def test_the_input_stays_unchanged():
     hidden = torch.randn(2, 3, 4, 4)
     before = hidden.clone()
     ResidualBlock(3)(hidden)

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from otoscope.audio import Frontend
 from otoscope.nn import AmortizedNMF, ClassQuantizer, FixedLengthPooling, class_of_codes
-from otoscope.nn.activations import PublishedActivations, PyramidActivations
+from otoscope.nn.decoders import PublishedActivations, PyramidActivations
 
 
 @pytest.mark.parametrize("shared", [0, 1, 5])

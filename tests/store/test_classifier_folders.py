@@ -32,7 +32,7 @@ class MeanClassifier(Classifier):
 
 
 class NoClassifier:
-    """A class that is no classifier."""
+    """A class that is not a classifier."""
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def test_without_network_and_cache(hub, no_network):
 
 
 def test_a_file_that_was_cut_off(hub, published, explainer, same):
-    """It is named in the error, and fetched again by the next load."""
+    """The error names the damaged file, and the next load fetches it again."""
     hub.shortened.add(WEIGHTS)
     with pytest.raises(DownloadError, match=WEIGHTS):
         otoscope.load(published)
@@ -232,7 +232,7 @@ def test_speechbrain_on_the_hub(hub, no_network, experienced, tmp_path, same):
 
 
 def test_command_line_by_environment(hub, published, tmp_path):
-    """In a separate process, with the endpoint set as users do."""
+    """Runs in a separate process, with the endpoint set by the environment variable as users set it."""
     environment = {**os.environ, "HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home")}
     command = [sys.executable, "-m", "otoscope", "convert", published, str(tmp_path / "out")]
     process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)

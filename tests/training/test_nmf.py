@@ -144,16 +144,6 @@ def test_a_start_that_does_not_fit_is_refused(learnt, tmp_path):
         NMFTraining(12, start=tmp_path)
 
 
-def test_kullback_leibler(learnt, tmp_path):
-    _, _, data = learnt
-    task = NMFTraining(6, loss="kullback-leibler", sparsity=0.1)
-    numbers = run_training(task, data, tmp_path, {**QUIET, "max_epochs": 4})["nmf"]
-    assert numbers["unexplained_power"] < 0.7
-    assert numbers["lowest_column_norm"] == pytest.approx(1, abs=1e-4)
-    losses = objectives(tmp_path)
-    assert losses[-1] < losses[0]
-
-
 def test_amortized(learnt, tmp_path):
     _, _, data = learnt
     task = AmortizedNMFTraining(6, learning_rate=1e-3)

@@ -42,11 +42,12 @@ def mel_filters(n_mels: int = 80, bins: int = 513, sample_rate_hz: int = 16_000)
     center_hz = corners_hz[1:-1, None]
     half_width_hz = corners_hz.diff()[:-1, None]
     frequency_hz = torch.linspace(0, sample_rate_hz / 2, bins)
+    # A triangle of height 1: it falls linearly from the centre and is zero one half-width away.
     return (1 - (frequency_hz - center_hz).abs() / half_width_hz).clamp(min=0)
 
 
 class MelBank(nn.Module):
-    """Magnitude spectrogram (batch, frequency, time) to mel spectrogram (batch, n_mels, time).
+    """Layer that applies `mel_filters` to magnitude spectrograms.
 
     Args:
         n_mels: Number of filters.

@@ -28,7 +28,7 @@ class Clip:
         target: Index of the clip's class.
         name: Stable name, safe as a file name.
         key: Cache key; changes with the waveform.
-        event: The part of the waveform that the label is about, where it is known. Shape (samples,).
+        event: The part of the waveform that the label describes, if it is known. Shape (samples,).
     """
 
     waveform: Tensor

@@ -22,8 +22,8 @@ from otoscope.errors import ConfigurationError, DataError, DownloadError
 
 _COLUMNS = {"filename", "fold", "target", "category"}
 
-# A commit, not `master.zip`, whose bytes change with every edit of the README: that broke the checksum that
-# soundata pinned twice (its issues 67 and 208) until it, too, moved to this commit.
+# A commit instead of `master.zip`, whose bytes change with every edit of the README. Such edits twice broke the
+# checksum that soundata pinned (its issues 67 and 208), until it moved to this commit.
 ESC50_COMMIT = "33c8ce9eb2cf0b1c2f8bcf322eb349b6be34dbb6"
 ESC50_URL = f"https://github.com/karolpiczak/ESC-50/archive/{ESC50_COMMIT}.zip"
 # Observed, not published by the author: several public projects pin this value for these 645,832,161 bytes;
@@ -41,8 +41,8 @@ class ESC50(SoundData):
     Args:
         data_folder: Folder that holds ``meta`` and ``audio``. Downloaded (600 MB) if it is absent.
         train_folds: Folds to train on.
-        valid_folds: Folds that the checkpoint is chosen by.
-        test_folds: Folds to report.
+        valid_folds: Folds that select the checkpoint.
+        test_folds: Folds to test on.
         classes: Categories to use (default: all).
         download: Download the data set if it is absent.
         **options: See `SoundData`.
@@ -118,7 +118,7 @@ class ESC50(SoundData):
         for candidate in (path, *(path.with_suffix(suffix) for suffix in SUFFIXES)):
             if candidate.is_file():
                 return candidate
-        raise DataError(f"{path}: listed in meta/esc50.csv, but not there; download the data set again")
+        raise DataError(f"{path}: listed in meta/esc50.csv, but missing; download the data set again")
 
 
 def read_metadata(path: Path) -> list[dict[str, str]]:
@@ -141,9 +141,9 @@ def read_metadata(path: Path) -> list[dict[str, str]]:
 def fetch_esc50(destination: Path, *, clips: int = 2000, progress: bool = True) -> Path:
     """Download ESC-50 (about 650 MB, 0.9 GB unpacked; CC BY-NC 3.0), unless the folder holds it already.
 
-    GitHub makes the archive and does not guarantee its bytes, so the content is decisive: the CRC of each member,
+    GitHub makes the archive and does not guarantee its bytes, so the content is checked: the CRC of each member,
     and a WAV file for each clip of `meta/esc50.csv`. The SHA-256 that other projects observed for this commit is
-    compared as well, but another one only causes a warning. It is not compared if the environment variable
+    compared as well, but a difference only causes a warning. It is not compared if the environment variable
     OTOSCOPE_ESC50_URL names another address.
 
     Args:
@@ -176,7 +176,7 @@ def _check_esc50(folder: Path, archive: Path, clips: int, checksum: str | None) 
     if checksum is not None and (digest := f"sha256:{pooch.file_hash(str(archive))}") != checksum:
         warnings.warn(
             f"ESC-50 is complete, but the checksum of its archive is {digest} instead of {checksum}. GitHub may "
-            "have packed it again; compare results with those of others with care.",
+            "have packed it again; the results may not be comparable with published ones.",
             stacklevel=2,
         )
 

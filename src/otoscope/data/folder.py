@@ -26,18 +26,18 @@ class AudioFolder(SoundData):
     Three layouts are understood:
 
     - ``data_folder/<class>/<file>``: divided at random within each class, by ``seed``;
-    - ``data_folder/train|valid|test/<class>/<file>``: divided as the folders say; ``test`` alone is enough where
+    - ``data_folder/train|valid|test/<class>/<file>``: divided as in the folders; ``test`` alone is enough if
       nothing is trained;
     - a CSV with the columns ``filename`` (relative to ``data_folder``) and ``label``, and optionally
-      ``split`` (train, valid, test; test alone is enough where nothing is trained) or ``fold`` (a number,
+      ``split`` (train, valid, test; test alone is enough if nothing is trained) or ``fold`` (a number,
       divided by the ``*_folds`` options).
 
     Args:
         data_folder: Folder of the recordings.
         csv_file: CSV that lists the recordings, absolute or relative to ``data_folder`` (default: no list).
         train_folds: Folds to train on, for a CSV with folds.
-        valid_folds: Folds that the checkpoint is chosen by.
-        test_folds: Folds to report.
+        valid_folds: Folds that select the checkpoint, for a CSV with folds.
+        test_folds: Folds to test on, for a CSV with folds.
         valid_share: Share of the clips for validation if they are divided at random.
         test_share: Share of the clips for test if they are divided at random.
         **options: See `SoundData`.

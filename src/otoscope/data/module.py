@@ -47,9 +47,9 @@ class SoundData(lightning.LightningDataModule):
 
     Args:
         batch_size: Number of clips in a batch.
-        num_workers: Worker processes of each loader; 0 is right for cached clips.
+        num_workers: Number of worker processes of each loader; 0 is fastest for cached clips.
         sample_rate_hz: Sample rate of the waveforms.
-        seed: Seed of the order of the training clips, and of a division or clips made at random.
+        seed: Seed of the order of the training clips, of a random division, and of generated clips.
         cache_folder: Folder of the decoded clips (default: the user's cache folder).
 
     Raises:

@@ -1,4 +1,4 @@
-r"""Contamination: another sound mixed into a clip at a given level, with both parts known.
+r"""Contamination: mix another sound into a clip at a given level, with both parts known.
 
 Example:
     >>> from otoscope.seeding import generator_for
@@ -57,7 +57,7 @@ def mix(signal: Tensor, noise: Tensor, snr_db: float) -> Mixture:
 
     Args:
         signal: Signal. Shape (..., samples).
-        noise: Noise, same shape; cut or pad it with `fit_length`. Silence leaves the signal alone.
+        noise: Noise, same shape; cut or pad it with `fit_length`. Silence adds nothing.
         snr_db: Level of the signal over the noise in dB: `MIXTURE_DB` mixes 0.8 and 0.2 of unit norm,
             `WHITE_NOISE_DB` adds noise of half the signal's norm.
 
@@ -70,7 +70,7 @@ def mix(signal: Tensor, noise: Tensor, snr_db: float) -> Mixture:
     """
     if signal.shape != noise.shape:
         raise ShapeError(f"signal {tuple(signal.shape)} and noise {tuple(noise.shape)} differ in shape")
-    # A ratio of dB is a ratio of powers, hence 20 and not 10 for the norms.
+    # A level in dB is 10 log10 of a ratio of powers, so 20 log10 of a ratio of norms.
     signal, noise = _unit_norm(signal), _unit_norm(noise) * 10 ** (-snr_db / 20)
     peak = (signal + noise).abs().amax(-1, keepdim=True)
     # One gain for the sum and both parts, so that signal + noise stays the waveform.
@@ -101,6 +101,7 @@ def fit_length(waveform: Tensor, samples: int, generator: torch.Generator | None
     surplus = len(waveform) - samples
     if surplus <= 0:
         return torch.nn.functional.pad(waveform, (0, -surplus))
+    # All surplus + 1 positions at which the piece lies within the sound are equally likely.
     start = int(torch.randint(surplus + 1, (), generator=generator))
     return waveform[start : start + samples]
 
@@ -153,7 +154,7 @@ class NoiseFolder:
 
 
 def contaminate(clip: Clip, noise: Tensor, snr_db: float) -> Clip:
-    """Add noise to a clip; the part of the mixture that the label is about becomes its `Clip.event`.
+    """Add noise to a clip; the part of the mixture that the label describes becomes its `Clip.event`.
 
     Args:
         clip: Clip. Its event stays the event, scaled as in the mixture; without one, the clean clip becomes it.
@@ -165,6 +166,7 @@ def contaminate(clip: Clip, noise: Tensor, snr_db: float) -> Clip:
     if clip.event is not None:
         # The clip was scaled by ||signal|| / ||clip||, and its event must be scaled by the same gain.
         event = clip.event * (mixture.signal.norm() / clip.waveform.norm().clamp(min=1e-12))
+    # The cache key must change with the noise, or representations of another mixture would be read.
     digest = hashlib.sha256(noise.numpy().tobytes()).hexdigest()[:16]
     return replace(clip, waveform=mixture.waveform, event=event, key=f"{clip.key}|{snr_db:.3f}|{digest}")
 
@@ -177,11 +179,13 @@ def other_clip(clips: Any, clip: Clip, generator: torch.Generator) -> Clip | Non
         clip: Clip whose class is excluded.
         generator: Random generator of the choice.
     """
+    # The first clip of another class in a random order; clips are loaded only until it appears.
     order: Sequence[int] = torch.randperm(len(clips), generator=generator).tolist()
     candidates = (clips[index] for index in order)
     return next((candidate for candidate in candidates if candidate.target != clip.target), None)
 
 
 def _unit_norm(waveform: Tensor) -> Tensor:
+    # Silence has no direction: divide it by 1, so that it stays silence.
     norm = torch.linalg.vector_norm(waveform, dim=-1, keepdim=True)
     return waveform / torch.where(norm > 0, norm, torch.ones_like(norm))

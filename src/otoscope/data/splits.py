@@ -15,7 +15,7 @@ SPLITS = ("train", "valid", "test")
 def split_by_fold(
     items: Sequence[tuple[Item, int]], folds: Mapping[str, Sequence[int]], source: str
 ) -> dict[str, list[Item]]:
-    """Divide items by their fold; items of folds that no split asks for are left out.
+    """Divide items by their fold; items of folds that no split names are omitted.
 
     Args:
         items: Pairs of an item and its fold.
@@ -23,7 +23,7 @@ def split_by_fold(
         source: Name of the data in error messages.
 
     Raises:
-        ConfigurationError: A fold is asked for twice or does not exist, or a split has none; the message names
+        ConfigurationError: A fold is listed twice or does not exist, or a split has none; the message names
             the fold and the options.
 
     Example:

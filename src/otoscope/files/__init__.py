@@ -1,1 +1,1 @@
-"""Files on disk: atomic writes, JSON, JSON lines and cached arrays."""
+"""Files on disk: atomic writes, JSON, JSON lines, cached arrays and downloads."""

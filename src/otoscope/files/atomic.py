@@ -34,16 +34,18 @@ def replace_file(
     path = Path(path)
     with _named_errors(path, error, remedy):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # a hidden name: whoever lists the folder meanwhile does not take it for a result
+        # A hidden name, so that a process that lists the folder meanwhile does not take the file for a result.
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=path.suffix)
         os.close(handle)
         temporary = Path(name)
         try:
             write(temporary)
             temporary.chmod(0o644)  # mkstemp lets only the owner read
+            # Without the flush, a power cut after the rename could leave an empty file under the final name.
             _sync(temporary)
             temporary.replace(path)
         finally:
+            # After a success the name is gone already; after a failure this removes the partial file.
             temporary.unlink(missing_ok=True)
     return path
 
@@ -81,7 +83,7 @@ def replace_folder(
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:40]}-"))
         try:
             write(temporary)
-            temporary.chmod(0o755)
+            temporary.chmod(0o755)  # mkdtemp lets only the owner enter
             for path in temporary.rglob("*"):
                 if path.is_file():
                     _sync(path)
@@ -96,7 +98,7 @@ def _swap(temporary: Path, folder: Path) -> None:
     if not folder.exists():
         temporary.rename(folder)
         return
-    # no system call replaces a folder that is not empty, so the former one steps aside first
+    # No portable system call replaces a folder that is not empty, so the former one is renamed first.
     former = temporary.with_name(temporary.name + "-former")
     folder.rename(former)
     try:
@@ -108,7 +110,7 @@ def _swap(temporary: Path, folder: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Flush a file to the disk, so that a power cut after the rename cannot leave it empty."""
+    """Flush a file to the disk."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 

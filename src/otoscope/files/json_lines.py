@@ -1,4 +1,4 @@
-"""Files of JSON lines to which several processes append, and which stay readable when one of them is killed."""
+"""Files of JSON lines to which several processes can append, and which stay readable if one of them is killed."""
 
 from __future__ import annotations
 
@@ -61,12 +61,13 @@ class JsonLines:
             OtoscopeError: The file cannot be written.
         """
         data = "".join(map(_as_line, rows)).encode()
+        # One unbuffered write with O_APPEND: Python's buffered files would split it into several system calls.
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
                 if os.write(handle, data) < len(data):
-                    raise OSError("the disk took only a part")
+                    raise OSError("only a part was written")
             finally:
                 os.close(handle)
         except OSError as error:
@@ -83,7 +84,7 @@ class JsonLines:
     def repair(self) -> None:
         """Remove a last line that was cut off, so that the next object starts on a line of its own.
 
-        Not while another process writes: its line could look cut off.
+        Must not be called while another process appends, whose line could look cut off.
         """
         if not self.path.is_file():
             return
@@ -95,6 +96,7 @@ class JsonLines:
 
 def _complete_lines(content: bytes) -> list[bytes]:
     """Return the lines that end in a line feed, without it."""
+    # What follows the last line feed is nothing, or the beginning of a line that was cut off.
     return content.split(b"\n")[:-1]
 
 

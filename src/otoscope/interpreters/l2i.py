@@ -18,15 +18,15 @@ from otoscope.classifiers import Classifier, Prediction
 from otoscope.errors import ConfigurationError
 from otoscope.interpreters.base import Components, Interpreter
 from otoscope.nn import (
-    ActivationDecoderName,
     AttentionPooling,
+    DecoderName,
     FixedLengthPooling,
     NMFDictionary,
     TimePooling,
     make_activation_decoder,
     use_channels_last,
 )
-from otoscope.nn.decoder import decode_each
+from otoscope.nn.decoders import decode_each
 from otoscope.store.folder import open_model
 
 _EPSILON = 1e-10
@@ -102,7 +102,7 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
         self,
         classifier: Classifier,
         dictionary: str | os.PathLike[str] | NMFDictionary | None = None,
-        decoder: ActivationDecoderName = "light",
+        decoder: DecoderName = "light",
         components: int | None = None,
         relevance_threshold: float = 0.2,
         pooling_frames: int | None = None,

@@ -17,7 +17,7 @@ from otoscope.classifiers import Classifier, Prediction
 from otoscope.errors import ConfigurationError
 from otoscope.interpreters.base import Interpreter
 from otoscope.nn import DecoderName, make_mask_decoder, use_channels_last
-from otoscope.nn.decoder import decode_each
+from otoscope.nn.decoders import decode_each
 
 _EPSILON = 1e-10
 

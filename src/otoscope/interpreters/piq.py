@@ -24,7 +24,7 @@ from otoscope.nn import (
     make_decoder,
     use_channels_last,
 )
-from otoscope.nn.decoder import decode_each, initialize_convolutions, valid_columns
+from otoscope.nn.decoders import decode_each, initialize_convolutions, valid_columns
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Scores that say whether to trust an explanation: pure functions, and torchmetrics classes over them.
+"""Scores that show whether an explanation can be trusted: pure functions, and torchmetrics classes over them.
 
 Masks and spectrograms have shape (batch, frequency, time); `frames` gives the valid frames of each clip, and
 padding never counts. Functions return one value per clip, classes the mean over clips.

@@ -155,8 +155,8 @@ def score_sound(
 
 
 def _scores_from(needs: tuple[Need, ...], *inputs: Any, place: Place | None = None) -> dict[str, Tensor]:
-    """All scores that need these inputs and no others, as floating-point numbers."""
-    # Equal needs, not a subset: it is the needs that fix the arguments of the function and their order.
+    """Return all scores that need these inputs and no others, as floating-point numbers."""
+    # Equal needs, not a subset, because the needs determine the arguments of the function and their order.
     values = {
         name: score.function(*inputs)
         for name, score in SCORES.items()

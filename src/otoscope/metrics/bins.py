@@ -94,6 +94,30 @@ def frame_counts(mask: Tensor, frames: Tensor | None) -> list[int]:
     return counts
 
 
+def area_in_bins(mask: Tensor, frames: Tensor | None = None) -> Tensor:
+    """Return how many bins a soft mask is equivalent to: the sum of its valid values, rounded.
+
+    Args:
+        mask: Mask in [0, 1]; NaN counts as 0. Shape (batch, frequency, time).
+        frames: Valid frames of each clip; None: all. Shape (batch,).
+
+    Returns:
+        Number of bins, not negative and at most that of the valid bins. Shape (batch,), float64, on the CPU.
+
+    Raises:
+        ShapeError: `mask` has not three dimensions, or `frames` does not fit it.
+
+    Example:
+        >>> area_in_bins(torch.full((1, 4, 5), 0.3), torch.tensor([4]))
+        tensor([5.], dtype=torch.float64)
+    """
+    counts = frame_counts(mask, frames)
+    # On the CPU in float64: the same count on every device, also on one that has no float64.
+    values = torch.nan_to_num(mask).cpu().double()
+    sums = torch.stack([clip[:, :count].sum() for clip, count in zip(values, counts, strict=True)])
+    return sums.round().clamp(min=0.0).minimum(torch.tensor(counts).double() * mask.shape[1])
+
+
 def require_same_shape(**tensors: Tensor) -> None:
     """Raise an error that names the tensors if their shapes differ.
 

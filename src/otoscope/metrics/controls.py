@@ -12,8 +12,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from otoscope.metrics.bins import flatten_bins, frame_counts, precise, require_same_shape, valid_bins
-from otoscope.metrics.ranking import area_in_bins, keep_largest, neutral_order
+from otoscope.metrics.bins import (
+    area_in_bins,
+    flatten_bins,
+    frame_counts,
+    precise,
+    require_same_shape,
+    valid_bins,
+)
+from otoscope.metrics.ranking import keep_largest, neutral_order
 
 
 def all_pass(mask: Tensor, frames: Tensor | None = None) -> Tensor:
@@ -81,6 +88,7 @@ def random_importance(like: Tensor, names: Sequence[str], seed: int, frames: Ten
     importance = torch.zeros_like(like, dtype=torch.float32)
     orders = neutral_order(like, names, seed, frames, purpose="random control")
     for values, order, count in zip(importance, orders, frame_counts(like, frames), strict=True):
+        # A random permutation serves as importance: every bin has another value, so there are no ties.
         values[:, :count] = order.to(values).view(-1, count)
     return importance
 
@@ -130,7 +138,7 @@ def ideal_mask(
     Args:
         event_log_magnitude: log1p of the magnitude of the event alone. Shape (batch, frequency, time).
         background_log_magnitude: log1p of the magnitude of everything else. Shape (batch, frequency, time).
-        floor_db: Level relative to the loudest bin of the event, at or below which bins are no part of it.
+        floor_db: Level relative to the loudest bin of the event; bins at or below it are not part of the event.
         frames: Valid frames of each clip; None: all. Shape (batch,).
 
     Returns:
@@ -149,7 +157,7 @@ def ideal_mask(
         tensor([[[0., 1., 0.]]])
     """
     require_same_shape(event_log_magnitude=event_log_magnitude, background_log_magnitude=background_log_magnitude)
-    # Magnitudes, not their logarithms: the floor is a ratio. Padding of the event is 0 and so no maximum.
+    # Magnitudes instead of logarithms, because the floor is a ratio. Padding of the event is 0, never the maximum.
     event = flatten_bins(event_log_magnitude, frames).values.expm1()
     background = precise(background_log_magnitude).flatten(1).expm1()
     floor = event.amax(dim=1, keepdim=True) * 10 ** (floor_db / 20)
@@ -165,11 +173,12 @@ def _largest_of_equal_area(
     orders = neutral_order(mask, names, seed, frames)
     areas = area_in_bins(mask, frames).int().tolist()
     for clip, (order, area, count) in enumerate(zip(orders, areas, frame_counts(mask, frames), strict=True)):
-        # The bins of the padding are cut off before the largest are looked for.
+        # Only the valid bins compete, and without the padding a clip has the same bins and order in every batch.
         largest = keep_largest(importance[clip, :, :count].flatten(), area, order)
         result[clip, :, :count] = largest.view(-1, count).to(result.dtype)
     return result
 
 
 def _mask_dtype(mask: Tensor) -> torch.dtype:
+    # Controls of a boolean mask are floating-point masks like all others.
     return mask.dtype if mask.is_floating_point() else torch.float32

@@ -37,6 +37,7 @@ def average_increase(probability: Tensor, evidence_probability: Tensor, target: 
         tensor([100.,   0.])
     """
     p, o = _of_explained_class(probability, evidence_probability, target)
+    # A comparison with NaN is False and would give 0; the difference is NaN if either probability is.
     return (100.0 * (o > p).to(p.dtype)).masked_fill(torch.isnan(o - p), torch.nan)
 
 
@@ -51,7 +52,7 @@ def average_drop(
 
     .. math:: \mathrm{AD} = 100\,\max(0, p - o) / p
 
-    A probability that is 0 already cannot drop: AD is 0 there.
+    A probability of 0 cannot drop, so AD is 0 there.
 
     Args:
         probability: Probability from the whole input, in [0, 1]. Shape (batch,) or (batch, classes).
@@ -76,12 +77,13 @@ def average_drop(
     if published:
         require_same_shape(probability=probability, evidence_probability=evidence_probability)
         _require_distributions(probability, "the published average drop applies a softmax, so it")
+        # The class is chosen before the second softmax, which can make different probabilities equal by rounding.
         if target is None:
             target = probability.argmax(dim=1)
         probability, evidence_probability = probability.softmax(dim=1), evidence_probability.softmax(dim=1)
     p, o = _of_explained_class(probability, evidence_probability, target)
     drop = 100.0 * ((p - o).clamp(min=0.0) / p)
-    # 0 / 0 above, where the probability is 0 already.
+    # The quotient above is 0 / 0 where the probability is already 0.
     return torch.where(p == 0, _zero_unless_nan(o), drop)
 
 
@@ -90,7 +92,7 @@ def average_gain(probability: Tensor, evidence_probability: Tensor, target: Tens
 
     .. math:: \mathrm{AG} = 100\,\max(0, o - p) / (1 - p)
 
-    A probability that is 1 already cannot gain: AG is 0 there, and so it is for a classifier of one class.
+    A probability of 1 cannot gain, so AG is 0 there, and always 0 for a classifier of one class.
 
     Args:
         probability: Probability from the whole input, in [0, 1]. Shape (batch,) or (batch, classes).
@@ -112,7 +114,7 @@ def average_gain(probability: Tensor, evidence_probability: Tensor, target: Tens
     """
     p, o = _of_explained_class(probability, evidence_probability, target)
     gain = 100.0 * ((o - p).clamp(min=0.0) / (1.0 - p))
-    # Rounding can carry a softmax past 1, where the denominator would change its sign.
+    # Rounding can carry a softmax past 1, where the denominator would change its sign; at 1 it is 0.
     return torch.where(p >= 1, _zero_unless_nan(o), gain)
 
 
@@ -172,7 +174,7 @@ def input_fidelity(probability: Tensor, evidence_probability: Tensor, target: Te
     _require_distributions(probability, "input fidelity compares classes, so it")
     p, _ = _of_explained_class(probability, evidence_probability, target)
     explained = probability.argmax(dim=1) if target is None else target.to(p.device)
-    # The argmax of a distribution with NaN is the NaN: no decision, so no score.
+    # The argmax of a distribution with NaN is the position of the NaN, which is no decision.
     agree = (evidence_probability.argmax(dim=1) == explained).to(p.dtype)
     undefined = torch.isnan(evidence_probability).any(dim=1) | torch.isnan(p)
     return agree.masked_fill(undefined, torch.nan)
@@ -206,7 +208,8 @@ def _of_explained_class(whole: Tensor, masked: Tensor, target: Tensor | None) ->
         return whole, masked
     _require_distributions(whole, "`target`" if target is not None else "this metric")
     if target is None:
-        target = whole.argmax(dim=1)  # of the whole input, also for the masked one
+        # The class of the whole input is explained, even if the masked input leads to another one.
+        target = whole.argmax(dim=1)
     elif target.shape != whole.shape[:1]:
         raise ShapeError(
             f"`target` must name a class for each of the {len(whole)} clips, got shape {tuple(target.shape)}"

@@ -1,4 +1,4 @@
-"""Scores of how well a mask finds the event, where the truth about it is known."""
+"""Scores of how well a mask locates the event, for clips whose ideal mask is known."""
 
 import torch
 from torch import Tensor
@@ -42,6 +42,7 @@ def intersection_over_union(
     if threshold is not None:
         mask, ideal = _binary(mask, threshold), _binary(ideal, 0.5)
     values, ideal_values = flatten_bins(mask, frames).values, flatten_bins(ideal, frames).values
+    # The padding is 0 in both masks and adds to neither sum.
     union = torch.maximum(values, ideal_values).sum(dim=1)
     overlap = torch.minimum(values, ideal_values).sum(dim=1) / union
     return overlap.masked_fill(union == 0, 1.0).to(result_dtype(mask))
@@ -76,12 +77,14 @@ def mask_auroc(mask: Tensor, ideal: Tensor, frames: Tensor | None = None) -> Ten
     require_same_shape(mask=mask, ideal=ideal)
     bins = flatten_bins(mask, frames, padding_value=-torch.inf)
     inside = (ideal.flatten(1) > 0.5) & bins.valid
-    # The padding takes the lowest ranks of all, so that the others are too high by its size.
+    # The padding, -inf, takes the lowest ranks, so the ranks of the valid bins are too high by its size.
     padding = bins.values.shape[1] - bins.count
     rank = mean_ranks(bins.values) - padding[:, None]
     positives = inside.sum(dim=1).to(rank.dtype)
     pairs = positives * (bins.count - positives)
-    # Mann-Whitney: the ranks of the bins inside count the bins below each of them; the pairs among themselves go.
+    # Mann-Whitney statistic: the rank of a bin inside counts that bin and all bins below it. The sum of these
+    # ranks, less the n (n + 1) / 2 counts of bins inside, is the number of correctly ordered pairs (inside,
+    # outside).
     won = (rank * inside).sum(dim=1) - positives * (positives + 1) / 2
     undefined = torch.isnan(bins.values).any(dim=1)
     return (won / pairs).masked_fill(undefined, torch.nan).to(result_dtype(mask))
@@ -91,8 +94,8 @@ def si_sdr(estimate: Tensor, reference: Tensor, lengths: Tensor | None = None) -
     """Return the scale-invariant signal-to-distortion ratio of a sound, clamped to [-30, 60] dB.
 
     Args:
-        estimate: Sound to be judged. Shape (batch, samples).
-        reference: Sound that it should be. Shape (batch, samples).
+        estimate: Sound to compare with the reference. Shape (batch, samples).
+        reference: Sound that the estimate should equal. Shape (batch, samples).
         lengths: Valid samples of each clip; None: all. Shape (batch,).
 
     Returns:
@@ -160,13 +163,15 @@ def _binary(mask: Tensor, threshold: float) -> Tensor:
 
 
 def _unit_norm(waveform: Tensor, lengths: Tensor | None) -> Tensor:
-    # torchmetrics adds an epsilon to the energies, which would matter in a faint recording.
+    # torchmetrics adds an epsilon to the energies, which would change the ratio of a faint recording. The ratio
+    # does not depend on the scale, so waveforms of unit norm avoid this.
     values = flatten_bins(waveform[:, None, :], lengths).values
     return torch.nn.functional.normalize(values, dim=1, eps=torch.finfo(values.dtype).tiny)
 
 
 def _si_sdr_db(estimate: Tensor, event: Tensor) -> Tensor:
     ratio_db = scale_invariant_signal_distortion_ratio(estimate, event)
+    # Silence stays zero after normalisation; its ratio would otherwise depend on the epsilon alone.
     ratio_db = ratio_db.masked_fill((estimate == 0).all(dim=1), SI_SDR_LOWEST_DB)
     ratio_db = ratio_db.masked_fill((event == 0).all(dim=1), torch.nan)
     return ratio_db.clamp(SI_SDR_LOWEST_DB, SI_SDR_HIGHEST_DB)

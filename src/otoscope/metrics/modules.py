@@ -67,6 +67,7 @@ class ClipMean(Metric):
     def update(self, *inputs: Any, **named: Any) -> None:
         """Add a batch of clips; the arguments are those of `score`."""
         values = self.score(*inputs, **named, **self._options).detach().to(self.total)
+        # NaN marks an undefined value: it adds nothing to the sum and is counted separately.
         missing = values.isnan()
         self.total = self.total + values.masked_fill(missing, 0.0).sum(dim=0)
         self.count = self.count + (~missing).sum(dim=0)
@@ -93,7 +94,7 @@ class ClipMean(Metric):
 
 
 def _stack_scores(scores: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
-    """Values of the named scores side by side. Shape (batch, names), float64."""
+    """Return the values of the named scores side by side. Shape (batch, names), float64."""
     if missing := [name for name in names if name not in scores]:
         raise KeyError(f"no score named {', '.join(missing)}; there are {', '.join(scores)}")
     return torch.stack([scores[name].double() for name in names], dim=1)

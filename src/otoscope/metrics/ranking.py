@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from otoscope.errors import ShapeError
-from otoscope.metrics.bins import frame_counts, precise
+from otoscope.metrics.bins import area_in_bins, frame_counts, precise
 from otoscope.seeding import generator_for
 
 _PADDING = torch.iinfo(torch.int32).max
@@ -139,30 +139,6 @@ def rank_bins(importance: Tensor, order: Sequence[Tensor], frames: Tensor | None
         position_of[ranked] = torch.arange(len(ranked), dtype=torch.int32, device=values.device)
         position[clip, :, :count] = position_of.view(-1, count)
     return Ranking(position, torch.tensor(counts) * importance.shape[1])
-
-
-def area_in_bins(mask: Tensor, frames: Tensor | None = None) -> Tensor:
-    """Return how many bins a soft mask is equivalent to: the sum of its valid values, rounded.
-
-    Args:
-        mask: Mask in [0, 1]; NaN counts as 0. Shape (batch, frequency, time).
-        frames: Valid frames of each clip; None: all. Shape (batch,).
-
-    Returns:
-        Number of bins, not negative and at most that of the valid bins. Shape (batch,), float64, on the CPU.
-
-    Raises:
-        ShapeError: `mask` has not three dimensions, or `frames` does not fit it.
-
-    Example:
-        >>> area_in_bins(torch.full((1, 4, 5), 0.3), torch.tensor([4]))
-        tensor([5.], dtype=torch.float64)
-    """
-    counts = frame_counts(mask, frames)
-    # On the CPU in float64: the same count on every device, also on one that has no float64.
-    values = torch.nan_to_num(mask).cpu().double()
-    sums = torch.stack([clip[:, :count].sum() for clip, count in zip(values, counts, strict=True)])
-    return sums.round().clamp(min=0.0).minimum(torch.tensor(counts).double() * mask.shape[1])
 
 
 def keep_largest(values: Tensor, count: int, order: Tensor) -> Tensor:
@@ -315,10 +291,11 @@ def mean_ranks(values: Tensor) -> Tensor:
 
 
 def _doubled_ranks(values: Tensor) -> Tensor:
-    """Twice the mean rank from 1 upwards, as integers and so without rounding. Shape (batch, bins), int64."""
+    """Return twice the mean rank from 1 upwards: an integer, so without rounding. Shape (batch, bins), int64."""
     ascending, order = values.sort(dim=1)
     # n values lie below and m do not lie above: the equal ones have the ranks n + 1 to m, with the mean
-    # (n + m + 1) / 2. Searching in sorted order, and scattering the results, is kind to the processor's cache.
+    # (n + m + 1) / 2. The values are searched for in sorted order, where neighbouring searches touch the same
+    # memory, and the results are scattered back.
     below = torch.searchsorted(ascending, ascending)
     not_above = torch.searchsorted(ascending, ascending, right=True)
     return torch.empty_like(order).scatter_(1, order, below + not_above + 1)
@@ -329,6 +306,6 @@ def _bins_of(area: float, flat: Tensor) -> int:
 
 
 def _largest_value(values: Tensor, place: int) -> Tensor:
-    """The value at a place in descending order, 1 for the largest, along the last dimension."""
+    """Return the value at a place in descending order, 1 for the largest, along the last dimension."""
     # `kthvalue` counts in ascending order.
     return values.kthvalue(values.shape[-1] - place + 1, dim=-1).values

@@ -34,7 +34,7 @@ class Score:
     Attributes:
         title: Name in words.
         unit: Unit of the mean over clips; empty for a plain number.
-        better: Whether a higher or a lower mean speaks for a method, or neither by itself.
+        better: Whether a higher or a lower mean is better, or neither by itself.
         needs: Inputs of the score: class probabilities from the ``evidence`` or the ``remainder`` beside those of
             the whole input, the ``mask``, the ``truth``, the ``sound`` of the evidence, or the ``curve`` of
             probabilities while the mask grows.

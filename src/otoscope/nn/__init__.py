@@ -1,17 +1,21 @@
-"""Building blocks: quantiser, decoders, NMF and its dictionary, pooling, residual block."""
+"""Building blocks of networks: quantiser, decoders, NMF and its dictionary, pooling, residual block."""
 
-from otoscope.nn.activations import ActivationDecoder, ActivationDecoderName, make_activation_decoder
-from otoscope.nn.decoder import (
+from otoscope.nn.decoders import (
+    ActivationDecoder,
     Decoder,
     DecoderName,
     LightDecoder,
+    LightMask,
+    MaskDecoder,
     PublishedDecoder,
     PublishedPictureDecoder,
+    PyramidMask,
+    make_activation_decoder,
     make_decoder,
+    make_mask_decoder,
 )
 from otoscope.nn.dictionary import NMFDictionary
-from otoscope.nn.mask_decoder import LightMask, MaskDecoder, PyramidMask, make_mask_decoder
-from otoscope.nn.nmf import AmortizedNMF, NMFLoss, SparseNMF, frames_of, infer_activations
+from otoscope.nn.nmf import AmortizedNMF, SparseNMF, frames_of, infer_activations
 from otoscope.nn.pooling import AttentionPooling, FixedLengthPooling, TimePooling
 from otoscope.nn.quantizer import ClassQuantizer, CodebookInit, Quantized, class_of_codes
 from otoscope.nn.residual import ResidualBlock
@@ -19,7 +23,6 @@ from otoscope.nn.transposed import use_channels_last
 
 __all__ = [
     "ActivationDecoder",
-    "ActivationDecoderName",
     "AmortizedNMF",
     "AttentionPooling",
     "ClassQuantizer",
@@ -31,7 +34,6 @@ __all__ = [
     "LightMask",
     "MaskDecoder",
     "NMFDictionary",
-    "NMFLoss",
     "PublishedDecoder",
     "PublishedPictureDecoder",
     "PyramidMask",

@@ -1,23 +1,30 @@
-"""Convolutions as PyTorch's, in parameters and result, but faster on a CPU where there is little to convolve."""
+"""A convolution with PyTorch's parameters and results, but faster on a CPU where many weights meet few positions.
+
+PyTorch's routine first reorders the weight, which takes longer than the convolution itself if there are few
+positions. With the matrix product a clip of 5 s is classified by CNN14 1.5 times as fast and explained by L-MAC
+with its default decoder 1.4 times as fast; a training step of 4 clips is
+1.1 times (L-MAC) and 1.2 times (CNN14) as fast (CPU seconds, one thread, medians of 7 pairs or more).
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
-_FEW = 256
-"""Positions up to which a matrix product is faster than PyTorch's convolution, which first reorders the weight."""
-_MANY = 1 << 24
-"""Weights from which that counts."""
+_MOST_POSITIONS = 256
+"""Positions up to which a matrix product is faster than PyTorch's convolution."""
+_LEAST_WEIGHTS = 1 << 24
+"""Weights from which the time to reorder them counts."""
 
 
 class Convolution2d(nn.Conv2d):
-    """`nn.Conv2d`, made as one matrix product where many weights meet few positions.
+    """`nn.Conv2d`, computed as one matrix product where many weights meet few positions.
 
-    The last layers of a deep classifier are such: CNN14's have 38 million weights and 26 positions for a clip of
-    5 s, and take a third of the time so. Weights in another order than channels-last, other devices, strides and
-    autocast are left to PyTorch.
+    The last layers of a deep classifier are such: those of CNN14 have up to 38 million weights, and 26 positions
+    for a clip of 5 s. PyTorch computes all other cases, also those of other devices, strides, autocast, and weights
+    that are not in channels-last memory.
 
     Example:
         >>> layer = Convolution2d(4, 8, 3, padding=1)
@@ -25,18 +32,21 @@ class Convolution2d(nn.Conv2d):
         torch.Size([1, 8, 10, 5])
     """
 
+    @override
     def forward(self, input: Tensor) -> Tensor:
-        """See `nn.Conv2d`."""
         if not self._is_product(input):
             return super().forward(input)
         rows, columns = self.kernel_size
-        up, side = (int(size) for size in self.padding)
-        padded = F.pad(input.permute(0, 2, 3, 1), (0, 0, side, side, up, up))
-        made = (padded.shape[1] - rows + 1, padded.shape[2] - columns + 1)
-        shifted = [padded[:, r : r + made[0], c : c + made[1]] for r in range(rows) for c in range(columns)]
+        row_padding, column_padding = (int(size) for size in self.padding)
+        # channels last, as the weight lies in memory: each patch is then a row of (tap, channel) and the weight a
+        # matrix that need not be copied
+        pads = (0, 0, column_padding, column_padding, row_padding, row_padding)
+        padded = F.pad(input.permute(0, 2, 3, 1), pads)
+        height, width = padded.shape[1] - rows + 1, padded.shape[2] - columns + 1
+        shifted = [padded[:, r : r + height, c : c + width] for r in range(rows) for c in range(columns)]
         patches = torch.cat(shifted, -1).flatten(0, 2)
         result = F.linear(patches, self.weight.permute(0, 2, 3, 1).flatten(1), self.bias)
-        return result.view(len(input), *made, -1).permute(0, 3, 1, 2)
+        return result.view(len(input), height, width, -1).permute(0, 3, 1, 2)
 
     def _is_product(self, hidden: Tensor) -> bool:
         plain = (self.stride, self.dilation, self.groups, self.padding_mode) == ((1, 1), (1, 1), 1, "zeros")
@@ -44,6 +54,6 @@ class Convolution2d(nn.Conv2d):
             return False
         if hidden.dtype != self.weight.dtype or torch.is_autocast_enabled("cpu"):
             return False
-        if self.weight.numel() < _MANY or not 0 < hidden[:, 0].numel() <= _FEW:
+        if self.weight.numel() < _LEAST_WEIGHTS or not 0 < hidden[:, 0].numel() <= _MOST_POSITIONS:
             return False
         return self.weight.permute(0, 2, 3, 1).is_contiguous()

@@ -1,4 +1,4 @@
-"""A dictionary of spectra together with the front-end that it was learnt with."""
+"""A dictionary of spectra, together with its front-end."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ import torch
 from torch import Tensor
 
 from otoscope.audio import Frontend, Spectrogram
+from otoscope.audio.padding import zero_padding
 from otoscope.errors import CheckpointError, ShapeError
 from otoscope.nn.nmf import frames_of, infer_activations
 from otoscope.store.folder import StoredModel, write_folder, write_model
 
 
 class NMFDictionary(StoredModel):
-    """Non-negative spectra that frames of sound are sums of.
+    """Dictionary of non-negative spectra, whose weighted sums approximate the frames of sounds.
 
     Args:
-        components: In log magnitude, not negative. Shape (bins, components).
-        frontend: Made the spectrograms that it was learnt from.
-        levels: Typical activation of each component where it sounds; by default 1. Shape (components,).
+        components: Non-negative spectra in log magnitude, shape (bins, components).
+        frontend: Front-end of the spectrograms from which the dictionary was learnt.
+        levels: Typical activation of each component where it sounds, shape (components,). Default: 1.
 
     Raises:
         ShapeError: The components have another number of bins than the front-end, or a negative value.
@@ -59,47 +60,46 @@ class NMFDictionary(StoredModel):
 
     @property
     def centroids_hz(self) -> Tensor:
-        """Centre of gravity of each component's spectrum. Shape (components,)."""
+        """Centre of gravity of each component's spectrum in Hz, shape (components,)."""
         frequencies = torch.linspace(0, self.frontend.sample_rate_hz / 2, self.frontend.bins)
         weight = self.components.sum(0).clamp(min=1e-12)
         return (frequencies.to(weight) @ self.components) / weight
 
     def sorted(self) -> NMFDictionary:
-        """The same with the lowest centroid first."""
+        """Return the dictionary with its components in the order of their centroids, the lowest first."""
         order = self.centroids_hz.argsort()
         return NMFDictionary(self.components[:, order], self.frontend, self.levels[order])
 
     def activations(self, log_magnitude: Tensor, frames: Tensor | None = None, sparsity: float = 0.8) -> Tensor:
-        """What each component contributes to each frame, found by least squares with an l1 penalty.
+        """Infer the activations of each component by least squares with an l1 penalty.
 
         Args:
-            log_magnitude: Shape (batch, bins, time).
-            frames: Frames that belong to each clip, where clips were padded. Shape (batch,).
-            sparsity: See `otoscope.nn.infer_activations`.
+            log_magnitude: Spectrograms, shape (batch, bins, time).
+            frames: Valid frames of each clip, shape (batch,). None: all frames are valid.
+            sparsity: Weight of the penalty; see `otoscope.nn.infer_activations`.
 
         Returns:
-            Not negative, 0 on padding. Shape (batch, components, time).
+            Non-negative activations, 0 on padding. Shape (batch, components, time).
         """
-        found = infer_activations(frames_of(log_magnitude), self.components, sparsity=sparsity)
-        activations = found.reshape(len(log_magnitude), -1, len(self)).transpose(1, 2)
-        if frames is None:
-            return activations
-        time = torch.arange(activations.shape[-1], device=activations.device)
-        return activations * (time < frames.to(time.device)[:, None])[:, None]
+        rows = infer_activations(frames_of(log_magnitude), self.components, sparsity=sparsity)
+        activations = rows.reshape(len(log_magnitude), -1, len(self)).transpose(1, 2)
+        return zero_padding(activations, frames)
 
     def sound(self, index: int, duration_s: float = 1.0) -> Tensor:
-        """What a component sounds like: noise with its spectrum, at its typical level.
+        """Return a component as sound: noise with its spectrum, at its typical level.
 
         Args:
-            index: Which.
-            duration_s: Of the sound.
+            index: Index of the component.
+            duration_s: Duration of the sound in seconds.
 
         Returns:
-            Largest absolute sample 0.9. Shape (samples,).
+            Waveform with a largest absolute sample of 0.9, shape (samples,).
         """
         samples = round(duration_s * self.frontend.sample_rate_hz)
         noise = torch.randn(1, samples, generator=torch.Generator().manual_seed(0))
         spectrogram = self.frontend(noise.to(self.components.device))
+        # The spectrum is in log magnitude, so its shape in amplitude depends on its level; the phases are the
+        # noise's.
         level = (self.components[:, index] * self.levels[index])[None, :, None]
         shaped = Spectrogram(level.expand_as(spectrogram.phase), spectrogram.phase, samples)
         waveform = self.frontend.inverse(shaped)[0]

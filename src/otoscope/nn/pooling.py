@@ -1,4 +1,4 @@
-"""Activations over time to one value a component: what the classifier of L2I rests on."""
+"""Pooling of activations over time to one value per component, on which the classifier of L2I rests."""
 
 from __future__ import annotations
 
@@ -6,30 +6,35 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
+from otoscope.audio.padding import valid_frames
 from otoscope.errors import ConfigurationError, ShapeError
 
 
 class TimePooling(nn.Module, ABC):
-    """Pools (batch, components, frames) to (batch, components)."""
+    """Base class of poolings over time."""
 
     @abstractmethod
     def forward(self, activations: Tensor, frames: Tensor | None = None) -> Tensor:
-        """Pools.
+        """Pool activations over time.
 
         Args:
-            activations: Not negative. Shape (batch, components, frames).
-            frames: Frames that belong to each clip, where clips were padded. Shape (batch,).
+            activations: Non-negative activations, shape (batch, components, time).
+            frames: Valid frames of each clip, shape (batch,). None: all frames are valid.
+
+        Returns:
+            Pooled activations, shape (batch, components).
         """
 
 
 class AttentionPooling(TimePooling):
     r"""Weighted mean over time with weights :math:`\mathrm{softmax}_t(v^T \tanh(V h_t))`.
 
-    For clips of any length; each frame's weight depends on all its activations.
+    It takes clips of any length. The weight of a frame depends on all activations of the frame.
 
     Args:
-        components: Of the activations.
+        components: Number of components.
         hidden: Dimension of the attention.
 
     Reference:
@@ -45,25 +50,26 @@ class AttentionPooling(TimePooling):
         self.inner = nn.Linear(components, hidden)
         self.outer = nn.Linear(hidden, 1, bias=False)
 
+    @override
     def forward(self, activations: Tensor, frames: Tensor | None = None) -> Tensor:
-        """See `TimePooling.forward`."""
         scores = self.outer(self.inner(activations.transpose(1, 2)).tanh()).squeeze(-1)
         if frames is not None:
-            padding = torch.arange(scores.shape[1], device=scores.device) >= frames.to(scores.device)[:, None]
-            scores = scores.masked_fill(padding, -torch.inf)
+            # the softmax turns minus infinity into a weight of exactly 0, and into no gradient
+            scores = scores.masked_fill(valid_frames(frames, scores) == 0, -torch.inf)
         pooled: Tensor = (activations @ scores.softmax(-1).unsqueeze(-1)).squeeze(-1)
         return pooled
 
 
 class FixedLengthPooling(TimePooling):
-    """One learnt weight a frame: the published pooling, which ties the model to one clip length.
+    """The published pooling: one learnt weight per frame, which ties the model to one length of clips.
 
     Parameter-compatible with ``hard_att`` of SpeechBrain's ``Theta``.
 
     Args:
-        frames: Of every clip. Of longer ones the first so many are taken.
+        frames: Number of frames of a clip. The frames of longer clips after these are ignored.
 
     Raises:
+        ConfigurationError: The number of frames is not positive.
         ShapeError: A clip is shorter.
     """
 
@@ -74,8 +80,8 @@ class FixedLengthPooling(TimePooling):
         self.frames = frames
         self.linear = nn.Linear(frames, 1, bias=False)
 
+    @override
     def forward(self, activations: Tensor, frames: Tensor | None = None) -> Tensor:
-        """See `TimePooling.forward`."""
         shortest = activations.shape[-1] if frames is None else int(frames.min())
         if shortest < self.frames:
             raise ShapeError(

@@ -1,4 +1,4 @@
-"""Vector quantisation with a codebook that is divided among the classes."""
+"""Vector quantisation with a codebook that is divided among the classes, as PIQ uses it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from otoscope.errors import ConfigurationError
 
@@ -15,12 +16,13 @@ CodebookInit = Literal["data", "uniform"]
 
 @dataclass
 class Quantized:
-    """What a quantiser returns.
+    """Result of a quantiser.
 
     Attributes:
-        straight_through: The codes, with the gradient of the identity towards the input.
-        codes: The same values, with the gradient towards the codebook.
-        indices: Which code was taken. Shape (batch, height, width).
+        straight_through: Codes with the gradient of the identity towards the input, shape (batch, dim, height,
+            width).
+        codes: The same values with the gradient towards the codebook.
+        indices: Indices of the codes, shape (batch, height, width).
     """
 
     straight_through: Tensor
@@ -29,20 +31,20 @@ class Quantized:
 
 
 def class_of_codes(codes: int, classes: int) -> Tensor:
-    """Divides codes among classes: in order, about ``codes / classes`` each.
+    """Divide codes among classes, in order and about ``codes / classes`` each.
 
     Args:
-        codes: Codes to divide.
-        classes: Classes.
+        codes: Number of codes.
+        classes: Number of classes.
 
     Returns:
-        The class that each code belongs to, not decreasing. Shape (codes,), int64.
+        Class of each code in ascending order, shape (codes,), int64.
 
     Raises:
         ConfigurationError: There are fewer codes than classes.
 
     Reference:
-        Paissan et al. 2023, arXiv 2303.12659. Same assignment as the published weights were trained with.
+        Paissan et al. 2023, arXiv 2303.12659. The assignment is that of the published weights.
 
     Example:
         >>> class_of_codes(7, 3)
@@ -53,29 +55,30 @@ def class_of_codes(codes: int, classes: int) -> Tensor:
             f"codes: {codes} class-specific codes cannot serve {classes} classes; "
             "every class needs at least one, so raise codes or lower shared_codes"
         )
+    # rounding a ramp of this range gives each class the published codes; the 0.51 keeps the last one in range
     owner = torch.linspace(-0.5, classes - 0.51, codes).round().long()
     return owner.clamp(0, classes - 1)
 
 
 class ClassQuantizer(nn.Module):
-    """Nearest code by squared distance, among those of the explained class and the shared ones.
+    """Quantiser that takes the nearest code among those of the explained class and the shared ones.
 
     Args:
-        codes: Size of the codebook, shared codes included.
+        codes: Size of the codebook, including shared codes.
         dim: Dimension of a code.
-        classes: Classes among which the codes are divided.
-        shared_codes: The last so many codes may be chosen for every class.
-        partitioned: False: every class may choose every code.
-        init: ``uniform``: codes start in (-1/codes, 1/codes), as published; ``data``: in the first training
-            step they become vectors drawn from the batch, so that all of them lie where the data does.
+        classes: Number of classes among which the codes are divided.
+        shared_codes: Number of codes at the end of the codebook that every class may choose.
+        partitioned: Whether codes belong to classes. If not, every class may choose every code.
+        init: First values of the codes. ``uniform``: in (-1/codes, 1/codes), as published. ``data``: vectors that
+            are drawn from the batch of the first training step, so that all codes lie where the data does.
 
     Raises:
-        ConfigurationError: Some class would be left without a code.
+        ConfigurationError: A class would have no code.
 
     Reference:
         Paissan et al. 2023, arXiv 2303.12659, section 3; straight-through gradient of van den Oord et al.
-        2017, arXiv 1711.00937. Departure from the published code: shared codes may be chosen while
-        training too (there, never, so that they were never trained).
+        2017, arXiv 1711.00937. Departure from the published code: shared codes may also be chosen during
+        training. There they never are, and so are never trained.
     """
 
     owner: Tensor
@@ -98,15 +101,16 @@ class ClassQuantizer(nn.Module):
         owner = torch.full((codes,), -1)
         if partitioned:
             owner[: codes - shared_codes] = class_of_codes(codes - shared_codes, classes)
-        self.register_buffer("owner", owner, persistent=False)  # -1: everybody's
+        self.register_buffer("owner", owner, persistent=False)  # -1: shared
         self.register_buffer("drawn", torch.tensor(init == "uniform"), persistent=init == "data")
 
+    @override
     def forward(self, hidden: Tensor, label: Tensor) -> Quantized:
-        """Replaces each vector by its nearest permitted code.
+        """Replace each vector by its nearest permitted code.
 
         Args:
-            hidden: Shape (batch, dim, height, width).
-            label: Class whose codes may be chosen. Shape (batch,).
+            hidden: Vectors at each position, shape (batch, dim, height, width).
+            label: Class whose codes may be chosen, for each clip. Shape (batch,).
         """
         batch, dim, height, width = hidden.shape
         vectors = hidden.permute(0, 2, 3, 1).reshape(batch, height * width, dim)
@@ -114,16 +118,17 @@ class ClassQuantizer(nn.Module):
             self.draw_codes(vectors.detach().flatten(0, 1))
         indices = self.nearest(vectors.detach(), label)
         codes = self.codebook(indices).reshape(batch, height, width, dim).permute(0, 3, 1, 2)
-        # The value is exactly the code; adding and subtracting the input would round it.
+        # The gradient passes as if there were no quantiser. The difference in parentheses is exactly 0, so the
+        # value is exactly the code; the usual hidden + (codes - hidden) would round it.
         straight_through = codes.detach() + (hidden - hidden.detach())
         return Quantized(straight_through, codes, indices.reshape(batch, height, width))
 
     @torch.no_grad()
     def draw_codes(self, vectors: Tensor) -> None:
-        """Makes every code one of the vectors, drawn at random.
+        """Replace every code by a vector drawn at random.
 
         Args:
-            vectors: Shape (positions, dim).
+            vectors: Vectors to draw from, shape (positions, dim).
         """
         choice = torch.randint(len(vectors), (len(self.codebook.weight),), device=vectors.device)
         self.codebook.weight.copy_(vectors[choice])
@@ -131,14 +136,14 @@ class ClassQuantizer(nn.Module):
 
     @torch.no_grad()
     def nearest(self, vectors: Tensor, label: Tensor) -> Tensor:
-        """Index of the nearest permitted code.
+        """Return the index of the nearest permitted code.
 
         Args:
-            vectors: Shape (batch, positions, dim).
-            label: Shape (batch,).
+            vectors: Vectors, shape (batch, positions, dim).
+            label: Class whose codes may be chosen, for each clip. Shape (batch,).
 
         Returns:
-            Shape (batch, positions), int64.
+            Indices, shape (batch, positions), int64.
         """
         weight = self.codebook.weight
         # |v - c|^2 = |v|^2 + |c|^2 - 2 v.c, and |v|^2 does not change which is nearest

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 
 class ResidualBlock(nn.Module):
-    """Adds to its input: 3x3 convolution, batch norm, ReLU, 1x1 convolution, batch norm.
+    """Residual block: 3x3 convolution, batch norm, ReLU, 1x1 convolution and batch norm, added to the input.
 
     Args:
-        channels: Channels in and out.
+        channels: Number of input and output channels.
     """
 
     def __init__(self, channels: int) -> None:
@@ -22,7 +23,15 @@ class ResidualBlock(nn.Module):
             nn.BatchNorm2d(channels),
         )
 
+    @override
     def forward(self, hidden: Tensor) -> Tensor:
-        """Shape (batch, channels, height, width) in and out."""
+        """Add the block's result to its input.
+
+        Args:
+            hidden: Feature map, shape (batch, channels, height, width).
+
+        Returns:
+            Feature map of the same shape.
+        """
         result: Tensor = hidden + self.block(hidden)
         return result

@@ -13,7 +13,7 @@ MANIFEST_NAME = "manifest.jsonl"
 
 
 class Manifest:
-    """A file of JSON lines that is complete after every line, whenever the process is killed.
+    """A file of JSON lines that stays readable even if the process is killed.
 
     Args:
         path: Path of the file. Lines of other recordings in it are kept.

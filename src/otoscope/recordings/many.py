@@ -34,7 +34,7 @@ def explain_recordings(
     skip_existing: bool = False,
     on_explained: Callable[[Result], None] | None = None,
 ) -> Outcome:
-    """Explain recordings and save each explanation; files that are no usable sound are skipped.
+    """Explain recordings and save each explanation; files without usable sound are skipped.
 
     ``manifest.jsonl`` in the folder gets a line for each recording as soon as it is done: its result or its error.
 
@@ -61,7 +61,7 @@ def explain_recordings(
     with tqdm(total=len(recordings), unit="clip", disable=None) as bar:
         results = explain_each(explainer, remaining, folder, target, threshold, batch_size)
         for result in itertools.chain(earlier.values(), results):
-            # a run that was killed between saving and its line leaves an explanation without a line
+            # A run that was killed after saving an explanation and before adding its line has left no line for it.
             if not (result.skipped and result.line["file"] in manifest.files):
                 manifest.add(result.line)
             outcome.add(result)
@@ -82,7 +82,7 @@ def explain_each(
 ) -> Iterator[Result]:
     """Read, explain and save recordings in this process, and yield the result of each.
 
-    Another backend is a generator of results in its place.
+    A backend for several processes replaces this function by another generator of results.
 
     Args:
         explainer: Classifier and interpreter.
@@ -110,6 +110,7 @@ Sound = tuple[Recording, Tensor]
 
 def _check(explainer: Explainer, target: str | None, threshold: float | None) -> None:
     """Raise errors that concern every recording before the first one is read."""
+    # Both calls raise an error if the option does not fit; their results are not needed.
     if target is not None:
         explainer.classifier.index_of(target)
     with explainer.interpreter.at_threshold(threshold):
@@ -117,7 +118,7 @@ def _check(explainer: Explainer, target: str | None, threshold: float | None) ->
 
 
 def _read(recordings: Iterable[Recording], sample_rate_hz: int) -> Iterator[Sound | Result]:
-    """Yield the waveform of each recording, or the failure of one that is no usable sound."""
+    """Yield the waveform of each recording, or a failure if it holds no usable sound."""
     for recording in recordings:
         try:
             sound: Sound | Result = (recording, load_audio(recording.path, sample_rate_hz))
@@ -127,12 +128,13 @@ def _read(recordings: Iterable[Recording], sample_rate_hz: int) -> Iterator[Soun
 
 
 def _batches(sounds: Iterable[Sound | Result], batch_size: int, samples: float) -> Iterator[list[Sound] | Result]:
-    """Yield batches of at most ``batch_size`` sounds and ``samples`` samples with padding; failures at once."""
+    """Yield batches of at most ``batch_size`` sounds and ``samples`` padded samples, and failures as they occur."""
     batch: list[Sound] = []
     for sound in sounds:
         if isinstance(sound, Result):
             yield sound
             continue
+        # A batch takes the memory of its longest sound times its size, because the others are zero-padded.
         longest = max(len(waveform) for _, waveform in [*batch, sound])
         if batch and (len(batch) >= batch_size or longest * (len(batch) + 1) > samples):
             yield batch
@@ -153,7 +155,7 @@ def _explain_batch(
         if len(batch) == 1:
             yield batch[0][0], error
             return
-        # each recording alone, so that one bad recording does not fail the batch
+        # Explain each recording alone, so that a faulty one does not fail the whole batch.
         for sound in batch:
             yield from _explain_batch(explainer, [sound], target, threshold)
         return
@@ -183,6 +185,7 @@ def _earlier_results(
     results = {}
     for recording in recordings:
         content = _read_explanation(folder / recording.name)
+        # Without a target the label of the explanation must be the predicted one, not one asked for earlier.
         label = target or content.get("predicted")
         if content and content.get("method") == method and content.get("label") == label:
             line = _explained_line(recording, folder / recording.name, content)

@@ -8,12 +8,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one recording. It holds no arrays, so that it can come from another process.
+    """Result of one recording. It holds no arrays, so that another process can send it cheaply.
 
     Attributes:
         line: Its line of the manifest: ``file``; ``status``, which is ``explained`` or ``failed``; ``folder`` and
             the content of ``explanation.json``, or ``error``.
-        summary: Line for a terminal, if it was explained now.
+        summary: Line for a terminal; empty unless this run explained the recording.
         skipped: Whether an earlier run explained it.
     """
 

@@ -100,8 +100,8 @@ def open_model(
     Args:
         source: Model folder, or ``owner/name`` on the hub.
         revision: Branch, tag or commit on the hub.
-        role: Role that the model must have. The classifier of an interpreter's folder is opened where
-            ``"classifier"`` is asked for. By default any role.
+        role: Role that the model must have (default: any). With ``"classifier"``, the classifier inside an
+            interpreter's folder is opened.
         **given: Arguments of the classifier that replace those in the folder, such as the ``module`` of a
             `TorchClassifier` that was saved as an object.
 
@@ -160,7 +160,7 @@ def _wrong_role(folder: ModelFolder, role: Role) -> str:
 
 
 def locate(source: str | os.PathLike[str], revision: str | None = None) -> Path | Repository:
-    """Return the local path or the repository that a source means. Local paths take precedence.
+    """Return the local path or the repository that a source refers to. Local paths take precedence.
 
     Raises:
         CheckpointError: A revision is given for a local path.
@@ -168,7 +168,9 @@ def locate(source: str | os.PathLike[str], revision: str | None = None) -> Path 
     if is_repository_id(source):
         return Repository(os.fspath(source), revision)
     if revision is not None:
-        raise CheckpointError(f"revision {revision}: only repositories on the hub have revisions, {source} is none")
+        raise CheckpointError(
+            f"revision {revision}: only repositories on the hub have revisions, and {source} is not one"
+        )
     return Path(source)
 
 
@@ -176,7 +178,7 @@ def find_model_folder(place: Path | Repository) -> ModelFolder | None:
     """Return the model folder at a place, or None if otoscope wrote no model there.
 
     Args:
-        place: Local folder, or a repository, of which the model's files are then fetched.
+        place: Local folder, or a repository, whose model files are then fetched.
 
     Raises:
         CheckpointError: The model is newer than this version.
@@ -193,7 +195,7 @@ def find_model_folder(place: Path | Repository) -> ModelFolder | None:
         config = read_json(folder / CONFIG_NAME)
     except (OSError, ValueError):
         return None
-    # other packages write files of this name too
+    # Other packages write files of this name too.
     if not (isinstance(config, dict) and "format" in config and "kind" in config):
         return None
     _check_config(config, folder)
@@ -203,7 +205,7 @@ def find_model_folder(place: Path | Repository) -> ModelFolder | None:
 
 
 def _model_folder(source: str | os.PathLike[str], revision: str | None) -> ModelFolder:
-    """Return the model folder of a source, or raise an error that says what is there instead."""
+    """Return the model folder of a source, or raise an error that describes what is there instead."""
     place = locate(source, revision)
     if isinstance(place, Path):
         return ModelFolder.read(place)
@@ -323,11 +325,11 @@ def write_model(model: StoredModel, folder: Path, config: Mapping[str, Any]) -> 
         config: Values for the configuration besides format, role and class.
 
     Raises:
-        CheckpointError: The class cannot be found again.
+        CheckpointError: The class is not defined at the top of a module, so it could not be imported again.
         OSError: The files cannot be written.
     """
     content = {"format": FORMAT, "kind": model.role, "class": _class_name(model), **config}
-    # copies: layers may share a tensor, which the file format does not allow
+    # Copies, because layers may share a tensor, which the file format does not allow.
     weights = {name: value.contiguous().clone() for name, value in model.state_dict().items()}
     try:
         save_file(weights, folder / WEIGHTS_NAME)
@@ -337,7 +339,7 @@ def write_model(model: StoredModel, folder: Path, config: Mapping[str, Any]) -> 
 
 
 def _class_name(model: StoredModel) -> str:
-    """Return what a configuration calls the class of a model: its kind, or the import path of a user's class."""
+    """Return the name of a model's class in a configuration: its kind, or the import path of a user's class."""
     cls = type(model)
     if "." in cls.__qualname__:
         raise CheckpointError(f"{cls.__qualname__}: define the class at the top of a module to save it")

@@ -19,7 +19,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def is_repository_id(source: str | os.PathLike[str]) -> bool:
-    """Return whether a source means ``owner/name`` on the hub: it has that form, and no local path has that name.
+    """Return whether a source is ``owner/name`` on the hub: it has that form, and there is no such local path.
 
     Example:
         >>> is_repository_id("speechbrain/PIQ-ESC50"), is_repository_id("./runs/model"), is_repository_id("model")
@@ -52,7 +52,7 @@ class Repository:
         """Fetch files that are not in the cache yet.
 
         Args:
-            *names: Paths of the files in the repository, in which ``*`` stands for anything. Files that the
+            *names: Paths of the files in the repository; ``*`` matches any characters. Files that the
                 repository does not have are ignored.
 
         Returns:
@@ -124,7 +124,7 @@ def hub_answers() -> bool:
     address = urlsplit(constants.ENDPOINT)
     host = address.hostname or ""
     if address.scheme in getproxies() and not proxy_bypass(host):
-        return True  # only the proxy can tell
+        return True  # only a request through the proxy would show it
     try:
         port = address.port or _PORTS.get(address.scheme, 443)
         socket.create_connection((host, port), _CONNECT_TIMEOUT_S).close()
@@ -134,7 +134,7 @@ def hub_answers() -> bool:
 
 
 def hub_failures() -> tuple[type[Exception], ...]:
-    """Return the errors that huggingface_hub raises when a request is refused or breaks off.
+    """Return the errors that huggingface_hub raises when a request is refused or interrupted.
 
     Some belong to its HTTP library, which differs between its versions.
     """
@@ -153,7 +153,7 @@ def _delayed_bar() -> Any:
             super().__init__(*args, **{"delay": 1.0, **options})  # type: ignore[no-untyped-call]
 
         def display(self, *args: Any, **options: Any) -> Any:
-            # tqdm heeds its delay in updates only, not when a description is set
+            # tqdm applies its delay to updates only, not to a new description.
             started = self._time() - self.start_t >= self.delay
             return super().display(*args, **options) if started else None
 

@@ -1,4 +1,4 @@
-"""Table of kinds: the name by which a model folder refers to each class of otoscope.
+"""Table of kinds: the names that model folders use for the classes of otoscope.
 
 Folders hold the name and not the import path, so that a class can move to another module.
 """
@@ -22,7 +22,7 @@ KINDS = {
     # dictionaries
     "nmf": "otoscope.nn.dictionary.NMFDictionary",
 }
-"""Import path of the class of each kind; to be changed when the class moves."""
+"""Import path of the class of each kind; change it when the class moves."""
 
 _FORMER_PATHS = {
     "otoscope.classifiers.black_box.CallableClassifier": "callable",

@@ -10,7 +10,7 @@ from typing import Any
 from otoscope.classifiers import Classifier
 from otoscope.interpreters import L2IInterpreter
 from otoscope.loading import load_dictionary
-from otoscope.nn import ActivationDecoderName, NMFDictionary
+from otoscope.nn import DecoderName, NMFDictionary
 from otoscope.store.folder import find_model_folder
 from otoscope.training.brain import InterpreterBrain
 
@@ -35,7 +35,7 @@ class L2I(InterpreterBrain):
         self,
         classifier: str | Classifier | Path,
         dictionary: str | os.PathLike[str] | NMFDictionary,
-        decoder: ActivationDecoderName = "light",
+        decoder: DecoderName = "light",
         relevance_threshold: float = 0.2,
         pooling_frames: int | None = None,
         alpha: float = 10.0,

@@ -15,7 +15,7 @@ from otoscope.audio import Frontend, masked_mean, save_audio
 from otoscope.data import Batch
 from otoscope.errors import ConfigurationError
 from otoscope.loading import load_dictionary
-from otoscope.nn import AmortizedNMF, NMFDictionary, NMFLoss, SparseNMF, frames_of
+from otoscope.nn import AmortizedNMF, NMFDictionary, SparseNMF, frames_of
 from otoscope.nn.nmf import Convergence, FitStep
 from otoscope.plots import components_picture
 from otoscope.training.task import TrainingTask
@@ -148,7 +148,6 @@ class NMFTraining(DictionaryTraining):
 
     Args:
         components: Columns of the dictionary.
-        loss: ``euclidean`` or ``kullback-leibler``.
         sparsity: Weight of the l1 norm of the activations; 0 reconstructs best.
         iterations: Steps that find the activations of a mini-batch.
         tolerance: Training ends when two epochs running have not lowered the objective by this share.
@@ -160,7 +159,6 @@ class NMFTraining(DictionaryTraining):
     def __init__(
         self,
         components: int = 100,
-        loss: NMFLoss = "euclidean",
         sparsity: float = 0.8,
         iterations: int = 30,
         tolerance: float = 1e-3,
@@ -170,7 +168,7 @@ class NMFTraining(DictionaryTraining):
     ) -> None:
         super().__init__(components, frontend, seed=seed)
         self.automatic_optimization = False
-        self.solver = SparseNMF(self.frontend.bins, components, loss, sparsity, iterations, seed)
+        self.solver = SparseNMF(self.frontend.bins, components, sparsity, iterations, seed)
         if start is not None:
             self._start_from(load_dictionary(start), str(start))
         self.convergence = Convergence(tolerance)

@@ -173,9 +173,21 @@ def test_result_can_be_changed_in_place(way, force):
 
 
 @pytest.mark.parametrize("memory_format", FORMATS, ids=str)
-def test_single_output_equals_torch(memory_format):
-    ours, theirs = SingleOutputTransposed(6, 5, padding=1).double(), nn.ConvTranspose2d(6, 1, 5, padding=1).double()
-    assert_same(ours, theirs, (3, 6, 7, 9), memory_format)
+@pytest.mark.parametrize(
+    ("channels", "kernel", "padding", "size"),
+    [
+        (1, 1, 0, (1, 1)),
+        (3, 12, 1, (7, 5)),
+        (2, 3, 1, (1, 4)),
+        (5, 4, 0, (6, 6)),
+        (4, 5, 2, (3, 9)),
+        (6, (5, 3), 1, (7, 9)),
+    ],
+)
+def test_single_output_equals_torch(channels, kernel, padding, size, memory_format):
+    ours = SingleOutputTransposed(channels, kernel, padding).double()
+    theirs = nn.ConvTranspose2d(channels, 1, kernel, padding=padding).double()
+    assert_same(ours, theirs, (3, channels, *size), memory_format)
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ from otoscope.nn.transposed.scratch import Buffer, multiply, side_by_side
 @pytest.mark.parametrize("add", [False, True])
 def test_products_in_a_batch_or_one_by_one(threads, add, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    left, right, result = (torch.randn(3, *size, dtype=torch.double) for size in ((4, 5), (5, 6), (4, 6)))
-    expected = left @ right + (result if add else 0)
+    first, second, result = (torch.randn(3, *size, dtype=torch.double) for size in ((4, 5), (5, 6), (4, 6)))
+    expected = first @ second + (result if add else 0)
     if not add:
         result.fill_(float("nan"))  # as uninitialised memory may be
-    multiply(left, right, result, add)
+    multiply(first, second, result, add)
     torch.testing.assert_close(result, expected)
 
 

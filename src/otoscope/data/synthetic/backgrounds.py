@@ -29,14 +29,14 @@ def coloured_noise(slope_db: float) -> EventFunction:
 
 
 def hiss(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Sound:
-    """High-frequency noise, as of a tape or a leaking pipe, with slight changes of level."""
+    """Synthesise high-frequency noise, as of a tape or a leaking pipe, with slight changes of level."""
     wave = noise(rng, samples, band(rng.uniform(1500, 4000), 0.6 * sample_rate_hz), sample_rate_hz)
     wave *= 1 + 0.15 * random_curve(rng, samples, sample_rate_hz, 2)
     return finish(wave + _floor(rng, samples))
 
 
 def mains_hum(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Sound:
-    """Mains hum at 50 or 60 Hz with random harmonics, the higher ones weaker."""
+    """Synthesise mains hum at 50 or 60 Hz with random harmonics, the higher ones weaker."""
     amplitudes = np.exp(2j * np.pi * rng.random(30)) * rng.uniform(0.1, 1, 30)
     amplitudes /= np.arange(1, 31) ** rng.uniform(1, 2)
     hum = harmonics(np.full(samples, rng.choice([50.0, 60.0])), amplitudes, sample_rate_hz)
@@ -44,7 +44,7 @@ def mains_hum(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> So
 
 
 def babble(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Sound:
-    """Many voices at once: noise with the spectrum of speech, whose two bands vary at the rate of syllables."""
+    """Synthesise many voices at once: noise in two bands of speech, each varying at the rate of syllables."""
     wave = _floor(rng, samples)
     for low_hz, high_hz, level in ((120, 700, 1.0), (700, 3500, 0.5)):
         voices = noise(rng, samples, band(low_hz, high_hz), sample_rate_hz)
@@ -53,14 +53,14 @@ def babble(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Sound
 
 
 def rumble(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Sound:
-    """Distant traffic: noise below a few hundred hertz whose level changes slowly."""
+    """Synthesise distant traffic: noise below a few hundred hertz whose level changes slowly."""
     wave = noise(rng, samples, band(30, rng.uniform(120, 400)), sample_rate_hz)
     wave *= 1 + 0.6 * random_curve(rng, samples, sample_rate_hz, rng.uniform(1, 3))
     return finish(wave + 2 * _floor(rng, samples))
 
 
 def _floor(rng: np.random.Generator, samples: int) -> Array:
-    # No real recording has empty bands. In an empty band even the faintest tail of an event would be audible.
+    # Real recordings have no empty bands. In an empty band even the faintest tail of an event would be audible.
     return 0.05 * rng.standard_normal(samples)
 
 

@@ -73,7 +73,7 @@ class Synthetic(SoundData):
     @override
     def setup(self, stage: str) -> None:
         """Set up the three sets; each scene is generated when it is first read."""
-        # Three different seeds, also between data sets whose seeds are neighbours: 3 s, 3 s + 1, 3 s + 2.
+        # The sets have the seeds 3 s, 3 s + 1 and 3 s + 2, so that data sets with adjacent seeds share no scene.
         held_out = max(1, self.clips_per_class // 4)
         self.train_set = self._clips(self.clips_per_class, 3 * self.seed)
         self.valid_set = self._clips(held_out, 3 * self.seed + 1)

@@ -39,8 +39,9 @@ BELL = np.array([0.5, 1.0, 1.2, 1.5, 2.0, 2.51, 2.66, 3.01, 4.1, 5.3])
 
 
 def rooster(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Sound:
-    """A crow of four syllables, the last one long and falling."""
+    """Synthesise a crow of four syllables, the last one long and falling."""
     length = draw_length(rng, 1.0, 1.6, samples, sample_rate_hz)
+    # Four rises and falls of pitch and of level, with pauses where the level is 0.
     bend = curve(length, [0, 0.1, 0.17, 0.3, 0.4, 0.55, 0.8, 1], [0.6, 0.75, 0.65, 0.85, 0.8, 1, 0.92, 0.5])
     pitch = rng.uniform(650, 950) * bend * (1 + 0.012 * random_curve(rng, length, sample_rate_hz, 40))
     level = curve(length, [0, 0.05, 0.15, 0.2, 0.28, 0.34, 0.4, 0.75, 1], [0, 1, 0, 1, 0.7, 0, 1, 0.8, 0])
@@ -50,7 +51,7 @@ def rooster(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Soun
 
 
 def dog(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Sound:
-    """One to four barks: a short rough voice whose pitch rises steeply and falls."""
+    """Synthesise one to four barks: a short rough voice whose pitch rises steeply and falls."""
     length = draw_length(rng, 0.13, 0.24, samples, sample_rate_hz)
     peak, throat = rng.uniform(280, 620), formants([rng.uniform(600, 950), rng.uniform(1300, 2000)], 3)
     gap, clip = rng.uniform(0.28, 0.5) * sample_rate_hz, np.zeros(samples)
@@ -64,7 +65,7 @@ def dog(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Sound:
 
 
 def crying_baby(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Sound:
-    """One or two long wails of a bright voice with rising and falling pitch and vibrato."""
+    """Synthesise one or two long wails of a bright voice with rising and falling pitch and vibrato."""
     length = draw_length(rng, 0.55, 0.85, samples, sample_rate_hz)
     peak, tremble = rng.uniform(400, 600), rng.uniform(5, 8)
     throat = formants([rng.uniform(1000, 1300), rng.uniform(2800, 3600), rng.uniform(4500, 5500)], 2.5)
@@ -78,7 +79,7 @@ def crying_baby(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> 
 
 
 def chirping_birds(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Sound:
-    """A whistled sweep between 2.1 and 7.3 kHz, repeated three to nine times."""
+    """Synthesise a whistled sweep between 2.1 and 7.3 kHz, repeated three to nine times."""
     length = draw_length(rng, 0.06, 0.15, samples, sample_rate_hz)
     centre, corners = rng.uniform(3000, 5600), rng.uniform(-1, 1, 4)
     corners *= rng.uniform(0.12, 0.25) / np.abs(corners).max()
@@ -91,11 +92,12 @@ def chirping_birds(rng: np.random.Generator, samples: int, sample_rate_hz: int) 
 
 
 def crickets(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Sound:
-    """A steady high tone, modulated into pulses in groups of three to five."""
+    """Synthesise a steady high tone, modulated into pulses in groups of three to five."""
     time = np.arange(samples) / sample_rate_hz
     pulse_hz, pulses, groups_hz = rng.uniform(28, 42), rng.integers(3, 6), rng.uniform(2.5, 4.5)
     groups = time * groups_hz + rng.uniform()
-    # Number of pulses since the group began; each is an arch over 0.7 of its period, and only the first count.
+    # `within` counts the pulses since the group began. Each pulse is an arch over 0.7 of its period, and only the
+    # first `pulses` of them sound.
     within = (groups - np.floor(groups)) / groups_hz * pulse_hz
     gate = np.sin(np.pi * np.minimum((within - np.floor(within)) / 0.7, 1.0)) ** 2 * (within < pulses)
     pitch = rng.uniform(4000, 5600) * (1 + 0.004 * random_curve(rng, samples, sample_rate_hz, 8))
@@ -104,19 +106,20 @@ def crickets(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Sou
 
 
 def water_drops(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Sound:
-    """Two to six drops: resonating bubbles that rise in pitch and decay within a tenth of a second."""
+    """Synthesise two to six drops: resonating bubbles that rise in pitch and decay within a tenth of a second."""
     length, clip = draw_length(rng, 0.1, 0.16, samples, sample_rate_hz), np.zeros(samples)
     time = np.arange(length) / sample_rate_hz
     fade = curve(length, [0, 0.02, 0.8, 1], [0, 1, 1, 0])
     for start in draw_onsets(rng, samples, rng.integers(2, 7), rng.uniform(0.18, 0.45) * sample_rate_hz, length):
         pitch = rng.uniform(700, 2200) * (1 + rng.uniform(3, 7) * time)
+        # A resonating bubble rises in pitch as it nears the surface.
         drop = harmonics(pitch, np.array([1, 0.05]), sample_rate_hz) * fade * rng.uniform(0.4, 1)
         add_at(clip, drop * np.exp(-time / rng.uniform(0.012, 0.03)), start)
     return finish(echoes(rng, clip, 0.07, 0.15, sample_rate_hz))
 
 
 def siren(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Sound:
-    """A horn that glides between two pitches at most an octave apart, with echoes."""
+    """Synthesise a horn that glides between two pitches at most an octave apart, with echoes."""
     length = draw_length(rng, 1.3, 1.9, samples, sample_rate_hz)
     low, wail_hz = rng.uniform(500, 800), rng.uniform(0.7, 3.0)
     swing = 0.5 - 0.5 * np.cos(2 * np.pi * (wail_hz * np.arange(length) / sample_rate_hz + rng.uniform()))
@@ -128,11 +131,12 @@ def siren(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Sound:
 
 
 def church_bells(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Sound:
-    """One to three strokes on one or two bells: inharmonic partials that decay over seconds."""
+    """Synthesise one to three strokes on one or two bells: inharmonic partials that decay over seconds."""
     length, clip = max(16, samples // 2), np.zeros(samples)
     notes = rng.uniform(300, 600) * np.array([1, rng.choice([1.125, 1.25, 1.333])])
     for turn, start in enumerate(draw_onsets(rng, samples, rng.integers(1, 4), 0.55 * length, length)):
         partials = notes[turn % 2] * BELL * rng.uniform(0.995, 1.005, BELL.size)
+        # Higher partials of a bell are weaker and decay faster.
         decays = rng.uniform(1.2, 1.8, BELL.size) / BELL**0.8
         loudness = rng.uniform(0.5, 1, BELL.size) / BELL**0.4
         ring = modes(samples - start, partials, decays, loudness, sample_rate_hz)
@@ -141,7 +145,7 @@ def church_bells(rng: np.random.Generator, samples: int, sample_rate_hz: int) ->
 
 
 def clock_tick(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Sound:
-    """Regular ticks of two alternating sounds: clicks of a few milliseconds above 1.5 kHz."""
+    """Synthesise regular ticks of two alternating sounds: clicks of a few milliseconds above 1.5 kHz."""
     length, gap = draw_length(rng, 0.05, 0.06, samples, sample_rate_hz), sample_rate_hz / rng.uniform(2, 6)
     bodies, decays = rng.uniform(1800, 6500, (2, 5)), rng.uniform(0.003, 0.009, (2, 5))
     clip, first = np.zeros(samples), rng.uniform(0, min(gap, samples - length))
@@ -152,7 +156,7 @@ def clock_tick(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> S
 
 
 def crackling_fire(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Sound:
-    """Snaps of wood at random times and of very different level over a faint low roar."""
+    """Synthesise snaps of wood at random times and of very different level over a faint low roar."""
     seconds, length = samples / sample_rate_hz, draw_length(rng, 0.03, 0.04, samples, sample_rate_hz)
     clip = np.zeros(samples)
     for _ in range(rng.poisson(seconds * rng.uniform(6, 16)) + 3):
@@ -166,7 +170,7 @@ def crackling_fire(rng: np.random.Generator, samples: int, sample_rate_hz: int) 
 
 
 def door_wood_knock(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Sound:
-    """Two to five knocks on a panel: low modes that decay within hundredths of a second, in a room."""
+    """Synthesise two to five knocks on a panel: low modes that decay within hundredths of a second, in a room."""
     length = draw_length(rng, 0.2, 0.25, samples, sample_rate_hz)
     panel = np.append(rng.uniform(90, 450, 4), rng.uniform(450, 1300, 4))
     decays, loudness = rng.uniform(4, 8) / panel**0.9, rng.uniform(0.4, 1, 8)
@@ -179,7 +183,7 @@ def door_wood_knock(rng: np.random.Generator, samples: int, sample_rate_hz: int)
 
 
 def glass_breaking(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Sound:
-    """A burst of high-frequency noise, then falling shards that resonate at 2.5 to 7.4 kHz."""
+    """Synthesise a burst of high-frequency noise, then falling shards that resonate at 2.5 to 7.4 kHz."""
     length = draw_length(rng, 0.25, 0.35, samples, sample_rate_hz)
     start, clip = rng.integers(0, max(1, samples - 2 * length)), np.zeros(samples)
     crash = noise(rng, length, band(1500, 7000), sample_rate_hz)
@@ -195,7 +199,7 @@ def glass_breaking(rng: np.random.Generator, samples: int, sample_rate_hz: int) 
 
 
 def engine(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Sound:
-    """An engine that idles or speeds up: uneven firing strokes through a pipe, with a puff of air at each."""
+    """Synthesise an engine that idles or speeds up: uneven strokes through a pipe, with a puff of air at each."""
     speed = rng.uniform(28, 50) * curve(samples, [0, 0.2, 0.6, 1], np.cumprod(rng.uniform(0.85, 1.25, 4)))
     speed *= 1 + 0.03 * random_curve(rng, samples, sample_rate_hz, 12)
     # Unequal harmonics of half the firing rate, so that successive strokes differ.
@@ -207,7 +211,7 @@ def engine(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Sound
 
 
 def helicopter(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Sound:
-    """Rotor blades that modulate noise eleven to nineteen times a second, approaching or leaving."""
+    """Synthesise rotor blades that modulate noise eleven to nineteen times a second, approaching or leaving."""
     speed = rng.uniform(11, 19) * (1 + 0.01 * random_curve(rng, samples, sample_rate_hz, 2))
     # exp(a (cos(phase) - 1)): narrow pulses of height 1, the narrower the larger a.
     chop = np.exp(rng.uniform(2, 4) * (np.cos(2 * np.pi * np.cumsum(speed) / sample_rate_hz) - 1))
@@ -218,7 +222,7 @@ def helicopter(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> S
 
 
 def sneezing(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Sound:
-    """An inhalation that grows louder, a short silence, and a burst of hiss with a falling voice."""
+    """Synthesise an inhalation that grows louder, a short silence, and a burst of hiss with a falling voice."""
     length = draw_length(rng, 0.3, 0.45, samples // 2, sample_rate_hz)
     gasp = noise(rng, length, band(rng.uniform(700, 1100), 2500), sample_rate_hz)
     gasp *= rng.uniform(0.1, 0.25) * curve(length, [0, 0.1, 0.7, 0.85, 1], [0, 0.2, 1, 0, 0])
@@ -231,7 +235,7 @@ def sneezing(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Sou
 
 
 def car_horn(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Sound:
-    """One to three blasts of two steady, brassy notes a third apart."""
+    """Synthesise one to three blasts of two steady, brassy notes a third apart."""
     length, gap = draw_length(rng, 0.25, 0.8, samples, sample_rate_hz), rng.uniform(1.15, 1.5)
     low, bell = rng.uniform(330, 440), formants([rng.uniform(1200, 1800), rng.uniform(2300, 3200)], 1.5)
     chord = harmonics(np.full(length, low), PARTIALS**-0.8, sample_rate_hz)

@@ -23,7 +23,7 @@ from otoscope.data.synthetic.events import EVENTS
 from otoscope.errors import ConfigurationError
 
 MIXTURE_PEAK = 0.9
-# In shorter clips the rhythms that distinguish the events no longer fit.
+# Shorter clips cannot hold the rhythms that distinguish the events.
 SHORTEST_S = 0.5
 # Glass, crickets and birds have energy up to 7.4 kHz.
 LOWEST_RATE_HZ = 16000
@@ -107,7 +107,7 @@ class SyntheticScenes(Dataset[Scene]):
         self.seed = seed
 
     def __len__(self) -> int:
-        """Number of scenes."""
+        """Return the number of scenes."""
         return self.clips_per_class * len(self.classes)
 
     def __iter__(self) -> Iterator[Scene]:
@@ -119,6 +119,7 @@ class SyntheticScenes(Dataset[Scene]):
         position = range(len(self))[index]  # raises IndexError beyond the end, which ends a loop
         take, target = divmod(position, len(self.classes))
         label = self.classes[target]
+        # A generator for each scene, so that a scene does not depend on those that were read before.
         rng = np.random.default_rng(np.random.SeedSequence([self.seed, position]))
         samples = round(self.duration_s * self.sample_rate_hz)
         snr_db = float(rng.uniform(*self.snr_db))
@@ -153,6 +154,7 @@ def active_samples(event: Sound, sample_rate_hz: int) -> NDArray[np.bool_]:
     frame = round(FRAME_S * sample_rate_hz)
     # Sums over frames; reduceat also takes a last frame that is not full.
     energy = np.add.reduceat(np.square(event, dtype=np.float64), np.arange(0, event.size, frame))
+    # Energies are compared, so the floor in dB is divided by 10 and not by 20.
     active = energy >= 10 ** (ACTIVE_FLOOR_DB / 10) * energy.max()
     return np.repeat(active, frame)[: event.size]
 

@@ -95,7 +95,7 @@ class Axis:
         return self.tile * self.stride
 
     def matrices(self, dtype: torch.dtype) -> TileMatrices:
-        """Transforms of its tiles."""
+        """Return the transforms of the tiles."""
         return tile_matrices(self.kernel, self.stride, self.tile, dtype)
 
     def input_slices(self, chunk: slice) -> tuple[slice, slice, int]:
@@ -114,7 +114,7 @@ class Axis:
         return slice(low, high), slice(low - start, high - start), length
 
     def output_slice(self, chunk: slice) -> slice:
-        """Outputs that consecutive tiles compute, without those that the padding cuts off."""
+        """Return the outputs that consecutive tiles compute, without those that the padding cuts off."""
         cut = self.padding % self.stride
         start, stop = (tile * self.tile_outputs - cut for tile in (chunk.start, chunk.stop))
         return slice(max(start, 0), min(stop, self.outputs))

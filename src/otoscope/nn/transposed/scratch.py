@@ -29,23 +29,23 @@ class Buffer:
         return self.memory[:size].view(shape)
 
 
-def multiply(left: Tensor, right: Tensor, result: Tensor, add: bool = False) -> None:
+def multiply(first: Tensor, second: Tensor, result: Tensor, add: bool = False) -> None:
     """Multiply batches of matrices into an existing tensor.
 
     PyTorch gives each thread whole matrices of a batch. If their number is no multiple of the threads, some threads
     would wait at the end; then the matrices are multiplied one at a time, each by all threads together.
 
     Args:
-        left: Left factors, shape (batch, m, k).
-        right: Right factors, shape (batch, k, n).
+        first: Left factors, shape (batch, m, k).
+        second: Right factors, shape (batch, k, n).
         result: Written in place, shape (batch, m, n).
         add: Add the products to `result` instead of overwriting it.
     """
     if len(result) % torch.get_num_threads() == 0:
-        torch.baddbmm(result, left, right, beta=float(add), out=result)
+        torch.baddbmm(result, first, second, beta=float(add), out=result)
         return
-    for left_matrix, right_matrix, target in zip(left, right, result, strict=True):
-        torch.addmm(target, left_matrix, right_matrix, beta=float(add), out=target)
+    for first_matrix, second_matrix, target in zip(first, second, result, strict=True):
+        torch.addmm(target, first_matrix, second_matrix, beta=float(add), out=target)
 
 
 def side_by_side(values: Tensor) -> Tensor:

@@ -1,3 +1,5 @@
+"""Decoders to the activations of a dictionary, on classifiers of all kinds."""
+
 import pytest
 import torch
 from torch import nn
@@ -7,8 +9,7 @@ from otoscope.audio import Frontend
 from otoscope.classifiers import Classifier, Cnn14Classifier, Conv2dClassifier, Prediction
 from otoscope.errors import ConfigurationError, ShapeError
 from otoscope.nn import make_activation_decoder
-from otoscope.nn.activations import LightActivations, PublishedActivations, PyramidActivations, resized_columns
-from otoscope.nn.decoder import valid_columns
+from otoscope.nn.decoders import LightActivations, PublishedActivations, PyramidActivations, valid_columns
 
 LABELS = ["dog", "rain"]
 FRONTEND = {"n_fft": 256, "window_ms": 16.0, "hop_ms": 8.0}
@@ -17,7 +18,7 @@ LENGTHS = [3, 17, 67, 100, 431, 500]
 
 
 class ResizingClassifier(Classifier):
-    """Has maps of one size whatever the length, as networks for images do, beside one that is not resized."""
+    """A classifier with one map of fixed size, as networks for images have, and one that grows with the clip."""
 
     def __init__(self, labels, frontend, columns=14):
         super().__init__(labels, frontend)
@@ -58,11 +59,11 @@ NETWORKS = [
     ("published", "cnn14"),
 ]
 COMPARABLE = [pair for pair in NETWORKS if pair[1] not in ("resizing", "conv2d-deepest")]
-"""Those of which a clip's representations in a padded batch are those that it has alone."""
+"""Pairs in which a clip has the same representations in a padded batch as alone."""
 
 
-def accustomed(classifier, log_magnitude):
-    """Norms that know the data, as training leaves them: with random ones hardly any of it gets through."""
+def with_statistics_of(classifier, log_magnitude):
+    """Set the statistics of all norms to those of the data; with random ones hardly any signal gets through."""
     for part in classifier.modules():
         if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
             part.momentum = 1.0
@@ -73,10 +74,12 @@ def accustomed(classifier, log_magnitude):
 
 @pytest.fixture
 def make(experienced):
-    """A network and the classifier below it, as after training, so that no bias or statistic hides a mistake."""
+    """Networks and their classifiers, with biases and statistics as after training, which hide no mistake."""
 
     def make(name, classifier):
-        below = accustomed(experienced(CLASSIFIERS[classifier](Frontend(**FRONTEND))), torch.rand(4, BINS, 256))
+        below = with_statistics_of(
+            experienced(CLASSIFIERS[classifier](Frontend(**FRONTEND))), torch.rand(4, BINS, 256)
+        )
         network = make_activation_decoder(name, below.representation_shapes(), BINS, COMPONENTS)
         for part in network.modules():
             if isinstance(part, nn.Conv1d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.Linear):
@@ -99,7 +102,7 @@ def test_every_frame_gets_activations(make, pair, frames):
 
 @pytest.mark.parametrize("pair", COMPARABLE, ids="-on-".join)
 @pytest.mark.parametrize("lengths", [[500, 431, 100, 67, 3], [67, 48, 17, 16, 1], [31, 17, 2]], ids=str)
-def test_a_padded_clip_is_as_alone(make, pair, lengths):
+def test_padding_does_not_change_the_activations_of_a_clip(make, pair, lengths):
     network, classifier = make(*pair)
     log_magnitude, longest = torch.rand(len(lengths), BINS, max(lengths)), max(lengths)
     valid = torch.tensor(lengths)
@@ -112,7 +115,7 @@ def test_a_padded_clip_is_as_alone(make, pair, lengths):
 
 
 @pytest.mark.parametrize("pair", NETWORKS, ids="-on-".join)
-def test_all_frames_are_as_no_frames(make, pair):
+def test_all_frames_valid_equals_no_frames_given(make, pair):
     network, classifier = make(*pair)
     representations = classifier(torch.rand(2, BINS, 67)).representations
     whole = network(representations, 67, torch.tensor([67, 67]))
@@ -120,24 +123,24 @@ def test_all_frames_are_as_no_frames(make, pair):
 
 
 @pytest.mark.parametrize("pair", NETWORKS, ids="-on-".join)
-def test_what_a_representation_holds_of_the_padding_does_not_matter(make, pair):
+def test_values_on_the_padding_do_not_matter(make, pair):
     network, classifier = make(*pair)
     valid = torch.tensor([500, 200, 70])
     representations = classifier(torch.rand(3, BINS, 500), valid).representations
     before = network(representations, 500, valid)
-    spoilt = []
+    changed = []
     for values in representations:
-        own = valid_columns(values.shape[-1], 500, valid)
-        beyond = torch.arange(values.shape[-1]) >= own[:, None]
+        columns = valid_columns(values.shape[-1], 500, valid)
+        beyond = torch.arange(values.shape[-1]) >= columns[:, None]
         assert beyond.any()
-        spoilt.append(torch.where(beyond[:, None, None], 50, values))
-    torch.testing.assert_close(network(spoilt, 500, valid), before)
+        changed.append(torch.where(beyond[:, None, None], 50, values))
+    torch.testing.assert_close(network(changed, 500, valid), before)
 
 
 @pytest.mark.parametrize("frames", [17, 100, 431])
 @pytest.mark.parametrize("columns", [3, 14, 28])
 def test_maps_of_one_size_are_stretched_over_each_clip(make, frames, columns):
-    """The whole network on a batch, against the network of each clip with its own share of the maps."""
+    """Compare a padded batch with each clip alone, which gets its share of the maps."""
     network, classifier = make("light", "resizing")
     classifier.columns = columns
     lengths = [frames, frames // 2 + 8, 16]
@@ -147,30 +150,15 @@ def test_maps_of_one_size_are_stretched_over_each_clip(make, frames, columns):
     for clip, length in enumerate(lengths):
         alone = []
         for values in representations:
-            own = int(valid_columns(values.shape[-1], frames, valid)[clip])
-            alone.append(values[clip : clip + 1, ..., :own])
+            columns = int(valid_columns(values.shape[-1], frames, valid)[clip])
+            alone.append(values[clip : clip + 1, ..., :columns])
         expected = network(alone, length)[0]
         torch.testing.assert_close(together[clip, :, :length], expected, rtol=1e-4, atol=1e-4)
         assert together[clip, :, length:].count_nonzero() == 0
 
 
-@pytest.mark.parametrize("columns", [1, 3, 14, 50])
-@pytest.mark.parametrize(("frames", "halvings"), [(431, 4), (431, 3), (40, 2), (20, 4)])
-def test_resizing_is_that_of_torch_for_each_clip(columns, frames, halvings):
-    sequence = torch.randn(4, 2, columns)
-    valid = torch.tensor([frames, frames - 1, frames // 2, 16]).clamp(min=1 << halvings)
-    resized = resized_columns(sequence, frames >> halvings, frames, valid, halvings)
-    own = valid_columns(columns, frames, valid)
-    for row, clip, of, to in zip(resized, sequence, own.tolist(), (valid >> halvings).tolist(), strict=True):
-        expected = F.interpolate(clip[None, :, :of], to, mode="linear")[0]
-        torch.testing.assert_close(row[:, :to], expected, rtol=1e-4, atol=1e-4)
-        assert row[:, to:].count_nonzero() == 0
-    whole = F.interpolate(sequence, frames >> halvings, mode="linear")
-    assert torch.equal(resized_columns(sequence, frames >> halvings, frames, None, halvings), whole)
-
-
 def test_published_network_for_conv2d(make):
-    """PIQ's decoder, a linear layer over frequency, ReLU after both; 417 frames, of which the last is held."""
+    """PIQ's decoder, a linear layer over frequency, ReLU after both; 417 frames, and the last one is held."""
     network, classifier = make("published", "conv2d")
     assert isinstance(network, PublishedActivations)
     (hidden,) = classifier(torch.rand(2, BINS, 431)).representations
@@ -190,7 +178,7 @@ def test_published_network_for_conv2d(make):
 
 def test_published_network_for_cnn14(experienced):
     """The sum of four branches of published sizes, without cutting or filling: 5 s and 80 mel bins fit."""
-    classifier = accustomed(experienced(Cnn14Classifier(LABELS, width=2)), torch.rand(2, 513, 431))
+    classifier = with_statistics_of(experienced(Cnn14Classifier(LABELS, width=2)), torch.rand(2, 513, 431))
     network = make_activation_decoder("published", classifier.representation_shapes(), 513, COMPONENTS).eval()
     assert isinstance(network, PyramidActivations)
     third, fourth, fifth, sixth = classifier(torch.rand(1, 513, 431)).representations
@@ -229,7 +217,7 @@ def test_published_sizes():
     assert sum(layer.weight.numel() for layer in cnn14.pyramid.layers) > 5e7
 
 
-def test_light_network_holds_no_frame(make):
+def test_the_light_network_makes_every_frame(make):
     for name in ("conv2d", "cnn14", "resizing"):
         network, classifier = make("light", name)
         activations = network(classifier(torch.rand(1, BINS, 431)).representations, 431)
@@ -247,7 +235,7 @@ def test_every_representation_counts(make, name):
         assert (network(changed, 100) - before).abs().max() > 1e-3 * before.max()
 
 
-def test_light_network_is_light():
+def test_the_light_network_is_light():
     sizes = {}
     for name in ("light", "published"):
         with torch.device("meta"):
@@ -261,7 +249,7 @@ def test_light_network_is_light():
     ("columns", "halvings"),
     [(512, 0), (256, 1), (64, 3), (32, 4), (16, 5), (8, 6), (4, 4), (1, 4), (14, 4), (600, 4)],
 )
-def test_resolution_is_read_off_the_shape(columns, halvings):
+def test_the_depth_of_the_light_network_depends_on_the_shape(columns, halvings):
     network = LightActivations([(2, 3, columns)], COMPONENTS, width=4)
     assert network.halvings == [halvings]
     assert len(network.ups) == halvings
@@ -287,7 +275,7 @@ def test_unknown_network_is_refused():
 
 
 @pytest.mark.parametrize("channels", [(4, 4), (1, 2, 5, 9), (2, 4, 8)])
-def test_representations_that_no_network_was_published_for_are_refused(channels):
+def test_representations_without_a_published_network_are_refused(channels):
     with pytest.raises(
         ConfigurationError, match=r"decoder: none was published for .*; choose light, which fits any"
     ):

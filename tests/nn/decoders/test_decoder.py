@@ -1,3 +1,5 @@
+"""Decoders of one representation, light and published."""
+
 import pytest
 import torch
 from torch import nn
@@ -6,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from otoscope.errors import ConfigurationError
 from otoscope.nn import LightDecoder, PublishedDecoder, make_decoder
-from otoscope.nn.decoder import SingleOutputTransposed, initialize_convolutions
+from otoscope.nn.decoders import initialize_convolutions
 
 NAMES = ["light", "published"]
 # channels, frequency', time', bins, frames
@@ -49,7 +51,7 @@ def test_every_bin_of_every_frame_gets_a_value(make, name, channels, height, wid
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("channels", "height", "width", "bins", "frames"), SIZES)
-def test_a_padded_clip_is_as_alone(make, name, channels, height, width, bins, frames):
+def test_padding_does_not_change_the_logits_of_a_clip(make, name, channels, height, width, bins, frames):
     decoder = make(name, channels)
     hidden = torch.randn(1, channels, max(bins // 16, 1), max(frames // 16, 1))
     alone = decoder(hidden, bins, frames)
@@ -82,18 +84,18 @@ def test_published_parameters():
     assert shapes == [(4, 4, 3, 3), (4, 4, 4, 4), (4, 4, 4, 4), (4, 4, 4, 4), (4, 1, 12, 12)]
 
 
-def test_light_decoder_holds_no_frame(make):
+def test_the_light_decoder_makes_every_frame(make):
     decoded = make("light", 4)(torch.randn(1, 4, 32, 26), 513, 431)
     assert (decoded.diff(dim=-1).abs().amax((0, 1)) > 0).all()
 
 
-def test_light_decoder_narrows():
+def test_the_light_decoder_narrows():
     widths = [stage.up.out_channels for stage in LightDecoder(256).layers[:3]]
     assert widths == [128, 64, 32]
     assert [stage.up.out_channels for stage in LightDecoder(20, narrowest=8).layers[:3]] == [10, 8, 8]
 
 
-def test_light_decoder_takes_a_fraction_of_the_multiply_adds():
+def test_the_light_decoder_needs_a_fraction_of_the_multiply_adds():
     counts = {}
     for name in NAMES:
         with torch.device("meta"), FlopCounterMode(display=False) as counter:
@@ -104,7 +106,7 @@ def test_light_decoder_takes_a_fraction_of_the_multiply_adds():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_neighbourhood_of_a_frame_is_all_that_moves(make, name):
+def test_a_column_affects_only_the_frames_around_it(make, name):
     decoder, hidden = make(name, 2), torch.zeros(1, 2, 8, 40)
     changed = hidden.clone()
     changed[..., 20] = 1
@@ -122,7 +124,7 @@ def test_gradient_reaches_every_parameter_and_the_input(name):
     assert hidden.grad.abs().max() > 0
 
 
-def test_the_input_is_left_alone():
+def test_the_input_stays_unchanged():
     hidden = torch.randn(1, 2, 4, 3)
     before = hidden.clone()
     for name in NAMES:
@@ -133,25 +135,6 @@ def test_the_input_is_left_alone():
 def test_unknown_decoder_is_refused():
     with pytest.raises(ConfigurationError, match="'heavy' is unknown; choose one of light, published"):
         make_decoder("heavy", 4)
-
-
-@pytest.mark.parametrize(
-    ("channels", "kernel", "padding", "height", "width"),
-    [(1, 1, 0, 1, 1), (3, 12, 1, 7, 5), (2, 3, 1, 1, 4), (5, 4, 0, 6, 6), (4, 5, 2, 3, 9)],
-)
-def test_single_output_transposed_is_the_general_routine(channels, kernel, padding, height, width):
-    fast = SingleOutputTransposed(channels, kernel, padding).double()
-    slow = nn.ConvTranspose2d(channels, 1, kernel, padding=padding).double()
-    slow.load_state_dict(fast.state_dict())
-    hidden = torch.randn(2, channels, height, width, dtype=torch.float64)
-    results = []
-    for module in (fast, slow):
-        given = hidden.clone().requires_grad_()
-        image = module(given)
-        (image * torch.linspace(-1, 1, image.numel()).reshape(image.shape)).sum().backward()
-        results.append((image, given.grad, module.weight.grad, module.bias.grad))
-    for one, other in zip(*results, strict=True):
-        torch.testing.assert_close(one, other)
 
 
 def test_initialization_is_xavier_with_zero_biases():

@@ -1,34 +1,18 @@
+"""Decoders of all representations to the logits of a mask."""
+
 import pytest
 import torch
 
 from otoscope.classifiers import Cnn14Classifier, Conv2dClassifier
 from otoscope.errors import ConfigurationError
 from otoscope.nn import LightMask, PyramidMask, make_mask_decoder
-from otoscope.nn.mask_decoder import two_in_one
-from otoscope.nn.transposed import Transposed2d
-
-
-@pytest.mark.parametrize("sizes", [((3, 4), (2, 2), (0, 2)), ((2, 5), (1, 3), (1, 1)), ((4, 2), (2, 1), (1, 0))])
-@pytest.mark.parametrize(("wide", "step"), [(5, 4), (3, 3)])
-def test_two_layers_in_one(sizes, wide, step):
-    first = Transposed2d(5, 3, *sizes).double()
-    second = Transposed2d(3, 1, (1, wide), (1, step)).double()
-    hidden = torch.randn(2, 5, 7, 9, dtype=torch.double, requires_grad=True)
-    inputs = [hidden, *first.parameters(), *second.parameters()]
-    expected = second(first(hidden))[:, 0]
-    found = two_in_one(hidden, first, second)
-    torch.testing.assert_close(found, expected)
-    weights = torch.randn_like(expected)
-    slow = torch.autograd.grad((expected * weights).sum(), inputs)
-    fast = torch.autograd.grad((found * weights).sum(), inputs)
-    torch.testing.assert_close(fast, slow)
 
 
 def shapes_of(kind, **options):
     return kind(["dog", "rain"], **options).freeze().representation_shapes()
 
 
-def test_light_takes_any_representations():
+def test_the_light_network_fits_any_representations():
     for shapes, halvings in (
         (shapes_of(Conv2dClassifier, width=8), [4]),
         (shapes_of(Conv2dClassifier, width=8, depth=1), [1]),
@@ -44,7 +28,7 @@ def test_light_takes_any_representations():
             assert logits.std() > 0
 
 
-def test_every_representation_matters():
+def test_every_representation_counts():
     shapes = shapes_of(Cnn14Classifier, width=2)
     for decoder in (LightMask(shapes, 513), PyramidMask(shapes[-1][0], 513)):
         for part in decoder.modules():
@@ -57,16 +41,16 @@ def test_every_representation_matters():
             assert not torch.allclose(decoder(changed, 512), before)
 
 
-def test_light_is_light():
+def test_the_light_network_is_light():
     shapes = [(256, 10, 64), (512, 5, 32), (1024, 2, 16), (2048, 2, 16)]  # CNN14's, as published
     with torch.device("meta"):
         light, published = (make_mask_decoder(name, shapes, 513) for name in ("light", "published"))
-    sizes = [sum(parameter.numel() for parameter in one.parameters()) for one in (light, published)]
+    sizes = [sum(parameter.numel() for parameter in decoder.parameters()) for decoder in (light, published)]
     assert sizes[0] < sizes[1] / 20
     assert sizes[1] == pytest.approx(237e6, rel=0.01)
 
 
-def test_refuses_what_does_not_fit():
+def test_unfit_representations_and_unknown_names_are_refused():
     with pytest.raises(ConfigurationError, match=r"published for CNN14.*choose light"):
         make_mask_decoder("published", [(256, 32, 32)], 513)
     with pytest.raises(ConfigurationError, match="no representation"):

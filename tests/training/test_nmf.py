@@ -82,7 +82,7 @@ def test_ends_when_converged_and_falls_until_then(learnt):
     assert losses[-1] < losses[1] < losses[0]
     progress = [now < min(losses[:i]) * (1 - 1e-3) for i, now in enumerate(losses) if i]
     assert progress[-2:] == [False, False]
-    assert all(one or other for one, other in pairwise(progress[:-1]))
+    assert all(first or second for first, second in pairwise(progress[:-1]))
 
 
 def test_a_resumed_run_equals_a_whole_one(learnt, tmp_path):
@@ -95,7 +95,7 @@ def test_a_resumed_run_equals_a_whole_one(learnt, tmp_path):
     torch.testing.assert_close(states[0], states[1], rtol=0, atol=0)
 
 
-def test_a_converged_dictionary_is_left_alone(learnt, tmp_path):
+def test_a_converged_dictionary_does_not_change(learnt, tmp_path):
     _, _, data = learnt
     options = {**QUIET, "max_epochs": 60}
     for _ in range(2):
@@ -116,14 +116,14 @@ def test_convergence_does_not_depend_on_a_stop_in_between(learnt, tmp_path):
     assert objectives(parts) == objectives(whole)
 
 
-def test_seed_decides(learnt, tmp_path):
+def test_the_seed_decides_the_result(learnt, tmp_path):
     _, _, data = learnt
-    found = []
+    dictionaries = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         run_training(NMFTraining(4, seed=seed), data, tmp_path / name, {**QUIET, "max_epochs": 1})
-        found.append(load_dictionary(tmp_path / name / "model").components)
-    assert torch.equal(found[0], found[1])
-    assert not torch.equal(found[0], found[2])
+        dictionaries.append(load_dictionary(tmp_path / name / "model").components)
+    assert torch.equal(dictionaries[0], dictionaries[1])
+    assert not torch.equal(dictionaries[0], dictionaries[2])
 
 
 def test_warm_start(learnt, tmp_path):
@@ -163,7 +163,7 @@ def test_padding_teaches_nothing():
     clips = [torch.randn(8000), torch.randn(3000)]
     data = Synthetic(clips_per_class=4, classes=["siren"], duration_s=0.5)
     batch = next(iter_batches(data, clips))
-    rows, activations, _ = task.explain(*task.spectrograms(batch))
+    rows, activations, _ = task.explain(task.spectrogram(batch))
     expected = [frames_of(task.frontend.log_magnitude(clip[None])) for clip in clips]
     assert len(rows) == len(activations) == sum(len(part) for part in expected)
     torch.testing.assert_close(rows[: len(expected[0])], expected[0])

@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
-from otoscope.audio import Frontend, masked_mean, save_audio
+from otoscope.audio import Frontend, Spectrogram, save_audio
+from otoscope.audio.padding import masked_mean
 from otoscope.data import Batch
 from otoscope.errors import ConfigurationError
 from otoscope.loading import load_dictionary
@@ -21,17 +23,17 @@ from otoscope.plots import components_picture
 from otoscope.training.task import TrainingTask
 
 _SILENT = 1e-3
-"""Activations and entries below this share of the largest count as zero in what is reported."""
+"""Activations and entries below this share of the largest count as zero in the report."""
 
 
 class DictionaryTraining(TrainingTask):
-    """Base of the trainings that make an `otoscope.nn.NMFDictionary`.
+    """Base class of the trainings that make an `otoscope.nn.NMFDictionary`.
 
     The best checkpoint is the one with the lowest objective on the validation clips.
 
     Args:
-        components: Columns of the dictionary.
-        frontend: Makes the spectrograms; by default that of the classifiers.
+        components: Number of columns of the dictionary.
+        frontend: Front-end that computes the spectrograms (default: that of the classifiers).
         **training: See `TrainingTask`.
     """
 
@@ -43,72 +45,81 @@ class DictionaryTraining(TrainingTask):
         self._frontend = frontend or Frontend()
         self.register_buffer("level_sums", torch.zeros(components))
         self.register_buffer("level_counts", torch.zeros(components))
-        self._found: list[dict[str, float]] = []
+        self._batch_numbers: list[dict[str, float]] = []
 
     level_sums: Tensor
     level_counts: Tensor
 
     @property
+    @override
     def frontend(self) -> Frontend:
-        """See `TrainingTask.frontend`."""
         return self._frontend
 
     @property
     @abstractmethod
     def dictionary_components(self) -> Tensor:
-        """The dictionary as it is now. Shape (bins, components)."""
+        """Present components, shape (bins, components)."""
 
     @abstractmethod
-    def explain(self, log_magnitude: Tensor, frames: Tensor | None) -> tuple[Tensor, Tensor, FitStep]:
-        """Frames (count, bins) of a batch, their activations (count, components), and what they cost."""
+    def explain(self, spectrogram: Spectrogram) -> tuple[Tensor, Tensor, FitStep]:
+        """Model the valid frames of a batch by the present dictionary.
+
+        Args:
+            spectrogram: Spectrogram of the clips.
+
+        Returns:
+            Frames (count, bins), their activations (count, components), and their objective and error.
+        """
 
     def adapt_to(self, labels: Sequence[str]) -> None:
-        """Nothing: a dictionary knows no labels."""
+        """Keep the labels for the record; a dictionary does not depend on them."""
         self.labels = list(labels)
 
-    def spectrograms(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Log magnitude of a batch, and the frames of each clip where clips were padded."""
-        frames = self.frontend.frames(batch.lengths) if batch.padded else None
-        return self.frontend.log_magnitude(batch.waveform), frames
+    def spectrogram(self, batch: Batch) -> Spectrogram:
+        """Return the spectrogram of a batch, without phase."""
+        spectrogram: Spectrogram = self.frontend(
+            batch.waveform, batch.lengths if batch.padded else None, with_phase=False
+        )
+        return spectrogram
 
     def on_validation_epoch_start(self) -> None:
-        """Forgets the levels of an earlier dictionary."""
+        """Reset the levels of the components, which belong to an earlier dictionary."""
         self.level_sums.zero_()
         self.level_counts.zero_()
 
     @torch.no_grad()
     def validation_step(self, batch: Batch, index: int) -> None:
-        """Objective and error; and how strong each component is where it sounds."""
-        frames, activations, cost = self.explain(*self.spectrograms(batch))
-        sounding = activations > _SILENT * activations.max()
-        self.level_sums += (activations * sounding).sum(0)
-        self.level_counts += sounding.sum(0)
+        """Log objective and error, and collect the level of each component in the frames where it is active."""
+        frames, activations, cost = self.explain(self.spectrogram(batch))
+        active = activations > _SILENT * activations.max()
+        self.level_sums += (activations * active).sum(0)
+        self.level_counts += active.sum(0)
         values = {"valid_loss": cost.objective, "valid_error": cost.error}
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(frames), sync_dist=True)
 
     def on_test_epoch_start(self) -> None:
-        """Forgets an earlier test run."""
-        self._found = []
+        """Discard the numbers of an earlier test."""
+        self._batch_numbers = []
 
     @torch.no_grad()
     def test_step(self, batch: Batch, index: int) -> None:
-        """Error, and how many components a frame needs."""
-        frames, activations, cost = self.explain(*self.spectrograms(batch))
+        """Collect the error, and the share of activations that are silent."""
+        frames, activations, cost = self.explain(self.spectrogram(batch))
         silent = (activations <= _SILENT * activations.max()).float().mean()
         power = frames.square().mean()
-        found = {"error": cost.error, "objective": cost.objective, "silent": float(silent), "power": float(power)}
-        self._found.append({**found, "frames": len(frames)})
+        numbers = {"error": cost.error, "objective": cost.objective, "silent": float(silent), "power": float(power)}
+        self._batch_numbers.append({**numbers, "frames": len(frames)})
 
     @property
     def dictionary(self) -> NMFDictionary:
-        """What is saved: the components, the lowest centroid first."""
+        """Dictionary to save: the components with their levels, the lowest centroid first."""
         levels = self.level_sums / self.level_counts.clamp(min=1)
         levels = torch.where(levels > 0, levels, 1)
         components = self.dictionary_components.detach().cpu()
         return NMFDictionary(components, Frontend(**self.frontend.config), levels.cpu()).sorted()
 
     def report(self, folder: Path) -> dict[str, Any]:
-        """Numbers, ``components.png``, and each component as a sound in ``components/``."""
+        """Return the numbers, and write ``components.png`` and each component as a sound to ``components/``."""
         dictionary = self.dictionary
         centroids = dictionary.centroids_hz
         rate_hz, picture = self.frontend.sample_rate_hz, folder / "components.png"
@@ -121,10 +132,11 @@ class DictionaryTraining(TrainingTask):
         return {"nmf": self._numbers(dictionary)}
 
     def _numbers(self, dictionary: NMFDictionary) -> dict[str, float]:
-        frames = sum(found["frames"] for found in self._found)
+        frames = sum(batch["frames"] for batch in self._batch_numbers)
 
         def mean(name: str) -> float:
-            return sum(found[name] * found["frames"] for found in self._found) / frames
+            # batches differ in the number of their valid frames
+            return sum(batch[name] * batch["frames"] for batch in self._batch_numbers) / frames
 
         columns = dictionary.components
         norms = columns.norm(dim=0)
@@ -138,22 +150,22 @@ class DictionaryTraining(TrainingTask):
             "highest_column_norm": float(norms.max()),
         }
 
+    @override
     def export(self, folder: Path, **extra: Any) -> Path:
-        """See `TrainingTask.export`."""
         return self.dictionary.save(folder, **extra)
 
 
 class NMFTraining(DictionaryTraining):
-    """Learns a sparse dictionary with unit-norm columns by mini-batches; see `otoscope.nn.SparseNMF`.
+    """Training of a sparse dictionary with unit-norm columns, in mini-batches; see `otoscope.nn.SparseNMF`.
 
     Args:
-        components: Columns of the dictionary.
+        components: Number of columns of the dictionary.
         sparsity: Weight of the l1 norm of the activations; 0 reconstructs best.
-        iterations: Steps that find the activations of a mini-batch.
-        tolerance: Training ends when two epochs running have not lowered the objective by this share.
-        start: A dictionary's model folder to begin with (warm start).
-        frontend: Makes the spectrograms; by default that of the classifiers.
-        seed: Of everything random.
+        iterations: Number of steps that compute the activations of a mini-batch.
+        tolerance: Training ends when two epochs in succession have not lowered the objective by this share.
+        start: Model folder of a dictionary to start from (warm start).
+        frontend: Front-end that computes the spectrograms (default: that of the classifiers).
+        seed: Seed of everything random.
     """
 
     def __init__(
@@ -175,28 +187,29 @@ class NMFTraining(DictionaryTraining):
         self._costs: list[tuple[FitStep, int]] = []
 
     @property
+    @override
     def dictionary_components(self) -> Tensor:
-        """See `DictionaryTraining.dictionary_components`."""
         return self.solver.components
 
-    def explain(self, log_magnitude: Tensor, frames: Tensor | None) -> tuple[Tensor, Tensor, FitStep]:
-        """See `DictionaryTraining.explain`."""
-        rows = frames_of(log_magnitude, frames)
+    @override
+    def explain(self, spectrogram: Spectrogram) -> tuple[Tensor, Tensor, FitStep]:
+        rows = frames_of(spectrogram.log_magnitude, spectrogram.frames)
         activations = self.solver.infer(rows)
         return rows, activations, self.solver.cost(rows, activations)
 
     def configure_optimizers(self) -> Any:
-        """One that lets the solver move."""
+        """Return an optimiser that lets the solver change the dictionary."""
         return _Solver(self.solver.components)
 
     def on_train_epoch_start(self) -> None:
-        """A new epoch, a new sum."""
+        """Reset the objective of the epoch."""
         super().on_train_epoch_start()
         self._costs = []
 
     def training_step(self, batch: Batch, index: int) -> None:
-        """Learns from the frames of a batch."""
-        rows = frames_of(*self.spectrograms(batch))
+        """Update the dictionary with the frames of a batch."""
+        spectrogram = self.spectrogram(batch)
+        rows = frames_of(spectrogram.log_magnitude, spectrogram.frames)
         optimizer: Any = self.optimizers()
         optimizer.step(closure=lambda: self._costs.append((self.solver.partial_fit(rows), len(rows))))
         cost, count = self._costs[-1]
@@ -204,16 +217,16 @@ class NMFTraining(DictionaryTraining):
         self.log("train_error", cost.error, on_step=False, on_epoch=True, batch_size=count)
 
     def on_fit_start(self) -> None:
-        """Has nothing to do for a dictionary that had converged before."""
+        """Stop at once if the dictionary of the checkpoint has converged already."""
         self.trainer.should_stop = self.convergence.reached
 
     def on_validation_epoch_start(self) -> None:
-        """The checkpoint, which is written after validation, must know how the epoch went."""
+        """Record the objective of the epoch before validation: the checkpoint that follows it must contain it."""
         super().on_validation_epoch_start()
         self._close_epoch()
 
     def on_train_epoch_end(self) -> None:
-        """The same for epochs without validation; ends the training when it has converged."""
+        """Record the objective of an epoch without validation, and stop a training that has converged."""
         self._close_epoch()
         if self.convergence.reached:
             self.trainer.should_stop = True
@@ -229,21 +242,21 @@ class NMFTraining(DictionaryTraining):
     def _start_from(self, dictionary: NMFDictionary, name: str) -> None:
         if not dictionary.frontend.same_as(self.frontend) or len(dictionary) != self.size:
             raise ConfigurationError(
-                f"start: the dictionary in {name} has {len(dictionary)} components of a front-end of "
-                f"{dictionary.frontend.describe()}; {self.size} of {self.frontend.describe()} are asked for"
+                f"start: the dictionary in {name} has {len(dictionary)} components for a front-end with "
+                f"{dictionary.frontend.describe()}; {self.size} components for {self.frontend.describe()} are needed"
             )
         self.solver.start_from(dictionary.components)
 
 
 class AmortizedNMFTraining(DictionaryTraining):
-    """Trains the published NMF, whose encoder guesses the activations; see `otoscope.nn.AmortizedNMF`.
+    """Training of the published NMF, whose encoder predicts the activations; see `otoscope.nn.AmortizedNMF`.
 
     Slower and less exact than `NMFTraining`, and neither sparse nor of unit norm; for comparison.
 
     Args:
-        components: Columns of the dictionary.
-        frontend: Makes the spectrograms; by default that of the classifiers.
-        learning_rate: Of the optimiser.
+        components: Number of columns of the dictionary.
+        frontend: Front-end that computes the spectrograms (default: that of the classifiers).
+        learning_rate: Learning rate of the optimiser.
         **training: See `TrainingTask`.
     """
 
@@ -260,26 +273,28 @@ class AmortizedNMFTraining(DictionaryTraining):
             self.network = AmortizedNMF(self.frontend.bins, components)
 
     @property
+    @override
     def dictionary_components(self) -> Tensor:
-        """See `DictionaryTraining.dictionary_components`."""
         return self.network.components
 
-    def explain(self, log_magnitude: Tensor, frames: Tensor | None) -> tuple[Tensor, Tensor, FitStep]:
-        """See `DictionaryTraining.explain`."""
+    @override
+    def explain(self, spectrogram: Spectrogram) -> tuple[Tensor, Tensor, FitStep]:
+        log_magnitude, frames = spectrogram.log_magnitude, spectrogram.frames
         activations = self.network(log_magnitude, frames)
         error = float(masked_mean((self.network.reconstruct(activations) - log_magnitude).square(), frames))
         return frames_of(log_magnitude, frames), frames_of(activations, frames), FitStep(error, error)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        """The squared error."""
-        log_magnitude, frames = self.spectrograms(batch)
+        """Return the squared error."""
+        spectrogram = self.spectrogram(batch)
+        log_magnitude, frames = spectrogram.log_magnitude, spectrogram.frames
         model = self.network.reconstruct(self.network(log_magnitude, frames))
         error = masked_mean((model - log_magnitude).square(), frames)
         return self.total({"error": error}, "train", len(batch))
 
 
 class _Solver(torch.optim.Optimizer):
-    """What Lightning takes for an optimiser, and counts the steps of; the solver does them."""
+    """Optimiser for Lightning, which counts its steps; the solver makes them."""
 
     def __init__(self, components: Tensor) -> None:
         super().__init__([components], {})

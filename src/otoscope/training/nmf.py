@@ -243,7 +243,7 @@ class NMFTraining(DictionaryTraining):
         if not dictionary.frontend.same_as(self.frontend) or len(dictionary) != self.size:
             raise ConfigurationError(
                 f"start: the dictionary in {name} has {len(dictionary)} components for a front-end with "
-                f"{dictionary.frontend.describe()}; {self.size} components for {self.frontend.describe()} are needed"
+                f"{dictionary.frontend.describe()}; needed are {self.size} for {self.frontend.describe()}"
             )
         self.solver.start_from(dictionary.components)
 

@@ -115,8 +115,8 @@ def test_options_can_be_overridden(folder):
     ("arguments", "kind", "message"),
     [
         ("module: {class_path: my_nets.Nett}", "TorchClassifier", "there is no 'my_nets.Nett'"),
-        ("module: {class_path: my_nets.Net}, representation: konv", "TorchClassifier", "close ones: conv"),
-        ("module: {class_path: my_nets.Net}", "TorchClassifier", "name one when making the TorchClassifier"),
+        ("module: {class_path: my_nets.Net}, representation: konv", "TorchClassifier", "similar names: conv"),
+        ("module: {class_path: my_nets.Net}", "TorchClassifier", "name one when creating the TorchClassifier"),
         ("module: {class_path: my_nets.Net}, weights: no.pt", "TorchClassifier", "weights: no.pt does not fit"),
         ("function: {class_path: my_nets.guess}", "CallableClassifier", "black box without representations"),
         ("function: my_nets.guess", "CallableClassifier", "black box without representations"),

@@ -229,7 +229,7 @@ def test_gradients_reach_the_layers_that_are_read(classifier):
 
 
 def test_single_class_needs_a_sigmoid():
-    with pytest.raises(ConfigurationError, match="'dog', would always have probability 1; say multi_label=True"):
+    with pytest.raises(ConfigurationError, match="'dog', would always have probability 1; set multi_label=True"):
         TorchClassifier(WaveNet(), ["dog"], input="waveform")
 
 
@@ -257,7 +257,7 @@ def test_probabilities_are_checked():
     spectrogram = torch.ones(2, 513, 40)
     with pytest.raises(ConfigurationError, match=r"probabilities in \[0, 1\], got values from 0.5 to 3"):
         TorchClassifier(Raw(), LABELS, output="probabilities")(spectrogram)
-    with pytest.raises(ConfigurationError, match=r"sum to 1.1, not 1; say multi_label=True"):
+    with pytest.raises(ConfigurationError, match=r"sum to 1.1, not 1; set multi_label=True"):
         TorchClassifier(Raw(), LABELS, output="probabilities")(0.2 * spectrogram)
 
 

@@ -109,7 +109,7 @@ def test_multi_label_probabilities_need_not_sum_to_one():
         ),
         (lambda w: np.full(2, 0.5), r"got \(2,\)"),
         (lambda w: np.full((len(w), 2), np.nan), "holds NaN or infinite"),
-        (lambda w: np.full((len(w), 2), 0.9), "sum to 1.8, not 1; say multi_label=True"),
+        (lambda w: np.full((len(w), 2), 0.9), "sum to 1.8, not 1; set multi_label=True"),
         (
             lambda w: np.tile([[4.0, -3.0]], (len(w), 1)),
             r"expected probabilities in \[0, 1\], got values from -3 to 4",
@@ -168,7 +168,7 @@ def test_other_functions_must_be_given_again(tmp_path):
 def test_invalid_functions_and_front_ends_are_refused():
     with pytest.raises(ConfigurationError, match="function: expected a function, got int"):
         CallableClassifier(3, LABELS)
-    with pytest.raises(ConfigurationError, match="frontend: it is at 8000 Hz, the function hears 16000 Hz"):
+    with pytest.raises(ConfigurationError, match="frontend: it is at 8000 Hz, the function expects 16000 Hz"):
         CallableClassifier(loudness, LABELS, frontend=Frontend(8000))
 
 
@@ -264,7 +264,7 @@ def test_invalid_onnx_files_and_options_are_reported(wave_pair, tmp_path):
         OnnxClassifier(tmp_path / "text.onnx")
     with pytest.raises(ConfigurationError, match=r"output_name: .* has no 'odds'; it has logits"):
         OnnxClassifier(path, output_name="odds")
-    with pytest.raises(ConfigurationError, match=r"axes: .* takes 2 axes, which none does not fit"):
+    with pytest.raises(ConfigurationError, match=r"axes: the default order does not fit the 2 axes"):
         OnnxClassifier(path, input="log_magnitude")
     with pytest.raises(ConfigurationError, match=r"expected an answer of shape \(1, 3\)"):
         predict(OnnxClassifier(path, ["a", "b", "c"]), torch.randn(1, 4000))

@@ -222,7 +222,7 @@ def test_layers_of_a_network_with_time_first():
 
 
 def test_unknown_layer_is_reported_with_similar_names():
-    with pytest.raises(ConfigurationError, match=r"no layer 'convv'; close ones: conv"):
+    with pytest.raises(ConfigurationError, match=r"no layer 'convv'; similar names: conv"):
         TorchClassifier(Net(), LABELS, representation="convv")
 
 
@@ -230,7 +230,7 @@ def test_methods_that_read_representations_list_the_layers():
     classifier = TorchClassifier(Net(), LABELS)
     for method in (PIQInterpreter, L2IInterpreter):
         with pytest.raises(
-            RepresentationError, match=r"name one .* The last ones: conv.0, conv.1, conv.2, drop, head"
+            RepresentationError, match=r"name one .* The last layers: conv.0, conv.1, conv.2, drop, head"
         ):
             method(classifier)
     assert classifier(torch.rand(1, 513, 20)).representations == ()
@@ -248,11 +248,11 @@ def test_layer_that_does_not_run_is_reported():
     [
         ({"input": "wave"}, "input: 'wave' is none of log_magnitude, magnitude, mel, waveform"),
         ({"input": 3}, "input: expected a name or a function, got int"),
-        ({"axes": "bct"}, "axes: log_magnitude is handed over as one of bcft, bctf, bft, btf, not 'bct'"),
-        ({"input": "waveform", "axes": "bft"}, "axes: waveform is handed over as one of bt, bct"),
+        ({"axes": "bct"}, "axes: with input=log_magnitude they are one of bcft, bctf, bft, btf, not 'bct'"),
+        ({"input": "waveform", "axes": "bft"}, "axes: with input=waveform they are one of bt, bct"),
         ({"output": "odds"}, "output: 'odds' is neither"),
         ({"module": {"class_path": "torch.nn.Lineal"}}, "module: there is no 'torch.nn.Lineal'"),
-        ({"module": {"class_path": "torch.nn.Linear"}}, "module: torch.nn.Linear cannot be made"),
+        ({"module": {"class_path": "torch.nn.Linear"}}, "module: torch.nn.Linear cannot be created"),
         ({"module": 3}, "module: expected a torch.nn.Module, got int"),
     ],
 )

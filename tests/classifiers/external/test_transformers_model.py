@@ -134,7 +134,7 @@ def test_last_hidden_state_is_the_default_representation(name):
     classifier = classifier_of(name)
     if name == "clap":
         assert classifier.representation_names == ()
-        with pytest.raises(RepresentationError, match="name one when making the TransformersClassifier"):
+        with pytest.raises(RepresentationError, match="name one when creating the TransformersClassifier"):
             PIQInterpreter(classifier)
         return
     spectrogram = classifier.frontend(torch.randn(1, 8000))
@@ -194,9 +194,9 @@ def test_invalid_models_and_options_are_reported(tmp_path):
         TransformersClassifier(torch.nn.Linear(1, 1))
     with pytest.raises(ConfigurationError, match="CLAP needs labels and one vector for each, got 0 labels"):
         TransformersClassifier(make_clap())
-    with pytest.raises(ConfigurationError, match="frontend: it is at 8000 Hz, the model hears 16000 Hz"):
+    with pytest.raises(ConfigurationError, match="frontend: it is at 8000 Hz, the model expects 16000 Hz"):
         TransformersClassifier(make_ast(), frontend=Frontend(8000))
-    with pytest.raises(ConfigurationError, match=r"no layer 'encoderr'; close ones: encoder"):
+    with pytest.raises(ConfigurationError, match=r"no layer 'encoderr'; similar names: encoder"):
         TransformersClassifier(make_whisper(), representation="encoderr")
     with pytest.raises(ConfigurationError, match="no model"):
         TransformersClassifier({"architectures": ["AutoModel"]})

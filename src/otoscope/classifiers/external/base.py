@@ -1,4 +1,4 @@
-"""Base class of adapters around third-party networks: their input, clips of several lengths, representations."""
+"""Base class of adapters around external networks: their input, clips of different lengths, representations."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ class NetworkOutput:
 
     Attributes:
         logits: Class scores, shape (batch, classes).
-        representations: Feature maps, shape of each (batch, channels, frequency', time').
-        span: Frames of the front-end that the columns of time' cover. None: those of the network's input.
-        sources: Tensors that the representations were made of, see `Prediction.sources`.
+        representations: Feature maps. Shape of each (batch, channels, frequency', time').
+        span: Number of frames of the front-end that the columns of time' cover (default: those of the network's
+            input).
+        sources: Tensors that the representations were made of; see `Prediction.sources`.
     """
 
     logits: Tensor
@@ -43,30 +44,31 @@ class NetworkOutput:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Shape of a representation, probed with silence; its time' is the number of frames divided by 2**halvings."""
+    """Channels and time resolution of a representation, whose time' is the number of frames over 2**halvings."""
 
     channels: int
     halvings: int
 
 
 class ExternalClassifier(Classifier):
-    """Base class of adapters: hands each clip to a network at its own length, as a spectrogram or as a waveform.
+    """Base class of adapters: runs a network on each clip without its padding, as a spectrogram or as a waveform.
 
-    Clips of equal length go through the network together, others separately, so that a padded clip gets what it
-    would get alone, whatever the network does with its input. Representations are resampled over time to the frames
-    of the front-end divided by a power of two, which is how interpreters find a clip's columns among padding.
+    Clips of equal length go through the network together, others separately, so that the result for a clip never
+    depends on its batch, whatever the network does with its input. Representations are resampled over time to the
+    frames of the front-end divided by a power of two, so that interpreters can separate valid columns from padding.
 
     Args:
         labels: Names of the classes in the order of the logits.
         frontend: Front-end that computes the spectrograms, at the sample rate of the network.
-        takes_waveform: Whether the network takes waveforms: the spectrogram is inverted to a waveform first.
+        takes_waveform: Whether the network takes waveforms; the spectrogram is then inverted to a waveform first.
         multi_label: Whether each class is decided independently.
-        duration_s: Only length that the network takes; clips are cut, or continued with silence. None: any length.
-        minimum_s: Length to which shorter clips are continued with silence.
+        duration_s: Length of all inputs, for networks that take only one; clips are cut, or padded with silence.
+            None: any length.
+        minimum_s: Shortest input of the network; shorter clips are padded with silence.
 
     Raises:
-        ConfigurationError: A length is not positive, or the shortest exceeds the only one; or there is one class
-            that is not decided independently.
+        ConfigurationError: A length is not positive, ``minimum_s`` exceeds ``duration_s``, or the only class is not
+            decided independently.
     """
 
     def __init__(
@@ -85,7 +87,7 @@ class ExternalClassifier(Classifier):
             raise ConfigurationError(f"minimum_s ({minimum_s}) exceeds duration_s ({duration_s})")
         if len(self.labels) == 1 and not multi_label:
             raise ConfigurationError(
-                f"labels: the only class, {self.labels[0]!r}, would always have probability 1; say "
+                f"labels: the only class, {self.labels[0]!r}, would always have probability 1; set "
                 "multi_label=True if it is decided by a sigmoid"
             )
         self.needs_phase = takes_waveform
@@ -104,7 +106,7 @@ class ExternalClassifier(Classifier):
 
     @property
     def representation_channels(self) -> tuple[int, ...]:
-        """See `Classifier.representation_channels`.
+        """Channels of each representation, the deepest last; the first call runs the network on silence.
 
         Raises:
             RepresentationError: The classifier has no representation.
@@ -116,13 +118,13 @@ class ExternalClassifier(Classifier):
 
     @classmethod
     def from_folder(cls, config: Mapping[str, Any], folder: Path, **given: Any) -> Self:
-        """See `Classifier.from_folder`. A model folder never causes an import."""
+        """Build the classifier that a model folder describes, without importing anything for it."""
         reject_untrusted({name: value for name, value in config["init"].items() if name not in given}, folder)
         return super().from_folder(config, folder, **given)
 
     @property
     def no_representation(self) -> str:
-        """Message for a method that reads representations where there is none."""
+        """Message of the error that is raised when a method reads representations and there is none."""
         return f"{type(self).__name__} has no representation, which this method reads"
 
     @override
@@ -131,7 +133,11 @@ class ExternalClassifier(Classifier):
         return super().representation_shapes(frames)
 
     def forward(self, log_magnitude: Tensor, frames: Tensor | None = None) -> Prediction:
-        """See `Classifier.forward`.
+        """Classify log-magnitude spectrograms; see `Classifier.forward`.
+
+        Args:
+            log_magnitude: Log magnitude, shape (batch, frequency, time).
+            frames: Valid frames of each clip, where clips were padded. Shape (batch,).
 
         Raises:
             PhaseError: The network takes waveforms: call `predict` with the whole spectrogram.
@@ -139,10 +145,15 @@ class ExternalClassifier(Classifier):
         return self.predict(Spectrogram(log_magnitude, frames=frames))
 
     def predict(self, spectrogram: Spectrogram) -> Prediction:
-        """See `Classifier.predict`.
+        """Classify spectrograms, clips of equal length together.
+
+        Args:
+            spectrogram: Spectrogram of the clips, with its phase if `needs_phase`.
 
         Raises:
             PhaseError: The network takes waveforms and the spectrogram has no phase.
+            ConfigurationError: The network fails, or returns NaN.
+            ShapeError: The network returns another number of logits than there are labels.
         """
         layouts = self._probe()
         if self.needs_phase:
@@ -161,33 +172,33 @@ class ExternalClassifier(Classifier):
         # back to the order of the batch
         order = torch.cat(positions).argsort()
         merged = tuple(torch.cat(parts)[order] for parts in zip(*representations, strict=True))
-        # gradients are asked for clips of one length only; then the sources still belong to the logits
+        # Grad-CAM asks for gradients of clips of one length only; these sources are in the graph of the logits
         sources = output.sources if len(positions) == 1 else ()
         all_logits = logits[0] if len(positions) == 1 else torch.cat(logits)[order]
         return Prediction(all_logits, merged, multi_label=self.multi_label, sources=sources)
 
     def _network_input(self, clips: Spectrogram) -> Tensor:
-        """Return the input of the network, cut or continued with silence to the length that it takes."""
+        """Return the input of the network, cut or padded with silence to the length that it takes."""
         rate, hop = self.frontend.sample_rate_hz, self.frontend.hop_length
         exact = None if self.duration_s is None else round(self.duration_s * rate)
         least = round(self.minimum_s * rate)
         log_magnitude = clips.log_magnitude
         count = log_magnitude.shape[-1]
         if not self.needs_phase:
-            wanted = max(count, self.frontend.frames(least) if least else 1)
-            wanted = wanted if exact is None else self.frontend.frames(exact)
-            return F.pad(log_magnitude[..., :wanted], (0, max(0, wanted - count)))
-        # Frames determine the length only up to one hop; every sample that may belong to the clip is kept. Fewer
-        # frames than those of one window never come from the front-end and are completed.
+            length = max(count, self.frontend.frames(least) if least else 1)
+            length = length if exact is None else self.frontend.frames(exact)
+            return F.pad(log_magnitude[..., :length], (0, max(0, length - count)))
+        # n frames belong to clips of (n - 1) * hop to n * hop - 1 samples: take the longest, to lose no sample. The
+        # front-end never returns fewer frames than those of one window; such spectrograms are zero-padded.
         samples = count * hop - 1
         missing = (0, max(0, self.frontend.frames(1) - count))
         log_magnitude, phase = F.pad(log_magnitude, missing), F.pad(clips.require_phase("the network"), missing)
         waveform = self.frontend.inverse(Spectrogram(log_magnitude, phase, samples))
-        wanted = max(samples, least) if exact is None else exact
-        return F.pad(waveform[..., :wanted], (0, max(0, wanted - samples)))
+        length = max(samples, least) if exact is None else exact
+        return F.pad(waveform[..., :length], (0, max(0, length - samples)))
 
     def _span(self, inputs: Tensor, frames: int) -> float:
-        """Return the frames that the network's input covers; not those of the clip if it was cut or continued."""
+        """Return the number of frames that the network's input covers, after cutting or padding."""
         length, hop = inputs.shape[-1], self.frontend.hop_length
         if not self.needs_phase:
             return length
@@ -199,8 +210,8 @@ class ExternalClassifier(Classifier):
         return output
 
     def _run_guarded(self, inputs: Tensor) -> NetworkOutput:
-        """Run the network; an error in its code is raised as one that says what to check."""
-        # cuDNN's recurrent layers give gradients in training mode only
+        """Run the network; raise any error in its code as one that names the options to check."""
+        # cuDNN's recurrent layers compute gradients in training mode only
         recurrent = inputs.is_cuda and any(isinstance(part, nn.RNNBase) for part in self.modules())
         try:
             with torch.backends.cudnn.flags(enabled=False) if recurrent else contextlib.nullcontext():
@@ -210,7 +221,7 @@ class ExternalClassifier(Classifier):
         except Exception as error:
             domain = "waveforms" if self.needs_phase else "spectrograms"
             raise ConfigurationError(
-                f"{type(self).__name__}: what it explains failed on {domain} of shape {tuple(inputs.shape)} "
+                f"{type(self).__name__}: the network or function failed on {domain} of shape {tuple(inputs.shape)} "
                 f"({type(error).__name__}: {first_line(error)}); check input, axes, mel_bins, minimum_s, "
                 "duration_s and the sample rate"
             ) from error
@@ -231,7 +242,7 @@ class ExternalClassifier(Classifier):
 
     @torch.no_grad()
     def _probe(self) -> tuple[_Layout, ...]:
-        """Return channels and time resolution of each representation; runs the network on silence, once."""
+        """Return the layout of each representation; the first call runs the network on silence."""
         if self._layouts is None:
             if not self.representation_names:
                 self._layouts = ()
@@ -240,7 +251,7 @@ class ExternalClassifier(Classifier):
             self.eval()
             inputs = self._network_input(self.frontend.silence(_PROBED_FRAMES))
             try:
-                # not checked: silence may give NaN in a network that is fine otherwise
+                # not checked: a sound network may return NaN for silence
                 output = self._run_guarded(inputs)
             finally:
                 for module, training in modes.items():
@@ -253,7 +264,18 @@ class ExternalClassifier(Classifier):
 
 
 def _fit_time(hidden: Tensor, halvings: int, span: float, frames: int, longest: int) -> Tensor:
-    """Resample columns that cover ``span`` frames to the columns of a clip, and zero-pad to those of the batch."""
+    """Resample a representation over time to the columns of a clip, and zero-pad it to those of the batch.
+
+    Args:
+        hidden: Representation whose columns cover ``span`` frames, shape (batch, channels, frequency', time').
+        halvings: Each column of the result covers ``2**halvings`` frames.
+        span: Number of frames that the present columns cover; more than ``frames`` if the input was padded.
+        frames: Number of frames of the clips.
+        longest: Number of frames of the batch.
+    """
+    # frames of the clip   |--------|          columns after resampling   x x x x x x
+    # span of the input    |------------|      cut to the clip            x x x x
+    #                                          padded to the batch        x x x x 0 0 0
     columns, all_columns = max(frames >> halvings, 1), max(longest >> halvings, 1)
     fitted = columns if span == frames else max(1, round(span / 2**halvings))
     if hidden.shape[-1] != fitted:
@@ -268,7 +290,7 @@ def check_probabilities(values: Tensor, multi_label: bool, source: str) -> Tenso
 
     Args:
         values: Values to check, shape (batch, classes).
-        multi_label: Whether the values of a clip need not sum to 1.
+        multi_label: Whether each class is decided independently, so that the values need not sum to 1.
         source: Where the values come from, for messages.
 
     Returns:
@@ -282,14 +304,14 @@ def check_probabilities(values: Tensor, multi_label: bool, source: str) -> Tenso
     if low < -1e-6 or high > 1 + 1e-4:
         raise ConfigurationError(
             f"{source}: expected probabilities in [0, 1], got values from {low:.3g} to {high:.3g}; if they are "
-            "logits, take their softmax or say output=logits where there is that option"
+            "logits, return their softmax, or set output=logits if there is that option"
         )
     total = detached.sum(-1)
     if not multi_label and ((total - 1).abs() > _SUM_TOLERANCE).any():
         worst = float(total[(total - 1).abs().argmax()])
         raise ConfigurationError(
-            f"{source}: the probabilities of a clip sum to {worst:.3g}, not 1; say multi_label=True if each "
-            "class is decided for itself"
+            f"{source}: the probabilities of a clip sum to {worst:.3g}, not 1; set multi_label=True if each "
+            "class is decided independently"
         )
     return values.clamp(0, 1)
 
@@ -302,7 +324,7 @@ def logits_of(probabilities: Tensor, multi_label: bool) -> Tensor:
         multi_label: Whether to invert the sigmoid instead of the softmax.
 
     Returns:
-        Logits, finite also for 0 and 1. Shape (batch, classes).
+        Logits, which are finite even for probabilities of 0 and 1. Shape (batch, classes).
 
     Example:
         >>> logits_of(torch.tensor([[0.25, 0.75]]), multi_label=False).softmax(-1)
@@ -310,17 +332,18 @@ def logits_of(probabilities: Tensor, multi_label: bool) -> Tensor:
         >>> logits_of(torch.tensor([[0.25, 0.0]]), multi_label=True).sigmoid().round(decimals=4)
         tensor([[0.2500, 0.0000]])
     """
-    tiny = torch.finfo(probabilities.dtype).eps
+    epsilon = torch.finfo(probabilities.dtype).eps
     if multi_label:
-        return torch.logit(probabilities, eps=tiny)
-    return probabilities.clamp(min=tiny**2).log()
+        return torch.logit(probabilities, eps=epsilon)
+    # the softmax of logarithms returns the probabilities, because they sum to 1
+    return probabilities.clamp(min=epsilon**2).log()
 
 
 def frontend_at(sample_rate_hz: int) -> Frontend:
-    """Return the default front-end at another sample rate: window and hop last equally long.
+    """Return the default front-end at another sample rate; window and hop have the same duration.
 
     Args:
-        sample_rate_hz: Sample rate of a network.
+        sample_rate_hz: Sample rate of the network.
 
     Example:
         >>> frontend_at(16_000).same_as(Frontend()), frontend_at(48_000).describe()
@@ -328,7 +351,7 @@ def frontend_at(sample_rate_hz: int) -> Frontend:
     """
     window_ms = Frontend().window_ms
     n_fft = 1024
-    # as much longer than the window as by default
+    # a power of two that exceeds the window by a similar factor as the default transform does, 1024 over 372
     while n_fft < 1.8 * sample_rate_hz * window_ms / 1000:
         n_fft *= 2
     return Frontend(sample_rate_hz, n_fft)

@@ -1,4 +1,4 @@
-"""Classifiers of which nothing is known but what they answer, and functions as such."""
+"""Black-box classifiers: only their answers are available; any function can be one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from otoscope.audio import Frontend
 from otoscope.classifiers.external.base import (
@@ -24,21 +25,21 @@ ArrayKind = Literal["numpy", "torch"]
 
 
 class BlackBoxClassifier(ExternalClassifier):
-    """What black boxes have in common: no gradient, no representation, and answers that are checked."""
+    """Base class of black boxes: no gradient, no representation, and answers that are checked."""
 
     differentiable = False
 
     @property
     def representation_names(self) -> tuple[str, ...]:
-        """None."""
+        """Empty: a black box has no representations."""
         return ()
 
     @property
     def representation_channels(self) -> tuple[int, ...]:
-        """A black box has no representations.
+        """Channels of each representation, which a black box does not have.
 
         Raises:
-            RepresentationError: Always.
+            RepresentationError: A method reads representations.
         """
         raise RepresentationError(
             f"{type(self).__name__} is a black box without representations, which this method reads; rise, slime "
@@ -46,7 +47,16 @@ class BlackBoxClassifier(ExternalClassifier):
         )
 
     def check_answer(self, answer: Any, batch: int, source: str) -> Tensor:
-        """An answer as numbers (batch, classes)."""
+        """Return an answer as a tensor after checking it, shape (batch, classes).
+
+        Args:
+            answer: Array or tensor that the black box returned.
+            batch: Number of clips.
+            source: Name of the black box, for messages.
+
+        Raises:
+            ConfigurationError: The answer is no array of finite numbers with that shape.
+        """
         try:
             values = answer if isinstance(answer, Tensor) else torch.as_tensor(np.asarray(answer))
             values = values.detach().float()
@@ -64,31 +74,42 @@ class BlackBoxClassifier(ExternalClassifier):
         return values.to(self.frontend.window.device)
 
     def logits_of_answer(self, values: Tensor, kind: str, source: str) -> Tensor:
+        """Return the logits of an answer, shape (batch, classes).
+
+        Args:
+            values: Checked answer, shape (batch, classes).
+            kind: Kind of the values, ``logits`` or ``probabilities``.
+            source: Name of the black box, for messages.
+
+        Raises:
+            ConfigurationError: The values are no probabilities.
+        """
         if kind == "logits":
             return values
         return logits_of(check_probabilities(values, self.multi_label, source), self.multi_label)
 
 
 class CallableClassifier(BlackBoxClassifier):
-    """A black box: any function from waveforms to class probabilities.
+    """Black box around any function from waveforms to class probabilities.
 
-    Methods that need no gradient explain it. Gradients through it are neither needed nor used, so the function may
-    call a server, a device, or another program.
+    It is explained by the methods that need no gradient. The function may call a server, a device, or another
+    program.
 
     Args:
-        function: From waveforms (batch, samples) in [-1, 1] to probabilities (batch, classes). Clips of equal
-            length come together, others apart.
-        labels: Names of the classes in the order of its answer.
-        sample_rate_hz: Rate at which it hears.
-        multi_label: Each class is decided for itself; else the probabilities of a clip sum to 1.
-        frontend: Makes the spectrograms that are masked; by default the usual one at that rate.
-        array: What the function takes: a ``numpy`` array or a ``torch`` tensor, float32.
-        duration_s: The only length that it takes; clips are cut, or continued with silence. None: any.
-        minimum_s: Shorter clips are continued with silence.
+        function: Function from waveforms (batch, samples) in [-1, 1] to probabilities (batch, classes). Clips of
+            equal length are passed together, others separately.
+        labels: Names of the classes in the order of the probabilities.
+        sample_rate_hz: Sample rate of the waveforms that the function expects.
+        multi_label: Whether each class is decided independently; otherwise the probabilities of a clip sum to 1.
+        frontend: Front-end that computes the spectrograms (default: the usual one at that sample rate).
+        array: Type of the waveforms that the function takes: ``numpy`` array or ``torch`` tensor, float32.
+        duration_s: Length of all inputs, for functions that take only one; clips are cut, or padded with silence.
+            None: any length.
+        minimum_s: Shortest input of the function; shorter clips are padded with silence.
 
     Raises:
-        ConfigurationError: Options contradict. When classifying: the answer has another shape, holds NaN, or is no
-            distribution.
+        ConfigurationError: Options contradict each other. When classifying: the answer has another shape, holds
+            NaN, or is no distribution.
 
     Example:
         >>> def loudness(waveforms):
@@ -115,18 +136,17 @@ class CallableClassifier(BlackBoxClassifier):
             raise ConfigurationError(f"array: {array!r} is neither numpy nor torch")
         if frontend is not None and frontend.sample_rate_hz != sample_rate_hz:
             raise ConfigurationError(
-                f"frontend: it is at {frontend.sample_rate_hz} Hz, the function hears {sample_rate_hz} Hz; leave "
-                "one of both out"
+                f"frontend: it is at {frontend.sample_rate_hz} Hz, the function expects {sample_rate_hz} Hz; leave "
+                "out one of them"
             )
         super().__init__(labels, frontend or frontend_at(sample_rate_hz), True, multi_label, duration_s, minimum_s)
         if function is None:
             raise CheckpointError(
-                "function: a model folder holds none that cannot be imported by name; load it with "
+                "function: it cannot be imported by name, so that the model folder does not hold it; load it with "
                 "load_classifier(folder, function=...)"
             )
-        self._function = (
-            make_named(function, "function"),
-        )  # in a tuple: should it be a module, it is none of ours
+        # in a tuple, so that a function that is an nn.Module is not registered as a part of this one
+        self._function = (make_named(function, "function"),)
         if not callable(self._function[0]):
             raise ConfigurationError(f"function: expected a function, got {type(self._function[0]).__name__}")
         self._config: dict[str, Any] = {
@@ -140,12 +160,12 @@ class CallableClassifier(BlackBoxClassifier):
 
     @property
     def config(self) -> dict[str, Any]:
-        """See `Classifier.config`. ``function`` is null if no import finds it."""
+        """Arguments that make this classifier again (JSON values); no ``function`` if it cannot be imported."""
         return dict(self._config)
 
+    @override
     @torch.no_grad()
     def run_network(self, inputs: Tensor) -> NetworkOutput:
-        """See `ExternalClassifier.run_network`."""
         waveforms = inputs.detach().float()
         array: Any = waveforms.cpu().numpy() if self._config["array"] == "numpy" else waveforms
         answer = self._function[0](array)

@@ -1,4 +1,4 @@
-"""What layers of a foreign network return, as maps over frequency and time."""
+"""Outputs of the layers of an external network, as maps over frequency and time."""
 
 from __future__ import annotations
 
@@ -12,55 +12,61 @@ from torch import Tensor, nn
 from otoscope.errors import ConfigurationError, RepresentationError, ShapeError
 
 LayerAxes = Literal["bcft", "bctf", "bct", "btc", "bc"]
-"""Order of the axes of what a layer returns: batch, channels, frequency, time."""
+"""Order of the axes of a layer's output: batch, channels, frequency, time."""
 
 
 def check_layer(module: nn.Module, name: str) -> str:
-    """The name of a layer, if the network has it.
+    """Return the name of a layer after checking that the network has it.
 
     Args:
-        module: The network.
-        name: As ``module.named_modules()`` has it.
+        module: Network to search.
+        name: Name of the layer in ``module.named_modules()``.
 
     Raises:
-        ConfigurationError: It has no such layer; the message lists close names.
+        ConfigurationError: There is no such layer; the message lists similar names.
     """
-    names = [known for known, _ in module.named_modules() if known]
+    names = [layer_name for layer_name, _ in module.named_modules() if layer_name]
     if name in names:
         return name
-    close = difflib.get_close_matches(name, names, n=5, cutoff=0.5) or names[-5:]
-    raise ConfigurationError(f"representation: the network has no layer {name!r}; close ones: {', '.join(close)}")
+    similar = difflib.get_close_matches(name, names, n=5, cutoff=0.5) or names[-5:]
+    raise ConfigurationError(
+        f"representation: the network has no layer {name!r}; similar names: {', '.join(similar)}"
+    )
 
 
 @contextlib.contextmanager
 def record_layers(module: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """Within it, what layers return is kept, by name; of a layer that runs often, the last.
+    """Record the outputs of layers while the network runs inside a ``with`` block.
 
     Args:
-        module: The network.
-        names: Of its layers.
+        module: Network to watch.
+        names: Names of its layers.
+
+    Yields:
+        Output of each layer by name; of a layer that runs several times, the last output.
 
     Raises:
         RepresentationError: A layer did not run.
     """
-    found: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
     layers = dict(module.named_modules())
 
-    def keep(name: str) -> Callable[..., None]:
+    def make_hook(name: str) -> Callable[..., None]:
         def hook(layer: nn.Module, inputs: Any, output: Any) -> Any:
-            found[name] = _first_tensor(output, name)
-            # what follows may write into what it gets, such as a ReLU in place
+            outputs[name] = _first_tensor(output, name)
+            # The next layer gets a copy, because it may overwrite its input, such as a ReLU in place. Gradients
+            # still reach the recorded tensor, through the copy.
             return output.clone() if isinstance(output, Tensor) else None
 
         return hook
 
-    handles = [layers[name].register_forward_hook(keep(name)) for name in names]
+    handles = [layers[name].register_forward_hook(make_hook(name)) for name in names]
     try:
-        yield found
+        yield outputs
     finally:
         for handle in handles:
             handle.remove()
-    if missing := [name for name in names if name not in found]:
+    if missing := [name for name in names if name not in outputs]:
         raise RepresentationError(
             f"representation: {', '.join(missing)} did not run when the network did (TorchScript runs without "
             "hooks); name another layer"
@@ -68,17 +74,17 @@ def record_layers(module: nn.Module, names: Sequence[str]) -> Iterator[dict[str,
 
 
 def as_map(output: Tensor, axes: str, name: str, token_rows: int = 1, special_tokens: int = 0) -> Tensor:
-    """What a layer returned as (batch, channels, frequency', time').
+    """Return the output of a layer as a map, shape (batch, channels, frequency', time').
 
     Args:
-        output: Of the layer.
-        axes: See ``representation_axes`` of `TorchClassifier`.
-        name: Of the layer, for messages.
-        token_rows: Rows of frequency that tokens are made of.
-        special_tokens: Tokens in front.
+        output: Output of the layer.
+        axes: Order of its axes; see ``representation_axes`` of `TorchClassifier`.
+        name: Name of the layer, for messages.
+        token_rows: Number of rows of frequency that the tokens form.
+        special_tokens: Number of tokens, such as class tokens, before those of the map.
 
     Raises:
-        ShapeError: It has other axes, or its tokens do not make so many rows.
+        ShapeError: The output has other axes, or its tokens do not form ``token_rows`` rows.
 
     Example:
         >>> import torch
@@ -103,6 +109,7 @@ def as_map(output: Tensor, axes: str, name: str, token_rows: int = 1, special_to
             f"representation: {name} returns {tokens.shape[-1] + special_tokens} tokens, {special_tokens} of them "
             f"special, which do not make {token_rows} rows; set token_rows and special_tokens"
         )
+    # tokens are in order of rows: all times of the lowest row of frequency first
     return tokens.reshape(*tokens.shape[:2], token_rows, -1)
 
 

@@ -1,4 +1,4 @@
-"""Networks in ONNX files as classifiers, over onnxruntime."""
+"""Networks in ONNX files as classifiers, run by onnxruntime."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from otoscope.audio import Frontend
 from otoscope.classifiers.external.base import NetworkOutput
@@ -23,26 +24,26 @@ _ONNX_NAME = "network.onnx"
 
 
 class OnnxClassifier(BlackBoxClassifier):
-    """A black box: a network in an ONNX file, run by onnxruntime on the CPU.
+    """Black box around a network in an ONNX file, run by onnxruntime on the CPU.
 
     Args:
-        path: The file.
-        labels: Names of the classes in the order of its output. By default the file's metadata ``labels`` (a JSON
-            list), else numbers.
-        frontend: Makes the spectrograms. Give it the sample rate of the network.
-        input: What the network takes: the ``waveform`` or the ``log_magnitude``. It has one input, float32.
-        axes: Order of the input's axes, see `TorchClassifier`. By default guessed from its number of axes: ``bt``,
-            ``bct``, ``bft`` or ``bcft``.
-        output: Whether it returns ``logits`` or ``probabilities``.
-        output_name: Of the output; by default the first.
-        multi_label: Each class is decided for itself.
-        duration_s: The only length that the network takes; clips are cut, or continued with silence. None: the one
-            that the file fixes, else any.
-        minimum_s: Shorter clips are continued with silence.
-        threads: That onnxruntime may use. By default as many as torch.
+        path: ONNX file.
+        labels: Names of the classes in the order of the output (default: ``labels`` in the file's metadata, a JSON
+            list, or else numbers).
+        frontend: Front-end that computes the spectrograms, at the sample rate of the network.
+        input: Kind of the network's only input, float32: the ``waveform`` or the ``log_magnitude``.
+        axes: Order of the input's axes; see `TorchClassifier` (default: chosen by their number, ``bt``, ``bct``,
+            ``bft`` or ``bcft``).
+        output: Kind of the output, ``logits`` or ``probabilities``.
+        output_name: Name of the output (default: the first one).
+        multi_label: Whether each class is decided independently.
+        duration_s: Length of all inputs, for networks that take only one; clips are cut, or padded with silence
+            (default: the length that the file fixes, or else any length).
+        minimum_s: Shortest input of the network; shorter clips are padded with silence.
+        threads: Number of threads of onnxruntime (default: that of torch).
 
     Raises:
-        ConfigurationError: The file is no ONNX network, or it has other inputs or outputs.
+        ConfigurationError: The file does not exist, is no ONNX network, or has other inputs or outputs.
         MissingExtraError: onnxruntime is not installed.
     """
 
@@ -68,16 +69,16 @@ class OnnxClassifier(BlackBoxClassifier):
         options.intra_op_num_threads = threads or torch.get_num_threads()
         try:
             session = runtime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its errors derive from nothing in particular
+        except Exception as error:  # onnxruntime's errors have no common base class
             raise ConfigurationError(
                 f"path: {self.path} is no network that onnxruntime reads ({str(error)[:200]})"
             ) from error
-        entries, outputs = session.get_inputs(), {one.name: one for one in session.get_outputs()}
+        entries, outputs = session.get_inputs(), {node.name: node for node in session.get_outputs()}
         if len(entries) != 1 or entries[0].type != "tensor(float)":
-            told = ", ".join(f"{one.name} {one.type}" for one in entries)
+            listed = ", ".join(f"{entry.name} {entry.type}" for entry in entries)
             raise ConfigurationError(
-                f"path: {self.path} takes {told}; one float input is expected: wrap it in a function for "
-                "CallableClassifier"
+                f"path: {self.path} takes {listed}; one float input is expected: wrap the network in a function "
+                "and use CallableClassifier"
             )
         if output_name is not None and output_name not in outputs:
             raise ConfigurationError(
@@ -86,7 +87,7 @@ class OnnxClassifier(BlackBoxClassifier):
         self._output = output_name or next(iter(outputs))
         labels = _onnx_labels(session, outputs[self._output]) if labels is None else labels
         super().__init__(labels, frontend, input == "waveform", multi_label, duration_s, minimum_s)
-        self._session = (session,)
+        self._session = (session,)  # in a tuple: it is no part of the module
         self._entry = entries[0].name
         self._axes = _onnx_axes(axes, input, len(entries[0].shape), self.path)
         sizes = dict(zip(self._axes, entries[0].shape, strict=True))
@@ -100,21 +101,21 @@ class OnnxClassifier(BlackBoxClassifier):
 
     @property
     def config(self) -> dict[str, Any]:
-        """See `Classifier.config`. ``path`` is that in the model folder, into which the file is copied."""
+        """Arguments that make this classifier again (JSON values); ``path`` is relative to the model folder."""
         return dict(self._config)
 
+    @override
     def write_files(self, folder: Path) -> None:
-        """See `Classifier.write_files`."""
         (folder / _ONNX_NAME).write_bytes(self.path.read_bytes())
 
     @classmethod
+    @override
     def from_folder(cls, config: Mapping[str, Any], folder: Path, **given: Any) -> Self:
-        """See `Classifier.from_folder`."""
         return super().from_folder(config, folder, **{"path": folder / _ONNX_NAME, **given})
 
+    @override
     @torch.no_grad()
     def run_network(self, inputs: Tensor) -> NetworkOutput:
-        """See `ExternalClassifier.run_network`."""
         values = inputs.detach().float()
         if "f" in self._axes and self._axes.index("t") < self._axes.index("f"):
             values = values.transpose(1, 2)
@@ -129,15 +130,15 @@ class OnnxClassifier(BlackBoxClassifier):
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
             raise ConfigurationError(
-                f"{self.path}: cannot run on shape {tuple(values.shape)} ({reason}); set "
-                "axes, duration_s or minimum_s, or export it with dynamic axes"
+                f"{self.path}: cannot run on shape {tuple(values.shape)} ({reason}); set axes, duration_s or "
+                "minimum_s, or export the network with dynamic axes"
             ) from error
         answer = self.check_answer(np.concatenate(answers), len(inputs), str(self.path))
         return NetworkOutput(self.logits_of_answer(answer, self._config["output"], str(self.path)))
 
 
 def onnx_package() -> Any:
-    """The package `onnxruntime`.
+    """Import the package `onnxruntime`.
 
     Raises:
         MissingExtraError: It is not installed.
@@ -151,29 +152,31 @@ def onnx_package() -> Any:
 
 
 def _onnx_labels(session: Any, output: Any) -> list[str]:
-    kept = session.get_modelmeta().custom_metadata_map.get("labels")
-    if kept is not None:
+    """Return the labels in the file's metadata, or else numbers."""
+    metadata = session.get_modelmeta().custom_metadata_map.get("labels")
+    if metadata is not None:
         try:
-            labels = json.loads(kept)
+            labels = json.loads(metadata)
         except ValueError:
             labels = None
         if isinstance(labels, list):
             return [str(label) for label in labels]
     count = output.shape[-1] if output.shape else None
     if not isinstance(count, int):
-        raise ConfigurationError("labels: the file does not tell how many classes it has; name them")
+        raise ConfigurationError("labels: the file does not state its number of classes; give their names")
     return [str(i) for i in range(count)]
 
 
 def _onnx_axes(axes: str | None, input: str, count: int, path: Path) -> str:
+    """Return the order of the input's ``count`` axes after checking it."""
     if input not in get_args(OnnxInput):
         raise ConfigurationError(f"input: {input!r} is none of {', '.join(get_args(OnnxInput))}")
     usual = {"waveform": {2: "bt", 3: "bct"}, "log_magnitude": {3: "bft", 4: "bcft"}}[input]
-    found = axes or usual.get(count, "")
+    order = axes or usual.get(count, "")
     allowed = {"waveform": ("bt", "bct"), "log_magnitude": ("bft", "btf", "bcft", "bctf")}[input]
-    if found not in allowed or len(found) != count:
+    if order not in allowed or len(order) != count:
         raise ConfigurationError(
-            f"axes: {path} takes {count} axes, which {axes or 'none'} does not fit; with input={input} they are "
-            f"one of {', '.join(allowed)}"
+            f"axes: {axes or 'the default order'} does not fit the {count} axes that {path} takes; with "
+            f"input={input} they are one of {', '.join(allowed)}"
         )
-    return found
+    return order

@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from typing_extensions import override
 
 from otoscope.audio import Frontend, MelBank, mel_centers_hz
 from otoscope.classifiers.external.base import ExternalClassifier, NetworkOutput, check_probabilities, logits_of
@@ -26,44 +27,45 @@ OutputKind = Literal["logits", "probabilities"]
 
 
 class TorchClassifier(ExternalClassifier):
-    """Explains a network of yours: any ``nn.Module``.
+    """Adapter around any ``nn.Module``.
 
-    The network gets what ``input`` says, in the order that ``axes`` says: ``b`` batch, ``c`` one channel, ``f``
-    frequency, ``t`` time. It may return a tensor (batch, classes), an object or mapping that holds one, or a
-    tuple that begins with one. It is frozen: evaluation mode, no gradient to its weights.
+    The network gets the kind of input that ``input`` states, with its axes in the order of ``axes``: ``b`` batch,
+    ``c`` one channel, ``f`` frequency, ``t`` time. It may return a tensor (batch, classes), an object or mapping
+    that holds one, or a tuple that begins with one. It is frozen: evaluation mode, no gradients to its weights.
 
     Args:
-        module: The network; or its class and arguments, ``{"class_path": "package.Net", "init_args": {...}}``,
-            which also lets a model folder say how to make it again.
-        labels: Names of the classes in the order of its output.
-        frontend: Makes the spectrograms that are masked. Give it the sample rate of the network.
-        input: ``log_magnitude`` (log1p of the STFT's magnitude), ``magnitude``, ``mel`` (log1p of the mel
-            magnitude, by `otoscope.audio.MelBank`), ``waveform`` (the spectrogram goes back through the inverse
-            STFT with its phase, differentiably), or a function from the log magnitude (batch, frequency, time) to
-            what the network takes.
-        mel_bins: Filters of the mel bank.
-        axes: Order of the input's axes. By default ``bcft`` for spectrograms, ``bt`` for waveforms; what a function
-            of yours makes is handed on as it is.
-        duration_s: The only length that the network takes; clips are cut, or continued with silence. None: any.
-        minimum_s: Shorter clips are continued with silence.
-        output: Whether it returns ``logits`` or ``probabilities``.
-        output_key: Where in an object or mapping they are. By default ``logits``.
-        multi_label: Each class is decided for itself: probabilities are sigmoids.
-        representation: Names of layers, as ``module.named_modules()`` has them, whose output interpreters read, the
-            deepest last. None: methods that read representations refuse.
-        representation_axes: Order of the axes of that output. By default four axes are ordered as the input's
-            frequency and time, three are ``bct`` (``btc`` if the input is ``btf``), two ``bc``. ``btc`` also stands
+        module: Network, or its class and arguments, ``{"class_path": "package.Net", "init_args": {...}}``. A model
+            folder can build the network again only from its class and arguments.
+        labels: Names of the classes in the order of the logits.
+        frontend: Front-end that computes the spectrograms, at the sample rate of the network.
+        input: Kind of the input: ``log_magnitude`` (log1p of the STFT's magnitude), ``magnitude``, ``mel`` (log1p
+            of the mel magnitude; see `otoscope.audio.MelBank`), ``waveform`` (inverse STFT of magnitude and phase,
+            differentiable), or a function from the log magnitude (batch, frequency, time) to the input.
+        mel_bins: Number of filters of the mel bank.
+        axes: Order of the input's axes (default: ``bcft`` for spectrograms, ``bt`` for waveforms). The result of a
+            function is passed to the network unchanged.
+        duration_s: Length of all inputs, for networks that take only one; clips are cut, or padded with silence.
+            None: any length.
+        minimum_s: Shortest input of the network; shorter clips are padded with silence.
+        output: Kind of the output, ``logits`` or ``probabilities``.
+        output_key: Name of the output in an object or mapping (default: ``logits``).
+        multi_label: Whether each class is decided independently, so that probabilities are sigmoids.
+        representation: Names of the layers in ``module.named_modules()`` whose outputs interpreters read, the
+            deepest last. None: methods that read representations raise an error.
+        representation_axes: Order of the axes of these outputs (default: with four axes, frequency and time as in
+            the input; with three, ``bct``, or ``btc`` if the input is ``btf``; with two, ``bc``). ``btc`` also stands
             for tokens.
-        token_rows: Rows of frequency that tokens are made of, one row after the other.
-        special_tokens: Tokens in front of those, such as a class token.
-        rows_hz: Frequencies of the rows that the network itself makes, such as the centres of its mel bank, rising;
-            the rows of ``representation`` divide them evenly. Without it ``mel`` has those of its bank, and any
-            other input counts as spread evenly up to half the sample rate. Grad-CAM puts its rows there.
-        weights: A file with the network's ``state_dict``, ``.safetensors`` or ``.pt``.
-        differentiable: False where no gradient comes through the network: methods that need one then refuse.
+        token_rows: Number of rows of frequency that the tokens form, one row after the other.
+        special_tokens: Number of tokens before those of the rows, such as a class token.
+        rows_hz: Frequencies of the rows of the network's features, such as the centres of its mel bank, rising. The
+            rows of ``representation`` divide them evenly, and Grad-CAM places its rows at these frequencies
+            (default: the centres of the bank for ``mel``, else evenly spaced up to half the sample rate).
+        weights: File with the ``state_dict`` of the network, ``.safetensors`` or ``.pt``.
+        differentiable: Whether gradients flow through the network; if not, methods that need them raise an error.
 
     Raises:
-        ConfigurationError: The network has no such layer (close names are listed), or options contradict.
+        ConfigurationError: The network has no such layer (the message lists similar names), or options contradict
+            each other.
         CheckpointError: The weights do not fit.
 
     Example:
@@ -100,64 +102,60 @@ class TorchClassifier(ExternalClassifier):
         super().__init__(labels, frontend, input == "waveform", multi_label, duration_s, minimum_s)
         if module is None:
             raise CheckpointError(
-                "module: it was given as an object, so the model folder does not say how to make it; load it with "
+                "module: it was given as an object, so that the model folder does not describe it; load it with "
                 "load_classifier(folder, module=...), or train with module as class_path and init_args"
             )
-        made = make_named(module, "module")
-        if not isinstance(made, nn.Module):
-            raise ConfigurationError(f"module: expected a torch.nn.Module, got {type(made).__name__}")
+        network = make_named(module, "module")
+        if not isinstance(network, nn.Module):
+            raise ConfigurationError(f"module: expected a torch.nn.Module, got {type(network).__name__}")
         self._config: dict[str, Any] = {"module": _plain(module) if is_named(module) else None}
         self._config |= {"input": _input_config(input), "mel_bins": mel_bins, "axes": axes}
-        self._config |= {
-            "duration_s": duration_s,
-            "minimum_s": minimum_s,
-            "output": output,
-            "output_key": output_key,
-        }
+        self._config |= {"duration_s": duration_s, "minimum_s": minimum_s}
+        self._config |= {"output": output, "output_key": output_key}
         self._config |= {"multi_label": multi_label, "representation": representation}
         self._config |= {"representation_axes": representation_axes, "token_rows": token_rows}
         self._config |= {"special_tokens": special_tokens, "differentiable": differentiable}
-        self._config |= {"rows_hz": None if rows_hz is None else [float(one) for one in rows_hz]}
-        self.module = made
+        self._config |= {"rows_hz": None if rows_hz is None else [float(frequency) for frequency in rows_hz]}
+        self.module = network
         self.differentiable = differentiable
         self.input, self.axes = self._checked_input(make_named(input, "input"), axes)
         self.mel = MelBank(mel_bins, self.frontend.bins, self.frontend.sample_rate_hz) if input == "mel" else None
         names = [representation] if isinstance(representation, str) else list(representation or ())
-        self._names = tuple(check_layer(made, name) for name in names)
+        self._names = tuple(check_layer(network, name) for name in names)
         self._rows_hz = self._checked_rows(self._config["rows_hz"])
         if output not in get_args(OutputKind):
             raise ConfigurationError(f"output: {output!r} is neither logits nor probabilities")
         if weights is not None:
-            load_module_weights(made, weights)
+            load_module_weights(network, weights)
         self.freeze()
 
     @property
     def representation_names(self) -> tuple[str, ...]:
-        """The layers named as ``representation``."""
+        """Names of the layers whose outputs are the representations."""
         return self._names
 
+    @override
     def row_frequencies(self, index: int, rows: int) -> Tensor | None:
-        """See `Classifier.row_frequencies`."""
         return None if self._rows_hz is None else divide_rows(self._rows_hz, rows)
 
     @property
+    @override
     def no_representation(self) -> str:
-        """See `ExternalClassifier.no_representation`."""
-        some = [name for name, part in self.module.named_modules() if name and not list(part.children())][-8:]
+        layers = [name for name, part in self.module.named_modules() if name and not list(part.children())]
         return (
-            "representation: this method reads what a layer of the network returns; name one when making the "
-            f"TorchClassifier, the last before time is lost. The last ones: {', '.join(some) or 'none'}"
+            "representation: this method reads the output of a layer of the network; name one when creating the "
+            f"TorchClassifier, the last before time is lost. The last layers: {', '.join(layers[-8:]) or 'none'}"
         )
 
     @property
     def config(self) -> dict[str, Any]:
-        """See `Classifier.config`. ``module`` is null if it was given as an object."""
-        representation = self._config["representation"]
-        kept = representation if representation is None or isinstance(representation, str) else list(representation)
-        return {**self._config, "representation": kept}
+        """Arguments that make this classifier again (JSON values); no ``module`` if it was given as an object."""
+        layers = self._config["representation"]
+        layers = layers if layers is None or isinstance(layers, str) else list(layers)
+        return {**self._config, "representation": layers}
 
+    @override
     def run_network(self, inputs: Tensor) -> NetworkOutput:
-        """See `ExternalClassifier.run_network`."""
         with record_layers(self.module, self._names) as outputs:
             output = self.module(self._arrange(inputs))
         logits = take_logits(output, self._config["output_key"])
@@ -182,13 +180,14 @@ class TorchClassifier(ExternalClassifier):
         return inputs[:, None] if "c" in self.axes else inputs
 
     def _checked_input(self, input: Any, axes: str | None) -> tuple[Any, str]:
+        """Return kind and axes of the input after checking that they fit."""
         if isinstance(input, str):
             if input not in get_args(InputName):
                 raise ConfigurationError(f"input: {input!r} is none of {', '.join(get_args(InputName))}")
             allowed = ("bt", "bct") if input == "waveform" else ("bcft", "bctf", "bft", "btf")
             if axes is not None and axes not in allowed:
                 raise ConfigurationError(
-                    f"axes: {input} is handed over as one of {', '.join(allowed)}, not {axes!r}"
+                    f"axes: with input={input} they are one of {', '.join(allowed)}, not {axes!r}"
                 )
             return input, axes or allowed[0]
         if not callable(input):
@@ -197,15 +196,15 @@ class TorchClassifier(ExternalClassifier):
 
     def _checked_rows(self, rows_hz: list[float] | None) -> Tensor | None:
         if rows_hz is None:
-            bands = self.mel
-            return None if bands is None else mel_centers_hz(len(bands.filters), self.frontend.sample_rate_hz)
-        found = torch.tensor(rows_hz)
-        if len(found) == 0 or not bool(found.isfinite().all()) or bool((found.diff() <= 0).any()):
+            bank = self.mel
+            return None if bank is None else mel_centers_hz(len(bank.filters), self.frontend.sample_rate_hz)
+        rows = torch.tensor(rows_hz)
+        if len(rows) == 0 or not bool(rows.isfinite().all()) or bool((rows.diff() <= 0).any()):
             raise ConfigurationError(f"rows_hz: expected frequencies in rising order, got {rows_hz}")
-        return found
+        return rows
 
     def _as_map(self, output: Tensor, name: str) -> Tensor:
-        """What a layer returned as (batch, channels, frequency', time')."""
+        """Return the output of a layer as a map, shape (batch, channels, frequency', time')."""
         return as_map(
             output,
             self._config["representation_axes"] or _guessed_axes(output, self.axes),
@@ -216,26 +215,26 @@ class TorchClassifier(ExternalClassifier):
 
 
 def take_logits(output: Any, key: str | None = None) -> Tensor:
-    """The logits in what a network returned.
+    """Return the logits in the output of a network.
 
     Args:
-        output: A tensor, an object or mapping that holds one, or a tuple that begins with one.
-        key: Its name in an object or mapping; by default ``logits``.
+        output: Tensor, object or mapping that holds it, or tuple that begins with it.
+        key: Name of the tensor in an object or mapping (default: ``logits``).
 
     Raises:
-        ShapeError: There is none.
+        ShapeError: There is no such tensor.
     """
-    found = output
+    logits = output
     if not isinstance(output, Tensor):
         name = key or "logits"
         if isinstance(output, Mapping):
-            found = output.get(name)
+            logits = output.get(name)
         elif hasattr(output, name):
-            found = getattr(output, name)
+            logits = getattr(output, name)
         elif isinstance(output, tuple | list) and output:
-            found = output[0]
-    if isinstance(found, Tensor) and found.is_floating_point():
-        return found.float()
+            logits = output[0]
+    if isinstance(logits, Tensor) and logits.is_floating_point():
+        return logits.float()
     inside = f" with {', '.join(map(str, output))}" if isinstance(output, Mapping) else ""
     raise ShapeError(
         f"output: the network returned {type(output).__name__}{inside}, in which no tensor of logits was found; "
@@ -244,12 +243,12 @@ def take_logits(output: Any, key: str | None = None) -> Tensor:
 
 
 def load_module_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Loads a ``state_dict`` into a network; every key must fit.
+    """Load a ``state_dict`` into a network; every key must fit.
 
     Args:
-        module: The network.
-        path: ``.safetensors``, or what ``torch.save`` wrote, also under ``state_dict`` or ``model`` of a
-            checkpoint. Pickles are read as weights only.
+        module: Network to load into.
+        path: ``.safetensors`` file, or file that ``torch.save`` wrote of a ``state_dict`` or of a checkpoint with
+            ``state_dict`` or ``model``. Pickles are read as weights only.
 
     Raises:
         CheckpointError: The file cannot be read, or does not fit.
@@ -268,6 +267,7 @@ def load_module_weights(module: nn.Module, path: str | os.PathLike[str]) -> None
 
 
 def _guessed_axes(output: Tensor, input_axes: str) -> str:
+    """Return the usual order of the axes of a layer's output: time and frequency as in the input."""
     time_first = "f" in input_axes and input_axes.index("t") < input_axes.index("f")
     if output.ndim == 4:
         return "bctf" if time_first else "bcft"
@@ -281,7 +281,7 @@ def _input_config(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A copy without foreign kinds of mappings."""
+    """Convert mappings and sequences of other types, such as jsonargparse's, to dictionaries and lists."""
     if isinstance(value, Mapping):
-        return {name: _plain(one) for name, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,4 +1,4 @@
-"""Audio classifiers of the package `transformers`, their feature extractors re-expressed in torch."""
+"""Audio classifiers of the package `transformers`, with their feature extractors rewritten in torch."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
 from otoscope.audio import Frontend
 from otoscope.classifiers.external.base import ExternalClassifier, NetworkOutput, frontend_at
@@ -24,35 +25,37 @@ from otoscope.errors import ConfigurationError, DownloadError
 
 _AST = "audio-spectrogram-transformer"
 _CLAP_AUDIO = "clap_audio_model"
-_CLAP_SCALE = 1 / 0.07  # with which CLAP's training starts
+_CLAP_SCALE = 1 / 0.07
+"""Factor on the cosines at the start of CLAP's training, for models that do not hold the learnt one."""
 
 
 class TransformersClassifier(ExternalClassifier):
-    """An audio classifier of `transformers`: AST, wav2vec2 and its kin, Whisper, or CLAP with words as classes.
+    """Adapter around an audio classifier of `transformers`: AST, wav2vec2 and related models, Whisper, or CLAP.
 
-    The mask lies over the front-end's spectrogram; the model hears the waveform that the spectrogram makes, through
-    a differentiable counterpart of its feature extractor.
+    Masks multiply the spectrogram of the front-end. The spectrogram is inverted to a waveform, which goes to the
+    model through a differentiable counterpart of its feature extractor. CLAP classifies by the words in ``labels``.
 
     Args:
-        model: Hub id, local folder, the model itself, or its configuration (random weights). CLAP as ``ClapModel``
-            or ``ClapAudioModelWithProjection``.
-        labels: Names of the classes. By default ``config.id2label``; CLAP needs them.
-        frontend: Makes the spectrograms that are masked, at the rate of the feature extractor (by default so).
-        feature_extractor: A feature extractor, or what its ``preprocessor_config.json`` holds. By default the one
-            beside the model, or else the usual one of its kind.
-        representation: Names of layers whose output interpreters read. ``auto``: the last hidden state (none for
-            CLAP). None: methods that read representations refuse.
-        representation_axes: Order of the axes of that output. By default four axes are ``bcft``, three tokens.
-        multi_label: By default what ``config.problem_type`` says.
-        duration_s: Length of all clips, which are cut to it, or continued with silence. None: a spectrogram tells
-            its length up to one hop, and the model hears that much silence more at the end.
-        class_vectors: CLAP: an embedding of each class. Made of the labels by the text model where the model comes
-            from a folder or the hub. Shape (classes, dimension).
-        prompt: CLAP: sentence in which a label is embedded.
+        model: Hub id, local folder, model object, or its configuration (random weights). CLAP as ``ClapModel`` or
+            ``ClapAudioModelWithProjection``.
+        labels: Names of the classes (default: ``config.id2label``; required for CLAP).
+        frontend: Front-end that computes the spectrograms (default: the usual one at the sample rate of the feature
+            extractor).
+        feature_extractor: Feature extractor, or the contents of its ``preprocessor_config.json`` (default: the one
+            beside the model, or else the usual one for such models).
+        representation: Names of the layers whose outputs interpreters read. ``auto``: the last hidden state (none
+            for CLAP). None: methods that read representations raise an error.
+        representation_axes: Order of the axes of these outputs (default: ``bcft`` for four axes, tokens for three).
+        multi_label: Whether each class is decided independently (default: as in ``config.problem_type``).
+        duration_s: Length of all inputs; clips are cut, or padded with silence. None: the length of the clip, which
+            its spectrogram determines only up to one hop, so that the input may end with that much more silence.
+        class_vectors: Embedding of each class, for CLAP, shape (classes, dimension) (default: the text model's
+            embeddings of the labels, for models from a folder or the hub).
+        prompt: Sentence that the text model of CLAP embeds, with ``{}`` in the place of the label.
 
     Raises:
-        ConfigurationError: The model is of another kind, or options contradict.
-        DownloadError: The model is neither here nor to be had.
+        ConfigurationError: The model is of another kind, or options contradict each other.
+        DownloadError: The model is not there and cannot be fetched.
         MissingExtraError: transformers is not installed.
 
     Example:
@@ -81,64 +84,72 @@ class TransformersClassifier(ExternalClassifier):
         prompt: str = "This is a sound of {}.",
     ) -> None:
         opened = _opened(model, labels, class_vectors, prompt)
-        made, kind = opened.model, str(opened.model.config.model_type)
-        extractor = _extractor_options(feature_extractor or opened.extractor or _usual_extractor(kind, made.config))
+        network, kind = opened.model, str(opened.model.config.model_type)
+        extractor = feature_extractor or opened.extractor or _usual_extractor(kind, network.config)
+        extractor = _extractor_options(extractor)
         features = make_features(extractor)
         frontend = frontend or frontend_at(features.sample_rate_hz)
         if frontend.sample_rate_hz != features.sample_rate_hz:
             raise ConfigurationError(
-                f"frontend: it is at {frontend.sample_rate_hz} Hz, the model hears {features.sample_rate_hz} Hz; "
+                f"frontend: it is at {frontend.sample_rate_hz} Hz, the model expects {features.sample_rate_hz} Hz; "
                 "leave it out, or give it that rate"
             )
         if multi_label is None:
-            multi_label = getattr(made.config, "problem_type", None) == "multi_label_classification"
-        names = _labels_of(made.config) if labels is None else list(labels)
-        shortest = _reach(made.config) / features.sample_rate_hz
+            multi_label = getattr(network.config, "problem_type", None) == "multi_label_classification"
+        names = _labels_of(network.config) if labels is None else list(labels)
+        shortest = _receptive_field(network.config) / features.sample_rate_hz
         super().__init__(names, frontend, True, multi_label, duration_s, shortest)
-        self.model: Any = ClapHead(made, opened.vectors, opened.scale) if kind == _CLAP_AUDIO else made
+        self.model: Any = ClapHead(network, opened.vectors, opened.scale) if kind == _CLAP_AUDIO else network
         self.features = features
-        layers = _usual_layers(kind, made) if representation == "auto" else representation
+        layers = _usual_layers(kind, network) if representation == "auto" else representation
         layers = [layers] if isinstance(layers, str) else list(layers or ())
         self._names = tuple(check_layer(self.model, name) for name in layers)
         self._axes = representation_axes
-        self._config: dict[str, Any] = {"model": _model_config(made), "feature_extractor": extractor}
+        self._config: dict[str, Any] = {"model": _model_config(network), "feature_extractor": extractor}
         self._config |= {"representation": list(self._names) or None, "representation_axes": representation_axes}
         self._config |= {"multi_label": multi_label, "duration_s": duration_s}
         self.freeze()
 
     @property
     def representation_names(self) -> tuple[str, ...]:
-        """The layers that are read."""
+        """Names of the layers whose outputs are the representations."""
         return self._names
 
     def row_frequencies(self, index: int, rows: int) -> Tensor | None:
-        """See `Classifier.row_frequencies`: known of AST, whose rows of patches overlap on a mel bank."""
+        """Return the frequencies of the rows of AST's patches, which overlap on a mel bank; None for other models.
+
+        Args:
+            index: Index of the representation.
+            rows: Number of its rows, frequency'.
+        """
         config = self.model.config
         if config.model_type != _AST or rows == 1 or not isinstance(self.features, FilterBank):
             return None
+        # Patch k covers the mel bins from k * stride to k * stride + patch_size. Rows of `stride` bins have the same
+        # middles once the bank begins (patch_size - stride) / 2 bins later.
         first = (config.patch_size - config.frequency_stride) // 2
         return divide_rows(self.features.centers_hz[first:], rows, config.frequency_stride)
 
     @property
+    @override
     def no_representation(self) -> str:
-        """See `ExternalClassifier.no_representation`."""
         return (
-            "representation: this method reads what a layer of the model returns; name one when making the "
-            "TransformersClassifier, for instance representation='auto' or a name out of model.named_modules()"
+            "representation: this method reads the output of a layer of the model; name one when creating the "
+            "TransformersClassifier, such as representation='auto' or a name from model.named_modules()"
         )
 
     @property
     def config(self) -> dict[str, Any]:
-        """See `Classifier.config`."""
+        """Arguments that make this classifier again, except labels and front-end (JSON values)."""
         return dict(self._config)
 
+    @override
     def run_network(self, inputs: Tensor) -> NetworkOutput:
-        """See `ExternalClassifier.run_network`."""
         with record_layers(self.model, self._names) as outputs:
             output = self.model(**{self.features.input_name: self.features(inputs)})
         maps = tuple(self._as_map(outputs[name], name) for name in self._names)
         samples = self.features.span(inputs.shape[-1])
-        # None leaves it to the base class, which knows the clip's own length
+        # None: the base class computes it from the number of frames of the clip
         span = None if samples == inputs.shape[-1] else samples / self.frontend.hop_length
         return NetworkOutput(take_logits(output), maps, span, tuple(outputs[name] for name in self._names))
 
@@ -147,16 +158,17 @@ class TransformersClassifier(ExternalClassifier):
         rows, special = 1, 0
         if self.model.config.model_type == _AST and axes == "btc":
             config = self.model.config
+            # overlapping patches; the class token and the distillation token come first
             rows, special = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1, 2
         return as_map(output, axes, name, rows, special)
 
 
 class ClapHead(nn.Module):
-    """CLAP's audio model with an embedding of each class: logits are scaled cosines.
+    """Audio model of CLAP with an embedding of each class; logits are scaled cosines.
 
     Args:
-        model: ``ClapAudioModelWithProjection``.
-        class_vectors: Shape (classes, dimension).
+        model: Audio model, a ``ClapAudioModelWithProjection``.
+        class_vectors: Embedding of each class, shape (classes, dimension).
         scale: Factor on the cosines.
     """
 
@@ -171,7 +183,7 @@ class ClapHead(nn.Module):
         self.register_buffer("scale", torch.tensor(scale))
 
     def forward(self, input_features: Tensor) -> Tensor:
-        """Logits, shape (batch, classes), of mel spectrograms (batch, views, frames, mel bins)."""
+        """Map mel spectrograms (batch, views, frames, mel bins) to logits (batch, classes)."""
         longer = torch.zeros(len(input_features), 1, dtype=torch.bool, device=input_features.device)
         embedding = self.audio(input_features=input_features, is_longer=longer).audio_embeds
         cosines = F.normalize(embedding, dim=-1) @ F.normalize(self.class_vectors, dim=-1).T
@@ -180,7 +192,7 @@ class ClapHead(nn.Module):
 
 @dataclass
 class _Opened:
-    """A model, the feature extractor beside it, and what makes classes of CLAP's embeddings."""
+    """Model, the feature extractor beside it, and, for CLAP, the embeddings of the classes and their scale."""
 
     model: Any
     extractor: Any
@@ -189,36 +201,40 @@ class _Opened:
 
 
 def _opened(model: Any, labels: Sequence[str] | None, class_vectors: Any, prompt: str) -> _Opened:
+    """Open a model that is given by name, as an object, or by its configuration."""
     transformers = transformers_package()
     vectors = torch.empty(0) if class_vectors is None else torch.as_tensor(class_vectors).detach().float()
     if isinstance(model, Mapping):
-        made = _from_config(transformers, model)
-        if class_vectors is None:
-            vectors = torch.zeros(len(labels or ()), int(getattr(made.config, "projection_dim", 0)))
-        opened = _Opened(made, None, vectors)
+        network = _from_config(transformers, model)
+        if class_vectors is None:  # placeholders that loaded weights fill
+            vectors = torch.zeros(len(labels or ()), int(getattr(network.config, "projection_dim", 0)))
+        opened = _Opened(network, None, vectors)
     elif isinstance(model, nn.Module):
         opened = _Opened(model, None, vectors)
     else:
         opened = _from_pretrained(transformers, model, labels, vectors, prompt)
     if type(opened.model).__name__ == "ClapModel":
         opened.scale = float(opened.model.logit_scale_a.detach().exp())
-        opened.model = _audio_half(transformers, opened.model)
+        opened.model = _audio_model(transformers, opened.model)
     if not hasattr(opened.model, "config"):
         name = type(opened.model).__name__
         raise ConfigurationError(f"model: {name} is no model of transformers; use TorchClassifier")
     if opened.model.config.model_type == _CLAP_AUDIO and (not labels or len(opened.vectors) != len(labels)):
         raise ConfigurationError(
             f"class_vectors: CLAP needs labels and one vector for each, got {len(labels or ())} labels and "
-            f"{len(opened.vectors)} vectors; ClapModel.get_text_features makes them"
+            f"{len(opened.vectors)} vectors; ClapModel.get_text_features computes them"
         )
     return opened
 
 
 def _from_config(transformers: Any, config: Mapping[str, Any]) -> Any:
+    """Build a model with random weights; only classes of `transformers` are accepted."""
     name = str((config.get("architectures") or [""])[0])
     kind = getattr(transformers, name, None)
     if not (isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)):
-        raise ConfigurationError(f"model: its configuration names {name or 'nothing'} as architectures, no model")
+        raise ConfigurationError(
+            f"model: its configuration names {name or 'nothing'} as architecture, which is no model of transformers"
+        )
     return kind(kind.config_class.from_dict(dict(config)))  # type: ignore[attr-defined]
 
 
@@ -237,21 +253,23 @@ def _from_pretrained(
             tokenizer = transformers.AutoTokenizer.from_pretrained(source)
             tokens = tokenizer([prompt.format(label) for label in labels], padding=True, return_tensors="pt")
             with torch.no_grad():
-                found = model.eval().get_text_features(**tokens)
-            vectors = found if isinstance(found, Tensor) else found.pooler_output
+                embeddings = model.eval().get_text_features(**tokens)
+            # since version 5, transformers returns an object
+            vectors = embeddings if isinstance(embeddings, Tensor) else embeddings.pooler_output
     except (OSError, ValueError) as error:
         raise DownloadError(
-            f"model: {source} cannot be opened ({str(error).splitlines()[0]}); without network, fetch the "
-            "repository elsewhere and give its folder"
+            f"model: {source} cannot be opened ({str(error).splitlines()[0]}); without a network connection, "
+            "download the repository elsewhere and give its folder"
         ) from error
     return _Opened(model, extractor, vectors)
 
 
-def _audio_half(transformers: Any, model: Any) -> Any:
-    half = transformers.ClapAudioModelWithProjection(model.config.audio_config)
-    half.audio_model.load_state_dict(model.audio_model.state_dict())
-    half.audio_projection.load_state_dict(model.audio_projection.state_dict())
-    return half
+def _audio_model(transformers: Any, model: Any) -> Any:
+    """Return the audio half of a CLAP model, with its weights."""
+    audio = transformers.ClapAudioModelWithProjection(model.config.audio_config)
+    audio.audio_model.load_state_dict(model.audio_model.state_dict())
+    audio.audio_projection.load_state_dict(model.audio_projection.state_dict())
+    return audio
 
 
 def _model_config(model: Any) -> dict[str, Any]:
@@ -264,7 +282,7 @@ def _labels_of(config: Any) -> list[str]:
 
 
 def _extractor_options(extractor: Any) -> dict[str, Any]:
-    """A feature extractor as JSON values."""
+    """Return the options of a feature extractor as JSON values."""
     if isinstance(extractor, Mapping):
         return dict(extractor)
     numbers = {k: v for k, v in extractor.to_dict().items() if isinstance(v, str | int | float | bool)}
@@ -272,7 +290,7 @@ def _extractor_options(extractor: Any) -> dict[str, Any]:
 
 
 def _usual_extractor(kind: str, config: Any) -> dict[str, Any]:
-    """The feature extractor that models of a kind are used with."""
+    """Return the options of the feature extractor that models of a kind are used with."""
     if kind == _AST:
         options = {"num_mel_bins": config.num_mel_bins, "max_length": config.max_length}
         return {"feature_extractor_type": "ASTFeatureExtractor", **options}
@@ -288,21 +306,22 @@ def _usual_extractor(kind: str, config: Any) -> dict[str, Any]:
         return {"feature_extractor_type": "Wav2Vec2FeatureExtractor"}
     raise ConfigurationError(
         f"feature_extractor: none is known for models of kind {kind}; give one, or wrap features and model in one "
-        'nn.Module and give it to TorchClassifier with input="waveform"'
+        'nn.Module and pass it to TorchClassifier with input="waveform"'
     )
 
 
 def _usual_layers(kind: str, model: Any) -> str | None:
+    """Return the name of the layer that outputs the last hidden state."""
     if kind == _CLAP_AUDIO:
         return None
     return "encoder" if kind == "whisper" else str(model.base_model_prefix)
 
 
-def _reach(config: Any) -> int:
-    """Samples that the convolutions of wav2vec2 and its kin need."""
-    reach = 1
-    for kernel, stride in reversed(
-        list(zip(getattr(config, "conv_kernel", ()), getattr(config, "conv_stride", ()), strict=True))
-    ):
-        reach = (reach - 1) * stride + kernel
-    return reach
+def _receptive_field(config: Any) -> int:
+    """Return the number of samples that the convolutions of wav2vec2 and related models need for one output."""
+    layers = zip(getattr(config, "conv_kernel", ()), getattr(config, "conv_stride", ()), strict=True)
+    samples = 1
+    # n outputs of a layer need (n - 1) * stride + kernel inputs; from the last layer back to the waveform
+    for kernel, stride in reversed(list(layers)):
+        samples = (samples - 1) * stride + kernel
+    return samples

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from otoscope.audio import Frontend, Spectrogram, load_audio, peak_normalize
 from otoscope.classifiers import Classifier, Prediction
@@ -79,7 +80,7 @@ class _Analysis:
 
 
 class Explainer(Shareable):
-    """A classifier with an interpreter: recording in, `Explanation` out.
+    """Classifier and interpreter together: recording in, `Explanation` out.
 
     Args:
         classifier: Classifier to explain.
@@ -126,7 +127,7 @@ class Explainer(Shareable):
             audio: Sound file, or mono waveform (tensor or array) at `sample_rate_hz`, shape (samples,).
             target: Class to explain (default: the predicted one).
             scores: Whether to compute the scores, and those of the controls (eight more runs of the classifier).
-            name: Name of the recording (default: that of the file).
+            name: Name of the recording (default: the file name without its ending).
             threshold: Threshold that replaces the interpreter's: the relevance of L2I's components, the quantile of
                 AMT, the area of attributions, or the threshold of PIQ's softplus mask.
 
@@ -155,8 +156,8 @@ class Explainer(Shareable):
         Args:
             path: Sound file; it is resampled to `sample_rate_hz` and mixed down to one channel.
             target: Class to explain (default: the predicted one).
-            threshold: See `explain`.
-            normalize: See `interpret_batch`.
+            threshold: Threshold that replaces the interpreter's; see `explain`.
+            normalize: Whether to scale the recording to a peak of 1 for the networks; see `interpret_batch`.
 
         Raises:
             AudioError: The file cannot be read as sound.
@@ -180,7 +181,7 @@ class Explainer(Shareable):
             wavs: Mono waveforms at `sample_rate_hz`, on any device. Shape (batch, samples), or a sequence of
                 waveforms (samples,) of any lengths.
             target: Class to explain, or one class for each clip (default: the predicted ones).
-            threshold: See `explain`.
+            threshold: Threshold that replaces the interpreter's; see `explain`.
             normalize: Whether to scale each clip to a peak of 1 for the networks, as `explain` and the trainings do
                 (default: True, except for models from SpeechBrain, whose interface does not normalise).
 
@@ -211,9 +212,9 @@ class Explainer(Shareable):
         Args:
             waveforms: Mono waveforms at `sample_rate_hz`, shape of each (samples,).
             target: Class to explain (default: the predicted ones).
-            scores: See `explain`.
-            names: Names of the recordings.
-            threshold: See `explain`.
+            scores: Whether to compute the scores; see `explain`.
+            names: Names of the recordings (default: ``clip0``, ``clip1`` and so on).
+            threshold: Threshold that replaces the interpreter's; see `explain`.
         """
         analysis = self._analyse(waveforms, target)
         spectrogram, prediction = analysis.spectrogram, analysis.prediction
@@ -293,6 +294,7 @@ class Explainer(Shareable):
         padded = torch.nn.utils.rnn.pad_sequence(floats, batch_first=True).to(device)
         lengths = torch.tensor([len(waveform) for waveform in waveforms], device=device)
         gain = padded.abs().amax(-1, keepdim=True) if normalize else torch.ones_like(padded[:, :1])
+        # without padding no lengths are passed, so that all clips go through the networks together
         is_padded = bool((lengths != lengths[0]).any())
         spectrogram = self.classifier.frontend(
             peak_normalize(padded) if normalize else padded, lengths if is_padded else None
@@ -311,7 +313,7 @@ class Explainer(Shareable):
         return torch.tensor([self.classifier.index_of(label) for label in targets])
 
     def _masked_sound(self, analysis: _Analysis, mask: Tensor) -> Tensor:
-        """Return what a mask keeps as sound, at the level of the recording. Shape (batch, samples)."""
+        """Return the part that a mask keeps as sound, at the level of the recording. Shape (batch, samples)."""
         sound: Tensor = analysis.gain * self.classifier.frontend.inverse(analysis.spectrogram.masked(mask))
         return sound
 
@@ -325,13 +327,13 @@ class Explainer(Shareable):
             notes.append(NO_COMPONENT)
         return notes
 
+    @override
     def write_model(self, folder: Path, **details: Any) -> None:
-        """See `Shareable.write_model`."""
         write_interpreter(self.interpreter, self.classifier, folder, **details)
 
     @classmethod
+    @override
     def from_pretrained(cls, source: str | os.PathLike[str], revision: str | None = None) -> Self:
-        """See `Shareable.from_pretrained`; `load` also opens models of SpeechBrain."""
         interpreter, classifier = open_model(source, revision, role="interpreter")
         return cls(classifier, interpreter)
 
@@ -342,8 +344,8 @@ def load(
     """Open a model with its classifier, from any source.
 
     Args:
-        path: Folder ``model`` in the output folder of ``otoscope train`` or of a recipe; ``owner/name`` on the hub;
-            a model folder of SpeechBrain, or the results of one of its trainings.
+        path: Source of the model: folder ``model`` in the output folder of ``otoscope train`` or of a recipe,
+            ``owner/name`` on the hub, a model folder of SpeechBrain, or the results of one of its trainings.
         method: Name of a method (default: that of the interpreter in the folder). A method that needs no training
             (see `otoscope.methods.UNTRAINED`) explains the folder's classifier.
         revision: Branch, tag or commit on the hub.

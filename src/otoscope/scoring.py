@@ -35,13 +35,13 @@ def score_against_controls(
     seed: int = 1234,
     probabilities: Mapping[str, Tensor] | None = None,
 ) -> dict[str, dict[str, Tensor]]:
-    """Score masks on one batch, and the controls of equal area beside them.
+    """Score masks on one batch, together with controls of equal area.
 
     Args:
         classifier: Classifier that is explained.
         spectrogram: Spectrogram of the clips, with its phase.
         prediction: Prediction of the classifier for the clips.
-        masks: Masks by method. The controls have the area of the first one. Shape of each (batch, frequency, time).
+        masks: Masks by method, shape of each (batch, frequency, time). The controls have the area of the first.
         names: Name of each clip; the random and loudest controls depend on it.
         waveform: Waveform of the clips, needed with ``event``. Shape (batch, samples).
         event: Part of the waveform that belongs to the label, where it is known. It adds IoU, AUROC and SI-SDRi,
@@ -57,14 +57,14 @@ def score_against_controls(
     frames, log_magnitude = spectrogram.frames, spectrogram.log_magnitude
     ideal = None
     if event is not None and waveform is not None:
-        analyse = classifier.frontend.log_magnitude
-        ideal = ideal_mask(analyse(event), analyse(waveform - event), frames=frames)
+        log_magnitude_of = classifier.frontend.log_magnitude
+        ideal = ideal_mask(log_magnitude_of(event), log_magnitude_of(waveform - event), frames=frames)
     scored = dict(masks)
     if controls:
-        area = next(iter(masks.values()))
-        scored["all-pass"] = all_pass(area, frames)
-        scored["random"] = random_of_equal_area(area, names, seed, frames)
-        scored["loudest"] = loudest_of_equal_area(area, log_magnitude, names, seed, frames)
+        reference = next(iter(masks.values()))
+        scored["all-pass"] = all_pass(reference, frames)
+        scored["random"] = random_of_equal_area(reference, names, seed, frames)
+        scored["loudest"] = loudest_of_equal_area(reference, log_magnitude, names, seed, frames)
         if ideal is not None:
             scored["ideal"] = ideal
     probabilities = probabilities or {}

@@ -17,7 +17,8 @@ def constructor_arguments(
     Args:
         instance: Object that keeps each argument of its constructor as an attribute.
         skip: Names of arguments to leave out.
-        attributes: Attribute that holds an argument, for arguments whose own name is taken, such as by a method.
+        attributes: Name of the attribute that holds an argument, where the name of the argument is taken by another
+            attribute, such as a method.
 
     Returns:
         Values by name, the arguments of base classes first; tuples become lists, as in JSON.

@@ -74,7 +74,7 @@ def test_incomplete_checkpoints_are_skipped(results):
     (folder / "save" / "CKPT+2024-01-03+00" / "CKPT.yaml").unlink()
     assert checkpoint_of(folder) == "CKPT+2024-01-01+00"
     (folder / "save" / "CKPT+2024-01-01+00" / "psi_model.ckpt").unlink()
-    with pytest.raises(CheckpointError, match=r"no whole checkpoint .*psi_model\.ckpt"):
+    with pytest.raises(CheckpointError, match=r"no complete checkpoint .*psi_model\.ckpt"):
         find_source(folder)
 
 

@@ -102,8 +102,8 @@ def test_parts_are_renamed_and_loaded(save):
     assert torch.equal(module[0].weight, first["layer.weight"])
     assert torch.equal(module[1].running_var, norm["norm.running_var"])
     assert torch.equal(module[2].weight, last["weight"].float())
-    assert (body.ours("layer.bias"), body.theirs("1.running_var")) == ("0.bias", "norm.running_var")
-    assert (head.theirs("2.weight"), head.ours("weight")) == ("weight", "2.weight")
+    assert (body.network_name("layer.bias"), body.file_name("1.running_var")) == ("0.bias", "norm.running_var")
+    assert (head.file_name("2.weight"), head.network_name("weight")) == ("weight", "2.weight")
     assert body.shape("layer.weight") == (3, 2)
     with pytest.raises(CheckpointError, match=r"body\.ckpt: layer\.wight is missing"):
         body.shape("layer.wight")

@@ -1,4 +1,4 @@
-"""Classifiers."""
+"""Classifiers: networks of our own, one per file, and adapters around external ones."""
 
 from otoscope.classifiers.base import Classifier, Prediction, save_classifier
 from otoscope.classifiers.cnn14 import Cnn14Classifier

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from otoscope.audio import Frontend, Spectrogram
 from otoscope.errors import ActivationMapError, CheckpointError, ConfigurationError
@@ -114,9 +115,9 @@ class Classifier(Shareable, StoredModel, ABC):
     needs_phase: bool = False
     """Whether the network takes waveforms, so that `predict` needs the phase of the spectrogram."""
     multi_label: bool = False
-    """See `Prediction.multi_label`."""
+    """Whether each class is decided independently; see `Prediction.multi_label`."""
     stretched: bool = False
-    """See `Prediction.stretched`."""
+    """Whether representations span the whole clip, whatever its length; see `Prediction.stretched`."""
     differentiable: bool = True
     """Whether gradients flow from the logits to the spectrogram; False for black boxes."""
 
@@ -126,7 +127,7 @@ class Classifier(Shareable, StoredModel, ABC):
             raise ConfigurationError(f"labels: expected a list of names, got the text {labels!r}")
         if isinstance(labels, Mapping):  # such as id2label of transformers
             labels = [labels[key] for key in sorted(labels, key=int)]
-        labels = list(map(str, labels))
+        labels = [str(label) for label in labels]
         if not labels or len(set(labels)) < len(labels):
             raise ConfigurationError(f"labels: expected one or more different names, got {labels}")
         self.labels = labels
@@ -144,7 +145,7 @@ class Classifier(Shareable, StoredModel, ABC):
         return tuple(f"representation{i + 1}" for i in range(len(self.representation_channels)))
 
     def row_frequencies(self, index: int, rows: int) -> Tensor | None:
-        """Return the frequencies of the rows of a representation, to place maps that are made of it.
+        """Return the frequencies of the rows of a representation, where its maps are drawn on a spectrogram.
 
         Args:
             index: Index of the representation.
@@ -245,15 +246,15 @@ class Classifier(Shareable, StoredModel, ABC):
         init = {**config["init"], "labels": config["labels"], "frontend": Frontend(**config["frontend"]), **given}
         return cls(**init)
 
+    @override
     def write_model(self, folder: Path, **details: Any) -> None:
-        """See `Shareable.write_model`."""
         config = {"init": self.config, "labels": self.labels, "frontend": self.frontend.config, **details}
         write_model(self, folder, config)
         self.write_files(folder)
 
     @classmethod
+    @override
     def from_pretrained(cls, source: str | os.PathLike[str], revision: str | None = None) -> Self:
-        """See `Shareable.from_pretrained`."""
         classifier = open_model(source, revision, role="classifier")
         if not isinstance(classifier, cls):
             raise CheckpointError(f"{source}: holds a {type(classifier).__name__}, not a {cls.__name__}")
@@ -264,7 +265,7 @@ def save_classifier(classifier: Classifier, folder: str | os.PathLike[str], **de
     """Save a classifier with its labels and front-end as a model folder, without a card.
 
     Args:
-        classifier: The classifier.
+        classifier: Classifier to save.
         folder: Target folder. A former model in it is replaced as a whole.
         **details: JSON values to keep beside the model, such as ``metrics``.
 

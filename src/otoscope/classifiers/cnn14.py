@@ -20,11 +20,11 @@ from otoscope.nn.convolution import Convolution2d
 _BLOCKS = 6
 _POOLS = (2, 2, 2, 2, 2, 1)
 _REACH = 32
-"""Frames below which the pools would leave nothing."""
+"""Number of frames below which pooling would leave nothing, the product of the pools."""
 
 
 class Cnn14Classifier(Classifier):
-    """Mel spectrogram, six blocks of two 3x3 convolutions, max plus mean over time, linear head.
+    """Mel spectrogram, six blocks of two 3x3 convolutions, maximum plus mean over time, linear head.
 
     The defaults are the published sizes: 64 channels in the first block, twice as many in each next one. A
     5 s clip gives representations of 256 x 10 x 53 (``block3``: channels, mel', time'), 512 x 5 x 26
@@ -105,6 +105,7 @@ class Cnn14Classifier(Classifier):
             frames = frames.to(log_magnitude.device).clamp(min=_REACH)
         # The published network has time before frequency and normalises (batch, mel, time, 1), for which PyTorch
         # 2.13 returns a wrong gradient on a CPU; normalising (batch, mel, time) gives the same values.
+        # The mel bank takes magnitudes, hence expm1 before and log1p behind it.
         hidden = self.norm(self.mel(log_magnitude.expm1()).log1p()).transpose(1, 2)[:, None]
         hidden = zero_padding(hidden.contiguous(memory_format=torch.channels_last), frames, axis=-2)
         outputs = []
@@ -113,6 +114,7 @@ class Cnn14Classifier(Classifier):
             frames = None if frames is None else frames // pool
             outputs.append(hidden)
             hidden = F.dropout(hidden, self.dropout, self.training)
+        # mean over frequency, then maximum plus mean over time
         pooled = _pool_time(hidden.mean(-1), frames)
         sources = tuple(outputs[2:])
         return Prediction(self.head(pooled), tuple(source.transpose(-1, -2) for source in sources), sources=sources)
@@ -144,7 +146,7 @@ class ConvBlock(nn.Module):
 
 
 def _pool_time(hidden: Tensor, frames: Tensor | None) -> Tensor:
-    """Maximum plus mean over the frames of each clip, (batch, channels, time) to (batch, channels)."""
+    """Return maximum plus mean over the frames of each clip, (batch, channels, time) to (batch, channels)."""
     if frames is None:
         return hidden.amax(-1) + hidden.mean(-1)
     # nothing is negative after a ReLU, so that the zeros of the padding change neither maximum nor sum

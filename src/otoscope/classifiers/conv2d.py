@@ -28,7 +28,7 @@ class Conv2dClassifier(Classifier):
         depth: Number of convolutions of stride 2.
         head_width: Dimension of the vectors whose cosine the head takes.
         scale: Factor on the cosines.
-        train_scale: Learn the factor.
+        train_scale: Whether to learn the factor.
 
     Reference:
         Paissan et al. 2023, arXiv 2303.12659. Departure from the published head: a scale, without which
@@ -93,13 +93,15 @@ class Conv2dClassifier(Classifier):
         hidden = hidden.contiguous(memory_format=torch.channels_last)
         for block in self.blocks:
             hidden = block(hidden)
-            # every block halves time; what the kernels carried behind a clip's end must not come back in
+            # Every block halves time. The kernels reach beyond the end of a clip: without zeros, the values that
+            # they write there would come back through the next block.
             frames = None if frames is None else frames // 2
             hidden = zero_padding(hidden, frames, axis=-2)
         hidden = zero_padding(self.residual(hidden), frames, axis=-2)
         if frames is None:
             embedding = hidden.mean((-1, -2))
         else:
+            # the padding is zero: the sum over all frames is that over the valid ones
             embedding = hidden.sum((-1, -2)) / (frames * hidden.shape[-1])[:, None]
         return Prediction(self.head(embedding), (hidden.transpose(-1, -2),), sources=(hidden,))
 

@@ -13,10 +13,11 @@ from otoscope.classifiers.base import Classifier
 
 
 def digest(module: nn.Module) -> str:
-    """Return a short fingerprint of the weights of a network."""
+    """Return a short fingerprint of the weights of a network, 16 hexadecimal digits."""
     state = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         state.update(name.encode())
+        # as raw bytes: every type of number, also bfloat16, which numpy does not have
         state.update(value.detach().cpu().reshape(-1).clone().view(torch.uint8).numpy().tobytes())
     return state.hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""FocalNet on the spectrogram as a picture."""
+"""FocalNet, an image network, on the spectrogram as a picture."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _BASE = {"embed_dim": 128, "depths": [2, 2, 18, 2]}
 class FocalNetClassifier(ImageClassifier):
     """FocalNet backbone, spatial mean of its last feature map, cosine head.
 
-    The defaults are the base size, ``microsoft/focalnet-base``. The representation is the last feature map,
-    resized to twice its size, as PIQ was published on it: 1024 x 14 x 14. The activation maps are the norms
-    over channels of the modulators: what the context projection of each stage's last layer returns.
+    The default size is that of ``microsoft/focalnet-base``. The representation is the last feature map, resized to
+    twice its size as in the published PIQ: 1024 x 14 x 14. The activation maps are the norms over channels of the
+    modulators, the outputs of the context projection in the last layer of each stage.
 
     Args:
         labels: Names of the classes.
         frontend: Front-end that computes the spectrograms.
         backbone: Options of ``FocalNetConfig`` that differ from the base size.
         weights: Pretrained weights of the backbone: a hub id or a local folder. None: random.
-        gradient_checkpointing: Trade time for memory while training.
+        gradient_checkpointing: Whether training recomputes activations, which takes less memory and more time.
         head_width: Dimension of the vectors whose cosine the head takes.
         scale: Factor on the cosines.
-        train_scale: Learn the factor.
+        train_scale: Whether to learn the factor.
         input_mean: Value that is subtracted from the log magnitude.
         input_std: Value that the result is divided by.
 
@@ -39,6 +39,7 @@ class FocalNetClassifier(ImageClassifier):
     def _backbone(self, options: dict[str, Any], weights: str | None) -> Any:
         options = options if weights else {**_BASE, **options}
         if not weights and "hidden_sizes" not in options:
+            # FocalNetConfig does not derive them from embed_dim: the width doubles with each stage but the last
             widths = [options["embed_dim"] * 2**stage for stage in range(1, len(options["depths"]))]
             options["hidden_sizes"] = [*widths, widths[-1]]
         return make_backbone("FocalNetBackbone", {**options, "out_features": ["stage4"]}, weights)
@@ -60,6 +61,7 @@ class FocalNetClassifier(ImageClassifier):
 
     @override
     def see(self, picture: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor], Tensor]:
+        # the backbone does not return the modulators: hooks record them while it runs
         modulators: list[Tensor] = []
         layers = [stage.layers[-1].modulation.projection_context for stage in self.backbone.focalnet.encoder.stages]
         handles = [layer.register_forward_hook(lambda *call: modulators.append(call[2])) for layer in layers]

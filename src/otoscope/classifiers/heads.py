@@ -14,9 +14,9 @@ class CosineHead(nn.Module):
     Args:
         dim: Dimension of the embedding.
         classes: Number of classes.
-        hidden: Dimension of the vectors whose cosine is taken.
+        hidden: Dimension of the vectors whose cosine the head takes.
         scale: Factor on the cosines. 1 is the published head, whose probabilities are almost flat.
-        train_scale: Learn the factor (its logarithm), starting from ``scale``.
+        train_scale: Whether to learn the factor, starting from ``scale``.
 
     Reference:
         Parameters match the one-block ``Classifier`` of SpeechBrain's ECAPA-TDNN.
@@ -31,6 +31,7 @@ class CosineHead(nn.Module):
         self.norm = nn.BatchNorm1d(dim)
         self.linear = nn.Linear(dim, hidden)
         self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(classes, hidden)))
+        # the logarithm is learnt, so that the factor stays positive
         log_scale = torch.tensor(math.log(scale))
         if train_scale:
             self.log_scale = nn.Parameter(log_scale)

@@ -1,4 +1,4 @@
-"""Base class of classifiers that see the spectrogram as a picture: backbones of `transformers`."""
+"""Base class of classifiers that take the spectrogram as a picture, with backbones of `transformers`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def resize_spectrogram(log_magnitude: Tensor, size: tuple[int, int], frames: Ten
         >>> resize_spectrogram(torch.rand(2, 513, 431), (224, 224)).shape
         torch.Size([2, 224, 224])
     """
-    # the published networks have time before frequency
+    # The published networks have time before frequency. With padding, each clip is cut to its valid frames first:
+    # it must fill the picture, and the filter of the antialiased resize, which is wider than a pixel, would mix
+    # padding into its last rows.
     pictures = log_magnitude.transpose(1, 2)[:, None]
     if frames is not None:
         clips = zip(pictures, frames.tolist(), strict=True)
@@ -71,6 +73,7 @@ def resize_map(activation_map: Tensor, bins: int, time: int, frames: Tensor | No
     """
     if frames is None:
         return _resized(activation_map[:, None], (bins, time))[:, 0]
+    # the whole map belongs to the valid frames, because the network took the clip without its padding
     resized = activation_map.new_zeros(len(activation_map), bins, time)
     for clip, source, count in zip(resized, activation_map, frames.tolist(), strict=True):
         clip[:, :count] = _resized(source[None, None], (bins, count))[0, 0]
@@ -85,26 +88,28 @@ def _resized(pictures: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 class ImageClassifier(Classifier):
-    """Base class: the spectrogram as a picture of three equal channels, a backbone, a cosine head.
+    """Base class: spectrogram as a picture of three equal channels, a backbone, a cosine head.
 
     Args:
         labels: Names of the classes.
         frontend: Front-end that computes the spectrograms.
         backbone: Options of the backbone's configuration in `transformers` that differ from the base size.
         weights: Pretrained weights of the backbone: a hub id or a local folder. None: random.
-        gradient_checkpointing: Trade time for memory while training.
+        gradient_checkpointing: Whether training recomputes activations, which takes less memory and more time.
         head_width: Dimension of the vectors whose cosine the head takes.
         scale: Factor on the cosines.
-        train_scale: Learn the factor.
+        train_scale: Whether to learn the factor.
         input_mean: Value that is subtracted from the log magnitude; 0 as published. Training from random weights
             needs about the mean and deviation of the data, 0.23 and 0.4 on ESC-50.
         input_std: Value that the result is divided by; 1 as published.
 
     Raises:
         ConfigurationError: The backbone has no such option, or ``input_std`` is not positive.
-        DownloadError: The weights are not there and cannot be fetched.
+        DownloadError: The weights are not there and cannot be downloaded.
         MissingExtraError: transformers is not installed.
     """
+
+    stretched = True
 
     def __init__(
         self,
@@ -129,8 +134,6 @@ class ImageClassifier(Classifier):
         self.head_width, self.scale, self.train_scale = head_width, scale, train_scale
         self.head = CosineHead(self.embedding_size, len(self.labels), head_width, scale, train_scale)
 
-    stretched = True
-
     @abstractmethod
     def _backbone(self, options: dict[str, Any], weights: str | None) -> Any:
         """Build the backbone."""
@@ -153,7 +156,7 @@ class ImageClassifier(Classifier):
 
     @property
     def config(self) -> dict[str, Any]:
-        """See `Classifier.config`; the backbone as its options, without the weights that it started from."""
+        """Arguments that make this classifier again (JSON values); the backbone by its options, without weights."""
         skip = ("labels", "frontend", "backbone", "weights", "gradient_checkpointing")
         options = self.backbone.config.to_diff_dict()
         backbone = {name: value for name, value in options.items() if name not in _NOT_OPTIONS}
@@ -171,8 +174,9 @@ class ImageClassifier(Classifier):
         representations, sources = (representation.transpose(-1, -2),), (source,)
         return Prediction(self.head(embedding), representations, None, maps, stretched=True, sources=sources)
 
+    @override
     def logits(self, spectrogram: Spectrogram) -> Tensor:
-        """See `Classifier.logits`. Computes neither representation nor activation maps."""
+        # without the representation and the activation maps, which cost time and memory
         picture = self.picture(spectrogram.log_magnitude, spectrogram.frames)
         logits: Tensor = self.head(self.embed(picture))
         return logits
@@ -209,7 +213,7 @@ def make_backbone(kind: str, options: Mapping[str, Any], weights: str | None, **
 
     Raises:
         ConfigurationError: There is no such option.
-        DownloadError: The weights are not there and cannot be fetched.
+        DownloadError: The weights are not there and cannot be downloaded.
     """
     transformers = transformers_package()
     model = getattr(transformers, kind)
@@ -222,6 +226,6 @@ def make_backbone(kind: str, options: Mapping[str, Any], weights: str | None, **
         return model.from_pretrained(weights, **options, **arguments)
     except (OSError, ValueError) as error:
         raise DownloadError(
-            f"weights: {weights} cannot be opened ({str(error).splitlines()[0]}); without network, fetch the "
-            "repository elsewhere and give its folder, or leave weights null for random ones"
+            f"weights: {weights} cannot be opened ({str(error).splitlines()[0]}); without a network connection, "
+            "download the repository elsewhere and give its folder, or set weights to null for random ones"
         ) from error

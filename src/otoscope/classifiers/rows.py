@@ -25,6 +25,7 @@ def divide_rows(centers_hz: Tensor | Sequence[float], rows: int, step: float | N
     """
     centers_hz = torch.as_tensor(centers_hz, dtype=torch.float32)
     step = len(centers_hz) / rows if step is None else step
+    # coarse row k covers the rows k * step to (k + 1) * step, whose middle is the position (k + 0.5) * step - 0.5
     return _between(centers_hz, (torch.arange(rows) + 0.5) * step - 0.5)
 
 
@@ -44,6 +45,7 @@ def spread_rows(maps: Tensor, rows_hz: Tensor, bins: int, sample_rate_hz: int) -
         >>> spread_rows(torch.tensor([[[0.0], [4.0]]]), torch.tensor([1000.0, 3000.0]), 5, 8000)[0, :, 0]
         tensor([0., 0., 2., 4., 4.])
     """
+    # each bin lies between the rows `low` and `high`, at the fraction `share` of the way, clamped beyond the ends
     bins_hz = torch.linspace(0, sample_rate_hz / 2, bins)
     above = torch.searchsorted(rows_hz.contiguous(), bins_hz).clamp(1, max(len(rows_hz) - 1, 1))
     low, high = above - 1, above.clamp(max=len(rows_hz) - 1)

@@ -1,4 +1,4 @@
-"""Vision transformer on the spectrogram as a picture."""
+"""ViT, the vision transformer, on the spectrogram as a picture."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from otoscope.classifiers.image import ImageClassifier, make_backbone
 class ViTClassifier(ImageClassifier):
     """Vision transformer, mean over its tokens, cosine head.
 
-    The defaults are the base size with patches of 16. The representation is the last hidden state of the
-    patches, 768 x 14 x 14. The activation maps are the attention of the class token to the patches, averaged over
-    heads, in each layer, and the attention rollout over all layers.
+    The default is the base size with patches of 16 x 16. The representation is the last hidden state of the
+    patches, 768 x 14 x 14. The activation maps are the attention of the class token to the patches in each layer,
+    averaged over heads, and the attention rollout over all layers.
 
     Args:
         labels: Names of the classes.
         frontend: Front-end that computes the spectrograms.
         backbone: Options of ``ViTConfig`` that differ from the base size.
         weights: Pretrained weights of the backbone: a hub id or a local folder. None: random.
-        gradient_checkpointing: Trade time for memory while training.
+        gradient_checkpointing: Whether training recomputes activations, which takes less memory and more time.
         head_width: Dimension of the vectors whose cosine the head takes.
         scale: Factor on the cosines.
-        train_scale: Learn the factor.
+        train_scale: Whether to learn the factor.
         input_mean: Value that is subtracted from the log magnitude.
         input_std: Value that the result is divided by.
 
@@ -64,6 +64,7 @@ class ViTClassifier(ImageClassifier):
         output = self.backbone(picture, output_attentions=True)
         tokens: Tensor = output.last_hidden_state
         rows, columns = (side // self.backbone.config.patch_size for side in self.image_size)
+        # token 0 is the class token; the patches follow row by row (rows are time, columns are frequency)
         patches = tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, rows, columns)
         attentions = [layer.mean(1, dtype=torch.float32) for layer in output.attentions]
         named = {"rollout": attention_rollout(attentions)}
@@ -74,7 +75,7 @@ class ViTClassifier(ImageClassifier):
 
 
 def attention_rollout(attentions: Sequence[Tensor]) -> Tensor:
-    """Return how much of each token reaches each token through all layers, residual connections included.
+    """Return how much every token attends to every token through all layers, including residual connections.
 
     Args:
         attentions: Attention of each layer, averaged over heads; rows sum to 1. Shape of each (batch, tokens,

@@ -114,10 +114,10 @@ class AttributionInterpreter(Interpreter[Tensor]):
         """Return `scores` of the tensors that captum hands over; see `captum_inputs`."""
         return self.scores(Spectrogram(log_magnitude, phase))
 
+    @override
     def decode(self, spectrogram: Spectrogram, prediction: Prediction) -> Tensor:
-        """See `Interpreter.decode`."""
         if any(part.training for part in self.classifier.modules()):
-            self.classifier.eval()  # the user's network may have been switched to training from outside
+            self.classifier.eval()  # a user's network may have been switched to training mode from outside
         attribution = torch.zeros_like(spectrogram.log_magnitude)
         with torch.inference_mode(False), torch.set_grad_enabled(self.needs_gradient):
             attribution = attribution.clone()  # a tensor made in inference mode cannot be written here
@@ -125,7 +125,7 @@ class AttributionInterpreter(Interpreter[Tensor]):
                 values = self._attribute(clips.detach(), prediction.explained[index].clone())
                 values = values.detach().to(attribution.dtype)
                 undefined = values.isnan().flatten(1).all(1)[:, None, None]
-                # the square root in a network has no gradient at silence: 0 times infinity counts 0
+                # a square root in the network has no gradient at silence, 0 times infinity: it counts as 0
                 values = values.masked_fill(values.isnan() & ~undefined, 0.0)
                 attribution[index, :, : values.shape[-1]] = values
         return attribution
@@ -138,7 +138,7 @@ class AttributionInterpreter(Interpreter[Tensor]):
                 raise
             raise GradientError(
                 f"no gradient comes through {type(self.classifier).__name__} ({first_line(error)}); if its network "
-                "computes outside autograd or writes into its input, say differentiable=False and use one of "
+                "computes outside autograd or writes into its input, set differentiable=False and use one of "
                 f"{', '.join(GRADIENT_FREE)}"
             ) from error
 
@@ -146,8 +146,8 @@ class AttributionInterpreter(Interpreter[Tensor]):
     def output(self, decoded: Tensor, spectrogram: Spectrogram) -> Tensor:
         return self._importance(decoded)
 
+    @override
     def mask(self, decoded: Tensor, spectrogram: Spectrogram) -> Tensor:
-        """See `Interpreter.mask`."""
         cut = largest_bins if self.mask_kind == "quantile" else _soft
         importance, mask = self._importance(decoded), torch.zeros_like(decoded)
         for clip, count in enumerate(spectrogram.frame_counts):
@@ -166,9 +166,9 @@ class SeededAttributionInterpreter(AttributionInterpreter):
     """Base class of attribution methods that draw at random: a clip gets the same result whatever was drawn before.
 
     Args:
-        classifier: See `AttributionInterpreter`.
+        classifier: Classifier to explain; the method runs it again.
         seed: Seed of the draws, the same for each clip.
-        **options: See `AttributionInterpreter`.
+        **options: Options of `AttributionInterpreter`.
     """
 
     def __init__(self, classifier: Classifier, seed: int = 0, **options: Any) -> None:
@@ -198,8 +198,8 @@ class SeededAttributionInterpreter(AttributionInterpreter):
 def captum_inputs(spectrogram: Spectrogram, target: Tensor) -> dict[str, Any]:
     """Return the arguments of captum's ``attribute`` for `AttributionInterpreter.captum_scores`.
 
-    Captum knows tensors only. The phase goes along as an additional argument, which captum repeats for steps and
-    samples as it repeats the log magnitude.
+    Captum takes tensors only. The phase is passed as an additional argument, which captum repeats for steps and
+    samples in the same way as the log magnitude.
 
     Args:
         spectrogram: Spectrogram of clips of one length.
@@ -259,6 +259,7 @@ def require_count(**values: Any) -> None:
 
 def clamp_straight_through(log_magnitude: Tensor) -> Tensor:
     """Clamp noisy log magnitudes at silence (0) with a straight-through gradient, as if they were unchanged."""
+    # the value is clamped; the gradient is that of the first term, 1 everywhere
     return log_magnitude + (log_magnitude.clamp(min=0) - log_magnitude).detach()
 
 

@@ -89,7 +89,7 @@ class Interpreter(StoredModel, ABC, Generic[Decoded]):
         classifier: Classifier to keep as `classifier`, for methods that run it again.
 
     Raises:
-        GradientError: The method needs gradients and the classifier gives none.
+        GradientError: The method needs gradients and the classifier is a black box.
     """
 
     role = "interpreter"
@@ -143,8 +143,8 @@ class Interpreter(StoredModel, ABC, Generic[Decoded]):
 
         Args:
             config: Configuration of the folder.
-            folder: The folder.
-            **given: The ``classifier``.
+            folder: Model folder.
+            **given: Objects that are not part of the configuration: the ``classifier``.
         """
         return cls(given["classifier"], **config["init"])
 
@@ -223,7 +223,7 @@ class Interpreter(StoredModel, ABC, Generic[Decoded]):
         return None
 
     def maps(self, prediction: Prediction) -> dict[str, Tensor]:
-        """Return the activation maps to plot, by name. Shape of each (batch, frequency', time')."""
+        """Return the activation maps to plot by name; shape of each (batch, frequency', time')."""
         return {}
 
     def own_scores(self, decoded: Decoded, prediction: Prediction) -> dict[str, Tensor]:
@@ -241,8 +241,8 @@ def save_interpreter(
     """Save an interpreter and the classifier that it explains as a model folder, without a card.
 
     Args:
-        interpreter: The interpreter.
-        classifier: The classifier that it explains.
+        interpreter: Interpreter to save.
+        classifier: Classifier that it explains.
         folder: Target folder. A former model in it is replaced as a whole.
         **details: JSON values to keep beside the model, such as ``metrics``.
 

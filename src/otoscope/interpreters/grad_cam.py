@@ -17,18 +17,18 @@ from otoscope.interpreters.attribution import AttributionInterpreter, log_probab
 
 
 class GradCAMInterpreter(AttributionInterpreter):
-    r"""Sums the channels of a representation, each weighted by the gradient of the score.
+    r"""Sum over the channels of a representation, each weighted by the gradient of the score.
 
     .. math:: \sum_k \Big(\sum_{u,v} \frac{\partial s}{\partial A_{kuv}}\Big) A_k
 
     resized to the spectrogram, each row at its frequency (`Classifier.row_frequencies`). The map is as coarse as
-    the representation: 2 x 13 cells for CNN14's last block on 5 s, 10 x 53 for ``block3``. One forward pass a clip
-    and a backward pass down to the representation.
+    the representation: 2 x 13 cells for CNN14's last block on 5 s, 10 x 53 for ``block3``. One forward pass per
+    clip and one backward pass down to the representation.
 
     Args:
         classifier: Classifier to explain, with representations.
         representation: Name of a representation (default: the last one).
-        **options: See `AttributionInterpreter`.
+        **options: Options of `AttributionInterpreter`.
 
     Raises:
         RepresentationError: The classifier has no representation (of this name), or no gradient reaches it.
@@ -55,7 +55,7 @@ class GradCAMInterpreter(AttributionInterpreter):
         if not names:
             raise RepresentationError(
                 f"Grad-CAM reads inner representations, and {type(classifier).__name__} has none; use a "
-                "method that goes by the input, such as integrated_gradients"
+                "method that needs only the input, such as integrated_gradients"
             )
         if representation is not None and representation not in names:
             raise RepresentationError(
@@ -71,6 +71,7 @@ class GradCAMInterpreter(AttributionInterpreter):
         score = self._score_of(prediction).gather(1, target[:, None]).sum()
         hidden = prediction.representations[self._index]
         gradient = gradient_of_representation(score, prediction, self._index)
+        # a channel's weight is its gradient summed over the map
         coarse = (gradient.sum((-1, -2), keepdim=True) * hidden).sum(1)
         bins, time = inputs.shape[-2:]
         rows_hz = self.classifier.row_frequencies(self._index, coarse.shape[1])
@@ -99,14 +100,14 @@ def gradient_of_representation(score: Tensor, prediction: Prediction, index: int
         index: Index of the representation.
 
     Raises:
-        RepresentationError: No gradient reaches it.
+        RepresentationError: No gradient reaches the representation.
     """
     hidden = prediction.representations[index]
     source = prediction.sources[index] if prediction.sources else hidden
     (gradient,) = torch.autograd.grad(score, source, retain_graph=True, allow_unused=True)
     if gradient is None:
         raise RepresentationError(
-            "Grad-CAM: the logits are not computed from this classifier's representation; its forward must give "
+            "Grad-CAM: the logits are not computed from this classifier's representation; its forward must return "
             "Prediction(sources=...)"
         )
     if source is hidden:

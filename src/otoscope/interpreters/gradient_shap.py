@@ -24,7 +24,7 @@ from otoscope.interpreters.attribution import (
 
 
 class GradientShapInterpreter(SeededAttributionInterpreter):
-    """Gradients at random points between silence and noisy copies of the clip, times the copy, by captum.
+    """Gradients at random points between silence and noisy copies of the clip, times the copy (captum).
 
     Approximates SHAP values of the bins. ``samples`` forward and as many backward passes per clip: 0.4 s for 5 s on
     a narrow CNN14 and one core.
@@ -33,7 +33,7 @@ class GradientShapInterpreter(SeededAttributionInterpreter):
         classifier: Classifier to explain.
         samples: Number of random points.
         noise: Standard deviation of the noise, as a share of the range of the clip's log magnitude.
-        **options: See `SeededAttributionInterpreter`.
+        **options: Options of `SeededAttributionInterpreter`.
 
     Raises:
         ConfigurationError: An option is out of its range.

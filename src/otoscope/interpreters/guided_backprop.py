@@ -21,7 +21,7 @@ _RELUS_IN_PLACE = (F.relu_, torch.relu_, Tensor.relu_)
 
 
 class GuidedBackpropInterpreter(AttributionInterpreter):
-    """The gradient, where each ReLU passes back only positive gradients.
+    """Gradient of the score, where each ReLU passes back only positive gradients.
 
     One forward and one backward pass per clip. Captum's implementation replaces ``nn.ReLU`` modules that do not
     work in place, but CNN14 calls a function and Conv2d works in place; where captum's works, both agree.
@@ -29,7 +29,7 @@ class GuidedBackpropInterpreter(AttributionInterpreter):
     Args:
         classifier: Classifier to explain, with ReLUs. With GELU, as in FocalNet and ViT, there is nothing to guide,
             and the result would be saliency.
-        **options: See `AttributionInterpreter`.
+        **options: Options of `AttributionInterpreter`.
 
     Raises:
         UnsuitableMethodError: The classifier has no ReLU.
@@ -118,7 +118,10 @@ def guided_gradient(scores: Callable[[Spectrogram], Tensor], spectrogram: Spectr
 
 @torch.no_grad()
 def require_relu(classifier: Classifier) -> None:
-    """Check that a ReLU runs in a classifier; runs it once on a short silence.
+    """Check that a classifier has a ReLU by running it once on a short silence.
+
+    Args:
+        classifier: Classifier to check.
 
     Raises:
         UnsuitableMethodError: There is no ReLU.

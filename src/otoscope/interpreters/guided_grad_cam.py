@@ -20,11 +20,11 @@ class GuidedGradCAMInterpreter(GradCAMInterpreter):
 
     Args:
         classifier: Classifier to explain, with ReLUs and representations.
-        representation: See `GradCAMInterpreter`.
-        **options: See `AttributionInterpreter`.
+        representation: Name of a representation (default: the last one).
+        **options: Options of `AttributionInterpreter`.
 
     Raises:
-        RepresentationError: See `GradCAMInterpreter`.
+        RepresentationError: The classifier has no representation (of this name), or no gradient reaches it.
         UnsuitableMethodError: The classifier has no ReLU.
         ConfigurationError: An option is out of its range.
 
@@ -46,5 +46,6 @@ class GuidedGradCAMInterpreter(GradCAMInterpreter):
 
     @override
     def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
+        # negative parts of both would multiply to a positive attribution
         cam = super().attribute(spectrogram, target)
         return guided_gradient(self.scores, spectrogram, target) * cam.clamp(min=0)

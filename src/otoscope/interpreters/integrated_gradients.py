@@ -23,7 +23,7 @@ class IntegratedGradientsInterpreter(AttributionInterpreter):
     Args:
         classifier: Classifier to explain.
         steps: Number of points at which the gradient is taken (Gauss-Legendre).
-        **options: See `AttributionInterpreter`.
+        **options: Options of `AttributionInterpreter`.
 
     Raises:
         ConfigurationError: An option is out of its range.

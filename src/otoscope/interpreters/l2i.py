@@ -158,8 +158,9 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
         relevance = contributions / torch.where(largest > 0, largest, 1)
         return L2IDecoded(activations, pooled, self.head(pooled), relevance)
 
+    @override
     def mask(self, decoded: L2IDecoded, spectrogram: Spectrogram) -> Tensor:
-        """See `Interpreter.mask`. The mask is 0 where the model is silent, hence in the padding."""
+        # 0 where the model W H is silent, hence in the padding
         relevant = (decoded.relevance > self.relevance_threshold).to(decoded.activations)
         part = self.dictionary @ (decoded.activations * relevant[..., None])
         # in place, as these are the largest tensors; a part exceeds the whole by rounding only

@@ -25,7 +25,7 @@ class OcclusionInterpreter(AttributionInterpreter):
         patch_hz: Height of the patch.
         patch_s: Width of the patch.
         overlap: Number of patches that cover a bin, in each direction; 1: they do not overlap.
-        **options: See `AttributionInterpreter`.
+        **options: Options of `AttributionInterpreter`.
 
     Raises:
         ConfigurationError: An option is out of its range.

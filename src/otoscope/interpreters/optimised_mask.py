@@ -1,4 +1,4 @@
-"""A mask optimised for one clip: what the decision needs, and what it does not survive without."""
+"""Optimised mask: an order of the bins of one clip, found by gradient descent, whose first bins decide."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class OptimisedMaskInterpreter(AttributionInterpreter):
         start: ``attribution`` starts with the sum of the ranks by loudness and by integrated gradients;
             ``loudness`` with the ranks by loudness; ``flat`` with equal ranks, so that the mask has no detail finer
             than a cell.
-        **options: See `AttributionInterpreter`; ``score`` is used by the start only.
+        **options: Options of `AttributionInterpreter`; ``score`` is used by the start only.
 
     Raises:
         ConfigurationError: An option is out of its range.

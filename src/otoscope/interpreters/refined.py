@@ -46,7 +46,7 @@ class RefinedInterpreter(IntegratedGradientsInterpreter):
         refinements: Largest number of steps of the descent. 0: the start is the result.
         rate: Length of the first step, in ranks.
         cell: Size of the cells that share an offset: bins of frequency, frames.
-        **options: See `AttributionInterpreter`.
+        **options: Options of `AttributionInterpreter`.
 
     Raises:
         ConfigurationError: An option is out of its range.
@@ -92,7 +92,12 @@ class RefinedInterpreter(IntegratedGradientsInterpreter):
         self.refinements, self.rate, self.cell = refinements, rate, list(cell)
 
     def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
-        """See `AttributionInterpreter.attribute`. The values are ranks from about 0 to 1, without unit."""
+        """Return ranks from about 0 to 1 instead of an attribution in the unit of the score.
+
+        Args:
+            spectrogram: Spectrogram of at most ``batch`` clips of one length, without padding.
+            target: Class that each clip is explained for. Shape (batch,), int64.
+        """
         # clip by clip: rounding differs with the batch, and a step that is accepted or not would depend on it
         return torch.cat([self._refine_clip(clip, label) for clip, label in each_clip(spectrogram, target)])
 

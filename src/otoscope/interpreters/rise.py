@@ -1,4 +1,4 @@
-"""RISE: random masks, weighted by the score that they leave (Petsiuk et al. 2018, arXiv 1806.07421)."""
+"""RISE: random masks, weighted by the score of the masked clip (Petsiuk et al. 2018, arXiv 1806.07421)."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class RISEInterpreter(SeededAttributionInterpreter):
         cell_hz: Height of a cell of the grid.
         cell_s: Width of a cell of the grid.
         probability: Probability p that a cell is kept.
-        score: See `AttributionInterpreter`.
-        **options: See `SeededAttributionInterpreter`.
+        score: Score of the masked clips; see `AttributionInterpreter`.
+        **options: Options of `SeededAttributionInterpreter`.
 
     Raises:
         ConfigurationError: An option is out of its range.
@@ -85,7 +85,7 @@ class RISEInterpreter(SeededAttributionInterpreter):
         log_magnitude = spectrogram.log_magnitude
         weighted, total = torch.zeros_like(log_magnitude), torch.zeros_like(log_magnitude)
         sums = log_magnitude.new_zeros(len(spectrogram))
-        for masks in self._drawn(log_magnitude):
+        for masks in self._random_masks(log_magnitude):
             for i, (clip, label) in enumerate(each_clip(spectrogram, target)):
                 scores = self.scores(copies_of(clip, masks * clip.log_magnitude))[:, int(label)]
                 weighted[i] += torch.einsum("n,nft->ft", scores, masks)
@@ -94,15 +94,15 @@ class RISEInterpreter(SeededAttributionInterpreter):
         # sum_i (s_i - mean s) M_i, summed in one pass: the mean score is known only at the end
         return (weighted - (sums / self.masks)[:, None, None] * total) / (self.masks * self.probability)
 
-    def _drawn(self, like: Tensor) -> Iterator[Tensor]:
+    def _random_masks(self, like: Tensor) -> Iterator[Tensor]:
         """Yield the masks, at most ``batch`` at a time; all clips of one length get the same masks."""
         generator = torch.Generator().manual_seed(self.seed)
         cell = cell_size(self.classifier, like, self.cell_hz, self.cell_s)
         for start in range(0, self.masks, self.batch):
             count = min(self.batch, self.masks - start)
             shape = (like.shape[-2], like.shape[-1])
-            drawn = [random_mask(shape, cell, self.probability, generator) for _ in range(count)]
-            yield torch.stack(drawn).to(like)
+            masks = [random_mask(shape, cell, self.probability, generator) for _ in range(count)]
+            yield torch.stack(masks).to(like)
 
 
 def random_mask(
@@ -111,18 +111,19 @@ def random_mask(
     """Draw a coarse random mask: a grid of zeros and ones, interpolated bilinearly, shifted by less than a cell.
 
     Args:
-        shape: Shape of the mask: bins, frames.
-        cell: Size of a cell: bins, frames.
+        shape: Shape of the mask in bins and frames.
+        cell: Size of a cell in bins and frames.
         probability: Probability that a cell is one.
         generator: Source of randomness, on the CPU.
 
     Returns:
-        Mask in [0, 1], shape as ``shape``.
+        Mask in [0, 1] of that shape.
 
     Example:
         >>> random_mask((6, 9), (2, 3), 0.5, torch.Generator().manual_seed(0)).shape
         torch.Size([6, 9])
     """
+    # one cell more than the mask needs in each direction, from which the shift cuts at a random place
     cells = [math.ceil(side / step) + 1 for side, step in zip(shape, cell, strict=True)]
     grid = (torch.rand(cells, generator=generator) < probability).float()
     size = [count * step for count, step in zip(cells, cell, strict=True)]

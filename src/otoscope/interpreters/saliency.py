@@ -20,8 +20,8 @@ class SaliencyInterpreter(AttributionInterpreter):
 
     Args:
         classifier: Classifier to explain.
-        sign: See `AttributionInterpreter`. Saliency is published as the magnitude of the gradient.
-        **options: See `AttributionInterpreter`.
+        sign: Whether bins count by the gradient (``positive``) or, as published, by its magnitude (``absolute``).
+        **options: Options of `AttributionInterpreter`.
 
     Reference:
         Simonyan et al. 2013, arXiv 1312.6034. Departures: none.

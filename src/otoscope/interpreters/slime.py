@@ -24,23 +24,23 @@ from otoscope.interpreters.occlusion import cell_size
 
 
 class SLIMEInterpreter(SeededAttributionInterpreter):
-    """LIME over rectangles of time and frequency: silences random ones and fits a linear model of the score.
+    """LIME over rectangles of time and frequency: a linear model of the score when random ones are silenced.
 
-    A sample with few segments silenced counts more: its weight is ``exp(-d² / kernel_width²)``, where d is the
-    cosine distance between the segments that sound and all of them. Each bin gets the coefficient of its segment.
-    By captum, with our ridge regression. Needs no gradient. ``samples`` forward passes per clip: 3.9 s
-    for 5 s on a narrow CNN14 and one core.
+    A version of the clip with few silent segments counts more: its weight is ``exp(-d² / kernel_width²)``, where d
+    is the cosine distance between the indicator of its sounding segments and that of all segments. Each bin gets
+    the coefficient of its segment. Captum draws the versions; the ridge regression is ours. Needs no gradient.
+    ``samples`` forward passes per clip: 3.9 s for 5 s on a narrow CNN14 and one core.
 
     Args:
         classifier: Classifier to explain.
-        samples: Number of versions of the clip that the model is fitted to; more than there are segments (80 in 5
-            s).
+        samples: Number of versions of the clip that the model is fitted to; it should exceed the number of
+            segments, 80 in 5 s.
         segment_hz: Height of a segment.
         segment_s: Width of a segment.
         ridge: Penalty on the squared coefficients.
         kernel_width: Distance from the clip at which the weight of a sample has fallen to 1/e.
-        score: See `AttributionInterpreter`.
-        **options: See `SeededAttributionInterpreter`.
+        score: Score that the linear model is fitted to; see `AttributionInterpreter`.
+        **options: Options of `SeededAttributionInterpreter`.
 
     Raises:
         ConfigurationError: An option is out of its range.
@@ -99,7 +99,7 @@ class SLIMEInterpreter(SeededAttributionInterpreter):
 
 
 class RidgeRegression:
-    """Weighted linear regression with an intercept and a penalty, as captum's `Lime` takes a model.
+    """Weighted linear regression with an intercept and a penalty, a model for captum's `Lime`.
 
     Args:
         ridge: Penalty on the squared coefficients; none on the intercept.
@@ -110,7 +110,12 @@ class RidgeRegression:
         self.coefficients = torch.zeros(0)
 
     def fit(self, train_data: DataLoader[Any], **ignored: Any) -> None:
-        """Fit the model; the loader gives all of (features, values, weights) at once."""
+        """Fit the model.
+
+        Args:
+            train_data: Loader of one batch (features, values, weights).
+            **ignored: Further arguments that captum passes.
+        """
         ((features, values, weights),) = train_data
         features, values, weights = features.double(), values.double(), weights.double()
         # centring by the weighted means takes the intercept out of the penalised normal equations
@@ -126,11 +131,13 @@ class RidgeRegression:
 
 
 def segments(log_magnitude: Tensor, size: tuple[int, int]) -> Tensor:
-    """Number the rectangles that tile the plane, row by row; those at the upper and late edge may be cut.
+    """Return the number of the rectangle that each bin lies in, row by row, shape (1, frequency, time).
+
+    Rectangles at the upper and the late edge may be cut.
 
     Args:
         log_magnitude: Log magnitude, shape (1, frequency, time).
-        size: Size of a rectangle: bins, frames.
+        size: Size of a rectangle in bins and frames.
 
     Example:
         >>> segments(torch.zeros(1, 3, 5), (2, 3))

@@ -23,17 +23,16 @@ from otoscope.interpreters.attribution import (
 
 
 class SmoothGradInterpreter(SeededAttributionInterpreter):
-    """The gradient, averaged over copies of the clip with noise in every bin, by captum.
+    """Gradient of the score, averaged over copies of the clip with noise in every bin (captum).
 
-    ``samples`` forward and as many backward passes per clip: 0.4 s for 5 s on a narrow CNN14
-    and one core.
+    ``samples`` forward and as many backward passes per clip: 0.4 s for 5 s on a narrow CNN14 and one core.
 
     Args:
         classifier: Classifier to explain.
         samples: Number of noisy copies.
         noise: Standard deviation of the noise, as a share of the range of the clip's log magnitude.
-        sign: See `AttributionInterpreter`.
-        **options: See `SeededAttributionInterpreter`.
+        sign: Whether bins count by the gradient (``positive``) or by its magnitude (``absolute``).
+        **options: Options of `SeededAttributionInterpreter`.
 
     Raises:
         ConfigurationError: An option is out of its range.

@@ -1,4 +1,4 @@
-"""Interpreters of the methods that need no training, made by name."""
+"""Interpreters of the methods that need no training, created by name."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def is_untrained(name: str) -> bool:
 
 
 def make_untrained(name: str, classifier: Classifier, **options: Any) -> Interpreter[Any]:
-    """Make the interpreter of a method that needs no training.
+    """Create the interpreter of a method that needs no training.
 
     Args:
         name: Name, title or alias of the method; see `otoscope.methods.UNTRAINED`.
-        classifier: The classifier to explain.
+        classifier: Classifier to explain.
         **options: Options of the method's class.
 
     Raises:

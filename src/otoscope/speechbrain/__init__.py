@@ -1,4 +1,4 @@
-"""What SpeechBrain published or trained, opened as ours; nothing of it is executed."""
+"""Models that SpeechBrain published or trained, converted to our classes without executing any of their code."""
 
 from otoscope.speechbrain.classifiers import read_classifier
 from otoscope.speechbrain.hyperparameters import Call, Hyperparameters

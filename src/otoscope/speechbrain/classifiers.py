@@ -1,4 +1,4 @@
-"""SpeechBrain's classifiers to ours."""
+"""Conversion of SpeechBrain's classifiers to ours."""
 
 from __future__ import annotations
 
@@ -26,23 +26,22 @@ _BACKBONES = {
     "transformers.ViTModel.from_pretrained": (ViTClassifier, "ViTConfig"),
 }
 _BASE = ("microsoft/focalnet-base", "google/vit-base-patch16-224")
-"""Backbones of the sizes that our classes have by default."""
-
+"""Backbones with the sizes that our classes have by default."""
 
 _DEFAULT_STFT: Mapping[str, Any] = {"win_length": 25, "hop_length": 10, "n_fft": 400}
-"""What SpeechBrain's STFT takes where a file does not say."""
+"""Defaults of SpeechBrain's STFT, for options that a file does not state."""
 _PUBLISHED_STFT = {"sample_rate": 16_000, "n_fft": 1024, "win_length": 23.2199, "hop_length": 11.6099}
-"""What its recipes take; for files that have no STFT."""
+"""Options of SpeechBrain's recipes, for files without an STFT."""
 
 
 def read_classifier(source: Source) -> Classifier:
-    """Makes the classifier of a SpeechBrain source, frozen.
+    """Build the classifier of a SpeechBrain source, frozen.
 
     Args:
-        source: With ``embedding_model`` and ``classifier``.
+        source: Source with the networks ``embedding_model`` and ``classifier``.
 
     Raises:
-        CheckpointError: A file is missing or does not fit, or the network is none that is known here.
+        CheckpointError: A file is missing or does not fit, or the network is not supported.
     """
     content = source.hyperparameters
     encoder = content.call("embedding_model")
@@ -57,23 +56,26 @@ def read_classifier(source: Source) -> Classifier:
     if encoder.target in _BACKBONES:
         return _image(source, encoder, labels, frontend)
     raise CheckpointError(
-        f"{content.path}: its embedding_model is {encoder.target}; known are Conv2dEncoder_v2, Cnn14, "
-        "FocalNetBackbone and ViTModel"
+        f"{content.path}: its embedding_model is {encoder.target}, which is not supported; supported are "
+        "Conv2dEncoder_v2, Cnn14, FocalNetBackbone and ViTModel"
     )
 
 
 def read_frontend(content: Hyperparameters) -> Frontend:
-    """The front-end that a hyperparameter file describes.
+    """Build the front-end that a hyperparameter file describes.
+
+    Args:
+        content: Hyperparameter file.
 
     Raises:
-        CheckpointError: It is none that ours can be.
+        CheckpointError: It has options that `Frontend` does not have.
     """
     stft = content.call("compute_stft")
     if stft is None:
         stated = {name: content.get(name, value) for name, value in _PUBLISHED_STFT.items()}
     else:
         stated = {**_DEFAULT_STFT, **stft.arguments}
-    _insist(content, stated, {"center": True, "normalized_stft": False, "onesided": True, "pad_mode": "constant"})
+    _require(content, stated, {"center": True, "normalized_stft": False, "onesided": True, "pad_mode": "constant"})
     window = stated.get("window_fn")
     if isinstance(window, Call) and window.name != "hamming_window":
         raise CheckpointError(f"{content.path}: window_fn {window.target} is not supported, hamming_window is")
@@ -94,13 +96,13 @@ def _conv2d(source: Source, labels: list[str], frontend: Frontend) -> Classifier
     head = _cosine_head(source, labels)
     width, neurons = encoder.shape("conv1.weight")[0], head.shape("weight")[1]
     classifier = Conv2dClassifier(labels, frontend, width=width, head_width=neurons, scale=1)
-    load_parts(classifier, [encoder, head], kept=["head.log_scale"])
+    load_parts(classifier, [encoder, head], unstored=["head.log_scale"])
     return classifier.freeze()
 
 
 def _cnn14(source: Source, call: Call, labels: list[str], frontend: Frontend) -> Classifier:
     content = source.hyperparameters
-    _insist(content, call.arguments, {"norm_type": "bn"})
+    _require(content, call.arguments, {"norm_type": "bn"})
     mel_bins = _mel_bins(content, call, frontend)
     encoder = Part(source.file("embedding_model", "embedding_modelft.ckpt"), names.CNN14_ENCODER)
     head = Part(source.file("classifier"), names.LINEAR_HEAD)
@@ -112,13 +114,13 @@ def _cnn14(source: Source, call: Call, labels: list[str], frontend: Frontend) ->
 
 
 def _mel_bins(content: Hyperparameters, call: Call, frontend: Frontend) -> int:
-    """Mel bins of the input, once it is sure that it is the one input that ours takes."""
+    """Return the number of mel bins after checking that the input is the one that our classifier computes."""
     if not content.get("use_melspectra_log1p", content.get("use_log1p_mel", True)):
         raise CheckpointError(f"{content.path}: CNN14 on mel spectra without log1p is not supported")
     bank = content.call("compute_fbank")
     stated: dict[str, Any] = {"log_mel": True, "f_max": 8000, **bank.arguments} if bank else {}
     highest_hz = frontend.sample_rate_hz / 2
-    _insist(content, stated, {"log_mel": False, "filter_shape": "triangular", "f_min": 0, "f_max": highest_hz})
+    _require(content, stated, {"log_mel": False, "filter_shape": "triangular", "f_min": 0, "f_max": highest_hz})
     return int(call.arguments.get("mel_bins") or stated.get("n_mels") or 80)
 
 
@@ -131,24 +133,24 @@ def _image(source: Source, call: Call, labels: list[str], frontend: Frontend) ->
     classifier = kind(labels, frontend, backbone=options, head_width=neurons, scale=1)
     spelling = names.backbone_spelling(encoder.weights, classifier.backbone.state_dict())
     encoder.weights = {spelling[name]: value for name, value in encoder.weights.items()}
-    load_parts(classifier, [encoder, head], kept=["head.log_scale"])
+    load_parts(classifier, [encoder, head], unstored=["head.log_scale"])
     return classifier.freeze()
 
 
 def _backbone_options(source: Source, call: Call, config: str) -> dict[str, Any]:
-    """Options of the backbone, from the configuration of the model that SpeechBrain began with."""
+    """Return the options of the backbone, from the configuration of the model that the training started from."""
     origin = str(source.hyperparameters.follow(call.positional[0])) if call.positional else ""
     if origin in _BASE:
         return {}
     try:
-        found = getattr(transformers_package(), config).from_pretrained(origin)
+        configuration = getattr(transformers_package(), config).from_pretrained(origin)
     except (OSError, ValueError) as error:
         raise DownloadError(
             f"{source.name}: the configuration of its backbone, {origin or 'which is not named'}, cannot be opened "
-            f"({str(error).splitlines()[0]}); without network, put it into a local folder of that name"
+            f"({str(error).splitlines()[0]}); without a network connection, put it into a local folder of that name"
         ) from error
     dropped = ("model_type", "transformers_version", "architectures", "torch_dtype", "dtype", "_name_or_path")
-    return {key: value for key, value in found.to_diff_dict().items() if key not in dropped}
+    return {key: value for key, value in configuration.to_diff_dict().items() if key not in dropped}
 
 
 def _cosine_head(source: Source, labels: list[str]) -> Part:
@@ -157,7 +159,7 @@ def _cosine_head(source: Source, labels: list[str]) -> Part:
     if call is not None:
         if call.name != "Classifier":
             raise CheckpointError(f"{content.path}: this network with the head {call.target} is not supported")
-        _insist(content, {"lin_blocks": 1, **call.arguments}, {"lin_blocks": 1})
+        _require(content, {"lin_blocks": 1, **call.arguments}, {"lin_blocks": 1})
     head = Part(source.file("classifier"), names.COSINE_HEAD)
     _check_head(content, head, labels, "Classifier")
     return head
@@ -175,8 +177,8 @@ def _check_head(content: Hyperparameters, head: Part, labels: list[str], kind: s
         )
 
 
-def _insist(content: Hyperparameters, stated: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Refuses options of SpeechBrain's that ours does not have."""
+def _require(content: Hyperparameters, stated: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Raise an error if an option of SpeechBrain's differs from the only value that our classes support."""
     for name, value in expected.items():
         if name in stated and stated[name] != value:
             raise CheckpointError(f"{content.path}: {name} {stated[name]} is not supported, {value} is")

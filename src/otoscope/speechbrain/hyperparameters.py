@@ -1,8 +1,8 @@
 """SpeechBrain's hyperparameter files, read as inert data.
 
-They are HyperPyYAML: their tags name Python classes and functions, which SpeechBrain imports and calls. Here a tag
-becomes a name with arguments and nothing is imported, called or opened. Tags by which YAML itself makes Python
-objects, and those that name Python's standard library, have no business in a model and are refused.
+They are written in HyperPyYAML, whose tags name Python classes and functions that SpeechBrain imports and calls.
+Here a tag becomes a name with arguments, and nothing is imported, called or opened. Tags with which YAML itself
+creates Python objects, and tags that name the standard library, are not needed in a model and are refused.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FILE_NAME = "hyperparams.yaml"
 _PYTHON = "tag:yaml.org,2002:python/"
 _SEEDS = ("torch.manual_seed", "speechbrain.utils.seed_everything", "random.seed", "numpy.random.seed")
 _HARMLESS_PYTHON = ("tuple", *(f"object/apply:{name}" for name in _SEEDS))
-"""Tags of YAML's own that SpeechBrain's recipes have; like all others they are not acted upon."""
+"""YAML's own Python tags that SpeechBrain's recipes contain; like all others they are read as data."""
 _HARMLESS_LIBRARY = ("random.seed", "functools.partial", "collections.OrderedDict")
 _REFERENCE = re.compile(r"<([^<>]*)>")
 _MOST_BYTES = 1 << 20
@@ -31,13 +31,13 @@ _MOST_STEPS = 200
 
 @dataclass
 class Call:
-    """A tag such as ``!new:speechbrain.lobes.models.PIQ.Conv2dEncoder_v2`` with what follows it.
+    """A tag such as ``!new:speechbrain.lobes.models.PIQ.Conv2dEncoder_v2`` and its arguments.
 
     Attributes:
-        kind: ``new``, ``name``, ``apply`` and the like.
-        target: What it names.
-        arguments: By name.
-        positional: Without names.
+        kind: Kind of the tag, such as ``new``, ``name`` or ``apply``.
+        target: Import path of the class or function.
+        arguments: Arguments by name.
+        positional: Arguments without names.
     """
 
     kind: str
@@ -47,25 +47,25 @@ class Call:
 
     @property
     def name(self) -> str:
-        """Last part of the target: a class's name."""
+        """Name of the class or function, the last part of the target."""
         return self.target.rpartition(".")[2]
 
 
 @dataclass
 class _Reference:
-    """``!ref`` or ``!copy``: text in which ``<key>`` stands for another value."""
+    """Tag ``!ref`` or ``!copy``: text in which ``<key>`` stands for another value."""
 
     text: str
 
 
 class Hyperparameters:
-    """The content of a hyperparameter file; references are followed when a value is asked for.
+    """Content of a hyperparameter file; references are resolved when a value is read.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
 
     Raises:
-        CheckpointError: It cannot be read, is no YAML, or has a tag that is refused.
+        CheckpointError: The file cannot be read, is not YAML, or has a tag that is refused.
     """
 
     def __init__(self, path: Path) -> None:
@@ -76,32 +76,44 @@ class Hyperparameters:
         return key in self._content
 
     def get(self, key: str, default: Any = None) -> Any:
-        """A value, with its references followed; ``default`` where the file has none."""
+        """Return a value with its references resolved.
+
+        Args:
+            key: Name of the value.
+            default: Result if the file has no such value.
+        """
         if key not in self._content:
             return default
         return self.follow(self._content[key])
 
     def call(self, *keys: str) -> Call | None:
-        """The first of the keys that holds an object, with its arguments followed; None if none does.
+        """Return the object under the first key that holds one, with its arguments resolved; None if none does.
+
+        Args:
+            *keys: Names to try.
 
         Raises:
-            CheckpointError: A reference leads nowhere.
+            CheckpointError: A reference cannot be resolved.
         """
         for key in keys:
             value = self.get(key)
             if isinstance(value, Call):
-                return self._followed(value)
+                return self._resolved(value)
         return None
 
     def calls(self) -> list[Call]:
-        """All objects at the top of the file, arguments not followed."""
+        """Return all objects at the top level of the file, with their references unresolved."""
         return [value for value in self._content.values() if isinstance(value, Call)]
 
     def follow(self, value: Any, steps: int = _MOST_STEPS) -> Any:
-        """A value with its own reference followed.
+        """Resolve a value if it is a reference; references inside it are left unresolved.
+
+        Args:
+            value: Value to resolve.
+            steps: Largest number of references to follow, so that circles end.
 
         Raises:
-            CheckpointError: It refers to nothing, to itself, or computes.
+            CheckpointError: It refers to a missing value or to itself, or its text is too long.
         """
         if not isinstance(value, _Reference):
             return value
@@ -109,12 +121,13 @@ class Hyperparameters:
             raise CheckpointError(f"{self.path}: !ref {value.text[:80]} refers to itself")
         if whole := _REFERENCE.fullmatch(value.text.strip()):
             return self.follow(self._look_up(whole[1]), steps - 1)
-        text = _REFERENCE.sub(lambda found: self._text(found[1], steps), value.text)
+        text = _REFERENCE.sub(lambda match: self._text(match[1], steps), value.text)
         if len(text) > _LONGEST_TEXT:
             raise CheckpointError(f"{self.path}: !ref {value.text[:80]} is longer than {_LONGEST_TEXT} characters")
         return text
 
     def _text(self, key: str, steps: int) -> str:
+        # a text may hold several references, so that the number of steps must fall quickly with the depth
         value = self.follow(self._look_up(key), steps // 4)
         text = "" if value is None or isinstance(value, Call) else str(value)
         if len(text) > _LONGEST_TEXT:
@@ -122,18 +135,18 @@ class Hyperparameters:
         return text
 
     def _look_up(self, key: str) -> Any:
-        """The value behind ``key`` or ``key[inner][inner]``."""
+        """Return the value under ``key`` or ``key[inner][inner]``."""
         first, *inner = re.split(r"[\[\]]+", key.strip().rstrip("]"))
         value: Any = self._content
         for part in (first, *inner):
             value = self.follow(value)
             value = value.arguments if isinstance(value, Call) else value
             if not isinstance(value, dict) or part not in value:
-                raise CheckpointError(f"{self.path}: <{key}> is referred to, and is not in the file")
+                raise CheckpointError(f"{self.path}: <{key}> is referred to, but is not in the file")
             value = value[part]
         return value
 
-    def _followed(self, call: Call) -> Call:
+    def _resolved(self, call: Call) -> Call:
         arguments = {name: self.follow(value) for name, value in call.arguments.items()}
         return Call(call.kind, call.target, arguments, [self.follow(value) for value in call.positional])
 
@@ -145,7 +158,7 @@ def _load(path: Path) -> dict[str, Any]:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except _RefusedTagError as error:
         raise CheckpointError(
-            f"{path}: {error}; it was not opened and nothing was executed, do not trust where it comes from"
+            f"{path}: {error}; the file was not opened and nothing was executed: do not trust its source"
         ) from error
     except (yaml.YAMLError, OSError, UnicodeDecodeError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
@@ -157,11 +170,11 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 class _RefusedTagError(Exception):
-    """A tag that no model needs."""
+    """Error: a tag that no model needs."""
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
-    """Makes plain values, `Call` and `_Reference`, and nothing else."""
+    """Loader that creates plain values, `Call` and `_Reference`, and nothing else."""
 
 
 def _inert(loader: _Loader, suffix: str, node: yaml.Node) -> Any:

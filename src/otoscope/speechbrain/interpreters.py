@@ -1,4 +1,4 @@
-"""SpeechBrain's interpreters to ours."""
+"""Conversion of SpeechBrain's interpreters to ours."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from otoscope.speechbrain.source import Source
 from otoscope.speechbrain.weights import Part, load_parts
 
 _KEYS = ("psi_model", "psi")
-_PUBLISHED_BATCH = 16  # over which SpeechBrain sums L-MAC's regulariser, where ours takes the mean
+_PUBLISHED_BATCH = 16
+"""Batch size over which SpeechBrain sums L-MAC's regulariser; ours is the mean, with a weight that much larger."""
 
 
 def has_interpreter(content: Hyperparameters) -> bool:
@@ -25,13 +26,13 @@ def has_interpreter(content: Hyperparameters) -> bool:
 
 
 def read_interpreter(source: Source) -> tuple[Interpreter[Any], Classifier]:
-    """Makes the interpreter of a SpeechBrain source, and the classifier that it explains, both frozen.
+    """Build the interpreter of a SpeechBrain source and the classifier that it explains, both frozen.
 
     Args:
-        source: With ``psi_model`` (or ``psi``) and a classifier.
+        source: Source with the network ``psi_model`` (or ``psi``) and a classifier.
 
     Raises:
-        CheckpointError: A file is missing or does not fit, or the network is none that is known here.
+        CheckpointError: A file is missing or does not fit, or the network is not supported.
     """
     content = source.hyperparameters
     psi = content.call(*_KEYS)
@@ -39,23 +40,26 @@ def read_interpreter(source: Source) -> tuple[Interpreter[Any], Classifier]:
         raise CheckpointError(f"{content.path}: has no psi_model, so there is no interpreter to open")
     reader = _READERS.get(psi.target.removeprefix("speechbrain.lobes.models."), _READERS.get(psi.name))
     if reader is None:
-        raise CheckpointError(f"{content.path}: its psi_model is {psi.target}, which is not known here")
+        raise CheckpointError(f"{content.path}: its psi_model is {psi.target}, which is not supported")
     classifier = read_classifier(source)
     interpreter = reader(source, psi, classifier)
     return interpreter.eval().requires_grad_(False), classifier
 
 
 def read_dictionary(source: Source) -> NMFDictionary:
-    """Makes the NMF dictionary of a SpeechBrain source.
+    """Build the NMF dictionary of a SpeechBrain source.
+
+    Args:
+        source: Source with the network ``nmf_decoder``.
 
     Raises:
-        CheckpointError: It has none.
+        CheckpointError: The source has no dictionary.
     """
     content = source.hyperparameters
     if content.call("nmf_decoder") is None:
         raise CheckpointError(f"{content.path}: has no nmf_decoder, so there is no dictionary to open")
     part = Part(source.file("nmf_decoder"), names.NMF_DECODER)
-    part.shape("W")
+    part.shape("W")  # raises if it is missing
     return NMFDictionary(part.weights["W"].relu(), read_frontend(content))
 
 
@@ -81,6 +85,8 @@ def _piq(source: Source, psi: Call, classifier: Classifier) -> PIQInterpreter:
 def _l2i(
     table: dict[str, str], default_temperature: float
 ) -> Callable[[Source, Call, Classifier], Interpreter[Any]]:
+    """Return a function that builds L2I interpreters with a table of names and a default temperature."""
+
     def read(source: Source, psi: Call, classifier: Classifier) -> L2IInterpreter:
         content = source.hyperparameters
         if psi.arguments.get("use_adapter", False):
@@ -90,7 +96,8 @@ def _l2i(
             Part(source.file("theta"), names.THETA),
             Part(source.file("nmf_decoder"), names.NMF_DECODER),
         ]
-        parts[2].shape("W")
+        parts[2].shape("W")  # raises if it is missing
+        # SpeechBrain applies a ReLU to the dictionary in every step; ours is not negative
         parts[2].weights["W"] = parts[2].weights["W"].relu()
         interpreter = L2IInterpreter(
             classifier,
@@ -128,7 +135,7 @@ def _lmac(source: Source, psi: Call, classifier: Classifier) -> LMACInterpreter:
 
 
 def _psi_files(source: Source) -> tuple[str, ...]:
-    """Key and file names of the interpreter's network."""
+    """Return the key of the interpreter's network, and other names that its file may have."""
     key = next(key for key in _KEYS if key in source.hyperparameters)
     return (key, *(f"{other}.ckpt" for other in _KEYS if other != key))
 
@@ -141,4 +148,4 @@ _READERS: dict[str, Callable[[Source, Call, Classifier], Interpreter[Any]]] = {
     "CNN14PSI_stft_2d": _l2i(names.L2I_CNN14, 1.0),
     "Cnn14.CNN14PSI_stft": _lmac,
 }
-"""What reads each of SpeechBrain's interpreter networks, by class or by module and class."""
+"""Functions that build our interpreters, by the class of SpeechBrain's network, or by its module and class."""

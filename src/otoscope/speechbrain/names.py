@@ -1,4 +1,4 @@
-"""Which of SpeechBrain's parameters is which of ours: one table a network, their name of a part first."""
+"""Tables of parameter names, one per network: name of a part in SpeechBrain, and name of the same part here."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ PIQ = {
     "up": "up",
     "decoder": "decoder.layers",
 }
-"""``VectorQuantizedPSI_Audio`` and its kin for FocalNet and ViT (``psi_model.ckpt``)."""
+"""``VectorQuantizedPSI_Audio`` and its variants for FocalNet and ViT (``psi_model.ckpt``)."""
 
 PIQ_UNUSED = ("adapter", "down", "up", "codebook")
-"""What of it ``use_vq: False`` leaves aside."""
+"""Parts of it that are not used with ``use_vq: False``."""
 
 L2I_CONV2D = {
     **{f"decoder.{i}": f"decoder.decoder.layers.{i}" for i in range(13)},
@@ -75,22 +75,25 @@ _SPELLINGS = (
     (r"\.intermediate\.dense\.", ".mlp.fc1."),
     (r"\.output\.dense\.", ".mlp.fc2."),
 )
-"""How transformers named the parts of ViT until version 4, and how since."""
+"""Names of the parts of ViT in transformers up to version 4, and since version 5."""
 
 
-def backbone_spelling(names: Collection[str], known: Collection[str]) -> dict[str, str]:
-    """Each name of a backbone's parameter in the spelling of the installed transformers.
+def backbone_spelling(names: Collection[str], parameters: Collection[str]) -> dict[str, str]:
+    """Return the names of a backbone's parameters in the spelling of the installed version of transformers.
 
     Args:
-        names: Of a file.
-        known: Of the backbone here.
+        names: Names in a file.
+        parameters: Names of the parameters of the backbone that the installed version builds.
+
+    Returns:
+        Name of the parameter for each name in the file.
 
     Example:
         >>> backbone_spelling(["encoder.layer.0.output.dense.bias"], ["layers.0.mlp.fc2.bias"])
         {'encoder.layer.0.output.dense.bias': 'layers.0.mlp.fc2.bias'}
     """
-    here = {_modern(name): name for name in known}
-    return {name: here.get(_modern(name), name) for name in names}
+    by_modern_name = {_modern(name): name for name in parameters}
+    return {name: by_modern_name.get(_modern(name), name) for name in names}
 
 
 def _modern(name: str) -> str:

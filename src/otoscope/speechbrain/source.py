@@ -1,4 +1,4 @@
-"""Where SpeechBrain's files lie: in a repository on the hub, in a model folder, or in the results of a training."""
+"""Search for SpeechBrain's files in a repository on the hub, a model folder, or the results of a training."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Source:
     """A hyperparameter file and the files that belong to it.
 
     Args:
-        name: For messages.
-        hyperparameters: Says which networks there are and where their files are.
-        folders: Searched for files in this order.
-        repository: Where further files are fetched.
+        name: Name of the source, for messages.
+        hyperparameters: Hyperparameter file, which names the networks and their files.
+        folders: Folders to search for files, in this order.
+        repository: Repository on the hub to download files from, instead of searching the folders.
     """
 
     def __init__(
@@ -42,25 +42,25 @@ class Source:
         self._paths = _pretrained_paths(hyperparameters)
 
     def file(self, key: str, *others: str) -> Path:
-        """The file of a network, or of the label encoder.
+        """Return the file of a network or of the label encoder, downloading it if necessary.
 
         Args:
-            key: Of it in the hyperparameter file.
-            *others: Further file names that are in use.
+            key: Key of the network in the hyperparameter file.
+            *others: Further names that the file may have.
 
         Raises:
-            CheckpointError: There is none here, and none can be fetched.
+            CheckpointError: The file is missing and cannot be downloaded.
         """
         address = str(self.hyperparameters.follow(self._paths[key])) if key in self._paths else ""
         names = list(dict.fromkeys([*([Path(address).name] if address else []), f"{key}.ckpt", *others]))
         for name in names:
-            if found := self._here(name):
-                return found
+            if path := self._search(name):
+                return path
         cause = ""
         if remote := _REMOTE.fullmatch(address):
             try:
-                if found := Repository(remote[1]).file(remote[2]):
-                    return found
+                if path := Repository(remote[1]).file(remote[2]):
+                    return path
             except DownloadError as error:
                 cause = f"; {error}"
         raise CheckpointError(
@@ -68,23 +68,23 @@ class Source:
             f"{self.hyperparameters.path.name}{cause}"
         )
 
-    def _here(self, name: str) -> Path | None:
+    def _search(self, name: str) -> Path | None:
         if self.repository is not None:
             return self.repository.file(name)
         return next((folder / name for folder in self.folders if (folder / name).is_file()), None)
 
 
 def find_source(source: str | os.PathLike[str] | Repository) -> Source | None:
-    """Finds SpeechBrain's hyperparameter file and what belongs to it; None if there is none.
+    """Find SpeechBrain's hyperparameter file and the files that belong to it; None if there is none.
 
     Args:
-        source: A repository, a model folder, or the results of a training: ``results/<name>/<seed>``, its ``save``,
-            one ``CKPT+...`` in it, or ``results/<name>`` if it holds one seed. Of several checkpoints the one is
-            taken that SpeechBrain tests: the lowest validation loss (of classifiers: error) among whole ones.
+        source: Repository, model folder, or results of a training: ``results/<name>/<seed>``, its ``save``, a
+            ``CKPT+...`` in it, or ``results/<name>`` if it holds one seed. Of several checkpoints, the one that
+            SpeechBrain tests is used: the complete one with the lowest validation loss (error for classifiers).
 
     Raises:
-        CheckpointError: A training has left no whole checkpoint, or there are several to choose from.
-        DownloadError: A repository cannot be reached.
+        CheckpointError: A training has no complete checkpoint, or the folder holds several trainings.
+        DownloadError: The repository cannot be reached.
     """
     if isinstance(source, Repository):
         path = source.file(FILE_NAME)
@@ -102,7 +102,7 @@ def find_source(source: str | os.PathLike[str] | Repository) -> Source | None:
 
 
 def _results_folder(folder: Path) -> Path | None:
-    """The folder of one training, above or below the one that was given."""
+    """Return the folder of the training that a folder belongs to, or of the only training in it."""
     absolute = folder.absolute()
     for above in (folder, absolute.parent, absolute.parent.parent):
         if (above / FILE_NAME).is_file() and (above / _SAVE).is_dir() and _within(absolute, above):
@@ -119,35 +119,40 @@ def _results_folder(folder: Path) -> Path | None:
 
 
 def _within(folder: Path, root: Path) -> bool:
-    """Whether a folder is the training's, its ``save``, or a checkpoint in that."""
+    """Whether a folder is that of the training, its ``save``, or a checkpoint in ``save``."""
     root = root.absolute()
     return folder in (root, root / _SAVE) or folder.parent == root / _SAVE
 
 
 def _best_checkpoint(saved: Path, hyperparameters: Hyperparameters) -> Path:
-    """The checkpoint that SpeechBrain tests, of those that have every network."""
-    keeper = hyperparameters.call("checkpointer")
-    recoverables: Any = hyperparameters.follow(keeper.arguments.get("recoverables")) if keeper else None
-    wanted = [name for name in _NETWORKS if isinstance(recoverables, dict) and name in recoverables]
-    measure = "loss" if {"psi_model", "psi", "nmf_decoder"} & set(wanted) else "error"
-    found = [folder for folder in saved.glob("CKPT*") if (folder / _META_NAME).is_file()]
-    whole = [folder for folder in found if all((folder / f"{name}.ckpt").is_file() for name in wanted)]
-    if not whole:
+    """Return the checkpoint that SpeechBrain tests, among those that have every network."""
+    checkpointer = hyperparameters.call("checkpointer")
+    recoverables: Any = hyperparameters.follow(checkpointer.arguments.get("recoverables")) if checkpointer else None
+    networks = [name for name in _NETWORKS if isinstance(recoverables, dict) and name in recoverables]
+    measure = "loss" if {"psi_model", "psi", "nmf_decoder"} & set(networks) else "error"
+    checkpoints = [folder for folder in saved.glob("CKPT*") if (folder / _META_NAME).is_file()]
+    complete = [folder for folder in checkpoints if all((folder / f"{name}.ckpt").is_file() for name in networks)]
+    if not complete:
         raise CheckpointError(
-            f"{saved}: has no whole checkpoint (a folder CKPT+... with {_META_NAME} and "
-            f"{', '.join(f'{name}.ckpt' for name in wanted) or 'networks'}); train again, or copy all of it"
+            f"{saved}: has no complete checkpoint (a folder CKPT+... with {_META_NAME} and "
+            f"{', '.join(f'{name}.ckpt' for name in networks) or 'networks'}); train again, or copy all files"
         )
-    meta = {folder: _numbers(folder / _META_NAME) for folder in whole}
-    measured = [folder for folder in whole if measure in meta[folder]]
-    newest = {folder: (meta[folder].get("unixtime", 0.0), folder.name) for folder in whole}
+    meta = {folder: _numbers(folder / _META_NAME) for folder in complete}
+    measured = [folder for folder in complete if measure in meta[folder]]
+    time = {folder: (meta[folder].get("unixtime", 0.0), folder.name) for folder in complete}
     if not measured:
-        return max(whole, key=lambda folder: newest[folder])
+        return max(complete, key=lambda folder: time[folder])
+    # the newest of those with the lowest value
     lowest = min(meta[folder][measure] for folder in measured)
-    return max((one for one in measured if meta[one][measure] == lowest), key=lambda folder: newest[folder])
+    best = [folder for folder in measured if meta[folder][measure] == lowest]
+    return max(best, key=lambda folder: time[folder])
 
 
 def _numbers(path: Path) -> dict[str, float]:
-    """The plain numbers of ``CKPT.yaml``, line by line: tensors, which it may hold too, are written as objects."""
+    """Return the plain numbers in ``CKPT.yaml``.
+
+    It is searched line by line, not parsed as YAML, because it may also hold tensors, written as Python objects.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -163,10 +168,10 @@ def _numbers(path: Path) -> dict[str, float]:
 
 
 def _pretrained_paths(hyperparameters: Hyperparameters) -> dict[str, Any]:
-    """Where the file says that its networks are, by key."""
+    """Return the addresses of the networks that the ``Pretrainer`` in the file names, by key."""
     paths: dict[str, Any] = {}
     for call in hyperparameters.calls():
-        found = hyperparameters.follow(call.arguments.get("paths")) if call.name == "Pretrainer" else None
-        if isinstance(found, dict):
-            paths = {**{str(key): value for key, value in found.items()}, **paths}
+        stated = hyperparameters.follow(call.arguments.get("paths")) if call.name == "Pretrainer" else None
+        if isinstance(stated, dict):
+            paths = {**{str(key): value for key, value in stated.items()}, **paths}
     return paths

@@ -52,9 +52,9 @@ class TorchClassifier(ExternalClassifier):
         multi_label: Whether each class is decided independently, so that probabilities are sigmoids.
         representation: Names of the layers in ``module.named_modules()`` whose outputs interpreters read, the
             deepest last. None: methods that read representations raise an error.
-        representation_axes: Order of the axes of these outputs (default: with four axes, frequency and time as in
-            the input; with three, ``bct``, or ``btc`` if the input is ``btf``; with two, ``bc``). ``btc`` also stands
-            for tokens.
+        representation_axes: Order of the axes of these outputs; ``btc`` is also that of tokens (default: with four
+            axes, frequency and time as in the input; with three, ``bct``, or ``btc`` if the input is ``btf``; with
+            two, ``bc``).
         token_rows: Number of rows of frequency that the tokens form, one row after the other.
         special_tokens: Number of tokens before those of the rows, such as a class token.
         rows_hz: Frequencies of the rows of the network's features, such as the centres of its mel bank, rising. The

@@ -125,8 +125,8 @@ class TransformersClassifier(ExternalClassifier):
         config = self.model.config
         if config.model_type != _AST or rows == 1 or not isinstance(self.features, FilterBank):
             return None
-        # Patch k covers the mel bins from k * stride to k * stride + patch_size. Rows of `stride` bins have the same
-        # middles once the bank begins (patch_size - stride) / 2 bins later.
+        # Patch k covers the mel bins from k * stride to k * stride + patch_size. Rows of `stride` bins have the
+        # same middles if the bank begins (patch_size - stride) / 2 bins later.
         first = (config.patch_size - config.frequency_stride) // 2
         return divide_rows(self.features.centers_hz[first:], rows, config.frequency_stride)
 

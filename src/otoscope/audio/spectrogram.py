@@ -66,6 +66,7 @@ class Spectrogram:
     @property
     def magnitude(self) -> Tensor:
         """Magnitude ``|X|``, shape (batch, frequency, time)."""
+        # the inverse of log1p, precise for small values too
         return torch.expm1(self.log_magnitude)
 
     @property

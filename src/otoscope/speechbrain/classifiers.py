@@ -96,6 +96,7 @@ def _conv2d(source: Source, labels: list[str], frontend: Frontend) -> Classifier
     head = _cosine_head(source, labels)
     width, neurons = encoder.shape("conv1.weight")[0], head.shape("weight")[1]
     classifier = Conv2dClassifier(labels, frontend, width=width, head_width=neurons, scale=1)
+    # SpeechBrain's head has no scale on the cosines: ours keeps the 1 that it was built with
     load_parts(classifier, [encoder, head], unstored=["head.log_scale"])
     return classifier.freeze()
 

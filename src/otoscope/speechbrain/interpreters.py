@@ -124,6 +124,7 @@ def _lmac(source: Source, psi: Call, classifier: Classifier) -> LMACInterpreter:
         decoder="published",
         l_in=float(content.get("l_in_w", 4.0)),
         l_out=float(content.get("l_out_w", 0.2)),
+        # the regulariser of ours is a mean over clips, that of SpeechBrain a sum over a batch
         l1=_PUBLISHED_BATCH * float(content.get("reg_w_l1", 0.4)),
         tv=float(content.get("reg_w_tv", 0.0)),
         guidance=float(content.get("g_w", 4.0)) if content.get("finetuning", False) else 0.0,

@@ -159,6 +159,7 @@ class TorchClassifier(ExternalClassifier):
         with record_layers(self.module, self._names) as outputs:
             output = self.module(self._arrange(inputs))
         logits = take_logits(output, self._config["output_key"])
+        # a network with a single output may return (batch,)
         if logits.ndim == 1 and len(self.labels) == 1:
             logits = logits[:, None]
         if self._config["output"] == "probabilities":
@@ -171,6 +172,7 @@ class TorchClassifier(ExternalClassifier):
         if callable(self.input):
             converted: Tensor = self.input(inputs)
             return converted
+        # log1p|X| -> |X| -> mel |X| -> log1p of it
         if self.input in ("magnitude", "mel"):
             inputs = inputs.expm1()
         if self.mel is not None:

@@ -41,6 +41,7 @@ def choose(layer: nn.ConvTranspose2d, hidden: Tensor, extra: list[int]) -> Choic
         extra: Output padding of both axes.
     """
     torch_way = Choice(TorchTransposed, (layer.stride, layer.padding, layer.dilation, True, extra, layer.groups))
+    # the other two ways are written for plain layers only
     plain = layer.groups == 1 and layer.dilation == (1, 1) and hidden.dtype in (torch.float32, torch.float64)
     if not plain or hidden.dim() != 4 or not hidden.numel():
         return torch_way
@@ -49,6 +50,7 @@ def choose(layer: nn.ConvTranspose2d, hidden: Tensor, extra: list[int]) -> Choic
     grid, tiled_cost = cheapest_grid(shape, tuple(axes))
     if min(grid.rows.outputs, grid.columns.outputs) < 1:  # PyTorch raises the error
         return torch_way
+    # both costs below count one multiply-add for each position, tap and pair of channels
     taps, pairs = math.prod(layer.kernel_size), layer.in_channels * layer.out_channels
     positions = hidden[:, 0].numel()
     muladds = positions * taps * pairs
@@ -91,6 +93,7 @@ def tiled_cost(grid: Grid, batch: int, channels: int, outputs: int) -> float:
     tiles, products = batch * grid.tiles, len(grid.product_points)
     tile_outputs = grid.rows.tile_outputs * grid.columns.tile_outputs
     taps = grid.rows.kernel * grid.columns.kernel
+    # each number is written by one step and read by the next, hence the factors of 2
     accesses = tiles * (
         2 * grid.rows.window * grid.columns.window * channels + 2 * (products + tile_outputs) * outputs
     )

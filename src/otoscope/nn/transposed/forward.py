@@ -41,11 +41,13 @@ def folded(hidden: Tensor, weight: Tensor, bias: Tensor, extra: list[int], fold:
         fold: ``kernel_size``, ``stride`` and ``padding``, two numbers each.
     """
     axes = zip(hidden.shape[2:], fold["kernel_size"], fold["stride"], fold["padding"], extra, strict=True)
+    # outputs of a transposed convolution without dilation, see `nn.ConvTranspose2d`
     size = [(n - 1) * stride - 2 * padding + kernel + more for n, kernel, stride, padding, more in axes]
     image = hidden.new_empty(len(hidden), weight.shape[1], *size)
     count = clips_at_a_time(hidden)
     for part, target in zip(hidden.split(count), image.split(count), strict=True):  # type: ignore[no-untyped-call]
         taps = weight.flatten(1).t() @ side_by_side(part)
+        # without the columns that only fill up the matrix, and back to one matrix per clip
         taps = taps[:, : part[:, 0].numel()].view(len(taps), len(part), -1).transpose(0, 1)
         target.copy_(F.fold(taps, size, **fold))  # type: ignore[arg-type]  # stubs know no list
     return image.add_(bias[:, None, None])
@@ -91,6 +93,7 @@ def tiled(hidden: Tensor, weight: Tensor, bias: Tensor, grid: Grid, mean: bool) 
     for block, parts in blocks_of_work(grid, hidden, weight):
         block_weight = weight_transform(grid, weight[:, block], buffer)
         for clip, chunk, inputs in parts:
+            # the steps of a tile: products at the points, transform to outputs, bias
             products = hidden.new_empty(len(block_weight), inputs.shape[1], block_weight.shape[2])
             for run, points in grid.runs:
                 multiply(inputs[points], block_weight[run], products[run])
@@ -100,6 +103,7 @@ def tiled(hidden: Tensor, weight: Tensor, bias: Tensor, grid: Grid, mean: bool) 
                 torch.add(image, bias[block], out=target)
                 continue
             image += bias[block]
+            # the gradient of the ReLU needs the signs alone; recorded first, since `relu_` overwrites the image
             torch.gt(image, 0, out=target)
             means[clip, block, rows] = image.relu_().mean(1).t()
     return result, means
@@ -119,6 +123,7 @@ def blocks_of_work(
     blocks, chunks = grid.channel_blocks(weight), grid.chunks()
     groups = [range(len(hidden))] if len(blocks) == 1 else grid.clip_groups(len(hidden))
     for clips in groups:
+        # a single block uses each transformed input once, so a generator makes it just in time
         parts: Any = ((i, chunk, input_transform(grid, hidden[i], chunk)) for i in clips for chunk in chunks)
         parts = list(parts) if len(blocks) > 1 else parts
         for block in blocks:
@@ -127,6 +132,7 @@ def blocks_of_work(
 
 def kronecker_weight(grid: Grid, like: Tensor) -> Tensor:
     """Weight transform of both axes in one matrix, shape (products, taps of the kernel)."""
+    # a Kronecker product applies its first factor along the height and its second along the width
     return torch.kron(*(axis.matrices(like.dtype).weight for axis in (grid.rows, grid.columns)))
 
 
@@ -143,6 +149,7 @@ def input_transform(grid: Grid, clip: Tensor, chunk: slice) -> Tensor:
     rows, columns = grid.rows, grid.columns
     row_inputs, padded_rows, height = rows.input_slices(chunk)
     column_inputs, padded_columns, width = columns.input_slices(grid.all_columns)
+    # the windows at both ends reach beyond the inputs, where they read zeros
     padded = clip.new_zeros(height, width, len(clip))
     padded[padded_rows, padded_columns] = clip[:, row_inputs, column_inputs].permute(1, 2, 0)
     # windows overlap by T - 1 inputs: first (window, tiles, width, channels), transformed along the window ...
@@ -160,6 +167,7 @@ def input_transform(grid: Grid, clip: Tensor, chunk: slice) -> Tensor:
 def output_transform(grid: Grid, products: Tensor, chunk: slice) -> Tensor:
     """Transform (products, tiles, channels') to the outputs (height', width', channels') of rows of tiles."""
     row_matrix, column_matrix = (axis.matrices(products.dtype).outputs for axis in (grid.rows, grid.columns))
+    # products lie as (row products, column products, tiles, channels'), so each matrix acts on an axis of its own
     values = row_matrix @ products.view(row_matrix.shape[1], -1)
     values = column_matrix @ values.view(len(row_matrix), column_matrix.shape[1], -1)
     values = values.unflatten(2, (-1, grid.columns.tiles, products.shape[2]))  # type: ignore[no-untyped-call]

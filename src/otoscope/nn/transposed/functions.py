@@ -37,10 +37,12 @@ class FoldedTransposed(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, settings: Any) -> Tensor:
         stride, padding, extra = settings
         ctx.save_for_backward(hidden, weight)
+        # the backward pass unfolds the gradient with the same geometry
         ctx.fold = {"kernel_size": tuple(weight.shape[2:]), "stride": stride, "padding": padding}
         return folded(hidden, weight, bias, extra, ctx.fold)
 
     @staticmethod
+    # the gradients below have no gradient themselves: a second derivative raises an error instead of being wrong
     @once_differentiable
     def backward(ctx: Any, gradient: Any) -> Any:
         hidden, weight = ctx.saved_tensors
@@ -54,6 +56,7 @@ class TiledTransposed(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, settings: tuple[Grid, bool]) -> Tensor:
         grid, mean = ctx.settings = settings
         result, means = tiled(hidden, weight, bias, grid, mean)
+        # with the mean, `result` holds the signs of the outputs: one byte each, and enough for the gradient
         ctx.save_for_backward(hidden, weight, *([result] if mean else []))
         return means if mean else result
 
@@ -80,6 +83,7 @@ class SingleOutput(torch.autograd.Function):
     def backward(ctx: Any, gradient: Any) -> Any:
         hidden, weight = ctx.saved_tensors
         wanted = list(ctx.needs_input_grad[:3])
+        # sizes of the bias, stride, padding, dilation, transposed, output padding, groups, gradients to compute
         gradients = torch.ops.aten.convolution_backward(
             gradient, hidden, weight, [1], [1, 1], [ctx.padding] * 2, [1, 1], True, [0, 0], 1, wanted
         )

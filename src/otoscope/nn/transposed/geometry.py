@@ -76,16 +76,19 @@ class Axis:
     @cached_property
     def window(self) -> int:
         """Inputs that a tile depends on (n), also the number of evaluation points."""
+        # output q of a phase reads the T inputs q - T + 1 .. q, so m consecutive outputs read m + T - 1
         return self.tile + -(-self.kernel // self.stride) - 1
 
     @cached_property
     def first_input(self) -> int:
         """Input at which the first output that is not cut off starts."""
+        # the q of output o = 0 in o + p = s q + r
         return self.padding // self.stride
 
     @cached_property
     def tiles(self) -> int:
         """Number of tiles that cover all outputs."""
+        # from the q of the first output to that of the last one; the last tile may reach beyond it
         last_input = (self.outputs - 1 + self.padding) // self.stride
         return -(-(last_input + 1 - self.first_input) // self.tile)
 
@@ -107,14 +110,17 @@ class Axis:
         Returns:
             Slice of the inputs, slice of a zero-padded buffer that they are copied to, and the buffer's length.
         """
+        # the first output of the chunk already reads T - 1 = window - tile inputs before it
         start = self.first_input + chunk.start * self.tile - (self.window - self.tile)
         length = (chunk.stop - chunk.start) * self.tile + self.window - self.tile
+        # the part of the windows that lies on the axis; it may be empty, hence the second bound of each end
         low = min(max(start, 0), self.inputs)
         high = max(min(start + length, self.inputs), low)
         return slice(low, high), slice(low - start, high - start), length
 
     def output_slice(self, chunk: slice) -> slice:
         """Return the outputs that consecutive tiles compute, without those that the padding cuts off."""
+        # the first tile begins at phase 0 of the first q, which is p % s outputs before output 0
         cut = self.padding % self.stride
         start, stop = (tile * self.tile_outputs - cut for tile in (chunk.start, chunk.stop))
         return slice(max(start, 0), min(stop, self.outputs))
@@ -151,6 +157,7 @@ def tile_matrices(kernel: int, stride: int, tile: int, dtype: torch.dtype) -> Ti
 
     def vandermonde(coefficients: int) -> Tensor:
         points = torch.tensor(FINITE_POINTS[: window - 1], **exact)
+        # the value at infinity is the leading coefficient, which this row selects
         infinity = torch.eye(coefficients, **exact)[-1:]
         return torch.cat([points[:, None] ** torch.arange(coefficients, device="cpu"), infinity])
 
@@ -164,6 +171,7 @@ def tile_matrices(kernel: int, stride: int, tile: int, dtype: torch.dtype) -> Ti
         phase_weight, phase_outputs = vandermonde(taps), vandermonde(tile).t().flip(0)
     rows, columns, points = [], [], []
     for phase, point in itertools.product(range(stride), range(window)):
+        # one phase reads every s-th tap and makes every s-th output of the tile; the rest is zero
         row = torch.zeros(kernel, **exact)
         row[phase::stride] = phase_weight[point, : len(row[phase::stride])]
         if not row.any():  # a phase that is one tap shorter has no leading coefficient, so no product at infinity
@@ -186,6 +194,7 @@ class Grid:
     @cached_property
     def product_points(self) -> list[int]:
         """Index of the point (rows x columns) that each product belongs to."""
+        # the order of a Kronecker product: the products of the columns vary fastest
         rows, columns = (axis.matrices(torch.double).points for axis in (self.rows, self.columns))
         return [row * self.columns.window + column for row, column in itertools.product(rows, columns)]
 
@@ -212,6 +221,7 @@ class Grid:
 
     def chunks(self) -> list[slice]:
         """Rows of tiles to compute at a time, about `CHUNK_TILES` tiles each."""
+        # first the number of chunks and then their size, so that all are about equally large
         step = -(-self.rows.tiles // -(-self.tiles // CHUNK_TILES))
         return [slice(n, min(n + step, self.rows.tiles)) for n in range(0, self.rows.tiles, step)]
 
@@ -222,6 +232,7 @@ class Grid:
             weight: Weight of the layer, shape (channels, channels', *kernel).
         """
         channels = weight.shape[1]
+        # output channels that fit; then the number of blocks, and the same aligned size for all but the last
         fitting = WEIGHT_BLOCK_BYTES // (len(self.product_points) * len(weight) * weight.element_size())
         count = -(-channels // max(fitting // ALIGNMENT * ALIGNMENT, ALIGNMENT))
         size = -(-channels // count // ALIGNMENT) * ALIGNMENT

@@ -76,9 +76,11 @@ def folded_gradients(
         clips = slice(start, start + size)
         taps = side_by_side(F.unfold(gradient[clips], **fold))
         if to_hidden is not None:
+            # the product has channels before clips, hence the transposed view of the result
             part = to_hidden[clips].transpose(0, 1)
             part.copy_((weight.flatten(1) @ taps)[:, : part[0].numel()].view(part.shape))
         if wanted[1]:
+            # the inner dimension of this product runs over clips and positions, so it sums over both
             inputs = side_by_side(hidden[clips])
             to_weight = inputs @ taps.t() if to_weight is None else to_weight.addmm_(inputs, taps.t())
     if to_weight is not None:
@@ -125,9 +127,12 @@ class TiledGradients:
                 to_products = self._to_products(clip, block, chunk)
                 if to_block is not None:
                     for run, points in self.grid.runs:
+                        # products = inputs @ weight, so the gradient of the weight is inputs^T @ gradient, here
+                        # summed over tiles, chunks and clips
                         multiply(inputs[points].mT, to_products[run], to_block[run], add=True)
                 if self.to_hidden is not None:
                     self._add_inputs(clip, block, chunk, to_products, weight, inputs)
+            # the transform is linear: one transform of the sum instead of one for each chunk
             if self.to_weight is not None and to_block is not None:
                 weight_transform_backward(self.grid, to_block, self.to_weight[:, block])
         return self.to_hidden, self.to_weight, self.to_bias
@@ -151,7 +156,9 @@ class TiledGradients:
         to_inputs = self.to_inputs.pop((clip, chunk.start), None)
         to_inputs = torch.zeros_like(inputs) if to_inputs is None else to_inputs
         for run, points in self.grid.runs:
+            # products = inputs @ weight, so the gradient of the inputs is gradient @ weight^T
             multiply(to_products[run], weight[run].mT, to_inputs[points], add=True)
+        # linear as well: the sum over all blocks is transformed back once
         if block.stop < self.weight.shape[1]:
             self.to_inputs[clip, chunk.start] = to_inputs
         elif self.to_hidden is not None:
@@ -169,6 +176,7 @@ def input_transform_backward(grid: Grid, gradient: Tensor, target: Tensor, chunk
     rows, columns, channels = grid.rows, grid.columns, len(target)
     row_inputs, padded_rows, height = rows.input_slices(chunk)
     column_inputs, padded_columns, width = columns.input_slices(grid.all_columns)
+    # the steps of the forward pass in reverse order: first the width, then the height
     matrix = columns.matrices(gradient.dtype).inputs
     values = gradient.view(rows.window, columns.window, -1)
     values = values if matrix is None else matrix.t() @ values
@@ -183,6 +191,7 @@ def input_transform_backward(grid: Grid, gradient: Tensor, target: Tensor, chunk
     padded = gradient.new_zeros(height, width, channels)
     for i in range(rows.window):
         padded[i :: rows.tile][: values.shape[1]] += values[i]
+    # zeros beyond both ends were no inputs, so what they receive is dropped
     target[:, row_inputs, column_inputs] += padded[padded_rows, padded_columns].permute(2, 0, 1)
 
 
@@ -190,6 +199,7 @@ def output_transform_backward(grid: Grid, image: Tensor, chunk: slice) -> Tensor
     """Transpose of `output_transform`: (height', width', channels') to (products, tiles, channels')."""
     row_matrix, column_matrix = (axis.matrices(image.dtype).outputs for axis in (grid.rows, grid.columns))
     count, channels = chunk.stop - chunk.start, image.shape[2]
+    # outputs that the padding cuts off have the gradient zero
     whole = image.new_zeros(count * len(row_matrix), grid.columns.tiles * len(column_matrix), channels)
     whole[grid.rows.valid_slice(chunk), grid.columns.valid_slice(grid.all_columns)] = image
     whole = whole.view(count, len(row_matrix), grid.columns.tiles, len(column_matrix), channels)

@@ -28,6 +28,7 @@ class Transposed2d(nn.ConvTranspose2d):
     def forward(self, hidden: Tensor, output_size: list[int] | None = None) -> Tensor:
         if _leave_to_torch(self, hidden):
             return super().forward(hidden, output_size)
+        # several sizes of the output fit the input; `output_size` picks one by an output padding. 2: number of axes
         sizes: Any = (self.stride, self.padding, self.kernel_size, 2, self.dilation)
         function, settings = choose(self, hidden, self._output_padding(hidden, output_size, *sizes))
         result: Tensor = function.apply(hidden, self.weight, self.bias, settings)
@@ -44,6 +45,7 @@ class Transposed2d(nn.ConvTranspose2d):
         """
         if not _leave_to_torch(self, hidden):
             function, settings = choose(self, hidden, list(self.output_padding))
+            # only tiles can be averaged as they are made; the other ways store the whole result first
             if function is TiledTransposed:
                 grid, _ = settings
                 result: Tensor = function.apply(hidden, self.weight, self.bias, (grid, True))  # type: ignore[no-untyped-call]

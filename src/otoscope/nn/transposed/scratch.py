@@ -42,6 +42,7 @@ def multiply(first: Tensor, second: Tensor, result: Tensor, add: bool = False) -
         add: Add the products to `result` instead of overwriting it.
     """
     if len(result) % torch.get_num_threads() == 0:
+        # with beta = 0 PyTorch ignores what `result` held, so it may be uninitialised
         torch.baddbmm(result, first, second, beta=float(add), out=result)
         return
     for first_matrix, second_matrix, target in zip(first, second, result, strict=True):
@@ -50,5 +51,6 @@ def multiply(first: Tensor, second: Tensor, result: Tensor, add: bool = False) -
 
 def side_by_side(values: Tensor) -> Tensor:
     """Join clips (batch, channels, ...) to one matrix (channels, batch * positions), zero-padded to `ALIGNMENT`."""
+    # zeros change no product that sums over positions; from other products, callers cut the extra columns off
     matrix = values.flatten(2).transpose(0, 1).flatten(1)
     return F.pad(matrix, (0, -matrix.shape[1] % ALIGNMENT))

@@ -62,6 +62,7 @@ class NMFDictionary(StoredModel):
     def centroids_hz(self) -> Tensor:
         """Centre of gravity of each component's spectrum in Hz, shape (components,)."""
         frequencies = torch.linspace(0, self.frontend.sample_rate_hz / 2, self.frontend.bins)
+        # the floor gives a component of zeros the centroid 0 instead of NaN
         weight = self.components.sum(0).clamp(min=1e-12)
         return (frequencies.to(weight) @ self.components) / weight
 
@@ -81,6 +82,7 @@ class NMFDictionary(StoredModel):
         Returns:
             Non-negative activations, 0 on padding. Shape (batch, components, time).
         """
+        # padding is included, so that the rows can be reshaped to a batch, and zeroed afterwards
         rows = infer_activations(frames_of(log_magnitude), self.components, sparsity=sparsity)
         activations = rows.reshape(len(log_magnitude), -1, len(self)).transpose(1, 2)
         return zero_padding(activations, frames)

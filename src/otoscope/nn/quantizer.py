@@ -102,6 +102,7 @@ class ClassQuantizer(nn.Module):
         if partitioned:
             owner[: codes - shared_codes] = class_of_codes(codes - shared_codes, classes)
         self.register_buffer("owner", owner, persistent=False)  # -1: shared
+        # saved only where codes are drawn: a resumed run must not draw them again
         self.register_buffer("drawn", torch.tensor(init == "uniform"), persistent=init == "data")
 
     @override
@@ -114,6 +115,7 @@ class ClassQuantizer(nn.Module):
         """
         batch, dim, height, width = hidden.shape
         vectors = hidden.permute(0, 2, 3, 1).reshape(batch, height * width, dim)
+        # a code far from all vectors would never be the nearest, and so never be trained
         if self.training and not self.drawn:
             self.draw_codes(vectors.detach().flatten(0, 1))
         indices = self.nearest(vectors.detach(), label)

@@ -49,6 +49,7 @@ class Decoder(nn.Module, ABC):
         Returns:
             Logits, shape (batch, bins, frames). They mean nothing on padding.
         """
+        # the size that four doublings raise to about that of the spectrogram
         size = (max(frames // REDUCTION, 1), max(bins // REDUCTION, 1))
         hidden = hidden.transpose(-1, -2)
         if valid is not None:

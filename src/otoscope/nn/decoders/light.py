@@ -40,6 +40,7 @@ class LightDecoder(Decoder):
             narrower = max(min(channels // 2, widest), narrowest)
             stages.append(_UpStage(channels, narrower))
             channels = narrower
+        # kernel 6 is a multiple of stride 2, so that all outputs have the same number of taps and no grid appears
         self.layers = nn.Sequential(*stages, nn.ConvTranspose2d(channels, 1, 6, stride=2, padding=2))
         self.apply(initialize_convolutions)
 
@@ -97,10 +98,12 @@ class LightActivations(ActivationDecoder):
         hidden = F.relu(self.norm(self._entering(top, representations, frames, length, valid)))
         hidden = zero_padding(hidden, _shifted(valid, top))
         for halvings, up, norm in zip(range(top - 1, -1, -1), self.ups, self.norms, strict=True):
+            # one level: double the columns, convolve, add the representations of this resolution
             hidden = up(double_columns(hidden, length >> halvings, _shifted(valid, halvings)))
             if halvings in self.halvings:
                 hidden = hidden + self._entering(halvings, representations, frames, length, valid)
             hidden = zero_padding(F.relu(norm(hidden)), _shifted(valid, halvings))
+        # only a clip that is shorter than one deepest column has more than `frames` columns here
         activations: Tensor = self.last(hidden).relu()
         return activations[..., :frames]
 
@@ -135,6 +138,7 @@ class LightMask(MaskDecoder):
         self.bins = bins
         self.halvings = [max(halvings_of(shape[2]), 1) for shape in shapes]
         self.top = max(self.halvings)
+        # widths[level - 1] belongs to 1 / 2^level of the resolution: channels double as the resolution halves
         widths = [min(narrowest << level, _WIDEST) for level in range(self.top)]
         self.inputs = nn.ModuleList(
             _Entrance(shape[0], shape[1], widths[halvings - 1], self._rows(halvings))
@@ -149,6 +153,7 @@ class LightMask(MaskDecoder):
 
     @override
     def forward(self, representations: Sequence[Tensor], frames: int, valid: Tensor | None = None) -> Tensor:
+        # a clip shorter than one deepest column is decoded at that length, and the result is cut
         length = max(frames, 1 << self.top)
         valid = None if valid is None else valid.to(representations[-1].device).clamp(min=1 << self.top)
         hidden: Tensor | None = None
@@ -174,6 +179,7 @@ class LightMask(MaskDecoder):
             assert isinstance(layer, _Entrance)
             narrowed = layer.narrow(values)
             if narrowed.shape[-1] != length >> level:
+                # only time is resized, so channels and rows may be flattened together
                 sequence = resize_columns(narrowed.flatten(1, 2), length >> level, frames, valid, level)
                 narrowed = sequence.unflatten(1, narrowed.shape[1:3])  # type: ignore[no-untyped-call]
             parts.append(layer.place(narrowed).transpose(-1, -2))
@@ -192,6 +198,7 @@ class _Entrance(nn.Module):
 
     def __init__(self, channels: int, rows: int, width: int, level_rows: int) -> None:
         super().__init__()
+        # as many rows as the level has frequencies are taken to be linear frequencies: only channels then change
         aligned = rows == level_rows
         self.level_rows = level_rows
         narrower = width if aligned else min(channels, _ENTERING)

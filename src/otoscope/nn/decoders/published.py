@@ -33,6 +33,7 @@ class PublishedDecoder(Decoder):
     @override
     def decode(self, hidden: Tensor, bins: int, frames: int, valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
         if valid is not None:
+            # rows of the representation that belong to each clip, rounded as in `resize_map`
             valid = (valid // REDUCTION).clamp(min=1)
         for layer in self.layers:
             hidden = layer(hidden)
@@ -62,6 +63,7 @@ class PublishedPictureDecoder(Decoder):
 
     @override
     def forward(self, hidden: Tensor, bins: int, frames: int, valid: Tensor | None = None) -> Tensor:
+        # a picture spans its clip as a whole, so clips of different lengths are fitted one by one
         if valid is not None:
             return decode_each(lambda clip, count: self(hidden[clip], bins, count), frames, valid)
         decoded, _ = self.decode(hidden.transpose(-1, -2), bins, frames, None)

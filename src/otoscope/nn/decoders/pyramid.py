@@ -30,6 +30,7 @@ class Pyramid(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        # layers 0, 2, 4, 6 and 7 raise the sum; 1, 3 and 5 raise the next representation to meet it
         full, half, quarter, eighth = (channels // share for share in (1, 2, 4, 8))
         self.layers = nn.ModuleList(
             [

@@ -33,6 +33,7 @@ def halvings_of(columns: int) -> int:
     Args:
         columns: Columns of the representation of 512 frames.
     """
+    # log2 of the ratio, rounded down; it is exact if shifting the columns back gives all frames
     exact = _PROBED_FRAMES // max(columns, 1)
     power = max(exact.bit_length() - 1, 0)
     whole = columns << power == _PROBED_FRAMES and power <= _MOST_HALVINGS
@@ -76,6 +77,7 @@ def raised_rows(layer: nn.ConvTranspose2d, rows: Tensor) -> Tensor:
         layer: Transposed convolution over (time, frequency).
         rows: Valid rows of its input, shape (batch,).
     """
+    # size of a transposed convolution without output padding: the rows that the clip would have alone
     kernel, stride, padding = layer.kernel_size[0], layer.stride[0], int(layer.padding[0])
     return (rows - 1) * stride - 2 * padding + kernel
 
@@ -123,6 +125,7 @@ def resize_map(hidden: Tensor, size: tuple[int, int], frames: int, valid: Tensor
     resized = hidden.new_zeros(*hidden.shape[:2], *size)
     sources = valid_columns(hidden.shape[-2], frames, valid).tolist()
     targets = (valid // REDUCTION).clamp(min=1).tolist()
+    # clip by clip, since each has a ratio of lengths of its own
     for i, (source, target) in enumerate(zip(sources, targets, strict=True)):
         clip = hidden[i : i + 1, :, :source]
         resized[i, :, :target] = F.interpolate(clip, (target, size[1]), mode="bilinear", align_corners=False)[0]
@@ -171,6 +174,7 @@ def double_columns(sequence: Tensor, length: int, valid: Tensor | None) -> Tenso
     if valid is None:
         doubled = sequence.repeat_interleave(2, -1)
         return doubled if length % 2 == 0 else torch.cat([doubled, doubled[..., -1:]], -1)
+    # column i repeats column i // 2; the limit holds the last column of a clip of odd length
     index = (torch.arange(length, device=sequence.device) // 2).minimum(valid[:, None] // 2 - 1)
     return zero_padding(take_columns(sequence, index), valid)
 
@@ -189,6 +193,7 @@ def fit_columns(sequence: Tensor, length: int, valid: Tensor | None) -> Tensor:
     sequence = sequence[..., :length]
     missing = length - sequence.shape[-1]
     if valid is not None:
+        # an index that stops at the last valid column holds it up to the end
         index = torch.arange(length, device=sequence.device).minimum(valid.to(sequence.device)[:, None] - 1)
         return take_columns(sequence, index)
     if missing == 0:

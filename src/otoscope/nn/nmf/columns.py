@@ -103,8 +103,10 @@ def replace_unused(components: Tensor, gram: Tensor, frames: Tensor, activations
     unused = (usage <= _UNUSED * usage.mean()).nonzero().flatten()
     if len(unused) == 0:
         return
+    # only positive residuals can be explained by one more non-negative column
     residuals = (frames - activations @ components.T).clamp_(min=0)
     worst = residuals.norm(dim=1).topk(min(len(unused), len(residuals))).indices
     columns = residuals[worst].T
+    # a silent residual has no direction; its column waits for a later mini-batch
     audible = columns.norm(dim=0) > _SILENT
     components[:, unused[: len(worst)][audible]] = unit_norm(columns[:, audible])

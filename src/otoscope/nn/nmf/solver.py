@@ -145,11 +145,13 @@ class SparseNMF(nn.Module):
         Returns:
             The cost of the frames before the dictionary was updated.
         """
+        # all zeros: neither a former mini-batch, a warm start nor a resumed run has set the columns
         if not self.components.any():
             self.components.copy_(initial_columns(frames, self.components.shape[1], self.seed))
         activations = self.infer(frames)
         cost = self.cost(frames, activations)
         self.steps += 1
+        # ((t - 1) / t)^f turns the weights (s / (t - 1))^f of all earlier steps into (s / t)^f; it is 0 at t = 1
         decay = (1 - 1 / int(self.steps)) ** _FORGETTING
         self.activation_statistics *= decay
         self.frame_statistics *= decay
@@ -183,6 +185,7 @@ class SparseNMF(nn.Module):
                 raise ConfigurationError(
                     "nmf: no frames; give a list of batches, since a generator serves only one epoch"
                 )
+            # weighted by size, because the last mini-batch may be smaller
             error = sum(step.error * size for step, size in steps) / count
             epochs.append(FitStep(error, sum(step.objective * size for step, size in steps) / count))
             if convergence.update(epochs[-1].objective):

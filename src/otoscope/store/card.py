@@ -23,6 +23,7 @@ def write_card(folder: Path, name: str) -> None:
         name: Name of the model: id of a repository, or name of a folder.
     """
     config = read_config(folder)
+    # An interpreter has the labels and the front-end of the classifier that it explains.
     classifier = read_config(folder / CLASSIFIER_NAME) if config.get("kind") == "interpreter" else config
     (folder / CARD_NAME).write_text(card_text(name, config, classifier), encoding="utf-8")
 
@@ -63,6 +64,7 @@ def card_text(name: str, config: Mapping[str, Any], classifier: Mapping[str, Any
 
 
 def _header(config: Mapping[str, Any]) -> str:
+    # The hub reads this YAML block for its search and its licence label.
     header: dict[str, Any] = {
         "library_name": "otoscope",
         "pipeline_tag": "audio-classification",
@@ -99,6 +101,7 @@ def _numbers(metrics: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, flo
     for name, value in metrics.items():
         if isinstance(value, Mapping):
             yield from _numbers(value, f"{prefix}{name}: ")
+        # A bool is an int in Python, but not a number for the table.
         elif isinstance(value, int | float) and not isinstance(value, bool):
             yield f"{prefix}{name}", value
 

@@ -32,6 +32,7 @@ CLASSIFIER_NAME = "classifier"
 """Folder of the classifier inside an interpreter's folder."""
 _MODEL_FILES = (WEIGHTS_NAME, f"{CLASSIFIER_NAME}/{CONFIG_NAME}", f"{CLASSIFIER_NAME}/{WEIGHTS_NAME}", "*.onnx")
 Role = Literal["classifier", "interpreter", "dictionary"]
+# Keys that describe the model itself; all others are its `details`.
 _CONFIG_KEYS = ("format", "kind", "class", "init", "labels", "frontend")
 _WITH_ARTICLE = {"classifier": "a classifier", "interpreter": "an interpreter", "dictionary": "a dictionary"}
 
@@ -120,6 +121,7 @@ def open_model(
         raise CheckpointError(f"{folder.path}: {_wrong_role(folder, role)}")
     if folder.role != "interpreter":
         return _build(folder, given)
+    # The classifier comes first, because the interpreter is built around it.
     classifier = open_model(ModelFolder.read(folder.path / CLASSIFIER_NAME), role="classifier", **given)
     return _build(folder, {"classifier": classifier}), classifier
 
@@ -128,13 +130,16 @@ def _build(folder: ModelFolder, given: Mapping[str, Any]) -> StoredModel:
     kind = find_class(folder.config, folder.path)
     try:
         model = kind.from_folder(folder.config, folder.path, **given)
+    # Our own errors name the fault already. Some of them are ValueErrors, which the next clause would catch.
     except OtoscopeError:
         raise
+    # A folder may come from anywhere: a missing key or a value of a wrong type is its fault, not a bug.
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{folder.path / CONFIG_NAME}: does not describe {_WITH_ARTICLE[kind.role]} ({error})"
         ) from error
     load_weights(model, folder.path)
+    # After loading, because values can be impossible although all names and shapes fit.
     model.check_weights(folder.path)
     model.details = {name: value for name, value in folder.config.items() if name not in _CONFIG_KEYS}
     return model.eval().requires_grad_(False)
@@ -185,6 +190,7 @@ def find_model_folder(place: Path | Repository) -> ModelFolder | None:
         DownloadError: The model cannot be fetched.
     """
     if isinstance(place, Repository):
+        # Only the small configuration first: it shows whether the weights are worth fetching.
         path = place.file(CONFIG_NAME)
         if path is None:
             return None
@@ -193,6 +199,7 @@ def find_model_folder(place: Path | Repository) -> ModelFolder | None:
         folder = place
     try:
         config = read_json(folder / CONFIG_NAME)
+    # No readable configuration is no error here: another kind of model may lie at this place.
     except (OSError, ValueError):
         return None
     # Other packages write files of this name too.
@@ -256,6 +263,7 @@ def find_class(config: Mapping[str, Any], folder: Path) -> type[StoredModel]:
     name = str(config.get("class", ""))
     path = class_path_of(name)
     module_name, _, class_name = (path or name).rpartition(".")
+    # Importing a module runs its code, so only those of otoscope are imported on behalf of a folder.
     if path is not None:
         module = importlib.import_module(module_name)
     elif not module_name or module_name.split(".")[0] == "otoscope":
@@ -267,6 +275,7 @@ def find_class(config: Mapping[str, Any], folder: Path) -> type[StoredModel]:
             f"{folder}: its class {name} is not part of otoscope; if you trust it, import {module_name} before "
             "loading, on the command line by --import"
         )
+    # The name may be that of anything in the module, so it is checked before it is called.
     kind = getattr(module, class_name, None)
     role = config.get("kind")
     if not (isinstance(kind, type) and issubclass(kind, StoredModel) and kind.role == role):
@@ -286,6 +295,7 @@ def load_weights(module: nn.Module, folder: Path) -> None:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error}); copy or train the model again") from error
+    # Compared before loading: `load_state_dict` copies the parameters that fit before it raises an error.
     expected = module.state_dict()
     faults = [f"{name} is missing" for name in expected.keys() - weights.keys()]
     faults += [f"{name} is unknown" for name in weights.keys() - expected.keys()]
@@ -306,6 +316,7 @@ def write_folder(folder: str | os.PathLike[str], write: Callable[[Path], object]
         CheckpointError: The folder cannot be written, or it exists and holds no model. It is left as it was.
     """
     folder = Path(folder)
+    # The folder is replaced as a whole, so a wrong name must not delete somebody's files.
     obstacle = None
     if folder.exists() and not folder.is_dir():
         obstacle = "a file of this name exists"

@@ -63,9 +63,11 @@ class Repository:
         """
         from huggingface_hub import errors, snapshot_download
 
+        # The connection is tested once per repository, since a test can take five seconds.
         if self._offline is None:
             self._offline = not hub_answers()
         try:
+            # Later files come from the commit of the first one: a branch could move in between.
             folder = snapshot_download(
                 self.name,
                 revision=self._commit or self.revision,
@@ -73,6 +75,7 @@ class Repository:
                 local_files_only=self._offline,
                 tqdm_class=_delayed_bar(),
             )
+        # Specific errors first: `hub_failures` includes their base classes.
         except errors.LocalEntryNotFoundError as error:
             raise self._not_fetched(names, error) from error
         except errors.RevisionNotFoundError as error:
@@ -99,6 +102,7 @@ class Repository:
         Raises:
             DownloadError: The file is neither in the cache nor can it be fetched.
         """
+        # Escaped, because `fetch` takes patterns and a name may hold brackets.
         path = self.fetch(glob.escape(name)) / name
         return path if path.is_file() else None
 

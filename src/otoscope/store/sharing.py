@@ -72,6 +72,7 @@ class Shareable(ABC):
         api = HfApi(token=token)
         try:
             with tempfile.TemporaryDirectory() as temporary:
+                # Before the first request, so that an error while writing leaves no empty repository on the hub.
                 folder = self._save(Path(temporary) / "model", repository, details)
                 api.create_repo(repository, private=private, exist_ok=True)
                 if revision is not None:
@@ -88,6 +89,8 @@ class Shareable(ABC):
 
     def _save(self, folder: str | os.PathLike[str], name: str, details: dict[str, Any]) -> Path:
         def write(temporary: Path) -> None:
+            # New details replace those with which the model was opened. The card reads the configuration, so it is
+            # written second.
             self.write_model(temporary, **{**self.details, **details})
             write_card(temporary, name)
 

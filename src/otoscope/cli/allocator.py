@@ -22,6 +22,8 @@ def keep_freed_memory() -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     with contextlib.suppress(OSError, AttributeError):
+        # Blocks from mmap go back to the system as soon as they are freed, so there are none; the heap shrinks only
+        # if 2 GiB at its end are free.
         mallopt = ctypes.CDLL("libc.so.6").mallopt
         return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
     return False

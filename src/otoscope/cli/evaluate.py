@@ -88,5 +88,6 @@ def _data_options(data: Any) -> Mapping[str, Any]:
     """Return the options that decide which clips the data has, as JSON values."""
     options = data.init_args.as_dict() if "init_args" in data else {}
     relevant = {name: value for name, value in options.items() if name not in _WITHOUT_EFFECT}
+    # Through JSON, because they are compared with the options that an earlier run stored as JSON.
     values: Mapping[str, Any] = json.loads(json.dumps({"class": data.class_path, **relevant}, default=str))
     return values

@@ -43,6 +43,7 @@ def run(arguments: list[str]) -> int:
 
     if options.batch_size < 1:
         raise OtoscopeError(f"--batch_size {options.batch_size}: must be positive")
+    # Before the model is loaded, so that a wrong folder is reported at once.
     recordings = find_recordings(options.audio)
     explainer = load(options.model, options.method, options.revision)
     move_to_device(explainer, options.device)
@@ -58,8 +59,10 @@ def run(arguments: list[str]) -> int:
         on_explained=(lambda result: lines.append(result.line)) if options.json else _print_result,
     )
     if options.json:
+        # The callback receives explained recordings only.
         lines += [{"file": file, "status": "failed", "error": error} for file, error in outcome.failed.items()]
         print_json(lines)
+    # Failures among several recordings are part of the result (exit code 1); a single one is an error (2).
     if len(options.audio) > 1 or Path(options.audio[0]).is_dir():
         print(outcome.summary(), file=sys.stderr)
     elif outcome.failed:

@@ -94,6 +94,7 @@ def expand_shorthands(verb: str, arguments: Sequence[str], required: str) -> lis
         arguments = ["--config", *arguments]
     elif not any(argument.startswith(("--config", required, "-h", "--help")) for argument in arguments):
         raise OtoscopeError(f"give a hyperparameter file first: otoscope {verb} HPARAMS.yaml --data_folder DIR")
+    # The data set is a class named in the file, so its options lie below `data.init_args`.
     short, long = "--data_folder", "--data.init_args.data_folder"
     return [
         long + argument[len(short) :] if argument.partition("=")[0] == short else argument for argument in arguments
@@ -107,6 +108,7 @@ def values_of(option: str, arguments: Sequence[str]) -> list[str]:
         >>> values_of("--import", ["--import", "mine", "--import=yours"])
         ['yours', 'mine']
     """
+    # Both spellings that a parser accepts: `--option=value`, and `--option value`.
     values = [argument.partition("=")[2] for argument in arguments if argument.startswith(option + "=")]
     return values + [value for name, value in itertools.pairwise(arguments) if name == option]
 

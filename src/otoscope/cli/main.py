@@ -61,6 +61,7 @@ def _run(verb: str, options: list[str]) -> int:
         code: int | None = importlib.import_module(f"otoscope.cli.{verb}").run(options)
     except OtoscopeError as error:
         return _fail(f"otoscope {verb}: {error}")
+    # The user can fix a full disk or missing permissions; any other OSError keeps its traceback.
     except OSError as error:
         if error.errno not in _CANNOT_WRITE:
             raise
@@ -71,6 +72,7 @@ def _run(verb: str, options: list[str]) -> int:
 
 
 def _fail(message: str) -> int:
+    # Messages of other libraries may hold line breaks, but an error is reported in one line.
     print(" ".join(message.split()), file=sys.stderr)
     return 2
 

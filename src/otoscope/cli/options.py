@@ -96,11 +96,13 @@ def shorten(message: str, arguments: Sequence[str] = ()) -> str:
         message: Text of the exception.
         arguments: Command line, to quote a misspelt option as the user wrote it.
     """
+    # A misspelt option. jsonargparse names its last part only; the command line has it in full.
     if unknown := re.findall(r"Option '([^']+)' is not accepted", message):
         name = unknown[-1]
         given = [argument.split("=")[0] for argument in arguments]
         given = [option for option in given if option.startswith("--") and option.rsplit(".", 1)[-1] == name]
         return f"there is no option {given[0] if given else repr(name)}"
+    # A wrong value. Of the report on every type only the key, the expectation and the value matter.
     if wrong := re.findall(r'Parser key "([^"]+)":\s+(Expected [^.]+\.\s+Got value: [^\n.]+)', message):
         name, text = wrong[-1]
         return f"{name}: {' '.join(text.split())}"
@@ -108,6 +110,7 @@ def shorten(message: str, arguments: Sequence[str] = ()) -> str:
     text = re.split(r" - Expected a <class 'NoneType'>", " ".join(message.split()))[0]
     value = re.search(r"Given value: (?!NestedArg|Namespace)(\S+)", message)
     text += f", got {value.group(1)}" if value and value.group(1) not in text else ""
+    # Without the list of types that were tried, and without the path of the class around the fault.
     text = re.sub(r"Does not validate against any of the Union subtypes Subtypes: \[.*?\] Errors: - ", "", text)
     text = re.split(r"Problem with given class_path '[^']+': ", text)[-1]
     # a class was given where a name is accepted too: the message of the class's constructor is the relevant one
@@ -122,6 +125,7 @@ def import_modules(names: Sequence[str]) -> None:
     Raises:
         OtoscopeError: A module cannot be imported.
     """
+    # An installed command does not search the current folder, unlike `python -m`.
     sys.path.insert(0, str(Path.cwd()))
     for name in names:
         try:

@@ -38,9 +38,11 @@ def run(arguments: list[str]) -> None:
         OtoscopeError: An option, the data or a checkpoint is wrong; the message says which.
     """
     parser, options = parse_hparams("train", build_parser, arguments, required="--model")
+    # Before the objects are made, because they take the seed from their options.
     _share_seed(options)
     objects = instantiate(parser, options)
     folder = output_folder_of(options, options.model.class_path.rsplit(".", 1)[-1].lower())
+    # A test alone must not change the record of the training.
     if not options.test_only:
         _record_options(options, parser, folder)
     # Lightning prints its progress bars to the output, where only the results may stand with --json
@@ -101,6 +103,7 @@ def _record_options(options: Any, parser: jsonargparse.ArgumentParser, folder: P
     """Write ``hparams.yaml``; refuse to resume a run that was started with other options."""
     path = folder / "hparams.yaml"
     text = parser.dump(options, skip_validation=True)
+    # Without a checkpoint there is nothing to resume, and the record is that of a failed start.
     resumes = path.is_file() and (folder / "checkpoints" / "last.ckpt").is_file()
     if resumes and (changed := _changed_options(path.read_text(encoding="utf-8"), text)):
         raise ConfigurationError(
@@ -112,6 +115,7 @@ def _record_options(options: Any, parser: jsonargparse.ArgumentParser, folder: P
 
 def _changed_options(before: str, now: str) -> list[str]:
     """Describe the options of model and data that differ between two hyperparameter files."""
+    # Options of the trainer may differ: more epochs are a common reason to resume.
     former, present = (_flat(yaml.safe_load(text)) for text in (before, now))
     return [
         f"{name} was {former.get(name)}, is {present.get(name)}"

@@ -25,11 +25,14 @@ def spectra_picture(panels: Mapping[str, np.ndarray], title: str, sample_rate_hz
         sample_rate_hz: Sample rate, for the frequency axis.
         duration_s: Length of the recording, for the time axis.
     """
+    # A Figure without pyplot needs no display and leaves no global state.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.2 * len(panels), 3.6), dpi=100, layout="constrained")
     axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+    # One range for all spectrograms, so that their colours can be compared.
     loudest = max((values.max() for name, values in panels.items() if not name.startswith("mask")), default=1.0)
+    # Axes in seconds and kHz; the highest bin lies at half the sample rate.
     extent = (0.0, duration_s, 0.0, sample_rate_hz / 2000)
     for axis, (name, values) in zip(axes, panels.items(), strict=True):
         is_mask = name.startswith("mask")
@@ -67,6 +70,7 @@ def maps_picture(maps: Mapping[str, np.ndarray], title: str, sample_rate_hz: int
     figure = Figure(figsize=(3.6 * columns, 2.8 * rows + 0.4), dpi=100, layout="constrained")
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     extent = (0.0, duration_s, 0.0, sample_rate_hz / 2000)
+    # The last row may have more places than maps.
     for axis in axes[len(maps) :]:
         axis.set_axis_off()
     for axis, (name, values) in zip(axes, maps.items(), strict=False):
@@ -92,6 +96,7 @@ def confusion_picture(matrix: np.ndarray, labels: Sequence[str], path: str | os.
     side = 3.0 + 0.32 * len(labels)
     figure = Figure(figsize=(side, side), dpi=100, layout="constrained")
     axis = figure.subplots()
+    # Colours show the share within each true class, so that rare classes are as visible as frequent ones.
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     axis.imshow(share, vmin=0, vmax=1, cmap="Blues")
     axis.set_xticks(range(len(labels)), labels, rotation=90)
@@ -122,7 +127,9 @@ def components_picture(
     count = components.shape[1]
     figure = Figure(figsize=(max(5.0, 0.09 * count + 2), 5.0), dpi=100, layout="constrained")
     axis = figure.subplots()
+    # Each spectrum has its own maximum as reference, since the levels of components differ widely.
     relative = components / np.maximum(components.max(0), 1e-12)
+    # Half a column on both sides, so that whole numbers lie in the middle of their spectrum.
     extent = (-0.5, count - 0.5, 0.0, sample_rate_hz / 2000)
     image = axis.imshow(
         relative, origin="lower", aspect="auto", extent=extent, cmap="magma", interpolation="nearest"
@@ -166,6 +173,7 @@ def relevance_picture(
     colors = ["tab:orange" if value > threshold else "tab:gray" for value in relevance]
     bars.barh(range(count), relevance, color=colors)
     bars.axvline(threshold, color="black", linewidth=0.8, linestyle="--")
+    # The axis runs downwards: the first component is on top, as in the activations on the right.
     bars.set(xlim=(-1.05, 1.05), ylim=(count - 0.5, -0.5), ylabel="component", title="relevance")
     bars.set_yticks(range(count), [str(index) for index in indices])
     style: dict[str, Any] = {"aspect": "auto", "cmap": "magma", "interpolation": "nearest"}

@@ -22,6 +22,7 @@ def default_cache_folder() -> Path:
 def file_key(path: Path) -> str:
     """Return the cache key of a file: its path, size and modification time."""
     status = path.stat()
+    # Size and time instead of a digest, which would have to read the whole file.
     return f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
 
 
@@ -57,6 +58,7 @@ class ArrayCache:
         array = compute()
         remedy = "free some space or set OTOSCOPE_CACHE to another folder"
         replace_file(path, lambda temporary: _write(temporary, array), DataError, remedy)
+        # After the new version is complete, so that an interruption never leaves none.
         self._remove_other_versions(path)
         return _mapped(path)
 
@@ -66,6 +68,7 @@ class ArrayCache:
 
     def path(self, name: str, version: str) -> Path:
         """Return the path of an array's file."""
+        # Hashed, because a name may be a long path; all versions of a name share the first part.
         return self.folder / f"{_digest(name)}-{_digest(version)}.npy"
 
     def _remove_other_versions(self, path: Path) -> None:

@@ -91,6 +91,7 @@ def score_answers(
         scores |= score_remainder(whole, remainder, target)
     if ideal is not None:
         scores |= score_localisation(mask, ideal, frames)
+    # In the order of the columns of every table.
     return {name: scores[name] for name in SCORES if name in scores}
 
 

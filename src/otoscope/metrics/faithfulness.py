@@ -203,6 +203,7 @@ def masked_probability(probability: Tensor, masked_probability: Tensor, target: 
 
 def _of_explained_class(whole: Tensor, masked: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor]:
     require_same_shape(probability=whole, masked_probability=masked)
+    # At least float32, since a difference of two half-precision probabilities would be coarse.
     whole, masked = whole.to(result_dtype(whole)), masked.to(result_dtype(masked))
     if whole.ndim == 1 and target is None:
         return whole, masked

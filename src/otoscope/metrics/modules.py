@@ -54,6 +54,7 @@ class ClipMean(Metric):
             cls.higher_is_better = {"higher": True, "lower": False, "neither": None}[entry.better]
 
     def __init__(self, shape: tuple[int, ...] = (), **kwargs: Any) -> None:
+        # The signature of the function separates its options from those of torchmetrics.
         arguments = inspect.signature(self.score).parameters
         options = {key: kwargs.pop(key) for key in arguments if key in kwargs}
         # Without the cache: torchmetrics would return the cached mean even after `merge_state`.
@@ -75,6 +76,7 @@ class ClipMean(Metric):
 
     def compute(self) -> Any:
         """Return the mean, float32; NaN if no clip was defined."""
+        # Without a defined clip this is 0 / 0, which is NaN.
         return (self.total / self.count).float()
 
     def _filter_kwargs(self, **kwargs: Any) -> dict[str, Any]:
@@ -87,6 +89,7 @@ class ClipMean(Metric):
         @functools.wraps(wrapped)
         def quiet(*args: Any, **kwargs: Any) -> Any:
             with warnings.catch_warnings():
+                # torchmetrics warns of a mean without updates, which here the NaN reports.
                 warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
                 return wrapped(*args, **kwargs)
 

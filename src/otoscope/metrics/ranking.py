@@ -135,6 +135,7 @@ def rank_bins(importance: Tensor, order: Sequence[Tensor], frames: Tensor | None
         # A stable sort of the values in neutral order leaves equal values in neutral order.
         neutral = order[clip].to(values.device)
         ranked = neutral[values[neutral].argsort(descending=True, stable=True)]
+        # The inverse permutation: from the order of the bins to the position of each bin.
         position_of = torch.empty_like(ranked, dtype=torch.int32)
         position_of[ranked] = torch.arange(len(ranked), dtype=torch.int32, device=values.device)
         position[clip, :, :count] = position_of.view(-1, count)
@@ -270,6 +271,7 @@ def ranks(values: Tensor) -> Tensor:
         tensor([[[0.7500, 0.1250, 0.1250, 1.0000, 0.5000]]])
     """
     flat = values.flatten(1)
+    # A mean rank is 1 + smaller bins + half of the other equal ones, so the share is (rank - 1) / (N - 1).
     share = (_doubled_ranks(flat) - 2).to(values.dtype) / (2 * max(flat.shape[1] - 1, 1))
     return share.view_as(values)
 

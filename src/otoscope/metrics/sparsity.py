@@ -101,6 +101,7 @@ def complexity(mask: Tensor, frames: Tensor | None = None) -> Tensor:
     bins = flatten_bins(mask, frames)
     magnitude = bins.values.abs()
     total = magnitude.sum(dim=1, keepdim=True)
+    # NaN for an all-zero mask, which the last line replaces by the entropy of the uniform distribution.
     share = magnitude / total
     entropy = -(share * (share + ENTROPY_OFFSET).log()).sum(dim=1)
     uniform = torch.where(bins.count > 0, bins.count.log(), torch.nan)

@@ -37,6 +37,7 @@ def find_recordings(sources: Sequence[str]) -> list[Recording]:
     names: set[str] = set()
     recordings = []
     for path, name in itertools.chain.from_iterable(map(_files_of, map(Path, sources))):
+        # name, name-2, name-3, ...: two folders may hold files of the same name.
         candidates = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
         unique = next(candidate for candidate in candidates if candidate not in names)
         names.add(unique)
@@ -48,6 +49,7 @@ def _files_of(source: Path) -> list[tuple[Path, str]]:
     """Return a file, or the sound files of a folder, with their names."""
     if not source.is_dir():
         return [(source, source.stem)]
+    # Sorted, because the order of a folder differs between systems and decides which file is name-2.
     files = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     files = [path for path in files if not path.name.startswith(".")]
     if not files:

@@ -32,6 +32,7 @@ class Manifest:
             if line.get("file") not in files or (resume and line.get("status") == "explained")
         ]
         self.files = {line.get("file") for line in lines}
+        # The only rewrite. From here on lines are appended, and a kill costs no earlier line.
         self._lines.rewrite(lines)
 
     def add(self, line: dict[str, Any]) -> None:

@@ -58,6 +58,7 @@ def explain_recordings(
     earlier = _earlier_results(recordings, folder, explainer.method, target) if skip_existing else {}
     remaining = [recording for recording in recordings if recording not in earlier]
     outcome = Outcome()
+    # disable=None shows the bar on a terminal only.
     with tqdm(total=len(recordings), unit="clip", disable=None) as bar:
         results = explain_each(explainer, remaining, folder, target, threshold, batch_size)
         for result in itertools.chain(earlier.values(), results):

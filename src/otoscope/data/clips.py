@@ -81,6 +81,7 @@ def collate(clips: Sequence[Clip]) -> Batch:
                 [1., 0., 0.]])
     """
     lengths = torch.tensor([len(clip.waveform) for clip in clips])
+    # A batch has events only if every clip has one: a row of zeros would look like a silent event.
     events = [clip.event for clip in clips if clip.event is not None]
     return Batch(
         waveform=_zero_padded([clip.waveform for clip in clips]),
@@ -150,6 +151,7 @@ class ClipFiles(Dataset[Clip]):
         return [i for i, file in enumerate(self.files) if not self.cache.has(self._cache_name(file), self.key(i))]
 
     def _cache_name(self, file: ClipFile) -> str:
+        # Without the time of the file, so that a changed file replaces its former array.
         return f"{file.path.resolve()}|{self.sample_rate_hz}"
 
 

@@ -59,6 +59,7 @@ def fetch_archive(
     target = Path(destination).resolve()
     folder = target.with_name(f".{target.name}.download")
     try:
+        # Usually the data set is there already, and no lock is needed.
         if not _is_filled(target):
             with _locked(folder):
                 if not _is_filled(target):  # another process may have been faster

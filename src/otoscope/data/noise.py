@@ -145,6 +145,7 @@ class NoiseFolder:
         Returns:
             Mono piece. Shape (samples,).
         """
+        # First the file and then the position, so that all files are equally likely, whatever their length.
         index = int(torch.randint(len(self.files), (), generator=generator))
         return fit_length(load_audio(self.files[index], self.sample_rate_hz), samples, generator)
 

@@ -89,6 +89,7 @@ def split_at_random(
                 f"class {stratum!r} has {len(members)} clips; at least three are needed to divide it into "
                 "training, validation and test (add clips, or give a CSV with a split column)"
             )
+        # Random hashes a string seed in the same way in every process, unlike `hash`.
         random.Random(f"{seed}/{stratum}").shuffle(members)
         # Rounding must not leave a set without clips: each gets at least one, training included.
         valid, test = (max(1, round(share * len(members))) for share in shares)

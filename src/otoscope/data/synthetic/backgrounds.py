@@ -37,6 +37,7 @@ def hiss(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Sound:
 
 def mains_hum(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Sound:
     """Synthesise mains hum at 50 or 60 Hz with random harmonics, the higher ones weaker."""
+    # Random phases, so that the harmonics do not add up to a train of pulses.
     amplitudes = np.exp(2j * np.pi * rng.random(30)) * rng.uniform(0.1, 1, 30)
     amplitudes /= np.arange(1, 31) ** rng.uniform(1, 2)
     hum = harmonics(np.full(samples, rng.choice([50.0, 60.0])), amplitudes, sample_rate_hz)

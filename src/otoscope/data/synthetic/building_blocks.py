@@ -172,6 +172,7 @@ def formants(centres_hz: Sequence[float], sharpness: float) -> Response:
         power = np.zeros_like(frequencies_hz)
         for centre_hz in centres_hz:
             ratio = np.maximum(frequencies_hz, 20.0) / centre_hz
+            # A resonance of quality Q has the power 1 / (1 + Q^2 (f / f0 - f0 / f)^2).
             power += 1 / (1 + np.square(sharpness * (ratio - 1 / ratio)))
         return 0.03 + np.sqrt(power)
 
@@ -189,6 +190,7 @@ def filtered(wave: Array, response: Response, sample_rate_hz: int) -> Array:
 def noise(rng: np.random.Generator, samples: int, response: Response, sample_rate_hz: int) -> Array:
     """Return Gaussian noise with the spectrum of `response`, scaled to an RMS of 1. Shape (samples,)."""
     bins: Array = np.fft.rfftfreq(samples, 1 / sample_rate_hz).astype(np.float64)
+    # Gaussian real and imaginary parts in every bin, shaped by the response.
     spectrum = rng.standard_normal(2 * bins.size).view(np.complex128) * response(bins)
     spectrum[0] = 0  # no constant offset
     wave = np.fft.irfft(spectrum, samples)
@@ -200,5 +202,6 @@ def echoes(rng: np.random.Generator, wave: Array, decay_s: float, wet: float, sa
     result = wave.copy()
     for delay_s in rng.uniform(0.012, 2.5 * decay_s, 12):
         delay, gain = int(delay_s * sample_rate_hz), wet * np.exp(-delay_s / decay_s)
+        # `or None`, because a slice up to -0 would be empty.
         result[delay:] += gain * (1 if rng.random() < 0.5 else -1) * wave[: -delay or None]
     return result

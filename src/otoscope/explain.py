@@ -218,10 +218,12 @@ class Explainer(Shareable):
         """
         analysis = self._analyse(waveforms, target)
         spectrogram, prediction = analysis.spectrogram, analysis.prediction
+        # The network runs once. A threshold only changes how masks are cut from its result.
         decoded = self.interpreter.decode(spectrogram, prediction)
         with self.interpreter.at_threshold(threshold):
             mask = self.interpreter.mask(decoded, spectrogram)
             components = self.interpreter.components(decoded, spectrogram)
+        # NaN would spread to the sounds and to every score, where its cause is hard to see
         if bool(mask.isnan().any()):
             raise UnsuitableMethodError(
                 f"{self.method}: its mask is not finite for this recording and classifier; try another method, "
@@ -249,11 +251,15 @@ class Explainer(Shareable):
     ) -> list[Explanation]:
         """Cut the results of a batch into clips without padding, on the CPU."""
         spectrogram, prediction = analysis.spectrogram, analysis.prediction
+        # Masks multiply the logarithm of the magnitude: evidence and remainder add up to the recording only if the
+        # mask holds nothing but zeros and ones.
         evidence, remainder = self._masked_sound(analysis, mask), self._masked_sound(analysis, 1 - mask)
         maps = self.interpreter.maps(prediction)
+        # a copy on the CPU, like everything that an explanation holds
         frontend = Frontend(**self.classifier.frontend.config)
         explanations = []
         for i, (name, samples) in enumerate(zip(names, analysis.lengths.tolist(), strict=True)):
+            # the batch was padded to its longest clip; each explanation gets its own length back
             count = self.classifier.frontend.frames(samples)
             parts = None if components is None else components[i].cpu()
             explanations.append(
@@ -293,6 +299,8 @@ class Explainer(Shareable):
         floats = [waveform.float() for waveform in waveforms]
         padded = torch.nn.utils.rnn.pad_sequence(floats, batch_first=True).to(device)
         lengths = torch.tensor([len(waveform) for waveform in waveforms], device=device)
+        # The networks get each clip at a peak of 1. Its peak is the gain that restores the level of the recording
+        # in masked sounds, after the inverse transform, because the log magnitude is not linear in the level.
         gain = padded.abs().amax(-1, keepdim=True) if normalize else torch.ones_like(padded[:, :1])
         # without padding no lengths are passed, so that all clips go through the networks together
         is_padded = bool((lengths != lengths[0]).any())
@@ -368,6 +376,7 @@ def load(
         raise ConfigurationError(
             f"method: {method!r} is none of {', '.join(UNTRAINED)}, which need no training; {error}"
         ) from error
+    # here the method comes from the folder, and a name can only confirm it
     explainer = Explainer(classifier, interpreter)
     if method is not None and not same_method(method, explainer.method):
         raise ConfigurationError(

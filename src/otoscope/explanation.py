@@ -222,6 +222,7 @@ class Explanation:
         return folder
 
     def _save_maps(self, folder: Path) -> None:
+        # An earlier explanation in this folder may have had maps where this one has none.
         (folder / "maps.png").unlink(missing_ok=True)
         if self.maps:
             title = f"{self.name}: {self.label}, {self.method}"
@@ -239,6 +240,7 @@ class Explanation:
         for rank, component in enumerate(self.top_components(), start=1):
             name = f"{rank}-component{component.index:03d}-{component.centroid_hz:05.0f}Hz.wav"
             save_audio(folder / "components" / name, component.waveform, self.sample_rate_hz)
+        # By magnitude: components that speak against the class are shown as well.
         order = self.components.relevance.abs().argsort(descending=True)[:12].tolist()
         figure = relevance_picture(
             order,
@@ -267,6 +269,7 @@ class Explanation:
         """Return the view of the explanation in a notebook: summary, players and picture."""
         import html
 
+        # Sounds and picture are embedded, so that a saved notebook needs no other files.
         buffer = BytesIO()
         self.plot().savefig(buffer, format="png")
         parts = [f"<p>{html.escape(self.summary())}</p>"]

@@ -58,10 +58,12 @@ def score_against_controls(
     ideal = None
     if event is not None and waveform is not None:
         log_magnitude_of = classifier.frontend.log_magnitude
+        # magnitudes do not add, so the rest is analysed as a sound and not as a difference of spectrograms
         ideal = ideal_mask(log_magnitude_of(event), log_magnitude_of(waveform - event), frames=frames)
     scored = dict(masks)
     if controls:
         reference = next(iter(masks.values()))
+        # a larger mask scores better by its size alone: random and loudest bins are compared at the same area
         scored["all-pass"] = all_pass(reference, frames)
         scored["random"] = random_of_equal_area(reference, names, seed, frames)
         scored["loudest"] = loudest_of_equal_area(reference, log_magnitude, names, seed, frames)

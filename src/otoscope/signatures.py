@@ -34,6 +34,7 @@ def constructor_arguments(
         >>> constructor_arguments(Method(steps=4, area=0.1))
         {'area': 0.1, 'steps': 4}
     """
+    # From the class up through its bases, as long as each constructor hands its **options on to the next one.
     names: list[str] = []
     for kind in type(instance).__mro__:
         if "__init__" not in vars(kind):

@@ -186,6 +186,7 @@ class Classifier(Shareable, StoredModel, ABC):
         Returns:
             Shape of each, (channels, frequency', time').
         """
+        # each module gets back its own mode: parts of the network may have been frozen in evaluation mode
         modes = {module: module.training for module in self.modules()}
         try:
             prediction = self.eval().predict(self.frontend.silence(frames))

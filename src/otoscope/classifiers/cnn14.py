@@ -111,11 +111,13 @@ class Cnn14Classifier(Classifier):
         outputs = []
         for block, pool in zip(self.blocks, _POOLS, strict=True):
             hidden = block(hidden, pool, frames)
+            # pooling leaves out an incomplete last window, hence the floor
             frames = None if frames is None else frames // pool
             outputs.append(hidden)
             hidden = F.dropout(hidden, self.dropout, self.training)
         # mean over frequency, then maximum plus mean over time
         pooled = _pool_time(hidden.mean(-1), frames)
+        # the logits are computed from the outputs as the network has them, not from their transposed copies
         sources = tuple(outputs[2:])
         return Prediction(self.head(pooled), tuple(source.transpose(-1, -2) for source in sources), sources=sources)
 
@@ -139,6 +141,7 @@ class ConvBlock(nn.Module):
 
     def forward(self, hidden: Tensor, pool: int, frames: Tensor | None = None) -> Tensor:
         """Convolve and pool (batch, channels, time, frequency) to (batch, width, time / pool, frequency / pool)."""
+        # batch norm shifts the zeros of the padding, which the next convolution would carry into the clip
         hidden = zero_padding(F.relu(self.norm1(self.conv1(hidden)), inplace=True), frames, axis=-2)
         hidden = F.relu(self.norm2(self.conv2(hidden)), inplace=True)
         hidden = F.avg_pool2d(hidden, pool) if pool > 1 else hidden

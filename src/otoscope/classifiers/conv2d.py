@@ -107,6 +107,7 @@ class Conv2dClassifier(Classifier):
 
     def _long_enough(self, log_magnitude: Tensor, frames: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Zero-pad clips that are shorter than the network's receptive field, and set all padding to zero."""
+        # each block halves the number of frames: fewer than this would leave none
         reach = 2 ** len(self.blocks)
         missing = reach - log_magnitude.shape[-1]
         if missing > 0:

@@ -166,6 +166,7 @@ class ImageClassifier(Classifier):
         """Return the input of the backbone, shape (batch, 3, rows, columns)."""
         resized = resize_spectrogram(log_magnitude, self.image_size, frames)
         resized = (resized - self.input_mean) / self.input_std
+        # the backbones are made for pictures in colour; the three channels are views of the same memory
         return resized[:, None].expand(-1, 3, -1, -1)
 
     @override

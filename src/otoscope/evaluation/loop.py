@@ -137,10 +137,12 @@ def _score_batch(
                 records = [
                     record | {"sound": sounds[record["clip"]]}
                     for record in _as_records(run, batch, labels, source, scores)
+                    # Other clips of the batch have a record of this row, which stays.
                     if record["clip"] in missing[row]
                 ]
                 run.records.add(condition, row, records)
             tick(f"{condition}, {row}", 0 if row == "ideal" else len(unscored))
+    # Clips that were scored by an earlier run, or cannot be used, count as done.
     tick(condition, len(rows) * (len(clips) - len(unscored)))
     return [clip.name for clip in contaminated]
 
@@ -228,6 +230,7 @@ def _check_sanity(run: Run, positions: Sequence[int]) -> list[str]:
         for clips in _batches(run, min(_SANITY_BATCH, run.settings.batch_size), indices):
             bar.update(len(clips))
             names += [clip.name for clip in clips]
+            # A method that lacks any clip of the batch checks the whole batch again.
             methods = [
                 method
                 for method in run.methods.ready.values()

@@ -71,6 +71,7 @@ def build_methods(specs: Mapping[str, Any], classifier: Classifier) -> Methods:
         ConfigurationError: A method or an option is unknown, or a display name is that of a control.
     """
     methods = Methods({}, {})
+    # Display names identify rows and records, and the controls have rows and records too.
     reserved = [name for name in specs if name in CONTROLS or not name.strip()]
     if reserved:
         raise ConfigurationError(f"methods: {reserved[0]!r} is empty or the name of a control; choose another name")
@@ -114,6 +115,7 @@ def _build(name: str, spec: Any, classifier: Classifier) -> Method:
 def _method(name: str, make: Callable[[], Interpreter[Any]], trained: bool = False) -> Method:
     interpreter = make()
     kind = type(interpreter)
+    # The classifier is not part of it: the records have its traits among the settings.
     content = [kind.__module__, kind.__qualname__, interpreter.config, digest(interpreter)]
     fingerprint = hashlib.sha256(json.dumps(content, default=repr, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -82,6 +82,7 @@ def _write(report: Report, curves: Mapping[str, Mapping[str, Any]]) -> None:
     replace_text(folder / "table.csv", table_csv(report.table))
     replace_text(folder / "pairs.csv", pairs_csv(report.table))
     replace_text(folder / "table.txt", report.text + "\n")
+    # The picture shows masks of one area, that in the middle of the list.
     draw_table(report.table, areas[len(areas) // 2], folder / "table.png")
     if curves:
         draw_curves(curves, curve_areas(), folder / "curves.png")
@@ -186,6 +187,7 @@ def _undefined(records: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[s
     counts: dict[str, int] = {}
     for rows in records.values():
         for row, by_clip in rows.items():
+            # Records have None for NaN. The probability of the evidence is a number whenever the mask is.
             undefined = sum(
                 any(domains["mask"].get("p_evidence", 0.0) is None for domains in record["scores"].values())
                 for record in by_clip.values()

@@ -102,6 +102,7 @@ def _dependencies(
     classifier: Classifier, settings: Settings, data_options: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Return the values that all scores depend on, whatever the method, condition and clip."""
+    # Batch size, bootstrap, curves and the number of clips are not among them: they may change when a run resumes.
     dependencies = {f"classifier.{name}": value for name, value in traits_of(classifier).items()}
     return dependencies | {
         "classifier.answer": noise_probabilities(classifier),
@@ -130,6 +131,7 @@ def select_clips(clips: Any, count: int | None) -> list[int]:
     selected: list[int] = []
     for share, (_, members) in zip(shares, sorted(by_class.items()), strict=True):
         share = min(share, len(members))
+        # Spread over the class: neighbours in a data set are often cut from one recording.
         selected += [members[place * len(members) // share] for place in range(share)]
     # Small classes may have had too few clips. Others replace them.
     rest = [index for index in range(len(clips)) if index not in set(selected)]

@@ -87,6 +87,7 @@ class Table:
         if direction == "neither" or not means or score not in self.pairs.get(block, {}):
             return "", set()
         best = (max if direction == "higher" else min)(means, key=means.__getitem__)
+        # Only comparisons with the best row count: two other rows may differ from each other, but neither from it.
         alike = {
             (pair.second if pair.first == best else pair.first)
             for pair in self.pairs[block][score]

@@ -49,6 +49,7 @@ class AMTInterpreter(Interpreter[AMTDecoded]):
 
     def __init__(self, classifier: Classifier, quantile: float = 0.9, activation_map: str | None = None) -> None:
         super().__init__()
+        # runs the network once, so that a classifier without this map is refused here and not at the first clip
         classifier.activation_map(classifier.frontend.silence(), name=activation_map)
         self.quantile = quantile
         self.activation_map = activation_map
@@ -67,6 +68,7 @@ class AMTInterpreter(Interpreter[AMTDecoded]):
     @override
     def decode(self, spectrogram: Spectrogram, prediction: Prediction) -> AMTDecoded:
         activation_map = prediction.activation_map(self.activation_map)
+        # the map is coarser than the spectrogram; each is spread over the valid frames of its clip
         bins, time = spectrogram.log_magnitude.shape[-2:]
         return AMTDecoded(resize_map(activation_map, bins, time, spectrogram.frames))
 

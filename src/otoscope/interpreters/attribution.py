@@ -121,9 +121,12 @@ class AttributionInterpreter(Interpreter[Tensor]):
         attribution = torch.zeros_like(spectrogram.log_magnitude)
         with torch.inference_mode(False), torch.set_grad_enabled(self.needs_gradient):
             attribution = attribution.clone()  # a tensor made in inference mode cannot be written here
+            # Clips of equal length run together and without padding: the network then does for each clip what it
+            # would do for the clip alone, whatever else is in the batch.
             for index, clips in spectrogram.by_length(self.batch):
                 values = self._attribute(clips.detach(), prediction.explained[index].clone())
                 values = values.detach().to(attribution.dtype)
+                # NaN in every bin means that the method fails on this clip; it stays NaN, so that it is reported
                 undefined = values.isnan().flatten(1).all(1)[:, None, None]
                 # a square root in the network has no gradient at silence, 0 times infinity: it counts as 0
                 values = values.masked_fill(values.isnan() & ~undefined, 0.0)
@@ -150,6 +153,7 @@ class AttributionInterpreter(Interpreter[Tensor]):
     def mask(self, decoded: Tensor, spectrogram: Spectrogram) -> Tensor:
         cut = largest_bins if self.mask_kind == "quantile" else _soft
         importance, mask = self._importance(decoded), torch.zeros_like(decoded)
+        # padding counts neither towards the area nor towards the quantile of a soft mask
         for clip, count in enumerate(spectrogram.frame_counts):
             mask[clip, :, :count] = cut(importance[clip, :, :count], self.area)
         return mask
@@ -185,9 +189,11 @@ class SeededAttributionInterpreter(AttributionInterpreter):
         """
         former = np.random.get_state()
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            # not torch.manual_seed, which also seeds the generators of devices that fork_rng does not restore
             torch.default_generator.manual_seed(self.seed + offset)
             if device.type == "cuda":
                 torch.cuda.manual_seed(self.seed + offset)
+            # NumPy accepts seeds below 2**32 only
             np.random.seed((self.seed + offset) % 2**32)
             try:
                 yield

@@ -61,6 +61,7 @@ class Components:
         """
         index = torch.tensor(self.relevant if chosen is None else list(chosen), dtype=torch.int64)
         index = index.to(self.activations.device)
+        # share of the chosen components S in the model: W_S H_S / (W H)
         part = self.dictionary[:, index] @ self.activations[index]
         return (part / (self.dictionary @ self.activations + 1e-10)).clamp(max=1)
 
@@ -207,6 +208,7 @@ class Interpreter(StoredModel, ABC, Generic[Decoded]):
         if self.threshold_name is None:
             raise ConfigurationError("threshold: this interpreter has none that can be changed after training")
         former = getattr(self, self.threshold_name)
+        # outside of the try block: a setter that refuses the value has changed nothing
         setattr(self, self.threshold_name, value)
         try:
             yield

@@ -66,8 +66,10 @@ class GradCAMInterpreter(AttributionInterpreter):
 
     @override
     def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
+        # The weights are frozen: activations belong to a graph only if the input requires a gradient.
         inputs = spectrogram.log_magnitude.detach().requires_grad_()
         prediction = self.classifier.predict(spectrogram.with_log_magnitude(inputs))
+        # The score of a clip depends on this clip only, so the gradient of the sum holds that of every clip.
         score = self._score_of(prediction).gather(1, target[:, None]).sum()
         hidden = prediction.representations[self._index]
         gradient = gradient_of_representation(score, prediction, self._index)

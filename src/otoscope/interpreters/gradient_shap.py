@@ -65,6 +65,8 @@ class GradientShapInterpreter(SeededAttributionInterpreter):
         return torch.cat([self._average(clip, label) for clip, label in each_clip(spectrogram, target)])
 
     def _average(self, clip: Spectrogram, target: Tensor) -> Tensor:
+        # Expected gradients: the mean of (x - b) times the gradient at b + t (x - b), for noisy copies x of the
+        # clip and t uniform in [0, 1]. The baseline b is silence, 0, because log1p(0) = 0.
         method = GradientShap(lambda noisy, phase: self.captum_scores(clamp_straight_through(noisy), phase))
         noise = self.noise * float(clip.log_magnitude.max() - clip.log_magnitude.min())
         silence, total = torch.zeros_like(clip.log_magnitude), torch.zeros_like(clip.log_magnitude)
@@ -72,6 +74,7 @@ class GradientShapInterpreter(SeededAttributionInterpreter):
             count = min(self.batch, self.samples - start)
             # another seed for each portion, or all portions would draw the same noise
             with self.seeded(clip.log_magnitude.device, offset=start):
+                # captum returns the mean over a portion, which counts by its number of samples
                 total += count * method.attribute(
                     **captum_inputs(clip, target), baselines=silence, n_samples=count, stdevs=noise
                 )

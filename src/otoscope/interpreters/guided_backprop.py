@@ -77,6 +77,7 @@ class GuidedReLU(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Replace the ReLU; called by PyTorch for every function."""
+        # intercepted as functions, because nn.ReLU calls one too: hooks on modules would miss the functional calls
         if func in _RELUS or func in _RELUS_IN_PLACE:
             self.calls += 1
             options = kwargs or {}
@@ -97,6 +98,7 @@ class _Guided(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (value,) = ctx.saved_tensors
+        # the second factor is the gradient of a plain ReLU; guidance drops the negative gradients as well
         gradient: Tensor = gradients[0].clamp(min=0) * (value > 0)
         return gradient
 

@@ -53,6 +53,8 @@ class IntegratedGradientsInterpreter(AttributionInterpreter):
 
     @override
     def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
+        # x times the integral over t in [0, 1] of the gradient at t x, by captum's default rule (Gauss-Legendre).
+        # Its default baseline 0 is silence, because log1p(0) = 0.
         method = IntegratedGradients(self.captum_scores)
         attribution: Tensor = method.attribute(
             **captum_inputs(spectrogram, target), n_steps=self.steps, internal_batch_size=self.batch

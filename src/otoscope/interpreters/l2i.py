@@ -143,6 +143,7 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
     def decode(self, spectrogram: Spectrogram, prediction: Prediction) -> L2IDecoded:
         hidden, time = prediction.representations, spectrogram.log_magnitude.shape[-1]
         frames = spectrogram.frames
+        # stretched representations have no padding to cut off: each clip is decoded to its own number of frames
         if prediction.stretched and frames is not None:
             activations = decode_each(
                 lambda clips, count: self.decoder([values[clips] for values in hidden], count),
@@ -153,14 +154,17 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
         else:
             activations = self.decoder(hidden, time, frames)
         pooled = self.pooling(activations, frames)
+        # The head has no bias: the logit of class c is the sum of the contributions z_k theta_ck.
         contributions = pooled * self.head.weight[prediction.explained]
         largest = contributions.abs().amax(-1, keepdim=True)
+        # a silent clip has no contribution at all, and relevance 0 instead of 0 / 0
         relevance = contributions / torch.where(largest > 0, largest, 1)
         return L2IDecoded(activations, pooled, self.head(pooled), relevance)
 
     @override
     def mask(self, decoded: L2IDecoded, spectrogram: Spectrogram) -> Tensor:
-        # 0 where the model W H is silent, hence in the padding
+        # W_L H_L / (W H): the share of the relevant components L in the whole model, 0 where the model is silent,
+        # hence in the padding
         relevant = (decoded.relevance > self.relevance_threshold).to(decoded.activations)
         part = self.dictionary @ (decoded.activations * relevant[..., None])
         # in place, as these are the largest tensors; a part exceeds the whole by rounding only
@@ -192,6 +196,8 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
 
 def _cross_entropy(logits: Tensor, prediction: Prediction, temperature: float) -> Tensor:
     """Return the cross-entropy to the imitated classifier, summed over classes, mean over clips. Shape ()."""
+    # Soft targets: the whole distribution of the classifier is imitated, not its first class alone. The temperature
+    # sharpens logits that are cosines, whose softmax is almost flat.
     imitated = prediction.logits / temperature
     if prediction.multi_label:
         values = F.binary_cross_entropy_with_logits(logits, imitated.sigmoid(), reduction="none")

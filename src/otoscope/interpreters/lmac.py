@@ -110,6 +110,7 @@ class LMACInterpreter(Interpreter[LMACDecoded]):
     @override
     def decode(self, spectrogram: Spectrogram, prediction: Prediction) -> LMACDecoded:
         hidden, time = prediction.representations, spectrogram.log_magnitude.shape[-1]
+        # stretched representations have no padding to cut off: each clip is decoded to its own number of frames
         if prediction.stretched and spectrogram.frames is not None:
             logits = decode_each(
                 lambda clips, count: self.decoder([values[clips] for values in hidden], count),
@@ -148,7 +149,9 @@ class LMACInterpreter(Interpreter[LMACDecoded]):
         explained = prediction.explained.repeat(2)
         values = class_cross_entropy(logits.flatten(0, 1), explained, prediction.multi_label)
         evidence, remainder = values.chunk(2)
+        # the second term is negative, because the remainder should not be recognised as the class
         terms = {"evidence": self.l_in * evidence.mean(), "remainder": -self.l_out * remainder.mean()}
+        # 1 for clips whose mask is regularised: all, except those that are guided in fine-tuning
         regularised = torch.ones_like(mask[:, 0, 0])
         if self.guidance > 0:
             loud_bins, guided = self._guidance(mask, spectrogram, clean)
@@ -169,6 +172,7 @@ class LMACInterpreter(Interpreter[LMACDecoded]):
             spectrogram: Spectrogram of the clips.
         """
         evidence = decoded.mask * spectrogram.log_magnitude
+        # the mask is 0 in the padding, so that the remainder would hold what the spectrogram holds there
         remainder = spectrogram.zero_padding(spectrogram.log_magnitude - evidence)
         masked = spectrogram.repeat(2).with_log_magnitude(torch.cat([evidence, remainder]))
         return self.classifier.logits(masked).view(2, len(spectrogram), -1)
@@ -176,6 +180,7 @@ class LMACInterpreter(Interpreter[LMACDecoded]):
     def _guidance(self, mask: Tensor, spectrogram: Spectrogram, clean: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the loud bins of the clean clips, and 1 for each clip that is drawn towards them, else 0."""
         clean = spectrogram.zero_padding(spectrogram.log_magnitude if clean is None else clean)
+        # detached: whether a clip is guided is a decision without gradient
         evidence = mask.detach() * spectrogram.log_magnitude
         guided = (normalized_product(clean, evidence) >= self.guidance_correlation).to(mask.dtype)
         loud_bins = clean >= self.guidance_threshold * clean.amax((-1, -2), keepdim=True)
@@ -219,6 +224,7 @@ def _clip_means(values: Tensor, frames: Tensor | None) -> Tensor:
     valid = valid_frames(frames, values)
     if valid is None or frames is None:
         return values.mean((-1, -2))
+    # at least 1: a clip of one frame has no difference in time, and the mean of none counts as 0
     return (values * valid).sum((-1, -2)) / (frames.to(values.device).clamp(min=1) * values.shape[-2])
 
 

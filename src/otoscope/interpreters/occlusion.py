@@ -60,6 +60,8 @@ class OcclusionInterpreter(AttributionInterpreter):
     @override
     def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
         size = cell_size(self.classifier, spectrogram.log_magnitude, self.patch_hz, self.patch_s)
+        # The drop of the score when a patch is silenced, averaged over the patches that cover a bin; captum's
+        # default baseline 0 is silence. Captum repeats the whole batch for each patch, hence the division.
         attribution: Tensor = Occlusion(self.captum_scores).attribute(
             **captum_inputs(spectrogram, target),
             sliding_window_shapes=size,
@@ -79,6 +81,7 @@ def cell_size(classifier: Classifier, log_magnitude: Tensor, height_hz: float, w
         width_s: Width of the patch.
     """
     frontend = classifier.frontend
+    # a bin is sample_rate / n_fft Hz high, a frame hop_length / sample_rate seconds wide
     bins = round(height_hz * frontend.n_fft / frontend.sample_rate_hz)
     frames = round(width_s * frontend.sample_rate_hz / frontend.hop_length)
     most_bins, most_frames = log_magnitude.shape[-2:]

@@ -119,11 +119,14 @@ class OptimisedMaskInterpreter(AttributionInterpreter):
         log_magnitude = spectrogram.log_magnitude
         base = self._start_ranks(spectrogram, target)
         cell = cell_size(self.classifier, log_magnitude, self.cell_hz, self.cell_s)
+        # The grid holds the corners of the cells: the number of cells, rounded up, plus one in each direction. Each
+        # clip has its own grid and its own terms of the loss, so the clips of a batch do not interact.
         cells = [-(-side // step) + 1 for side, step in zip(log_magnitude.shape[-2:], cell, strict=True)]
         grid = log_magnitude.new_zeros(len(log_magnitude), 1, *cells).requires_grad_()
         mean, square = torch.zeros_like(grid), torch.zeros_like(grid)
         for step in range(self.steps):
             area = self.areas[step % len(self.areas)]
+            # the areas take turns, so that one order serves them all
             mask = soft_cut(base + _interpolated(grid, log_magnitude), area, self.softness)
             loss = self._objective(mask, spectrogram, target) + self.smoothness * _total_variation(grid)
             (gradient,) = torch.autograd.grad(loss, grid)
@@ -142,6 +145,7 @@ class OptimisedMaskInterpreter(AttributionInterpreter):
             return torch.zeros_like(log_magnitude)
         if self.start == "loudness":
             return 2 * ranks(log_magnitude) - 1
+        # loudness and gradients have no common unit: their ranks are added, and ranked again
         gradients = IntegratedGradients(self.captum_scores).attribute(
             **captum_inputs(spectrogram, target), n_steps=_PATH_STEPS, internal_batch_size=self.batch
         )

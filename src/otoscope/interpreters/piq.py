@@ -141,10 +141,13 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
         # Convolutions reach over a clip's end: padding is set to zero again after each.
         adapted = zero_padding(self.adapter(hidden), columns, axis=-2)
         rows, width = adapted.shape[-2:]
+        # the convolution of stride 2 halves the columns; a clip keeps at least one
         half = None if columns is None else (columns // 2).clamp(min=1)
         adapted = zero_padding(self.down(_at_least_two(adapted)), half, axis=-2)
+        # The mask depends on the class here: only the codes of the explained class, and shared ones, can be chosen.
         quantized = self.quantizer(adapted, prediction.explained)
         straight_through = zero_padding(quantized.straight_through, half, axis=-2)
+        # the convolution takes an odd and an even size to the same one, so the original size must be given
         raised = self.up(straight_through, output_size=[max(rows, 2), max(width, 2)])
         raised = zero_padding(raised[..., :rows, :width], columns, axis=-2)
         logits = self._decode_hidden(raised.transpose(-1, -2), spectrogram, prediction.stretched)
@@ -168,6 +171,7 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
         output = spectrogram.zero_padding(self.output(decoded, spectrogram))
         if self.use_mask_output:
             return output
+        # relative to each clip's own maximum, so that a clip gets the same mask in every batch
         mask = (output > self.mask_threshold * output.amax((-1, -2), keepdim=True)).to(output.dtype)
         return spectrogram.zero_padding(mask)
 

@@ -105,6 +105,7 @@ class RefinedInterpreter(IntegratedGradientsInterpreter):
         magnitude, gradients = clip.log_magnitude, super().attribute(clip, target)
         above = magnitude - background(magnitude)
         evidence = smoothed(gradients.clamp(min=0), self.smoothing)
+        # ranks, because the three measures have no common unit
         start = torch.stack([ranks(magnitude), ranks(above), ranks(evidence)]).mean(0)
         return self._refined(start, clip, target)
 
@@ -123,6 +124,7 @@ class RefinedInterpreter(IntegratedGradientsInterpreter):
             Objective, not negative. Shape (batch,).
         """
         goal = self.goals(spectrogram, target) if goal is None else goal
+        # relu: an area at which the goal is reached adds nothing to the gradient
         masks = (top_share(ranking, area, _SHARPNESS) for area in self.areas)
         lacking = [(self._cross_entropy(spectrogram.masked(mask), target) - goal).relu() for mask in masks]
         return torch.stack(lacking).mean(0)
@@ -141,6 +143,7 @@ class RefinedInterpreter(IntegratedGradientsInterpreter):
         if self.refinements == 0:
             return start
         frequency, time = start.shape[-2:]
+        # number of cells in each direction, rounded up
         size = [-(-frequency // self.cell[0]), -(-time // self.cell[1])]
         goal = self.goals(clip, target)
 
@@ -211,6 +214,7 @@ def _descend(objective: Callable[[Tensor], Tensor], start: Tensor, steps: int, r
             break
         trial = best - rate * slope
         trial_value, trial_slope = _value_and_slope(objective, trial)
+        # Backtracking: a step that does not help is undone and halved. Steps that help grow again, slowly.
         if trial_value < value:
             best, value, slope = trial, trial_value, trial_slope
             rate *= 1.2
@@ -221,6 +225,7 @@ def _descend(objective: Callable[[Tensor], Tensor], start: Tensor, steps: int, r
 
 def _value_and_slope(objective: Callable[[Tensor], Tensor], point: Tensor) -> tuple[Tensor, Tensor]:
     """Return the objective, and its gradient scaled to a root mean square of 1."""
+    # scaled, so that the step size is a change of the ranks, whatever the size of the gradient
     point = point.detach().requires_grad_(True)
     value = objective(point)
     (gradient,) = torch.autograd.grad(value.sum(), point)

@@ -85,13 +85,15 @@ class RISEInterpreter(SeededAttributionInterpreter):
         log_magnitude = spectrogram.log_magnitude
         weighted, total = torch.zeros_like(log_magnitude), torch.zeros_like(log_magnitude)
         sums = log_magnitude.new_zeros(len(spectrogram))
+        # the same masks serve all clips of the batch, so that their sum is needed only once
         for masks in self._random_masks(log_magnitude):
             for i, (clip, label) in enumerate(each_clip(spectrogram, target)):
                 scores = self.scores(copies_of(clip, masks * clip.log_magnitude))[:, int(label)]
                 weighted[i] += torch.einsum("n,nft->ft", scores, masks)
                 sums[i] += scores.sum()
             total += masks.sum(0)
-        # sum_i (s_i - mean s) M_i, summed in one pass: the mean score is known only at the end
+        # sum_i (s_i - mean s) M_i, summed in one pass: the mean score is known only at the end. The divisor N p is
+        # the expected sum of the masks in each bin.
         return (weighted - (sums / self.masks)[:, None, None] * total) / (self.masks * self.probability)
 
     def _random_masks(self, like: Tensor) -> Iterator[Tensor]:
@@ -128,5 +130,6 @@ def random_mask(
     grid = (torch.rand(cells, generator=generator) < probability).float()
     size = [count * step for count, step in zip(cells, cell, strict=True)]
     raised = F.interpolate(grid[None, None], size, mode="bilinear", align_corners=False)[0, 0]
+    # without the random shift, the borders of the cells would show in the average
     row, column = (int(torch.randint(step, (), generator=generator)) for step in cell)
     return raised[row : row + shape[0], column : column + shape[1]]

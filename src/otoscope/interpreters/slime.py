@@ -81,6 +81,7 @@ class SLIMEInterpreter(SeededAttributionInterpreter):
 
     def _fit(self, clip: Spectrogram, target: Tensor) -> Tensor:
         size = cell_size(self.classifier, clip.log_magnitude, self.segment_hz, self.segment_s)
+        # Captum's default fits with scikit-learn, which is not among the dependencies.
         surrogate = RidgeRegression(self.ridge)
         method = Lime(self.captum_scores, interpretable_model=surrogate, similarity_func=self._similarity)
         with self.seeded(clip.log_magnitude.device):
@@ -117,6 +118,7 @@ class RidgeRegression:
             **ignored: Further arguments that captum passes.
         """
         ((features, values, weights),) = train_data
+        # double precision, as the condition number of normal equations is that of the features squared
         features, values, weights = features.double(), values.double(), weights.double()
         # centring by the weighted means takes the intercept out of the penalised normal equations
         centre, mean = (weights @ features) / weights.sum(), (weights @ values) / weights.sum()

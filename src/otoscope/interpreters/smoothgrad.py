@@ -70,6 +70,8 @@ class SmoothGradInterpreter(SeededAttributionInterpreter):
         return torch.cat([self._average(clip, label) for clip, label in each_clip(spectrogram, target)])
 
     def _average(self, clip: Spectrogram, target: Tensor) -> Tensor:
+        # The noise is relative to the clip's range, as published. Magnitudes are not negative: noise is clamped at
+        # silence. A clamped bin keeps its gradient, or it would seem unimportant in that copy.
         method = NoiseTunnel(
             Saliency(lambda noisy, phase: self.captum_scores(clamp_straight_through(noisy), phase))
         )

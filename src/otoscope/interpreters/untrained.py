@@ -44,6 +44,7 @@ def make_untrained(name: str, classifier: Classifier, **options: Any) -> Interpr
     except OtoscopeError:
         raise
     except TypeError as error:
+        # the message of Python names the unknown option
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         reason = f"there is no option {unknown.group(1)!r}" if unknown else str(error)
         raise ConfigurationError(f"method {name}: {reason}") from error

@@ -202,6 +202,8 @@ class InterpreterBrain(TrainingTask):
         forward = self.compute_forward(batch, "valid")
         self.compute_objectives(forward, batch, "valid")
         mask = self.interpreter.mask(forward.decoded, forward.spectrogram)
+        # No controls, which would multiply the time of a validation. For L-MAC the loss has already classified the
+        # masked clips.
         scores = score_prediction(
             self.classifier,
             forward.spectrogram,
@@ -214,6 +216,7 @@ class InterpreterBrain(TrainingTask):
     def on_validation_epoch_end(self) -> None:
         """Log the mean scores of the epoch."""
         means = self._valid_scores.compute()
+        # A score that is defined for no clip has no mean.
         shown = {f"valid_{name}": value for name, value in means.items() if not torch.isnan(value)}
         self.log_dict(shown, sync_dist=False)
         self._valid_scores.reset()

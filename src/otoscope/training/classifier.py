@@ -102,6 +102,8 @@ class ClassifierTraining(TrainingTask):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return one group per layer, with its learning rate; see ``layer_decay``."""
         layers = self.classifier.layers()
+        # Rates fall from the head to the input by a constant factor. An optimiser takes a parameter only once: one
+        # that two layers share is trained at the rate of the layer nearer to the head.
         remaining = dict.fromkeys(self.classifier.parameters())
         groups: list[dict[str, Any]] = []
         for layers_above, layer in enumerate(reversed(layers)):

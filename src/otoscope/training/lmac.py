@@ -112,6 +112,7 @@ class LMAC(InterpreterBrain):
         former, explained = load_interpreter(folder)
         if not isinstance(former, LMACInterpreter):
             raise CheckpointError(f"start: {folder} holds {type(former).__name__}, not L-MAC's interpreter")
+        # Equal sizes are not enough: the decoder reads representations, which other weights would change.
         if digest(explained) != digest(self.classifier):
             raise CheckpointError(f"start: the interpreter in {folder} was trained to explain another classifier")
         try:

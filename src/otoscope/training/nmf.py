@@ -43,6 +43,7 @@ class DictionaryTraining(TrainingTask):
             raise ConfigurationError(f"components: {components} must be positive")
         self.size = components
         self._frontend = frontend or Frontend()
+        # Buffers, so that a checkpoint holds the levels that belong to its dictionary.
         self.register_buffer("level_sums", torch.zeros(components))
         self.register_buffer("level_counts", torch.zeros(components))
         self._batch_numbers: list[dict[str, float]] = []
@@ -91,6 +92,7 @@ class DictionaryTraining(TrainingTask):
     def validation_step(self, batch: Batch, index: int) -> None:
         """Log objective and error, and collect the level of each component in the frames where it is active."""
         frames, activations, cost = self.explain(self.spectrogram(batch))
+        # The level of a component is its mean activation in the frames where it is active, leaving out silence.
         active = activations > _SILENT * activations.max()
         self.level_sums += (activations * active).sum(0)
         self.level_counts += active.sum(0)
@@ -114,6 +116,7 @@ class DictionaryTraining(TrainingTask):
     def dictionary(self) -> NMFDictionary:
         """Dictionary to save: the components with their levels, the lowest centroid first."""
         levels = self.level_sums / self.level_counts.clamp(min=1)
+        # A component that was never active has no level of its own.
         levels = torch.where(levels > 0, levels, 1)
         components = self.dictionary_components.detach().cpu()
         return NMFDictionary(components, Frontend(**self.frontend.config), levels.cpu()).sorted()
@@ -142,6 +145,7 @@ class DictionaryTraining(TrainingTask):
         norms = columns.norm(dim=0)
         return {
             "error": mean("error"),
+            # The error as a share of the power: 1 for a dictionary that explains nothing.
             "unexplained_power": mean("error") / max(mean("power"), 1e-12),
             "objective": mean("objective"),
             "silent_activations": mean("silent"),
@@ -179,6 +183,7 @@ class NMFTraining(DictionaryTraining):
         seed: int = 1234,
     ) -> None:
         super().__init__(components, frontend, seed=seed)
+        # The solver updates the dictionary without gradients; Lightning only counts its steps.
         self.automatic_optimization = False
         self.solver = SparseNMF(self.frontend.bins, components, sparsity, iterations, seed)
         if start is not None:
@@ -232,6 +237,7 @@ class NMFTraining(DictionaryTraining):
             self.trainer.should_stop = True
 
     def _close_epoch(self) -> None:
+        # Both hooks of an epoch with validation call this; the second call has nothing left to record.
         if not self._costs:
             return
         count = sum(size for _, size in self._costs)
@@ -268,6 +274,7 @@ class AmortizedNMFTraining(DictionaryTraining):
         **training: Any,
     ) -> None:
         super().__init__(components, frontend, learning_rate=learning_rate, **training)
+        # The weights at the start depend on the seed only, not on random numbers that were drawn before.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self.network = AmortizedNMF(self.frontend.bins, components)

@@ -88,6 +88,7 @@ class Explainer(Shareable):
     """
 
     def __init__(self, classifier: Classifier, interpreter: Interpreter[Any]) -> None:
+        # Frozen: gradient methods differentiate towards the input, and nothing is trained any more.
         self.classifier = classifier.freeze()
         self.interpreter = interpreter.eval().requires_grad_(False)
         self.details = interpreter.details
@@ -233,6 +234,7 @@ class Explainer(Shareable):
         table = {}
         if scores:
             table = score_against_controls(self.classifier, spectrogram, prediction, {self.method: mask}, names)
+            # method-specific scores exist for the method only, not for the controls
             table[self.method] |= self.interpreter.own_scores(decoded, prediction)
         rows = [
             {method: {name: float(values[i]) for name, values in row.items()} for method, row in table.items()}
@@ -309,6 +311,7 @@ class Explainer(Shareable):
         )
         prediction = self.classifier.predict(spectrogram)
         if target is not None:
+            # only the explained class changes: probabilities and predicted class stay those of the classifier
             prediction = prediction.towards(self._target_indices(target, len(padded)).to(device))
         return _Analysis(padded, lengths, gain, spectrogram, prediction)
 
@@ -366,6 +369,7 @@ def load(
         ConfigurationError: The folder holds another method, or the named method needs training or does not exist.
     """
     if method is not None and is_untrained(method):
+        # The folder may hold an interpreter too; its classifier alone is opened.
         classifier = load_classifier(path, revision)
         return Explainer(classifier, make_untrained(method, classifier, **options))
     try:

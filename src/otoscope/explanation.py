@@ -212,6 +212,7 @@ class Explanation:
         save_audio(folder / "remainder.wav", self.remainder, self.sample_rate_hz)
         try:
             save_picture(self.plot(), folder / "spectra.png")
+            # Both also remove what an earlier explanation left in the folder.
             self._save_components(folder)
             self._save_maps(folder)
             write_json(folder / "explanation.json", self.to_dict() if content is None else content)

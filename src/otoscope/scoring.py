@@ -102,6 +102,7 @@ def score_prediction(
     """
     whole, frames, target = prediction.probabilities, spectrogram.frames, prediction.target
     if probabilities is not None:
+        # the classifier has seen the masked spectrograms already, for example in L-MAC's loss
         evidence, remainder = probabilities
         return score_answers(mask, whole, evidence, remainder, frames, target, ideal)
 

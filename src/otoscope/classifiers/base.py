@@ -126,6 +126,7 @@ class Classifier(Shareable, StoredModel, ABC):
         if isinstance(labels, str):
             raise ConfigurationError(f"labels: expected a list of names, got the text {labels!r}")
         if isinstance(labels, Mapping):  # such as id2label of transformers
+            # the keys are the positions of the logits; JSON makes them text, whose order would be 1, 10, 2
             labels = [labels[key] for key in sorted(labels, key=int)]
         labels = [str(label) for label in labels]
         if not labels or len(set(labels)) < len(labels):

@@ -70,6 +70,7 @@ class FocalNetClassifier(ImageClassifier):
         finally:
             for handle in handles:
                 handle.remove()
+        # the logits do not depend on the enlarged copy, so `features` is the source of its gradient
         raised = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
         maps = {f"stage{i}": values.norm(dim=1).transpose(-1, -2) for i, values in enumerate(modulators, start=1)}
         return features.mean((-1, -2)), raised, maps, features

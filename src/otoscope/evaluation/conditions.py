@@ -112,6 +112,7 @@ def _mixture(clip: Clip, clips: Any, seed: int) -> Clip | None:
     if other is None:
         return None
     samples = len(clip.waveform)
+    # The mixture keeps the length of the clip, so that its frames and its truth stay the same.
     missing = max(0, samples - len(other.waveform))
     noise = functional.pad(other.waveform[:samples], (0, missing))
     return contaminate(clip, noise, MIXTURE_DB)

@@ -118,6 +118,7 @@ def _score_batch(
 ) -> list[str]:
     """Score the clips that lack scores of some row, and return the names of all clips that the condition has."""
     rows = [*(name for name in CONTROLS if name != "ideal"), *run.methods.ready]
+    # Records are checked against the contaminated sound: another folder of noise gives other fingerprints.
     contaminated = [clip for clip in map(contaminate, clips) if clip is not None]
     sounds = {clip.name: sound_fingerprint(clip.waveform) for clip in contaminated}
     missing = {row: _missing(run, condition, row, sounds, curves) for row in [*rows, "ideal"]}
@@ -187,6 +188,7 @@ def _source(run: Run, row: str, batch: ClassifiedBatch) -> MaskSource | None:
 def _as_records(
     run: Run, batch: ClassifiedBatch, labels: Sequence[str], source: MaskSource, scores: Sequence[ClipScores]
 ) -> Iterator[dict[str, Any]]:
+    # Repeated in the records of every row, so that each file of records can be read on its own.
     predicted = batch.prediction.predicted.tolist()
     probability = batch.prediction.probabilities.amax(1).tolist()
     for i, clip in enumerate(scores):

@@ -136,6 +136,7 @@ def _load_trained(name: str, folder: str, classifier: Classifier) -> Method:
     if not Path(folder).exists() and "/" not in folder:
         raise ConfigurationError(f"methods.{name}: {_unknown(folder)}")
     interpreter, saved_classifier = load_interpreter(folder)
+    # A trained interpreter reads representations: with another classifier its masks would mean nothing.
     if _comparable(traits_of(saved_classifier)) != _comparable(traits_of(classifier)):
         raise OtoscopeError(f"{folder} was trained to explain another classifier")
     if _keeps_classifier(interpreter):

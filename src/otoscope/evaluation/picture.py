@@ -30,6 +30,7 @@ def draw_table(table: Table, area: float, path: Path) -> Path:
     from matplotlib.figure import Figure
 
     conditions = list(dict.fromkeys(block.condition for block in table.estimates))
+    # Scores that need the truth are missing where no clip has it.
     shown = {score for scores in table.estimates.values() for score in scores}
     columns = [score for score in scores_shown("picture") if score in shown]
     rows = {condition: _rows(table, condition, area) for condition in conditions}

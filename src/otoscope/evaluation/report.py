@@ -131,6 +131,7 @@ def _all_curves(
 def _curves(
     rows: Mapping[str, Mapping[str, Any]], clips: Sequence[str], count: int, seed: int
 ) -> dict[str, dict[str, Any]]:
+    # The same samples as in the table: curves and means rest on the same draws of clips.
     weights = resampling(len(clips), count, seed)
     curves: dict[str, dict[str, Any]] = {}
     for row, records in rows.items():

@@ -154,6 +154,7 @@ def _check(classifier: Classifier, data: SoundData) -> None:
 
 def _rows(run: Run, condition: str, clips: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return the records of this run's clips by row, methods first."""
+    # Records of methods that this run does not compare stay on disk, but not in its tables.
     rows = [*run.methods.ready, *CONTROLS]
     records = {row: _of_clips(run.records.of(condition, row), clips) for row in rows}
     return {row: of_clips for row, of_clips in records.items() if of_clips}

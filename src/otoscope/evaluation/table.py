@@ -193,6 +193,7 @@ def _values(
                     for score, value in scores.items():
                         rows = block.setdefault(score, {})
                         if row not in rows:
+                            # NaN marks clips without a score; the bootstrap leaves them out of means and samples.
                             rows[row] = np.full(len(clips), np.nan)
                         rows[row][position] = np.nan if value is None else value
     return result

@@ -227,6 +227,7 @@ def copies_of(clip: Spectrogram, log_magnitudes: Tensor) -> Spectrogram:
         clip: Spectrogram of one clip.
         log_magnitudes: Perturbed log magnitudes, shape (versions, frequency, time).
     """
+    # a view: the phase is not copied for each version
     phase = None if clip.phase is None else clip.phase.expand_as(log_magnitudes)
     return Spectrogram(log_magnitudes, phase, clip.length)
 
@@ -271,6 +272,7 @@ def clamp_straight_through(log_magnitude: Tensor) -> Tensor:
 
 def _soft(importance: Tensor, area: float) -> Tensor:
     """Scale importances to [0, 1] by the clip's 99 % quantile, or by its maximum if that quantile is 0."""
+    # not divided by the maximum: a single extreme bin would make all others look unimportant
     values = importance.clamp(min=0)
     flat = values.flatten()
     # kthvalue selects, where torch.quantile would sort

@@ -256,6 +256,7 @@ def save_interpreter(
 
 def write_interpreter(interpreter: Interpreter[Any], classifier: Classifier, folder: Path, **details: Any) -> None:
     """Write the files of an interpreter and of its classifier into an existing folder."""
+    # the classifier is no part of the interpreter's weights: it is a model of its own, in a folder inside
     write_model(interpreter, folder, {"init": interpreter.config, **details})
     (folder / CLASSIFIER_NAME).mkdir()
     classifier.write_model(folder / CLASSIFIER_NAME, **classifier.details)

@@ -65,6 +65,7 @@ class OcclusionInterpreter(AttributionInterpreter):
         attribution: Tensor = Occlusion(self.captum_scores).attribute(
             **captum_inputs(spectrogram, target),
             sliding_window_shapes=size,
+            # strides shorter than the patch make patches overlap, so that the map is finer than a patch
             strides=tuple(max(1, side // self.overlap) for side in size),
             perturbations_per_eval=max(1, self.batch // len(spectrogram)),
         )

@@ -153,6 +153,7 @@ class OptimisedMaskInterpreter(AttributionInterpreter):
 
     def _objective(self, mask: Tensor, spectrogram: Spectrogram, target: Tensor) -> Tensor:
         """Return the cross-entropies of evidence and remainder, summed over the clips."""
+        # Evidence should be recognised as the class, and the remainder should not.
         log_magnitude = spectrogram.log_magnitude
         masked = [mask * log_magnitude, (1 - mask) * log_magnitude] if self.remainder else [mask * log_magnitude]
         inputs = spectrogram.repeat(len(masked)).with_log_magnitude(torch.cat(masked))

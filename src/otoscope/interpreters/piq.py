@@ -188,6 +188,7 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
             present = (log_magnitude > self.mask_threshold * loudest).to(decoded.logits.dtype)
             errors = F.binary_cross_entropy_with_logits(decoded.logits, present, reduction="none")
         else:
+            # softplus, as a log magnitude is not negative
             errors = (F.softplus(decoded.logits) - log_magnitude).square()
         terms = {"reconstruction": masked_mean(errors, frames)}
         if decoded.quantized is not None and decoded.adapted is not None:

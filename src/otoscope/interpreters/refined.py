@@ -103,6 +103,7 @@ class RefinedInterpreter(IntegratedGradientsInterpreter):
 
     def _refine_clip(self, clip: Spectrogram, target: Tensor) -> Tensor:
         magnitude, gradients = clip.log_magnitude, super().attribute(clip, target)
+        # steady noise may be loud without being an event, which rises above the background of its frequency
         above = magnitude - background(magnitude)
         evidence = smoothed(gradients.clamp(min=0), self.smoothing)
         # ranks, because the three measures have no common unit
@@ -167,6 +168,7 @@ def background(magnitude: Tensor) -> Tensor:
     """
     ordered = magnitude.sort(dim=-1).values
     position = _BACKGROUND * (magnitude.shape[-1] - 1)
+    # linear interpolation between the two nearest order statistics, as in torch.quantile
     low, high = math.floor(position), math.ceil(position)
     return ordered[..., low, None].lerp(ordered[..., high, None], position - low)
 

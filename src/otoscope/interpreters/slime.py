@@ -85,6 +85,7 @@ class SLIMEInterpreter(SeededAttributionInterpreter):
         surrogate = RidgeRegression(self.ridge)
         method = Lime(self.captum_scores, interpretable_model=surrogate, similarity_func=self._similarity)
         with self.seeded(clip.log_magnitude.device):
+            # each segment is one feature, silenced with probability 1/2 (captum's default)
             attribution: Tensor = method.attribute(
                 **captum_inputs(clip, target),
                 feature_mask=segments(clip.log_magnitude, size),

@@ -17,6 +17,7 @@ def shift_in_time(waveform: Tensor) -> Tensor:
     """
     samples = waveform.shape[-1]
     shift = torch.randint(samples, (len(waveform), 1), device=waveform.device)
+    # One gather for the whole batch, as torch.roll takes the same shift for all clips.
     index = (torch.arange(samples, device=waveform.device) + shift) % samples
     return waveform.gather(1, index)
 

@@ -164,6 +164,7 @@ class InterpreterBrain(TrainingTask):
         with_phase = self.classifier.needs_phase or stage == "test"
         spectrogram = frontend(batch.waveform, batch.lengths if batch.padded else None, with_phase=with_phase)
         prediction = self._predict(batch, spectrogram, stage)
+        # Loss and masks are both computed from this one result.
         decoded = self.interpreter.decode(spectrogram, prediction)
         clean = None if batch.clean is None else frontend.log_magnitude(batch.clean)
         return Interpretation(spectrogram, prediction, decoded, clean)

@@ -141,6 +141,7 @@ class DictionaryTraining(TrainingTask):
             # batches differ in the number of their valid frames
             return sum(batch[name] * batch["frames"] for batch in self._batch_numbers) / frames
 
+        # The solver keeps columns at unit norm, the published network does not: the range of the norms shows it.
         columns = dictionary.components
         norms = columns.norm(dim=0)
         return {

@@ -193,17 +193,10 @@ def main() -> int:
     return 0
 
 
-PENDING = (Path(__file__).with_name("language_pending.txt")).read_text(encoding="utf-8").split()
-"""Files whose language has not been revised yet. The list only shrinks: a revised file may not stand in it."""
-
-
 @pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_language_is_plain(path):
     places = [f"{path.relative_to(ROOT)}:{fault.line}: {fault.rule} {fault.text!r}" for fault in faults(path)]
-    if str(path.relative_to(ROOT)) in PENDING:
-        assert places, "revised: remove it from language_pending.txt"
-    else:
-        assert not places, "\n".join(places)
+    assert not places, "\n".join(places)
 
 
 def test_faults_are_detected(tmp_path):

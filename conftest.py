@@ -15,7 +15,7 @@ def _seed() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> None:
-    """A fixture that many tests share comes out alike whichever of them asks for it first."""
+    """Seed before a fixture that tests share, so that it does not depend on which test uses it first."""
     if fixturedef.scope != "function":
         _seed()
 

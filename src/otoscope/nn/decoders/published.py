@@ -97,7 +97,8 @@ class PublishedActivations(ActivationDecoder):
     @override
     def decode(self, representations: Sequence[Tensor], frames: int, valid: Tensor | None) -> Tensor:
         spectrum = self.decoder(representations[-1], self.bins, frames, valid).relu()
-        activations: Tensor = self.linear(spectrum.transpose(1, 2)).relu().transpose(1, 2)
+        # contiguous: for other inputs PyTorch's product rounds differently with and without gradients
+        activations: Tensor = self.linear(spectrum.transpose(1, 2).contiguous()).relu().transpose(1, 2)
         return activations
 
 

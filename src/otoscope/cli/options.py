@@ -41,7 +41,7 @@ SHARED = {
     "json": Option("Print the results as JSON.", {"action": "store_true"}),
     "import": Option(
         "Python module with classes of your own, looked up in the current folder too; may be repeated.",
-        {"type": str, "action": "append", "default": []},
+        {"action": "append", "default": []},
     ),
 }
 """The shared options by name."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from otoscope.audio import Frontend, Spectrogram, load_audio, peak_normalize
+from otoscope.audio import Frontend, Spectrogram, load_audio
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.errors import (
     AudioError,
@@ -25,9 +25,10 @@ from otoscope.errors import (
 from otoscope.explanation import NO_COMPONENT, Explanation
 from otoscope.interpreters import Components, Interpreter, is_untrained, make_untrained
 from otoscope.interpreters.base import write_interpreter
+from otoscope.interpreters.sufficiency import Sufficiency, find_sufficient
 from otoscope.loading import load_classifier, load_interpreter
 from otoscope.methods import GRADIENT_FREE, UNTRAINED, same_method, title_of
-from otoscope.scoring import score_against_controls
+from otoscope.scoring import control_masks, score_heard, score_prediction
 from otoscope.store.folder import open_model
 from otoscope.store.sharing import Shareable
 
@@ -58,6 +59,10 @@ class BatchInterpretation(NamedTuple):
     evidence: Tensor
     labels: list[str]
     sample_rate_hz: int
+
+
+Table = dict[str, dict[str, Tensor]]
+"""Scores by mask, then by name; shape of each (batch,)."""
 
 
 @dataclass
@@ -127,10 +132,12 @@ class Explainer(Shareable):
         Args:
             audio: Sound file, or mono waveform (tensor or array) at `sample_rate_hz`, shape (samples,).
             target: Class to explain (default: the predicted one).
-            scores: Whether to compute the scores, and those of the controls (eight more runs of the classifier).
+            scores: Whether to compute the scores of the method and of its controls, and the sufficient and the
+                necessary share (32 more runs of the classifier).
             name: Name of the recording (default: the file name without its ending).
             threshold: Threshold that replaces the interpreter's: the relevance of L2I's components, the quantile of
-                AMT, the area of attributions, or the threshold of PIQ's softplus mask.
+                AMT, the area of attributions (a share instead of the smallest that suffices), or the threshold of
+                PIQ's softplus mask.
 
         Raises:
             AudioError: The file cannot be read as sound.
@@ -195,7 +202,7 @@ class Explainer(Shareable):
         analysis = self._analyse(list(wavs), target, normalize)
         decoded = self.interpreter.decode(analysis.spectrogram, analysis.prediction)
         with self.interpreter.at_threshold(threshold):
-            mask = self.interpreter.mask(decoded, analysis.spectrogram)
+            mask, _, _ = self._cut(decoded, analysis)
         labels = [self.labels[index] for index in analysis.prediction.explained.tolist()]
         return BatchInterpretation(self._masked_sound(analysis, mask), labels, self.sample_rate_hz)
 
@@ -222,32 +229,67 @@ class Explainer(Shareable):
         # The network runs once. A threshold only changes how masks are cut from its result.
         decoded = self.interpreter.decode(spectrogram, prediction)
         with self.interpreter.at_threshold(threshold):
-            mask = self.interpreter.mask(decoded, spectrogram)
+            mask, importance, searches = self._cut(decoded, analysis, search=scores)
             components = self.interpreter.components(decoded, spectrogram)
+        names = list(names) if names is not None else [f"clip{i}" for i in range(len(waveforms))]
+        heard, seen = self._score(analysis, mask, names) if scores else ({}, {})
+        if scores:
+            # method-specific scores exist for the method only, not for the controls
+            heard[self.method] |= self.interpreter.own_scores(decoded, prediction)
+        return self._explanations(analysis, names, mask, importance, searches, (heard, seen), components, target)
+
+    def _cut(
+        self, decoded: Any, analysis: _Analysis, search: bool = False
+    ) -> tuple[Tensor, Tensor, list[Sufficiency] | None]:
+        """Return the mask, the map that it was cut from, and the shares that suffice, if they were searched for.
+
+        Args:
+            decoded: Result of the interpreter's ``decode``.
+            analysis: Clips.
+            search: Whether to search for the shares even if the mask does not depend on them.
+        """
+        spectrogram, interpreter = analysis.spectrogram, self.interpreter
+        importance = spectrogram.zero_padding(interpreter.output(decoded, spectrogram))
+        self._require_finite(importance)
+        searches = None
+        if search or interpreter.sufficient:
+            searches = find_sufficient(
+                self.classifier, spectrogram, analysis.prediction, importance, interpreter.neutral
+            )
+        if searches is not None and interpreter.sufficient:
+            mask = torch.stack([result.mask for result in searches])
+        else:
+            mask = interpreter.mask(decoded, spectrogram)
+        self._require_finite(mask)
+        return mask, importance, searches
+
+    def _require_finite(self, values: Tensor) -> None:
         # NaN would spread to the sounds and to every score, where its cause is hard to see
-        if bool(mask.isnan().any()):
+        if bool(values.isnan().any()):
             raise UnsuitableMethodError(
                 f"{self.method}: its mask is not finite for this recording and classifier; try another method, "
                 f"such as {', '.join(GRADIENT_FREE)}"
             )
-        names = list(names) if names is not None else [f"clip{i}" for i in range(len(waveforms))]
-        table = {}
-        if scores:
-            table = score_against_controls(self.classifier, spectrogram, prediction, {self.method: mask}, names)
-            # method-specific scores exist for the method only, not for the controls
-            table[self.method] |= self.interpreter.own_scores(decoded, prediction)
-        rows = [
-            {method: {name: float(values[i]) for name, values in row.items()} for method, row in table.items()}
-            for i in range(len(names))
-        ]
-        return self._explanations(analysis, names, mask, rows, components, target)
+
+    def _score(self, analysis: _Analysis, mask: Tensor, names: Sequence[str]) -> tuple[Table, Table]:
+        """Return the scores of the mask and of its controls by their sounds, and by the masked spectrograms."""
+        spectrogram, prediction = analysis.spectrogram, analysis.prediction
+        masks = {self.method: mask, **control_masks(mask, spectrogram, names)}
+        heard = score_heard(self.classifier, spectrogram, prediction, masks)
+        seen = {
+            name: score_prediction(self.classifier, spectrogram, prediction, values)
+            for name, values in masks.items()
+        }
+        return heard, seen
 
     def _explanations(
         self,
         analysis: _Analysis,
         names: Sequence[str],
         mask: Tensor,
-        scores: Sequence[dict[str, dict[str, float]]],
+        importance: Tensor,
+        searches: Sequence[Sufficiency] | None,
+        tables: tuple[Table, Table],
         components: Sequence[Components] | None,
         target: str | None,
     ) -> list[Explanation]:
@@ -264,6 +306,9 @@ class Explainer(Shareable):
             # the batch was padded to its longest clip; each explanation gets its own length back
             count = self.classifier.frontend.frames(samples)
             parts = None if components is None else components[i].cpu()
+            search = None if searches is None else searches[i].cut(count)
+            scores, controls = _row_of(tables[0], self.method, i)
+            mask_scores, mask_controls = _row_of(tables[1], self.method, i)
             explanations.append(
                 Explanation(
                     label=self.labels[int(prediction.explained[i])],
@@ -276,10 +321,14 @@ class Explainer(Shareable):
                     log_magnitude=spectrogram.log_magnitude[i, :, :count].cpu(),
                     sample_rate_hz=self.sample_rate_hz,
                     method=self.method,
-                    scores=scores[i].pop(self.method, {}),
-                    controls=scores[i],
+                    scores=scores,
+                    controls=controls,
+                    mask_scores=mask_scores,
+                    mask_controls=mask_controls,
+                    importance=importance[i, :, :count].cpu(),
+                    sufficiency=search,
                     name=name,
-                    notes=self._notes(target, float(analysis.gain[i]), parts),
+                    notes=self._notes(target, float(analysis.gain[i]), mask[i], search, parts),
                     components=parts,
                     frontend=frontend,
                     maps={key: values[i].cpu() for key, values in maps.items()},
@@ -306,9 +355,7 @@ class Explainer(Shareable):
         gain = padded.abs().amax(-1, keepdim=True) if normalize else torch.ones_like(padded[:, :1])
         # without padding no lengths are passed, so that all clips go through the networks together
         is_padded = bool((lengths != lengths[0]).any())
-        spectrogram = self.classifier.frontend(
-            peak_normalize(padded) if normalize else padded, lengths if is_padded else None
-        )
+        spectrogram = self.classifier.hear(padded, lengths if is_padded else None, normalize)
         prediction = self.classifier.predict(spectrogram)
         if target is not None:
             # only the explained class changes: probabilities and predicted class stay those of the classifier
@@ -328,7 +375,14 @@ class Explainer(Shareable):
         sound: Tensor = analysis.gain * self.classifier.frontend.inverse(analysis.spectrogram.masked(mask))
         return sound
 
-    def _notes(self, target: str | None, peak: float, components: Components | None) -> list[str]:
+    def _notes(
+        self,
+        target: str | None,
+        peak: float,
+        mask: Tensor,
+        search: Sufficiency | None,
+        components: Components | None,
+    ) -> list[str]:
         notes = []
         if target is not None and not self.interpreter.class_specific:
             notes.append("this interpreter explains the representation: its mask is the same for every target")
@@ -336,6 +390,10 @@ class Explainer(Shareable):
             notes.append("the recording is silent")
         if components is not None and not components.relevant:
             notes.append(NO_COMPONENT)
+        elif peak > 0 and not bool(mask.any()):
+            notes.append(f"the mask is empty: {self.method} finds nothing that speaks for the class")
+        elif self.interpreter.sufficient and search is not None and search.sufficient is None:
+            notes.append("all bins that speak for the class do not suffice to keep the decision")
         return notes
 
     @override
@@ -347,6 +405,12 @@ class Explainer(Shareable):
     def from_pretrained(cls, source: str | os.PathLike[str], revision: str | None = None) -> Self:
         interpreter, classifier = open_model(source, revision, role="interpreter")
         return cls(classifier, interpreter)
+
+
+def _row_of(table: Table, method: str, clip: int) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Return the scores of one clip by the method, and by each control."""
+    rows = {row: {name: float(values[clip]) for name, values in scores.items()} for row, scores in table.items()}
+    return rows.pop(method, {}), rows
 
 
 def load(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,9 @@ from otoscope.audio import Frontend, peak_normalize, save_audio
 from otoscope.errors import ConfigurationError, OtoscopeError
 from otoscope.files.json import write_json
 from otoscope.interpreters import Components
+from otoscope.interpreters.sufficiency import Sufficiency
 from otoscope.plots import maps_picture, relevance_picture, save_picture, spectra_picture
+from otoscope.verdict import Verdict, judge
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,8 +42,13 @@ class Explanation:
         log_magnitude: Log magnitude that the classifier was given. Shape (frequency, time).
         sample_rate_hz: Sample rate of the three waveforms.
         method: Title of the method.
-        scores: Scores of the mask, see `otoscope.metrics.SCORES`; empty if they were not asked for.
-        controls: Scores of control masks, by name of the control: masks that do not depend on the classifier.
+        scores: Heard scores, see `otoscope.metrics.SCORES`: those of the sounds ``evidence`` and ``remainder`` when
+            the classifier is given them as recordings. Empty if they were not asked for.
+        controls: Heard scores of control masks, by name of the control: masks that do not depend on the classifier.
+        mask_scores: Scores of the masked spectrogram, which in general no sound has.
+        mask_controls: The same of the control masks.
+        importance: Map that the mask was cut from; higher is more important. Shape (frequency, time).
+        sufficiency: Smallest sufficient and smallest necessary share of the recording.
         name: Name of the recording.
         notes: Remarks about this explanation, such as that the recording is silent.
         components: Components that the mask is the sum of, for methods that have components (L2I).
@@ -63,29 +70,43 @@ class Explanation:
     method: str
     scores: dict[str, float] = field(default_factory=dict)
     controls: dict[str, dict[str, float]] = field(default_factory=dict)
+    mask_scores: dict[str, float] = field(default_factory=dict)
+    mask_controls: dict[str, dict[str, float]] = field(default_factory=dict)
+    importance: Tensor | None = None
+    sufficiency: Sufficiency | None = None
     name: str = "clip"
     notes: list[str] = field(default_factory=list)
     components: Components | None = None
     frontend: Frontend | None = None
     maps: dict[str, Tensor] = field(default_factory=dict)
 
-    def summary(self) -> str:
-        """Return a summary of one line.
+    @property
+    def sufficient(self) -> float | None:
+        """Smallest share of the recording whose sound alone keeps the decision; None if there is none."""
+        return None if self.sufficiency is None else self.sufficiency.sufficient
 
-        Example:
-            >>> print(_example().summary())  # doctest: +SKIP
-            clip: dog (p = 0.93); with the evidence alone p = 0.95, without it p = 0.10
-        """
+    @property
+    def necessary(self) -> float | None:
+        """Smallest share of the recording whose removal loses the decision; None if there is none."""
+        return None if self.sufficiency is None else self.sufficiency.necessary
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether the heard scores and the controls support the explanation; None without scores."""
+        if not self.scores:
+            return None
+        decided = self.label == self.predicted
+        return judge(self.label, self.probabilities[self.label], self.scores, self.controls, decided)
+
+    def summary(self) -> str:
+        """Return a summary of one line: the class, its probability, and the verdict with its reasons."""
         probability = self.probabilities[self.label]
         text = f"{self.name}: {self.label} (p = {probability:.2f})"
         if self.label != self.predicted:
             text += f", predicted {self.predicted} (p = {self.probabilities[self.predicted]:.2f})"
-        if self.scores:
-            evidence, remainder = self.scores["p_evidence"], self.scores["p_remainder"]
-            text += f"; with the evidence alone p = {evidence:.2f}, without it p = {remainder:.2f}"
         if self.components is not None:
             text += f"; {len(self.components.relevant)} of {len(self.components.relevance)} components"
-        return text
+        return text if self.verdict is None else f"{text}. {self.verdict}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of ``explanation.json``: everything but the arrays."""
@@ -96,12 +117,31 @@ class Explanation:
             "label": self.label,
             "predicted": self.predicted,
             "probabilities": {label: round(value, 6) for label, value in ranked},
+            "verdict": None if self.verdict is None else asdict(self.verdict),
             "scores": _without_nan(self.scores),
             "controls": {name: _without_nan(scores) for name, scores in self.controls.items()},
+            "mask": {
+                "scores": _without_nan(self.mask_scores),
+                "controls": {name: _without_nan(scores) for name, scores in self.mask_controls.items()},
+            },
+            **self._sufficiency_to_dict(),
             "sample_rate_hz": self.sample_rate_hz,
             "duration_s": len(self.original) / self.sample_rate_hz,
             "notes": self.notes,
             **self._components_to_dict(),
+        }
+
+    def _sufficiency_to_dict(self) -> dict[str, Any]:
+        if self.sufficiency is None:
+            return {}
+        curves = {"evidence": self.sufficiency.evidence, "remainder": self.sufficiency.remainder}
+        return {
+            "sufficient": self.sufficient,
+            "necessary": self.necessary,
+            "curve": {
+                name: [{"area": round(area, 6), "p": round(p, 6)} for area, p in points]
+                for name, points in curves.items()
+            },
         }
 
     def top_components(self, count: int = 5) -> list[ComponentSound]:
@@ -167,6 +207,9 @@ class Explanation:
             remainder=self.masked_sound(1 - mask),
             scores={},
             controls={},
+            mask_scores={},
+            mask_controls={},
+            sufficiency=None,
             notes=notes + ([] if components.relevant else [NO_COMPONENT]),
             components=components,
         )

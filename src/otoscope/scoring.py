@@ -35,7 +35,7 @@ def score_against_controls(
     seed: int = 1234,
     probabilities: Mapping[str, Tensor] | None = None,
 ) -> dict[str, dict[str, Tensor]]:
-    """Score masks on one batch, together with controls of equal area.
+    """Score masks on one batch by the masked spectrograms, together with controls of equal area.
 
     Args:
         classifier: Classifier that is explained.
@@ -54,19 +54,14 @@ def score_against_controls(
     Returns:
         Scores of `otoscope.metrics.score_mask` by method and control, then by name, each of shape (batch,).
     """
-    frames, log_magnitude = spectrogram.frames, spectrogram.log_magnitude
-    ideal = None
+    frames, ideal = spectrogram.frames, None
     if event is not None and waveform is not None:
         log_magnitude_of = classifier.frontend.log_magnitude
         # magnitudes do not add, so the rest is analysed as a sound and not as a difference of spectrograms
         ideal = ideal_mask(log_magnitude_of(event), log_magnitude_of(waveform - event), frames=frames)
     scored = dict(masks)
     if controls:
-        reference = next(iter(masks.values()))
-        # a larger mask scores better by its size alone: random and loudest bins are compared at the same area
-        scored["all-pass"] = all_pass(reference, frames)
-        scored["random"] = random_of_equal_area(reference, names, seed, frames)
-        scored["loudest"] = loudest_of_equal_area(reference, log_magnitude, names, seed, frames)
+        scored |= control_masks(next(iter(masks.values())), spectrogram, names, seed)
         if ideal is not None:
             scored["ideal"] = ideal
     probabilities = probabilities or {}
@@ -77,6 +72,51 @@ def score_against_controls(
             evidence = classifier.frontend.inverse(spectrogram.masked(mask))
             scores |= score_sound(evidence, waveform, event, spectrogram.lengths)
         results[name] = scores
+    return results
+
+
+def control_masks(
+    mask: Tensor, spectrogram: Spectrogram, names: Sequence[str], seed: int = 1234
+) -> dict[str, Tensor]:
+    """Return the controls of a mask by name: all-pass, and random and loudest bins of the same area.
+
+    Args:
+        mask: Mask whose area the controls have, shape (batch, frequency, time).
+        spectrogram: Spectrogram of the clips.
+        names: Name of each clip; the random and loudest controls depend on it.
+        seed: Seed of the controls; ``otoscope evaluate`` gives a clip the same controls for the same seed.
+    """
+    frames = spectrogram.frames
+    # a larger mask scores better by its size alone: random and loudest bins are compared at the same area
+    return {
+        "all-pass": all_pass(mask, frames),
+        "random": random_of_equal_area(mask, names, seed, frames),
+        "loudest": loudest_of_equal_area(mask, spectrogram.log_magnitude, names, seed, frames),
+    }
+
+
+@torch.no_grad()
+def score_heard(
+    classifier: Classifier, spectrogram: Spectrogram, prediction: Prediction, masks: Mapping[str, Tensor]
+) -> dict[str, dict[str, Tensor]]:
+    """Score masks by the sounds of evidence and remainder, as the classifier takes them from files.
+
+    Args:
+        classifier: Classifier that is explained.
+        spectrogram: Spectrogram of the clips, with its phase.
+        prediction: Prediction of the classifier for the clips.
+        masks: Masks by name, shape of each (batch, frequency, time).
+
+    Returns:
+        Scores of `otoscope.metrics.score_mask` by mask, then by name, each of shape (batch,).
+    """
+    results = {}
+    for name, mask in masks.items():
+        parts = torch.cat([mask, spectrogram.zero_padding(1 - mask)])
+        evidence, remainder = classifier.hear_masked(spectrogram.repeat(2), parts).chunk(2)
+        results[name] = score_answers(
+            mask, prediction.probabilities, evidence, remainder, spectrogram.frames, prediction.target
+        )
     return results
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from otoscope.audio import Frontend, Spectrogram
+from otoscope.audio import Frontend, Spectrogram, peak_normalize
 from otoscope.errors import ActivationMapError, CheckpointError, ConfigurationError
 from otoscope.signatures import constructor_arguments
 from otoscope.store.folder import StoredModel, open_model, write_folder, write_model
@@ -213,6 +213,32 @@ class Classifier(Shareable, StoredModel, ABC):
         """Return the class probabilities alone, shape (batch, classes); see `predict`."""
         logits = self.logits(spectrogram)
         return logits.sigmoid() if self.multi_label else logits.softmax(-1)
+
+    def hear(self, waveform: Tensor, lengths: Tensor | None = None, normalize: bool = True) -> Spectrogram:
+        """Return the spectrogram of recordings as the networks take them, scaled to a peak of 1.
+
+        Every sound takes this way: a recording, and a part of it that was saved as a file.
+
+        Args:
+            waveform: Waveforms, shape (batch, samples).
+            lengths: Number of samples of each clip, where a batch was padded with zeros. Shape (batch,).
+            normalize: Whether to scale each clip to a peak of 1, the level of the trainings.
+        """
+        spectrogram: Spectrogram = self.frontend(peak_normalize(waveform) if normalize else waveform, lengths)
+        return spectrogram
+
+    def hear_masked(self, spectrogram: Spectrogram, mask: Tensor) -> Tensor:
+        """Return the class probabilities of the sound that a mask keeps, shape (batch, classes).
+
+        In general no sound has the masked spectrogram, so that the classifier may answer differently to it than to
+        its sound, which is what can be saved and listened to.
+
+        Args:
+            spectrogram: Spectrogram of the clips, with its phase.
+            mask: Mask in [0, 1], shape (batch, frequency, time).
+        """
+        sound = self.frontend.inverse(spectrogram.masked(mask))
+        return self.probabilities(self.hear(sound, spectrogram.lengths))
 
     def activation_map(self, spectrogram: Spectrogram, name: str | None = None) -> Tensor:
         """Return one of the network's activation maps; see `Prediction.activation_map`.

@@ -17,6 +17,7 @@ from otoscope.classifiers import Classifier
 from otoscope.classifiers.fingerprint import digest, traits_of
 from otoscope.errors import ConfigurationError, OtoscopeError
 from otoscope.interpreters import Interpreter, is_untrained, make_untrained
+from otoscope.interpreters.attribution import COMPARISON_AREA, AttributionInterpreter
 from otoscope.loading import load_interpreter
 from otoscope.methods import UNTRAINED
 from otoscope.scoring import CONTROLS
@@ -98,7 +99,7 @@ def _build(name: str, spec: Any, classifier: Classifier) -> Method:
     if isinstance(spec, str) and not is_untrained(spec):
         return _load_trained(name, spec, classifier)
     if isinstance(spec, str):
-        return _method(name, lambda: make_untrained(spec, classifier))
+        return _method(name, lambda: _make_comparable(spec, classifier))
     if not isinstance(spec, Mapping) or len({"name", "class_path"} & spec.keys()) != 1:
         raise ConfigurationError(
             f"methods.{name}: expected a model folder, the name of a method, or a mapping with `name` and options "
@@ -109,7 +110,15 @@ def _build(name: str, spec: Any, classifier: Classifier) -> Method:
     options = {key: value for key, value in spec.items() if key != "name"}
     if not is_untrained(str(spec["name"])):
         raise ConfigurationError(f"methods.{name}: {_unknown(str(spec['name']))}")
-    return _method(name, lambda: make_untrained(str(spec["name"]), classifier, **options))
+    return _method(name, lambda: _make_comparable(str(spec["name"]), classifier, **options))
+
+
+def _make_comparable(name: str, classifier: Classifier, **options: Any) -> Interpreter[Any]:
+    """Make an untrained method whose own mask has the area of comparisons, unless the options name another."""
+    interpreter = make_untrained(name, classifier, **options)
+    if isinstance(interpreter, AttributionInterpreter) and interpreter.area == "sufficient":
+        interpreter.area = COMPARISON_AREA
+    return interpreter
 
 
 def _method(name: str, make: Callable[[], Interpreter[Any]], trained: bool = False) -> Method:

@@ -23,6 +23,10 @@ from otoscope.metrics.ranking import largest_bins
 MaskKind = Literal["quantile", "soft"]
 Sign = Literal["positive", "absolute"]
 Score = Literal["logit", "log_probability", "probability"]
+Area = float | Literal["sufficient"]
+
+COMPARISON_AREA = 0.2
+"""Share of the bins that `mask` keeps where the area is ``sufficient``, as comparisons need one area for all."""
 
 _CAP = 0.99
 """Share of the bins below the value that a soft mask takes for the clip's maximum (Smilkov et al. 2017)."""
@@ -44,7 +48,9 @@ class AttributionInterpreter(Interpreter[Tensor]):
 
     Args:
         classifier: Classifier to explain; the method runs it again.
-        area: Share of a clip's bins that the mask keeps, exactly (rounded to whole bins).
+        area: Share of a clip's bins that the mask keeps, exactly (rounded to whole bins). ``sufficient``: the
+            smallest share whose sound alone keeps the decision, see `find_sufficient`; explanations have it, while
+            `mask`, which comparisons use, keeps 0.2.
         mask: ``quantile`` keeps the ``area`` with the largest attribution; ties are broken by a fixed random
             order, the same for all clips of one length. ``soft`` divides by the attribution that 99 % of the bins
             do not exceed, and clamps to [0, 1].
@@ -64,7 +70,7 @@ class AttributionInterpreter(Interpreter[Tensor]):
     def __init__(
         self,
         classifier: Classifier,
-        area: float = 0.2,
+        area: Area = "sufficient",
         mask: MaskKind = "quantile",
         sign: Sign = "positive",
         score: Score = "logit",
@@ -83,15 +89,20 @@ class AttributionInterpreter(Interpreter[Tensor]):
         self.batch = batch
 
     @property
-    def area(self) -> float:
-        """Share of a clip's bins that the mask keeps."""
+    def area(self) -> Area:
+        """Share of a clip's bins that the mask keeps, or ``sufficient``."""
         return self._area
 
     @area.setter
-    def area(self, value: float) -> None:
-        if not is_number(value) or not 0 < value <= 1:
-            raise ConfigurationError(f"area: {value!r} must lie in (0, 1]")
+    def area(self, value: Area) -> None:
+        if value != "sufficient" and (not is_number(value) or not 0 < value <= 1):
+            raise ConfigurationError(f"area: {value!r} must lie in (0, 1], or be `sufficient`")
         self._area = value
+
+    @property
+    def sufficient(self) -> bool:  # type: ignore[override]
+        """Whether an explanation keeps the smallest sufficient share."""
+        return self._area == "sufficient" and self.mask_kind == "quantile"
 
     @abstractmethod
     def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
@@ -153,9 +164,10 @@ class AttributionInterpreter(Interpreter[Tensor]):
     def mask(self, decoded: Tensor, spectrogram: Spectrogram) -> Tensor:
         cut = largest_bins if self.mask_kind == "quantile" else _soft
         importance, mask = self._importance(decoded), torch.zeros_like(decoded)
+        area = COMPARISON_AREA if isinstance(self.area, str) else self.area
         # padding counts neither towards the area nor towards the quantile of a soft mask
         for clip, count in enumerate(spectrogram.frame_counts):
-            mask[clip, :, :count] = cut(importance[clip, :, :count], self.area)
+            mask[clip, :, :count] = cut(importance[clip, :, :count], area)
         return mask
 
     def loss(self, decoded: Tensor, spectrogram: Spectrogram, prediction: Prediction) -> Mapping[str, Tensor]:

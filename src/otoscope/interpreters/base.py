@@ -104,6 +104,10 @@ class Interpreter(StoredModel, ABC, Generic[Decoded]):
     """Attribute that holds an argument of the constructor, where the argument's own name is taken."""
     unsaved_arguments: tuple[str, ...] = ("classifier",)
     """Arguments of the constructor that are not part of `config`."""
+    sufficient: bool = False
+    """Whether explanations cut `output` at the smallest sufficient share, see `find_sufficient`, not by `mask`."""
+    neutral: float | None = 0.0
+    """Value of `output` in bins that do not matter; None: the smallest of each clip."""
     own_score_names: tuple[str, ...] = ()
     """Names of the scores that `own_scores` returns."""
 

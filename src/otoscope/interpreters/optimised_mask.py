@@ -79,6 +79,7 @@ class OptimisedMaskInterpreter(AttributionInterpreter):
     """
 
     needs_gradient = True
+    neutral = None  # ranks: none of them means that a bin does not matter
 
     def __init__(
         self,

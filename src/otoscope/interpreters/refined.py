@@ -65,6 +65,8 @@ class RefinedInterpreter(IntegratedGradientsInterpreter):
         0.1
     """
 
+    neutral = None  # ranks: none of them means that a bin does not matter
+
     def __init__(
         self,
         classifier: Classifier,

@@ -20,7 +20,14 @@ from otoscope.errors import (
 )
 from otoscope.explain import Explainer, load
 from otoscope.explanation import Explanation
-from otoscope.interpreters import Interpreter, L2IInterpreter, PIQInterpreter, save_interpreter
+from otoscope.interpreters import (
+    InputXGradientInterpreter,
+    Interpreter,
+    L2IInterpreter,
+    PIQInterpreter,
+    make_untrained,
+    save_interpreter,
+)
 from otoscope.metrics import scores_shown
 from otoscope.nn import NMFDictionary
 
@@ -259,19 +266,57 @@ def test_a_folder_that_cannot_be_written_is_named(explainer, clip, tmp_path, mon
         result.save(tmp_path / "full")
 
 
-def test_summary_names_class_probabilities_and_effect_of_the_evidence(explainer, clip):
+def test_summary_names_class_probability_and_verdict(explainer, clip):
     result = explainer.explain(clip, name="garden")
     label, probability = result.label, result.probabilities[result.label]
-    evidence, remainder = result.scores["p_evidence"], result.scores["p_remainder"]
-    assert result.summary() == (
-        f"garden: {label} (p = {probability:.2f}); with the evidence alone p = {evidence:.2f}, "
-        f"without it p = {remainder:.2f}"
-    )
+    assert result.summary() == f"garden: {label} (p = {probability:.2f}). {result.verdict}"
+    assert f"({probability:.2f} -> {result.scores['p_evidence']:.2f})" in result.summary()
     other = next(name for name in LABELS if name != label)
     result = explainer.explain(clip, target=other, scores=False)
     assert result.summary() == (
         f"clip: {other} (p = {result.probabilities[other]:.2f}), predicted {label} (p = {probability:.2f})"
     )
+
+
+@pytest.mark.parametrize("lengths", [[9000], [9000, 5000]])
+def test_scores_are_those_of_the_saved_sounds(explainer, classifier, lengths, tmp_path):
+    recordings = [0.2 * torch.randn(length) for length in lengths]
+    for i, result in enumerate(explainer.explain_batch(recordings)):
+        folder = result.save(tmp_path / str(i))
+        for part, score in (("interpretation", "p_evidence"), ("remainder", "p_remainder")):
+            again = explainer.explain(folder / f"{part}.wav", scores=False)
+            assert again.probabilities[result.label] == pytest.approx(result.scores[score], abs=1e-5)
+            # a sound is analysed again, the masked spectrogram is not
+            assert abs(result.mask_scores[score] - result.scores[score]) > 1e-6
+        content = json.loads((folder / "explanation.json").read_text())
+        assert content["scores"]["p_evidence"] == pytest.approx(result.scores["p_evidence"], abs=1e-6)
+        assert content["mask"]["scores"]["FF"] == pytest.approx(result.mask_scores["FF"], abs=1e-6)
+        assert content["verdict"]["level"] == result.verdict.level
+
+
+def test_untrained_methods_keep_the_smallest_share_that_suffices(classifier, clip):
+    explainer = Explainer(classifier, make_untrained("integrated_gradients", classifier))
+    result = explainer.explain(clip)
+    assert result.sufficient == pytest.approx(float(result.mask.mean()))
+    assert result.scores["p_evidence"] >= 0.9 * result.probabilities[result.label]
+    assert torch.equal(explainer.explain(clip, scores=False).mask, result.mask)
+    assert torch.equal(explainer.interpret_batch([clip]).evidence[0], result.evidence)
+    fixed = explainer.explain(clip, threshold=0.2)
+    assert float(fixed.mask.mean()) == pytest.approx(0.2, abs=1e-4)
+    assert fixed.sufficient == result.sufficient
+    assert explainer.interpreter.area == "sufficient"
+
+
+def test_an_attribution_that_is_zero_everywhere_is_reported(classifier, clip):
+    class Nothing(InputXGradientInterpreter):
+        def attribute(self, spectrogram, target):
+            return torch.zeros_like(spectrogram.log_magnitude)
+
+    result = Explainer(classifier, Nothing(classifier)).explain(clip)
+    assert not result.mask.any()
+    assert result.sufficient is None
+    assert result.verdict.level == "not supported"
+    assert result.notes == ["the mask is empty: Nothing finds nothing that speaks for the class"]
 
 
 def test_view_in_a_notebook(explainer, clip):

@@ -48,7 +48,7 @@ def test_help_lists_every_method_without_training(run):
 def test_prints_and_saves(run, clips, common, tmp_path):
     code, output, _ = run("explain", *clips, *common, "--method", "piq")
     assert code == 0
-    assert output.count("with the evidence alone p =") == 2
+    assert len(re.findall(r"\. (Supported|Partly supported|Not supported): ", output)) == 2
     for clip in clips:
         files = {path.name for path in (tmp_path / "out" / clip.stem).iterdir()}
         assert {"interpretation.wav", "explanation.json"} <= files
@@ -95,7 +95,7 @@ def test_exit_codes_of_several_recordings(run, common, tmp_path):
     bad.write_bytes(b"")
     code, output, error = run("explain", folder, *common)
     assert code == 1
-    assert output.count("->") == 1
+    assert output.count(f"-> {tmp_path}") == 1
     assert "1 explained, 1 failed" in error
     code, _, error = run("explain", folder, *common, "--skip_existing")
     assert code == 1

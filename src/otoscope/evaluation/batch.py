@@ -120,7 +120,8 @@ def classify_masked(batch: ClassifiedBatch, masks: Tensor, heard: bool) -> Maske
     """Classify masked clips as the classifier sees them, and as a listener hears them.
 
     A listener hears the masked spectrogram after the inverse transform, as an explanation saves it: as 32-bit
-    float, so that nothing clips and nothing is rounded. The classifier takes that sound like a recording.
+    float, so that nothing clips and nothing is rounded, at its level in the normalised clip. The front-end analyses
+    that sound like a recording.
 
     Args:
         batch: Clips.
@@ -138,7 +139,8 @@ def classify_masked(batch: ClassifiedBatch, masks: Tensor, heard: bool) -> Maske
             continue
         # In general no sound has the masked spectrogram, so analysing its inverse gives a different one.
         sound = classifier.frontend.inverse(masked)
-        from_sounds.append(classifier.probabilities(classifier.hear(sound, masked.lengths)))
+        again = classifier.frontend(sound, masked.lengths, with_phase=classifier.needs_phase)
+        from_sounds.append(classifier.probabilities(again))
         if batch.truth is not None:
             # Clips of this piece may all be shorter than the batch, to which the event and the mixture are padded.
             sounds.append(torch.nn.functional.pad(sound, (0, batch.waveform.shape[-1] - sound.shape[-1])))

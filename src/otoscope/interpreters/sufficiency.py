@@ -156,7 +156,8 @@ class _Bisection:
     def record(self, area: float, probability: float, passed: bool) -> None:
         """Take the answer for `share`, and choose the next one."""
         self.points[area] = probability
-        if passed:
+        # nothing is no evidence, even where silence gets the class
+        if passed and area > 0:
             self.passed, self.high = self.share, self.share
         elif self.share < self.high:
             self.low = self.share

@@ -71,6 +71,18 @@ def test_an_untrained_method_goes_by_its_title(run, clips, classifier_folder, tm
     assert json.loads(output)[0]["method"] == "Grad-CAM"
 
 
+@pytest.mark.parametrize("area", ["0.3", "sufficient"])
+def test_area_of_a_method_without_training(run, clips, classifier_folder, tmp_path, area):
+    options = ["--model", classifier_folder, "--method", "input_x_gradient", "--area", area, "-o", tmp_path, "--json"]
+    code, output, error = run("explain", clips[0], *options)
+    assert code == 0, error
+    (result,) = json.loads(output)
+    if area == "0.3":
+        assert result["scores"]["MM"] == pytest.approx(0.3, abs=1e-4)
+    else:
+        assert result["scores"]["MM"] == pytest.approx(result["sufficient"], abs=1e-4)
+
+
 def test_mistakes_are_reported_in_one_line(assert_error, clips, common, classifier_folder, tmp_path, monkeypatch):
     explain = ["explain", clips[0], *common]
     assert_error([*explain, "--target", "cat"], "'cat'", "dog, rain, helicopter")
@@ -78,6 +90,8 @@ def test_mistakes_are_reported_in_one_line(assert_error, clips, common, classifi
     assert_error([*explain, "--method", "lmac"], "holds PIQ, not lmac")
     assert_error([*explain, "--device", "abacus"], "--device abacus: cannot be used")
     assert_error([*explain, "--threshold", "0.5"], "threshold: this interpreter")
+    assert_error([*explain, "--area", "0.1"], "area: PIQ takes its options from")
+    assert_error([*explain, "--area", "all"], "area")
     assert_error(["explain", clips[0], "--model", classifier_folder], "without an interpreter")
 
     def refuse(*args, **options):

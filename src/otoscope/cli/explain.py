@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from otoscope.cli.options import (
     SOURCE_HELP,
@@ -45,7 +45,8 @@ def run(arguments: list[str]) -> int:
         raise OtoscopeError(f"--batch_size {options.batch_size}: must be positive")
     # Before the model is loaded, so that a wrong folder is reported at once.
     recordings = find_recordings(options.audio)
-    explainer = load(options.model, options.method, options.revision)
+    area = {} if options.area is None else {"area": options.area}
+    explainer = load(options.model, options.method, options.revision, **area)
     move_to_device(explainer, options.device)
     lines: list[dict[str, Any]] = []
     outcome = explain_recordings(
@@ -88,6 +89,13 @@ def build_parser() -> jsonargparse.ArgumentParser:
     )
     parser.add_argument(
         "--threshold", type=float | None, default=None, help="Override the interpreter's threshold."
+    )
+    parser.add_argument(
+        "--area",
+        type=float | Literal["sufficient"] | None,
+        default=None,
+        help="Share of the sound that a method without training keeps (default: sufficient, the smallest share that "
+        "keeps the decision by itself).",
     )
     parser.add_argument(
         "--method",

@@ -13,8 +13,8 @@ from otoscope.plots.style import (
     RECORDING_COLOR,
     REMAINDER_COLOR,
     TICK_POINTS,
-    tick_labels,
 )
+from otoscope.plots.text import literal, readable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +40,7 @@ class SufficiencyCurve:
 _SERIES = (
     # name, colour, hatch: the hatch distinguishes the bars in print without colour
     ("recording", RECORDING_COLOR, ""),
-    ("evidence alone", EVIDENCE_COLOR, ""),
+    ("evidence", EVIDENCE_COLOR, ""),
     ("remainder", REMAINDER_COLOR, "///"),
 )
 
@@ -51,7 +51,7 @@ def draw_probabilities(
     evidence: Mapping[str, float] | None = None,
     remainder: Mapping[str, float] | None = None,
     label: str | None = None,
-    classes: int = 4,
+    classes: int = 3,
 ) -> None:
     """Draw the probabilities of the leading classes as bars: of the recording, the evidence and the remainder.
 
@@ -67,24 +67,26 @@ def draw_probabilities(
     given = [
         (*series, values) for series, values in zip(_SERIES, (recording, evidence, remainder), strict=True) if values
     ]
-    # Neighbouring bars touch; one bar's width stays free between classes.
-    height = 0.8 / max(len(given), 1)
+    # A class takes one line for its name, which may be long, and one for each bar.
+    pitch = len(given) + 1.6
     for i, (name, color, hatch, values) in enumerate(given):
         rows = [row for row, key in enumerate(labels) if key in values]
         widths = [float(values[labels[row]]) for row in rows]
-        places = [row - 0.4 + (i + 0.5) * height for row in rows]
-        axes.barh(
-            places, widths, 0.92 * height, color=color, hatch=hatch, edgecolor="white", linewidth=0, label=name
-        )
+        places = [row * pitch + i + 1 for row in rows]
+        axes.barh(places, widths, 0.86, color=color, hatch=hatch, edgecolor="white", linewidth=0, label=name)
         for place, width in zip(places, widths, strict=True):
             axes.text(width + 0.015, place, f"{width:.2f}", va="center", fontsize=TICK_POINTS - 1.5)
-    tick_labels(axes, "y", labels, TICK_POINTS)
-    # The axis runs downwards: the explained class is on top.
-    axes.set(xlim=(0, 1.12), ylim=(max(len(labels), 1) - 0.5, -0.5))
-    axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
+    for row, key in enumerate(labels):
+        text = readable(key, 40)
+        weight = "bold" if key == label else "normal"
+        axes.text(0, row * pitch, text, va="center", fontsize=TICK_POINTS, fontweight=weight, **literal(text))
+    # The axis runs downwards: the explained class is on top. Below the last class is room for the legend.
+    axes.set(xlim=(0, 1.12), ylim=(max(len(labels), 1) * pitch + 1.0, -0.9))
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
+    axes.set_yticks([])
     axes.set_xlabel("probability", fontsize=TICK_POINTS)
     _finish(axes, "x")
-    axes.legend(loc="lower right", fontsize=TICK_POINTS - 0.5, frameon=False)
+    _legend(axes, "lower center")
 
 
 def leading_labels(
@@ -117,7 +119,7 @@ def draw_curve(axes: Axes, curve: SufficiencyCurve) -> None:
         curve: Curve to draw; its chosen area is marked.
     """
     style = {"linewidth": 2.2, "markersize": 5}
-    axes.plot(curve.area, curve.evidence, "-o", color=EVIDENCE_COLOR, label="evidence alone", **style)
+    axes.plot(curve.area, curve.evidence, "-o", color=EVIDENCE_COLOR, label="evidence", **style)
     if curve.remainder is not None:
         axes.plot(curve.area, curve.remainder, "--s", color=REMAINDER_COLOR, label="remainder", **style)
     if curve.chosen_area is not None:
@@ -126,20 +128,25 @@ def draw_curve(axes: Axes, curve: SufficiencyCurve) -> None:
         on_right = curve.chosen_area < 0.6
         axes.annotate(
             f"shown: {100 * curve.chosen_area:.3g} %",
-            (curve.chosen_area, 1.06),
+            (curve.chosen_area, 1.08),
             xytext=(5 if on_right else -5, 0),
             textcoords="offset points",
             ha="left" if on_right else "right",
             va="center",
             fontsize=TICK_POINTS,
         )
-    axes.set(xlim=(0, 1.01), ylim=(0, 1.14))
+    # Above 1 is room for that text and the legend.
+    axes.set(xlim=(0, 1.01), ylim=(0, 1.34))
     axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0", "20 %", "40 %", "60 %", "80 %", "100 %"])
-    axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
     axes.set_xlabel("area of the mask", fontsize=TICK_POINTS)
     axes.set_ylabel("probability", fontsize=TICK_POINTS)
     _finish(axes, "both")
-    axes.legend(loc="center right", fontsize=TICK_POINTS - 0.5, frameon=False)
+    _legend(axes, "upper center")
+
+
+def _legend(axes: Axes, place: str) -> None:
+    axes.legend(loc=place, ncols=3, fontsize=TICK_POINTS - 1, frameon=False, columnspacing=1, handlelength=1.3)
 
 
 def _finish(axes: Axes, grid: str) -> None:

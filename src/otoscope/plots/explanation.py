@@ -82,7 +82,7 @@ def explanation_picture(
     # In the order of the argument: what was heard, what counted in it, what was cut out, and what that does.
     panels: list[Panel] = [("Recording", lambda axes: draw_spectrogram(axes, log_magnitude, *place, peak=peak))]
     if importance is not None:
-        panels.append(("Attribution", lambda axes: draw_importance(axes, importance, *place)))
+        panels.append(("Attribution: for (+), against (−)", lambda axes: draw_importance(axes, importance, *place)))
     panels.append((f"Mask: {100 * mask.mean():.3g} % of the area", draw_overlay))
     panels.append(
         ("Evidence alone", lambda axes: draw_spectrogram(axes, log_magnitude * mask, *place, peak=peak))
@@ -98,47 +98,47 @@ def explanation_picture(
 
     figure = new_figure()
     probability = (recording_probabilities or {}).get(label)
-    _write_titles(figure, name, label, probability, method, verdict)
+    _write_titles(figure, verdict, _described(name, label, probability, method))
     for axes, (heading, draw) in zip(_axes(figure, len(panels), len(numbers)), panels + numbers, strict=True):
         draw(axes)
         title(axes, heading)
     return figure
 
 
-def _write_titles(
-    figure: Figure, name: str, label: str, probability: float | None, method: str, verdict: str
-) -> None:
-    """Write the name of the recording, what is explained, and the headline."""
-    name = readable(name, 60)
-    figure.text(0.045, 0.955, name, fontsize=TITLE_POINTS, fontweight="bold", va="center", **literal(name))
-    parts = [readable(label, 40)] if label else []
-    if probability is not None:
-        parts[-1:] = [f"{parts[-1]}, p = {probability:.2f}"]
-    parts += [readable(method, 40)] if method else []
+def _described(name: str, label: str, probability: float | None, method: str) -> list[str]:
+    """Return the parts of the line that says what is explained: recording, class with its probability, method."""
+    parts = [readable(part, longest) for part, longest in ((name, 48), (label, 32), (method, 32))]
+    if parts[1] and probability is not None:
+        parts[1] += f" (p = {probability:.2f})"
+    return [part for part in parts if part]
+
+
+def _write_titles(figure: Figure, verdict: str, parts: list[str]) -> None:
+    """Write the headline, and below it what is explained; without a headline the recording's name takes its place."""
+    headline, parts = (readable(verdict, 110), parts) if verdict else (parts[0] if parts else "", parts[1:])
+    # About 75 characters of this size are as wide as the figure.
+    points = TITLE_POINTS * min(1.0, 75 / max(len(headline), 1))
+    figure.text(_LEFT, 0.952, headline, fontsize=points, fontweight="bold", va="center", **literal(headline))
     line = "   ·   ".join(parts)
-    figure.text(0.985, 0.955, line, fontsize=TEXT_POINTS + 1, va="center", ha="right", **literal(line))
-    headline = readable(verdict, 120)
-    figure.text(0.045, 0.905, headline, fontsize=TEXT_POINTS + 2, va="center", **literal(headline))
+    figure.text(_LEFT, 0.9, line, fontsize=TEXT_POINTS, va="center", color="#444444", **literal(line))
+
+
+_LEFT, _RIGHT, _TOP, _BOTTOM = 0.055, 0.965, 0.842, 0.072
+"""Edges of the panels as shares of the figure. Ticks and colour bars are outside."""
+_GAP, _ROW_GAP = 0.085, 0.132
 
 
 def _axes(figure: Figure, spectrograms: int, numbers: int) -> list[Axes]:
-    """Place three spectrograms in the first row, and what remains with equal widths in the second.
+    """Place three panels in the first row and the others with equal widths in the second.
 
-    Fixed places instead of a constrained layout, which draws the whole figure twice.
+    The places are fixed, because a constrained layout draws the whole figure several times.
     """
-    second = spectrograms - 3 + numbers
-    top, bottom = 0.84, 0.08
+    second = spectrograms + numbers - 3
     rows = 2 if second else 1
-    height = (top - bottom - 0.13 * (rows - 1)) / rows
+    height = (_TOP - _BOTTOM - _ROW_GAP * (rows - 1)) / rows
     axes = []
     for row, count in enumerate([3, second][:rows]):
-        low = top - height - row * (height + 0.13)
-        axes += [figure.add_axes((*_columns(count)[i][:1], low, _columns(count)[i][1], height)) for i in range(count)]
+        width = (_RIGHT - _LEFT - _GAP * (count - 1)) / count
+        low = _TOP - height - row * (height + _ROW_GAP)
+        axes += [figure.add_axes((_LEFT + i * (width + _GAP), low, width, height)) for i in range(count)]
     return axes
-
-
-def _columns(count: int) -> list[tuple[float, float]]:
-    """Return the left edge and the width of panels side by side, with room for ticks and colour bars between."""
-    pitch = (0.985 - 0.01) / count
-    return [(0.01 + i * pitch + 0.05, pitch - 0.09) for i in range(count)]
-

@@ -13,6 +13,7 @@ from otoscope.plots.text import literal, readable
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colorbar import Colorbar
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
@@ -29,20 +30,30 @@ TITLE_POINTS, TEXT_POINTS, TICK_POINTS = 17, 12, 10.5
 LEVEL_COLORS = "magma"
 """Colour map of levels. Its lightness rises evenly from black to nearly white, over a larger range than that of
 `viridis` and `cividis`, so that it also shows most levels in grey print and with every form of colour blindness."""
-SIGNED_COLORS = "RdBu_r"
-"""Colour map of signed values. Red and blue remain distinct with every form of red-green blindness. Both ends are
-equally dark, as they are equally far from zero: grey print shows the amount without the sign."""
 SHARE_COLORS = "Blues"
 """Colour map of shares in tables: white at 0, so that the numbers in the cells remain readable."""
 
-RECORDING_COLOR, EVIDENCE_COLOR, REMAINDER_COLOR = "#333333", "#0072b2", "#e69f00"
+RECORDING_COLOR, EVIDENCE_COLOR, REMAINDER_COLOR = "#222222", "#0072b2", "#e69f00"
 """Colours of the three sounds: of Okabe and Ito's palette for the colour-blind, and of different lightness."""
 
 _LOWEST_LOG_HZ = 50.0
 _TICKS_HZ = {
-    "mel": (0, 250, 500, 1000, 2000, 4000, 8000, 16_000, 32_000),
+    "mel": (0, 500, 1000, 2000, 4000, 8000, 16_000, 32_000),
     "log": (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000),
 }
+
+
+def signed_colors() -> Colormap:
+    """Return the colour map of signed values: blue below 0, white at 0, red above.
+
+    Red and blue remain distinct with every form of red-green blindness, as long as they are not too dark: the ends
+    of matplotlib's map, which are nearly black, are left out. Both ends are equally dark, as they are equally far
+    from 0, so that grey print shows the amount without the sign.
+    """
+    from matplotlib import colormaps
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("signed", colormaps["RdBu_r"](np.linspace(0.09, 0.91, 128)))
 
 
 def new_figure(width_inches: float = SLIDE_INCHES[0], height_inches: float = SLIDE_INCHES[1]) -> Figure:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from otoscope.plots.spectrogram import FLOOR_DB, frequency_edges
+from otoscope.plots.spectrogram import FLOOR_DB, frequency_edges, pixel_means
 from otoscope.plots.style import (
     EVIDENCE_COLOR,
     LEVEL_COLORS,
@@ -45,7 +45,7 @@ def components_picture(
     count = components.shape[1]
     figure = new_figure(max(6.4, 0.1 * count + 2.2), 5.4)
     width = figure.get_size_inches()[0]
-    figure.subplots_adjust(left=0.8 / width, right=1 - 0.9 / width, bottom=0.11, top=0.92)
+    figure.subplots_adjust(left=0.8 / width, right=1 - 1.0 / width, bottom=0.11, top=0.92)
     axes = figure.subplots()
     image = _draw_spectra(axes, components, sample_rate_hz, axis)
     # With a dark edge, so that they are visible on every colour.
@@ -116,14 +116,14 @@ def _draw_relevance(axes: Axes, names: Sequence[str], relevance: np.ndarray, thr
 
 def _draw_spectra(axes: Axes, spectra: np.ndarray, sample_rate_hz: float, axis: FrequencyAxis) -> AxesImage:
     """Draw spectra as columns, each in dB relative to its maximum."""
-    magnitude = np.expm1(np.asarray(spectra, dtype=np.float64))
+    set_frequency_axis(axes, sample_rate_hz, axis)
+    power = np.square(np.expm1(np.asarray(spectra, dtype=np.float64)))
     # Each spectrum has its own maximum as reference, since the levels of components differ widely. The lower limits
     # keep an empty component, and the zeros of the others, at the floor.
-    relative = magnitude / np.maximum(magnitude.max(0), 1e-12)
-    levels = 20 * np.log10(np.maximum(relative, 10 ** (FLOOR_DB / 20)))
-    count = levels.shape[1]
-    set_frequency_axis(axes, sample_rate_hz, axis)
+    relative = pixel_means(power / np.maximum(power.max(0), 1e-24), sample_rate_hz, axis, axes.bbox.height)
+    levels = 10 * np.log10(np.maximum(relative, 10 ** (FLOOR_DB / 10)))
     levels, low_hz, high_hz = frequency_edges(levels, sample_rate_hz, axis)
+    count = levels.shape[1]
     # Half a column on both sides, so that whole numbers lie in the middle of their spectrum.
     extent = (-0.5, count - 0.5, low_hz, high_hz)
     style: dict[str, Any] = {"cmap": LEVEL_COLORS, "vmin": FLOOR_DB, "vmax": 0, "interpolation": "nearest"}
@@ -131,4 +131,3 @@ def _draw_spectra(axes: Axes, spectra: np.ndarray, sample_rate_hz: float, axis: 
     set_frequency_axis(axes, sample_rate_hz, axis)
     axes.set_xlim(-0.5, count - 0.5)
     return image
-

@@ -65,7 +65,9 @@ def draw_probabilities(
     """
     labels = leading_labels(recording, evidence, remainder, label, classes)
     given = [
-        (*series, values) for series, values in zip(_SERIES, (recording, evidence, remainder), strict=True) if values
+        (*series, values)
+        for series, values in zip(_SERIES, (recording, evidence, remainder), strict=True)
+        if values
     ]
     # A class takes one line for its name, which may be long, and one for each bar.
     pitch = len(given) + 1.6
@@ -77,7 +79,7 @@ def draw_probabilities(
         for place, width in zip(places, widths, strict=True):
             axes.text(width + 0.015, place, f"{width:.2f}", va="center", fontsize=TICK_POINTS - 1.5)
     for row, key in enumerate(labels):
-        text = readable(key, 40)
+        text = readable(key, 28)
         weight = "bold" if key == label else "normal"
         axes.text(0, row * pitch, text, va="center", fontsize=TICK_POINTS, fontweight=weight, **literal(text))
     # The axis runs downwards: the explained class is on top. Below the last class is room for the legend.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -84,15 +84,11 @@ def explanation_picture(
     if importance is not None:
         panels.append(("Attribution: for (+), against (−)", lambda axes: draw_importance(axes, importance, *place)))
     panels.append((f"Mask: {100 * mask.mean():.3g} % of the area", draw_overlay))
-    panels.append(
-        ("Evidence alone", lambda axes: draw_spectrogram(axes, log_magnitude * mask, *place, peak=peak))
-    )
+    panels.append(("Evidence alone", lambda axes: draw_spectrogram(axes, log_magnitude * mask, *place, peak=peak)))
     numbers: list[Panel] = []
     if recording_probabilities:
         before, after, without = recording_probabilities, evidence_probabilities, remainder_probabilities
-        numbers.append(
-            ("Decision", lambda axes: draw_probabilities(axes, before, after, without, label or None))
-        )
+        numbers.append(("Decision", lambda axes: draw_probabilities(axes, before, after, without, label or None)))
     if curve is not None:
         numbers.append((f"How much suffices for {readable(label, 20)}", lambda axes: draw_curve(axes, curve)))
 
@@ -116,14 +112,19 @@ def _described(name: str, label: str, probability: float | None, method: str) ->
 def _write_titles(figure: Figure, verdict: str, parts: list[str]) -> None:
     """Write the headline, and below it what is explained; without a headline the recording's name takes its place."""
     headline, parts = (readable(verdict, 110), parts) if verdict else (parts[0] if parts else "", parts[1:])
-    # About 75 characters of this size are as wide as the figure.
-    points = TITLE_POINTS * min(1.0, 75 / max(len(headline), 1))
-    figure.text(_LEFT, 0.952, headline, fontsize=points, fontweight="bold", va="center", **literal(headline))
     line = "   ·   ".join(parts)
-    figure.text(_LEFT, 0.9, line, fontsize=TEXT_POINTS, va="center", color="#444444", **literal(line))
+    _write_line(figure, headline, 0.952, fontsize=TITLE_POINTS, fontweight="bold")
+    _write_line(figure, line, 0.9, fontsize=TEXT_POINTS, color="#444444")
 
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 0.055, 0.965, 0.842, 0.072
+def _write_line(figure: Figure, text: str, height: float, **style: Any) -> None:
+    """Write a line at the left of a figure, in a smaller font if it would leave the figure."""
+    line = figure.text(_LEFT, height, text, va="center", **style, **literal(text))
+    room = (_RIGHT - _LEFT) * figure.bbox.width
+    line.set_fontsize(line.get_fontsize() * min(1.0, room / max(line.get_window_extent().width, 1.0)))
+
+
+_LEFT, _RIGHT, _TOP, _BOTTOM = 0.055, 0.96, 0.842, 0.072
 """Edges of the panels as shares of the figure. Ticks and colour bars are outside."""
 _GAP, _ROW_GAP = 0.085, 0.132
 

@@ -55,7 +55,7 @@ def maps_picture(
     duration_s: float,
     axis: FrequencyAxis = "linear",
 ) -> Figure:
-    """Draw activation maps in rows of four, each over its own range.
+    """Draw activation maps in rows of at most four, each over its own range.
 
     Args:
         maps: Maps by title. Shape (frequency', time') each; their cells divide the frequency axis and the recording
@@ -74,8 +74,9 @@ def maps_picture(
 
 def _grid(count: int, name: str) -> tuple[Figure, list[Axes]]:
     """Return a figure with a title and panels in rows of at most four."""
-    columns = max(min(4, count), 1)
-    rows = max(-(-count // columns), 1)
+    # As few rows as possible, and then as few columns: five panels are three and two.
+    rows = max(-(-count // 4), 1)
+    columns = max(-(-count // rows), 1)
     figure = new_figure(max(4.4 * columns, 6.0), 3.4 * rows + 0.7)
     # Fixed margins in inches, whatever the number of panels.
     width, height = figure.get_size_inches()

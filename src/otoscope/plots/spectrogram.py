@@ -10,7 +10,11 @@ from otoscope.errors import ShapeError
 from otoscope.plots.style import (
     LEVEL_COLORS,
     FrequencyAxis,
+    check_axis,
     color_bar,
+    hz_to_mel,
+    lowest_hz,
+    mel_to_hz,
     set_frequency_axis,
     set_time_axis,
     signed_colors,
@@ -79,7 +83,11 @@ def draw_spectrogram(
         ConfigurationError: The scale of the frequency axis is another one.
         ShapeError: The spectrogram does not have two dimensions, or is empty.
     """
-    levels = decibels(log_magnitude, peak)
+    peak = peak_magnitude(log_magnitude) if peak is None else peak
+    # Bins that share a pixel are shown by their mean power: a tone among silent bins remains visible.
+    power = np.square(np.expm1(np.asarray(log_magnitude, dtype=np.float64)))
+    power = pixel_means(power, sample_rate_hz, axis, axes.bbox.height)
+    levels = decibels(np.log1p(np.sqrt(np.maximum(power, 0))), peak)
     image = _draw(axes, levels, duration_s, sample_rate_hz, axis, cmap=LEVEL_COLORS, vmin=FLOOR_DB, vmax=0)
     if bar:
         color_bar(axes, image).set_ticks([0, -20, -40, -60, -80], labels=["0 dB", "−20", "−40", "−60", "−80"])
@@ -108,7 +116,8 @@ def draw_mask(
 
     # One colour whose opacity falls with the mask. The spectrogram stays visible below.
     veil = LinearSegmentedColormap.from_list("veil", [(*_VEIL_RGB, _VEIL_OPACITY), (*_VEIL_RGB, 0.0)])
-    image = _draw(axes, mask, duration_s, sample_rate_hz, axis, cmap=veil, vmin=0, vmax=1)
+    values = pixel_means(mask, sample_rate_hz, axis, axes.bbox.height)
+    image = _draw(axes, values, duration_s, sample_rate_hz, axis, cmap=veil, vmin=0, vmax=1)
     if outline:
         _draw_outline(axes, np.asarray(mask), duration_s, sample_rate_hz)
     return image
@@ -134,6 +143,7 @@ def draw_importance(
     """
     values = np.nan_to_num(np.asarray(importance, dtype=np.float32))
     limit = robust_limit(values)
+    values = pixel_means(values, sample_rate_hz, axis, axes.bbox.height)
     image = _draw(axes, values, duration_s, sample_rate_hz, axis, cmap=signed_colors(), vmin=-limit, vmax=limit)
     if bar:
         color_bar(axes, image).set_ticks([-limit, 0, limit], labels=["−", "0", "+"])
@@ -178,6 +188,50 @@ def _draw(
     return image
 
 
+def pixel_means(values: np.ndarray, sample_rate_hz: float, axis: FrequencyAxis, pixels: float) -> np.ndarray:
+    """Replace each bin that is narrower than a pixel by the mean of the bins within a pixel's height around it.
+
+    On a mel or logarithmic axis, many high bins share a pixel. matplotlib shows one of them, so that most tones
+    would be lost.
+
+    Args:
+        values: Values of the bins. Shape (frequency, time).
+        sample_rate_hz: Sample rate.
+        axis: Scale of the frequency axis; a linear one changes nothing, as matplotlib averages there.
+        pixels: Height of the axis in pixels.
+
+    Returns:
+        Means, same shape. Bins that are at least as high as a pixel keep their values.
+    """
+    check_axis(axis)
+    values = np.asarray(values)
+    if axis == "linear" or values.ndim != 2 or len(values) < 2:
+        return values
+    bins = len(values)
+    width_hz = sample_rate_hz / 2 / (bins - 1)
+    to_scale, from_scale = (hz_to_mel, mel_to_hz) if axis == "mel" else (np.log, np.exp)
+    # The lowest bin is centred on 0 Hz, which a logarithmic axis does not show: any positive frequency will do.
+    centers = np.maximum(np.arange(bins), 0.25)
+    limits = to_scale(np.array([lowest_hz(sample_rate_hz, axis), sample_rate_hz / 2]))
+    half_pixel = (limits[1] - limits[0]) / max(pixels, 1.0) / 2
+    scaled = to_scale(centers * width_hz)
+    # In units of bins: bin k reaches from k to k + 1.
+    low = np.minimum(from_scale(scaled - half_pixel) / width_hz + 0.5, np.arange(bins))
+    high = np.maximum(from_scale(scaled + half_pixel) / width_hz + 0.5, np.arange(bins) + 1)
+    low, high = np.clip(low, 0, bins), np.clip(high, 0, bins)
+    # The integral from 0 is linear within a bin; a mean is the difference at two ends, divided by their distance.
+    integral = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, 0, dtype=np.float64)])
+    difference = _interpolated(integral, high) - _interpolated(integral, low)
+    return np.asarray(difference / (high - low)[:, None])
+
+
+def _interpolated(rows: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Return rows at fractional positions."""
+    below = np.minimum(positions.astype(int), len(rows) - 2)
+    share = (positions - below)[:, None]
+    return np.asarray((1 - share) * rows[below] + share * rows[below + 1])
+
+
 def time_edges(frames: int, duration_s: float) -> tuple[float, float]:
     """Return where the first frame begins and the last one ends, in seconds.
 
@@ -209,7 +263,9 @@ def frequency_edges(
     half_hz = sample_rate_hz / 4 / (bins - 1) if bins > 1 else 0.0
     if axis == "log":
         # a single bin covers the whole axis
-        return (values[1:], half_hz, sample_rate_hz / 2 + half_hz) if bins > 1 else (values, 1.0, sample_rate_hz / 2)
+        return (
+            (values[1:], half_hz, sample_rate_hz / 2 + half_hz) if bins > 1 else (values, 1.0, sample_rate_hz / 2)
+        )
     return values, -half_hz, sample_rate_hz / 2 + half_hz
 
 

@@ -65,7 +65,8 @@ def new_figure(width_inches: float = SLIDE_INCHES[0], height_inches: float = SLI
 
 def title(axes: Axes, text: str) -> None:
     """Write the title of a panel, at its left end."""
-    axes.set_title(text, loc="left", fontsize=TEXT_POINTS, **literal(text))
+    # A given height spares matplotlib the search for one that clears all ticks, which takes a tenth of the drawing.
+    axes.set_title(text, loc="left", y=1.0, pad=5, fontsize=TEXT_POINTS, **literal(text))
 
 
 def figure_title(figure: Figure, text: str) -> None:
@@ -74,7 +75,9 @@ def figure_title(figure: Figure, text: str) -> None:
     figure.suptitle(text, fontsize=TITLE_POINTS - 3, **literal(text))
 
 
-def tick_labels(axes: Axes, side: Literal["x", "y"], labels: Sequence[str], points: float, **options: float) -> None:
+def tick_labels(
+    axes: Axes, side: Literal["x", "y"], labels: Sequence[str], points: float, **options: float
+) -> None:
     """Write names at the positions 0, 1, 2, ... of an axis."""
     shown = [readable(label, 28) for label in labels]
     set_ticks = axes.set_xticks if side == "x" else axes.set_yticks
@@ -87,7 +90,7 @@ def color_bar(axes: Axes, image: AxesImage, label: str = "") -> Colorbar:
     bar = axes.get_figure(root=True).colorbar(image, cax=place)  # type: ignore[union-attr]
     bar.ax.tick_params(labelsize=TICK_POINTS - 1.5, length=2, pad=2)
     bar.outline.set_visible(False)  # type: ignore[operator]
-    bar.set_label(label, fontsize=TICK_POINTS - 1, labelpad=1)
+    bar.set_label(label, fontsize=TICK_POINTS - 1, labelpad=4)
     return bar
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 LONGEST = 48
 """Characters of a name or label that are drawn; longer ones are shortened in the middle."""
 
+_LEFT_TO_RIGHT = "\u200e"
+
 _UNSUITABLE_FONTS = ("Last Resort", "cm", "STIXNonUnicode", "STIXSize")
 """First letters of fonts that ship with matplotlib and map characters to boxes or to other signs."""
 
@@ -35,7 +37,12 @@ def readable(text: str, longest: int = LONGEST) -> str:
     text = unicodedata.normalize("NFC", str(text))
     # A name may be a whole page; only its ends can be drawn, so that only they are looked up in fonts.
     pieces = [_drawable(character) for character in _shortened(list(text), longest)]
-    return "".join(_shortened(pieces, longest))
+    shown = "".join(_shortened(pieces, longest))
+    if any(unicodedata.bidirectional(character) in ("R", "AL") for character in shown):
+        # A line that begins in a script written from the right would be laid out from the right as a whole, with its
+        # escapes and the texts behind it. The mark is invisible.
+        return _LEFT_TO_RIGHT * (_family(_LEFT_TO_RIGHT) is not None) + shown
+    return shown
 
 
 def literal(*texts: str) -> dict[str, Any]:
@@ -78,7 +85,9 @@ def _fitting(pieces: Iterable[str], length: int) -> list[str]:
 @lru_cache(maxsize=4096)
 def _drawable(character: str) -> str:
     category = unicodedata.category(character)
-    if category == "Cf" or 0xFE00 <= ord(character) <= 0xFE0F:  # the latter select a variant, such as a colour emoji
+    if (
+        category == "Cf" or 0xFE00 <= ord(character) <= 0xFE0F
+    ):  # the latter select a variant, such as a colour emoji
         return ""
     if category == "Zs":
         return " "

@@ -1,5 +1,7 @@
 """Bars of probabilities, and the curve over the area."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -39,7 +41,7 @@ def test_bars_do_not_overlap():
     draw_probabilities(axes, {"a": 0.5, "b": 0.5}, {"a": 1.0, "b": 0.0}, {"a": 0.0, "b": 1.0})
     spans = sorted((bar.get_y(), bar.get_y() + bar.get_height()) for group in axes.containers for bar in group)
     assert len(spans) == 6
-    assert all(below[0] >= above[1] for above, below in zip(spans, spans[1:], strict=False))
+    assert all(below[0] >= above[1] for above, below in pairwise(spans))
 
 
 def test_the_curve_and_its_chosen_area():

@@ -59,8 +59,9 @@ def test_bins_lie_at_their_frequency(axis, bin_index, brightness):
     bright = heights[values > 100]
     edges_hz = (bin_index + np.array([-0.5, 0.5])) * 8000 / 128
     low, high = axes.transData.transform([(0.5, hz) for hz in edges_hz])[:, 1]
-    # The edges of a bin fall into the middle of pixels; a bin below a pixel's height may light two of them.
-    tolerance = 1.01 if high - low > 1 else 1.6
+    # Edges are rounded to pixels, by matplotlib 3.10 less precisely than by 3.11. A bin that is thinner than a
+    # pixel may light two.
+    tolerance = 1.2 if high - low > 1 else 1.8
     assert (bright.min() - 0.5, bright.max() + 0.5) == pytest.approx((low, high), abs=tolerance)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 LARGEST_GAIN_DB = 40.0
-"""Largest gain of `levelled`. A gain without limit would raise rounding noise, 140 dB below full scale, to a hiss."""
+"""Largest gain of `levelled`. A gain without limit would raise rounding noise to a hiss."""
 
 _WINDOW_S = 0.1
 _ACTIVE_RANGE_DB = 10.0
@@ -50,9 +50,9 @@ def levelled(waveform: Tensor, reference: Tensor, sample_rate_hz: int = 16_000) 
 def active_level(waveform: Tensor, sample_rate_hz: int = 16_000) -> float:
     """Return the root mean square of a waveform's active parts.
 
-    Active are the windows of 100 ms that are at most 10 dB below the loudest one. Evidence of two barks then has the
-    level of the barks, whatever the length of the silence around them, and a recording with a quiet background has
-    the level of what stands out of it. Loudness by ITU-R BS.1770 has a similar gate; but its windows of 400 ms
+    Active are the windows of 100 ms that are at most 10 dB below the loudest one. Evidence of two barks then has
+    the level of the barks, whatever the length of the silence around them, and a recording with a quiet background
+    has the level of what stands out of it. Loudness by ITU-R BS.1770 has a similar gate; but its windows of 400 ms
     and its absolute threshold of -70 dB leave short and quiet clips without a value, and its weighting moves the
     level of ordinary sounds by few dB.
 
@@ -74,7 +74,7 @@ def active_level(waveform: Tensor, sample_rate_hz: int = 16_000) -> float:
         return 0.0
     # In float64, where the squares of the quietest samples do not vanish.
     squares = waveform.detach().double().square()
-    # A clip shorter than a window is one window. Windows overlap by half, so that each event is nearly whole in one.
+    # A clip shorter than a window is one window. Windows overlap by half, so that most events are whole in one.
     window = min(max(round(_WINDOW_S * sample_rate_hz), 1), len(squares))
     hop = max(window // 2, 1)
     # Zeros complete the last window; without them the end of a clip would not count.

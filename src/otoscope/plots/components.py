@@ -49,7 +49,7 @@ def components_picture(
     axes = figure.subplots()
     image = _draw_spectra(axes, components, sample_rate_hz, axis)
     # With a dark edge, so that they are visible on every colour.
-    style = {"markersize": 4.5, "markeredgecolor": "black", "markeredgewidth": 0.6}
+    style: dict[str, Any] = {"markersize": 4.5, "markeredgecolor": "black", "markeredgewidth": 0.6}
     axes.plot(range(count), centroids_hz, "o", color="white", label="centroid", **style)
     axes.legend(loc="upper left", fontsize=TICK_POINTS)
     axes.set_xlabel("component", fontsize=TICK_POINTS)

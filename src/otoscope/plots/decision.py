@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -64,11 +64,8 @@ def draw_probabilities(
         classes: Number of classes that are drawn.
     """
     labels = leading_labels(recording, evidence, remainder, label, classes)
-    given = [
-        (*series, values)
-        for series, values in zip(_SERIES, (recording, evidence, remainder), strict=True)
-        if values
-    ]
+    probabilities = zip(_SERIES, (recording, evidence, remainder), strict=True)
+    given = [(*series, values) for series, values in probabilities if values]
     # A class takes one line for its name, which may be long, and one for each bar.
     pitch = len(given) + 1.6
     for i, (name, color, hatch, values) in enumerate(given):
@@ -120,7 +117,7 @@ def draw_curve(axes: Axes, curve: SufficiencyCurve) -> None:
         axes: Axes to draw on.
         curve: Curve to draw; its chosen area is marked.
     """
-    style = {"linewidth": 2.2, "markersize": 5}
+    style: dict[str, Any] = {"linewidth": 2.2, "markersize": 5}
     axes.plot(curve.area, curve.evidence, "-o", color=EVIDENCE_COLOR, label="evidence", **style)
     if curve.remainder is not None:
         axes.plot(curve.area, curve.remainder, "--s", color=REMAINDER_COLOR, label="remainder", **style)
@@ -147,7 +144,7 @@ def draw_curve(axes: Axes, curve: SufficiencyCurve) -> None:
     _legend(axes, "upper center")
 
 
-def _legend(axes: Axes, place: str) -> None:
+def _legend(axes: Axes, place: Literal["lower center", "upper center"]) -> None:
     axes.legend(loc=place, ncols=3, fontsize=TICK_POINTS - 1, frameon=False, columnspacing=1, handlelength=1.3)
 
 

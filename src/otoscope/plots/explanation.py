@@ -110,7 +110,7 @@ def _described(name: str, label: str, probability: float | None, method: str) ->
 
 
 def _write_titles(figure: Figure, verdict: str, parts: list[str]) -> None:
-    """Write the headline, and below it what is explained; without a headline the recording's name takes its place."""
+    """Write the headline, or else the recording's name, and below it what is explained."""
     headline, parts = (readable(verdict, 110), parts) if verdict else (parts[0] if parts else "", parts[1:])
     line = "   ·   ".join(parts)
     _write_line(figure, headline, 0.952, fontsize=TITLE_POINTS, fontweight="bold")
@@ -121,7 +121,7 @@ def _write_line(figure: Figure, text: str, height: float, **style: Any) -> None:
     """Write a line at the left of a figure, in a smaller font if it would leave the figure."""
     line = figure.text(_LEFT, height, text, va="center", **style, **literal(text))
     room = (_RIGHT - _LEFT) * figure.bbox.width
-    line.set_fontsize(line.get_fontsize() * min(1.0, room / max(line.get_window_extent().width, 1.0)))
+    line.set_fontsize(float(line.get_fontsize()) * min(1.0, room / max(line.get_window_extent().width, 1.0)))
 
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 0.055, 0.96, 0.842, 0.072

@@ -19,7 +19,7 @@ _SAVING: dict[str, dict[str, Any]] = {
     # Without the date, the same figure gives the same file.
     ".svg": {"format": "svg", "metadata": {"Date": None}},
 }
-_SVG = {
+_SVG: dict[Any, Any] = {
     # Identifiers in an SVG are hashes of their content and this salt, which is random otherwise.
     "svg.hashsalt": "otoscope",
     # Text remains text: it can be searched, read aloud, and edited in a slide.
@@ -47,5 +47,5 @@ def save_picture(figure: Figure, path: str | os.PathLike[str]) -> Path:
     if suffix not in _SAVING:
         raise ConfigurationError(f"{path}: pictures are saved as .png or .svg; choose one of these endings")
     # Matplotlib reads these two settings when it draws, and they belong to the whole process.
-    with _settings_lock, rc_context(_SVG if suffix == ".svg" else {}):
+    with _settings_lock, rc_context(_SVG if suffix == ".svg" else None):
         return replace_file(path, lambda temporary: figure.savefig(temporary, **_SAVING[suffix]))

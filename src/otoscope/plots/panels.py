@@ -26,8 +26,8 @@ def spectra_picture(
     """Draw spectrograms and masks side by side.
 
     Args:
-        panels: Log magnitudes and masks by title. Shape (frequency, time) each. Those whose title begins with "mask"
-            are drawn over the first spectrogram; the others in dB relative to the loudest of them.
+        panels: Log magnitudes and masks by title. Shape (frequency, time) each. Those whose title begins with
+            "mask" are drawn over the first spectrogram; the others in dB relative to the loudest of them.
         name: Title of the figure.
         sample_rate_hz: Sample rate, for the frequency axis.
         duration_s: Length of the recording, for the time axis.

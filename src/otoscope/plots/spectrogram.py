@@ -306,7 +306,6 @@ def _draw_outline(axes: Axes, mask: np.ndarray, duration_s: float, sample_rate_h
     style: dict[str, Any] = {"colors": "white", "linewidths": 1.2, "levels": [density.max() / 2]}
     outline = axes.contour(times_s, frequencies_hz, density, **style)
     outline.set_path_effects([Stroke(linewidth=2.8, foreground="black"), Normal()])
-    outline.set_rasterized(True)
 
 
 def kept_density(mask: np.ndarray) -> np.ndarray:

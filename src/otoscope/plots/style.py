@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 
@@ -75,9 +75,7 @@ def figure_title(figure: Figure, text: str) -> None:
     figure.suptitle(text, fontsize=TITLE_POINTS - 3, **literal(text))
 
 
-def tick_labels(
-    axes: Axes, side: Literal["x", "y"], labels: Sequence[str], points: float, **options: float
-) -> None:
+def tick_labels(axes: Axes, side: Literal["x", "y"], labels: Sequence[str], points: float, **options: Any) -> None:
     """Write names at the positions 0, 1, 2, ... of an axis."""
     shown = [readable(label, 28) for label in labels]
     set_ticks = axes.set_xticks if side == "x" else axes.set_yticks
@@ -87,9 +85,9 @@ def tick_labels(
 def color_bar(axes: Axes, image: AxesImage, label: str = "") -> Colorbar:
     """Draw a slim colour bar at the right of a panel, without making the panel smaller."""
     place = axes.inset_axes((1.015, 0.0, 0.025, 1.0))
-    bar = axes.get_figure(root=True).colorbar(image, cax=place)  # type: ignore[union-attr]
+    bar = cast("Figure", axes.get_figure(root=True)).colorbar(image, cax=place)
     bar.ax.tick_params(labelsize=TICK_POINTS - 1.5, length=2, pad=2)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.set_label(label, fontsize=TICK_POINTS - 1, labelpad=4)
     return bar
 

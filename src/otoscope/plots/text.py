@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ def readable(text: str, longest: int = LONGEST) -> str:
     pieces = [_drawable(character) for character in _shortened(list(text), longest)]
     shown = "".join(_shortened(pieces, longest))
     if any(unicodedata.bidirectional(character) in ("R", "AL") for character in shown):
-        # A line that begins in a script written from the right would be laid out from the right as a whole, with its
-        # escapes and the texts behind it. The mark is invisible.
+        # A line that begins in a script written from the right would be laid out from the right as a whole, with
+        # its escapes and the texts behind it. The mark is invisible.
         return _LEFT_TO_RIGHT * (_family(_LEFT_TO_RIGHT) is not None) + shown
     return shown
 
@@ -128,7 +128,7 @@ def _has_glyph(path: str, code: int) -> bool:
     return code >> 8 in _pages(path) and bool(get_font(path).get_char_index(code))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _pages(path: str) -> frozenset[int]:
     """Return the pages of 256 characters in which a font has any; empty if matplotlib cannot draw with it.
 

@@ -156,8 +156,9 @@ def test_values_of_another_shape_are_an_error(draw):
         draw(new_axes(), np.zeros(3), 1.0, 16_000)
 
 
-@pytest.mark.parametrize("axis", AXES)
-@pytest.mark.parametrize("shape", [(513, 1), (1, 5), (1, 1), (2, 2)])
+@pytest.mark.parametrize(
+    ("axis", "shape"), [("linear", (513, 1)), ("mel", (1, 1)), ("log", (1, 5)), ("log", (2, 2))]
+)
 @pytest.mark.parametrize("draw", [draw_spectrogram, draw_mask, draw_importance, draw_map])
 def test_clips_of_one_frame_or_bin_and_silence(draw, shape, axis):
     """They are drawn on finite axes, without a warning."""

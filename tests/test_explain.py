@@ -329,7 +329,7 @@ def test_view_in_a_notebook(explainer, clip):
 
 def test_plot_has_three_panels(explainer, clip):
     figure = explainer.explain(clip).plot()
-    titles = [axis.get_title() for axis in figure.axes if axis.get_title()]
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles[0] == "input"
     assert titles[1].startswith("mask (mean 0.")
     assert titles[2] == "evidence"

@@ -16,7 +16,7 @@ from otoscope.audio import Frontend, peak_normalize
 from otoscope.classifiers import Classifier, save_classifier
 from otoscope.data import Batch
 from otoscope.errors import ConfigurationError, TrainingError
-from otoscope.plots import confusion_picture
+from otoscope.plots import confusion_picture, save_picture
 from otoscope.training.augmentation import drop_bands, mix_up, shift_in_time
 from otoscope.training.task import Schedule, TrainingTask
 
@@ -162,7 +162,7 @@ class ClassifierTraining(TrainingTask):
         count = len(self.labels)
         matrix = self.confusion.compute().cpu()[:count, :count]
         clips = matrix.sum(1)
-        confusion_picture(matrix.numpy(), self.labels, folder / "confusion.png")
+        save_picture(confusion_picture(matrix.numpy(), self.labels), folder / "confusion.png")
         return {
             "accuracy": float(matrix.diag().sum() / matrix.sum()),
             "clips": int(matrix.sum()),

@@ -19,7 +19,7 @@ from otoscope.errors import ConfigurationError
 from otoscope.loading import load_dictionary
 from otoscope.nn import AmortizedNMF, NMFDictionary, SparseNMF, frames_of
 from otoscope.nn.nmf import Convergence, FitStep
-from otoscope.plots import components_picture
+from otoscope.plots import components_picture, save_picture
 from otoscope.training.task import TrainingTask
 
 _SILENT = 1e-3
@@ -125,8 +125,9 @@ class DictionaryTraining(TrainingTask):
         """Return the numbers, and write ``components.png`` and each component as a sound to ``components/``."""
         dictionary = self.dictionary
         centroids = dictionary.centroids_hz
-        rate_hz, picture = self.frontend.sample_rate_hz, folder / "components.png"
-        components_picture(dictionary.components.numpy(), centroids.numpy(), rate_hz, picture)
+        rate_hz = self.frontend.sample_rate_hz
+        figure = components_picture(dictionary.components.numpy(), centroids.numpy(), rate_hz)
+        save_picture(figure, folder / "components.png")
         for former in (folder / "components").glob("*Hz.wav"):
             former.unlink()
         for k, centroid in enumerate(centroids.tolist()):

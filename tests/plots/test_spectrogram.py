@@ -5,8 +5,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from otoscope.errors import ConfigurationError, ShapeError
-from otoscope.plots import decibels, draw_importance, draw_map, draw_mask, draw_spectrogram
-from otoscope.plots.spectrogram import kept_density, pixel_means, robust_limit
+from otoscope.plots import draw_importance, draw_map, draw_mask, draw_spectrogram
+from otoscope.plots.cells import robust_limit
 from otoscope.plots.style import hz_to_mel, mel_to_hz
 
 AXES = ("linear", "mel", "log")
@@ -28,18 +28,6 @@ def brightness(pixels_of):
         return heights[inside], pixels[inside, int(box.x0 + box.width / 2)]
 
     return measure
-
-
-def test_decibels_relative_to_the_peak():
-    magnitude = np.array([[100.0, 10.0], [0.5, 0.0]])
-    assert decibels(np.log1p(magnitude)) == pytest.approx(np.array([[0, -20], [-46.0206, -80]]), abs=1e-3)
-    assert decibels(np.log1p(magnitude), peak=1000)[0] == pytest.approx([-20, -40], abs=1e-3)
-    assert decibels(np.log1p(magnitude), floor_db=-30).min() == pytest.approx(-30)
-
-
-@pytest.mark.parametrize("peak", [None, 0.0])
-def test_silence_lies_at_the_floor(peak):
-    assert (decibels(np.zeros((3, 4)), peak) == -80).all()
 
 
 def test_mel_is_that_of_htk():
@@ -77,24 +65,6 @@ def test_tones_that_are_thinner_than_a_pixel_are_visible(axis, bin_index, bright
     height = axes.transData.transform((0.5, bin_index * 15.625))[1]
     assert values.max() > 80
     assert heights[values.argmax()] == pytest.approx(height, abs=1.6)
-
-
-@pytest.mark.parametrize("axis", ["mel", "log"])
-def test_means_of_bins_that_share_a_pixel(axis):
-    """Compared with means over a fine grid of frequencies."""
-    rng = np.random.default_rng(0)
-    values = rng.random((257, 3))
-    means = pixel_means(values, 16_000, axis, pixels=100)
-    to_scale, from_scale = (hz_to_mel, mel_to_hz) if axis == "mel" else (np.log, np.exp)
-    lowest, top = to_scale(np.array([50.0 if axis == "log" else 0.0, 8000.0]))
-    for index in (3, 100, 200, 250):
-        center = to_scale(np.array(index * 31.25))
-        low, high = from_scale(center + np.array([-0.5, 0.5]) * (top - lowest) / 100)
-        low, high = min(low, (index - 0.5) * 31.25), max(high, (index + 0.5) * 31.25)
-        grid = np.linspace(low, min(high, 8000 + 15.625), 100_001)
-        expected = values[np.clip(np.round(grid / 31.25), 0, 256).astype(int)].mean(0)
-        assert means[index] == pytest.approx(expected, abs=2e-4)
-    assert np.array_equal(pixel_means(values, 16_000, "linear", 100), values)
 
 
 @pytest.mark.parametrize("axis", AXES)
@@ -200,19 +170,6 @@ def test_levels_rise_in_lightness():
     grey = colors @ [0.299, 0.587, 0.114]
     assert (np.diff(grey) > 0).all()
     assert grey[-1] - grey[0] > 0.9
-
-
-def test_the_outline_encloses_regions_and_no_specks():
-    mask = np.zeros((200, 100))
-    mask[50:100, 20:60] = 1
-    mask[75, 40] = 0
-    mask[150, 80] = 1
-    density = kept_density(mask)
-    inside = density > density.max() / 2
-    # the edge of the smoothed mask lies within a bin of the mask's
-    assert np.abs(inside[:, 40].nonzero()[0][[0, -1]] - [50, 99]).max() <= 1
-    assert inside[51:99, 40].all()
-    assert not inside[140:160, 70:90].any()
 
 
 @pytest.mark.parametrize("value", [0, 1])

@@ -3,13 +3,14 @@
 matplotlib is imported on first use.
 """
 
+from otoscope.plots.cells import decibels
 from otoscope.plots.components import components_picture, relevance_picture
 from otoscope.plots.confusion import confusion_picture
 from otoscope.plots.decision import SufficiencyCurve, draw_curve, draw_probabilities
 from otoscope.plots.explanation import explanation_picture
 from otoscope.plots.files import save_picture
 from otoscope.plots.panels import maps_picture, spectra_picture
-from otoscope.plots.spectrogram import decibels, draw_importance, draw_map, draw_mask, draw_spectrogram
+from otoscope.plots.spectrogram import draw_importance, draw_map, draw_mask, draw_spectrogram
 from otoscope.plots.style import FrequencyAxis
 
 __all__ = [

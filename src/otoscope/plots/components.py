@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from otoscope.plots.spectrogram import FLOOR_DB, frequency_edges, pixel_means
+from otoscope.plots.cells import FLOOR_DB, frequency_edges, pixel_means
 from otoscope.plots.style import (
     EVIDENCE_COLOR,
     LEVEL_COLORS,

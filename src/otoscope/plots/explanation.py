@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from otoscope.errors import ShapeError
+from otoscope.plots.cells import peak_magnitude
 from otoscope.plots.decision import SufficiencyCurve, draw_curve, draw_probabilities
-from otoscope.plots.spectrogram import draw_importance, draw_mask, draw_spectrogram, peak_magnitude
+from otoscope.plots.spectrogram import draw_importance, draw_mask, draw_spectrogram
 from otoscope.plots.style import (
     TEXT_POINTS,
     TITLE_POINTS,

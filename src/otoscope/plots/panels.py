@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from otoscope.plots.spectrogram import draw_map, draw_mask, draw_spectrogram, peak_magnitude
+from otoscope.plots.cells import peak_magnitude
+from otoscope.plots.spectrogram import draw_map, draw_mask, draw_spectrogram
 from otoscope.plots.style import FrequencyAxis, figure_title, new_figure, title
 from otoscope.plots.text import readable
 

@@ -9,6 +9,7 @@ import soundfile
 import torch
 
 from otoscope.audio import save_audio
+from otoscope.audio.level import active_level
 from otoscope.classifiers import Conv2dClassifier, save_classifier
 from otoscope.errors import (
     AudioError,
@@ -32,7 +33,15 @@ from otoscope.metrics import scores_shown
 from otoscope.nn import NMFDictionary
 
 LABELS = ["dog", "rain", "clock"]
-FILES = ["explanation.json", "interpretation.wav", "original.wav", "remainder.wav", "spectra.png"]
+FILES = [
+    "explanation.json",
+    "interpretation.wav",
+    "interpretation_levelled.flac",
+    "original.wav",
+    "remainder.wav",
+    "remainder_levelled.flac",
+    "spectra.png",
+]
 
 
 class ConstantMask(Interpreter[Any]):
@@ -227,7 +236,7 @@ def strict_json(path):
     return json.loads(path.read_text(), parse_constant=refuse)
 
 
-def test_save_writes_five_files(explainer, clip, tmp_path):
+def test_save_writes_sounds_picture_and_numbers(explainer, clip, tmp_path):
     result = explainer.explain(clip)
     folder = result.save(tmp_path / "new" / "folder")
     assert sorted(path.name for path in folder.iterdir()) == FILES
@@ -327,12 +336,33 @@ def test_view_in_a_notebook(explainer, clip):
     assert "<b>take" not in html
 
 
-def test_plot_has_three_panels(explainer, clip):
+def test_plot_has_a_panel_for_everything_that_is_known(explainer, clip):
     figure = explainer.explain(clip).plot()
-    titles = [axes.get_title(loc="left") for axes in figure.axes]
-    assert titles[0] == "input"
-    assert titles[1].startswith("mask (mean 0.")
-    assert titles[2] == "evidence"
+    titles = [title for axes in figure.axes if (title := axes.get_title(loc="left"))]
+    assert titles[0] == "Recording"
+    assert titles[-2] == "Decision"
+    assert titles[-1].startswith("How much suffices")
+    bare = explainer.explain(clip, scores=False).plot("mel")
+    assert not any(axes.get_title(loc="left").startswith("How much") for axes in bare.axes)
+
+
+def test_listening_copies_are_as_loud_as_the_recording(classifier, tmp_path):
+    recording = 0.9 * torch.sin(torch.arange(16_000) * 0.3) + 0.05 * torch.randn(16_000)
+    folder = Explainer(classifier, ConstantMask(0.2)).explain(recording / 8).save(tmp_path / "clip")
+    levels = {}
+    for name in ("original.wav", "interpretation.wav", "interpretation_levelled.flac"):
+        samples, _ = soundfile.read(folder / name)
+        levels[name] = active_level(torch.from_numpy(samples))
+        assert abs(samples).max() <= 1
+    assert levels["interpretation.wav"] < 0.5 * levels["original.wav"]
+    assert levels["interpretation_levelled.flac"] == pytest.approx(levels["original.wav"], rel=0.01)
+
+
+def test_pictures_of_another_format_are_replaced(explainer, clip, tmp_path):
+    explanation = explainer.explain(clip, scores=False)
+    explanation.save(tmp_path / "clip")
+    explanation.save(tmp_path / "clip", picture="svg", axis="log")
+    assert [path.name for path in (tmp_path / "clip").glob("spectra.*")] == ["spectra.svg"]
 
 
 def test_load_opens_a_model_folder(explainer, clip, tmp_path):

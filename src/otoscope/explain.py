@@ -28,7 +28,7 @@ from otoscope.interpreters.base import write_interpreter
 from otoscope.interpreters.sufficiency import Sufficiency, find_sufficient
 from otoscope.loading import load_classifier, load_interpreter
 from otoscope.methods import GRADIENT_FREE, UNTRAINED, same_method, title_of
-from otoscope.scoring import control_masks, score_heard, score_prediction
+from otoscope.scoring import control_masks, hear_parts, score_prediction
 from otoscope.store.folder import open_model
 from otoscope.store.sharing import Shareable
 
@@ -63,6 +63,20 @@ class BatchInterpretation(NamedTuple):
 
 Table = dict[str, dict[str, Tensor]]
 """Scores by mask, then by name; shape of each (batch,)."""
+
+
+class _Scored(NamedTuple):
+    """Scores of the clips of a batch.
+
+    Attributes:
+        heard: Scores of the sounds, of the method and of its controls.
+        seen: Scores of the masked spectrograms.
+        parts: Class probabilities of the sounds of evidence and remainder. Shape (2, batch, classes).
+    """
+
+    heard: Table
+    seen: Table
+    parts: Tensor
 
 
 @dataclass
@@ -232,11 +246,11 @@ class Explainer(Shareable):
             mask, importance, searches = self._cut(decoded, analysis, search=scores)
             components = self.interpreter.components(decoded, spectrogram)
         names = list(names) if names is not None else [f"clip{i}" for i in range(len(waveforms))]
-        heard, seen = self._score(analysis, mask, names) if scores else ({}, {})
-        if scores:
+        scored = self._score(analysis, mask, names) if scores else None
+        if scored is not None:
             # method-specific scores exist for the method only, not for the controls
-            heard[self.method] |= self.interpreter.own_scores(decoded, prediction)
-        return self._explanations(analysis, names, mask, importance, searches, (heard, seen), components, target)
+            scored.heard[self.method] |= self.interpreter.own_scores(decoded, prediction)
+        return self._explanations(analysis, names, mask, importance, searches, scored, components, target)
 
     def _cut(
         self, decoded: Any, analysis: _Analysis, search: bool = False
@@ -271,16 +285,17 @@ class Explainer(Shareable):
                 f"such as {', '.join(GRADIENT_FREE)}"
             )
 
-    def _score(self, analysis: _Analysis, mask: Tensor, names: Sequence[str]) -> tuple[Table, Table]:
-        """Return the scores of the mask and of its controls by their sounds, and by the masked spectrograms."""
-        spectrogram, prediction = analysis.spectrogram, analysis.prediction
-        masks = {self.method: mask, **control_masks(mask, spectrogram, names)}
-        heard = score_heard(self.classifier, spectrogram, prediction, masks)
-        seen = {
-            name: score_prediction(self.classifier, spectrogram, prediction, values)
-            for name, values in masks.items()
-        }
-        return heard, seen
+    def _score(self, analysis: _Analysis, mask: Tensor, names: Sequence[str]) -> _Scored:
+        """Score the mask and its controls by their sounds and by the masked spectrograms."""
+        classifier, spectrogram, prediction = self.classifier, analysis.spectrogram, analysis.prediction
+        parts = hear_parts(classifier, spectrogram, mask)
+        heard = {self.method: score_prediction(classifier, spectrogram, prediction, mask, probabilities=parts)}
+        seen = {self.method: score_prediction(classifier, spectrogram, prediction, mask)}
+        for name, control in control_masks(mask, spectrogram, names).items():
+            sounds = hear_parts(classifier, spectrogram, control)
+            heard[name] = score_prediction(classifier, spectrogram, prediction, control, probabilities=sounds)
+            seen[name] = score_prediction(classifier, spectrogram, prediction, control)
+        return _Scored(heard, seen, parts)
 
     def _explanations(
         self,
@@ -289,7 +304,7 @@ class Explainer(Shareable):
         mask: Tensor,
         importance: Tensor,
         searches: Sequence[Sufficiency] | None,
-        tables: tuple[Table, Table],
+        scored: _Scored | None,
         components: Sequence[Components] | None,
         target: str | None,
     ) -> list[Explanation]:
@@ -307,8 +322,9 @@ class Explainer(Shareable):
             count = self.classifier.frontend.frames(samples)
             parts = None if components is None else components[i].cpu()
             search = None if searches is None else searches[i].cut(count)
-            scores, controls = _row_of(tables[0], self.method, i)
-            mask_scores, mask_controls = _row_of(tables[1], self.method, i)
+            scores, controls = _row_of(scored.heard if scored else {}, self.method, i)
+            mask_scores, mask_controls = _row_of(scored.seen if scored else {}, self.method, i)
+            heard = scored.parts[:, i].tolist() if scored else ([], [])
             explanations.append(
                 Explanation(
                     label=self.labels[int(prediction.explained[i])],
@@ -325,6 +341,8 @@ class Explainer(Shareable):
                     controls=controls,
                     mask_scores=mask_scores,
                     mask_controls=mask_controls,
+                    evidence_probabilities=dict(zip(self.labels, heard[0], strict=bool(scored))),
+                    remainder_probabilities=dict(zip(self.labels, heard[1], strict=bool(scored))),
                     importance=importance[i, :, :count].cpu(),
                     sufficiency=search,
                     name=name,

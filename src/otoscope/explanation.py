@@ -10,15 +10,23 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from otoscope.audio import Frontend, peak_normalize, save_audio
+from otoscope.audio import Frontend, levelled, peak_normalize, save_audio
 from otoscope.errors import ConfigurationError, OtoscopeError
 from otoscope.files.json import write_json
 from otoscope.interpreters import Components
 from otoscope.interpreters.sufficiency import Sufficiency
-from otoscope.plots import maps_picture, relevance_picture, save_picture, spectra_picture
+from otoscope.plots import (
+    FrequencyAxis,
+    SufficiencyCurve,
+    explanation_picture,
+    maps_picture,
+    relevance_picture,
+    save_picture,
+)
 from otoscope.verdict import Verdict, judge
 
 if TYPE_CHECKING:
@@ -47,6 +55,8 @@ class Explanation:
         controls: Heard scores of control masks, by name of the control: masks that do not depend on the classifier.
         mask_scores: Scores of the masked spectrogram, which in general no sound has.
         mask_controls: The same of the control masks.
+        evidence_probabilities: Probability of every class for the sound of the evidence, by label.
+        remainder_probabilities: The same for the sound of the remainder.
         importance: Map that the mask was cut from; higher is more important. Shape (frequency, time).
         sufficiency: Smallest sufficient and smallest necessary share of the recording.
         name: Name of the recording.
@@ -72,6 +82,8 @@ class Explanation:
     controls: dict[str, dict[str, float]] = field(default_factory=dict)
     mask_scores: dict[str, float] = field(default_factory=dict)
     mask_controls: dict[str, dict[str, float]] = field(default_factory=dict)
+    evidence_probabilities: dict[str, float] = field(default_factory=dict)
+    remainder_probabilities: dict[str, float] = field(default_factory=dict)
     importance: Tensor | None = None
     sufficiency: Sufficiency | None = None
     name: str = "clip"
@@ -209,6 +221,8 @@ class Explanation:
             controls={},
             mask_scores={},
             mask_controls={},
+            evidence_probabilities={},
+            remainder_probabilities={},
             sufficiency=None,
             notes=notes + ([] if components.relevant else [NO_COMPONENT]),
             components=components,
@@ -233,15 +247,24 @@ class Explanation:
         frequencies = torch.linspace(0, self.sample_rate_hz / 2, len(spectrum))
         return float(frequencies @ spectrum / spectrum.sum().clamp(min=1e-12))
 
-    def save(self, folder: str | os.PathLike[str], content: dict[str, Any] | None = None) -> Path:
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        content: dict[str, Any] | None = None,
+        axis: FrequencyAxis = "linear",
+        picture: str = "png",
+    ) -> Path:
         """Write ``original.wav interpretation.wav remainder.wav spectra.png explanation.json`` to a folder.
 
-        An explanation with components adds ``components.png`` and, in ``components/``, the sounds of the five most
+        For listening, ``interpretation_levelled.flac`` and ``remainder_levelled.flac`` are as loud as the recording,
+        without samples beyond full scale. An explanation with components adds ``components.png`` and, in ``components/``, the sounds of the five most
         relevant components; an explanation with activation maps adds ``maps.png``.
 
         Args:
             folder: Folder to write.
             content: Content of ``explanation.json`` (default: the result of `to_dict`).
+            axis: Scale of the pictures' frequency axes: ``linear``, ``mel`` or ``log``.
+            picture: Format of the pictures: ``png`` or ``svg``.
 
         Returns:
             The folder.
@@ -253,11 +276,15 @@ class Explanation:
         save_audio(folder / "original.wav", self.original, self.sample_rate_hz)
         save_audio(folder / "interpretation.wav", self.evidence, self.sample_rate_hz)
         save_audio(folder / "remainder.wav", self.remainder, self.sample_rate_hz)
+        for name, sound in (("interpretation", self.evidence), ("remainder", self.remainder)):
+            copy = levelled(sound, self.original, self.sample_rate_hz)
+            save_audio(folder / f"{name}_levelled.flac", copy, self.sample_rate_hz)
         try:
-            save_picture(self.plot(), folder / "spectra.png")
+            _remove_pictures(folder, "spectra")
+            save_picture(self.plot(axis), folder / f"spectra.{picture}")
             # Both also remove what an earlier explanation left in the folder.
-            self._save_components(folder)
-            self._save_maps(folder)
+            self._save_components(folder, axis, picture)
+            self._save_maps(folder, axis, picture)
             write_json(folder / "explanation.json", self.to_dict() if content is None else content)
         except OSError as error:
             raise OtoscopeError(
@@ -265,21 +292,22 @@ class Explanation:
             ) from error
         return folder
 
-    def _save_maps(self, folder: Path) -> None:
+    def _save_maps(self, folder: Path, axis: FrequencyAxis, picture: str) -> None:
         # An earlier explanation in this folder may have had maps where this one has none.
-        (folder / "maps.png").unlink(missing_ok=True)
+        _remove_pictures(folder, "maps")
         if self.maps:
             title = f"{self.name}: {self.label}, {self.method}"
             panels = {name: values.numpy() for name, values in self.maps.items()}
             duration_s = len(self.original) / self.sample_rate_hz
-            save_picture(maps_picture(panels, title, self.sample_rate_hz, duration_s), folder / "maps.png")
+            figure = maps_picture(panels, title, self.sample_rate_hz, duration_s, axis)
+            save_picture(figure, folder / f"maps.{picture}")
 
-    def _save_components(self, folder: Path) -> None:
+    def _save_components(self, folder: Path, axis: FrequencyAxis, picture: str) -> None:
         # The names of the sounds depend on the explanation, so those of an earlier one would stay beside the new.
         for former in (folder / "components").glob("*Hz.wav"):
             former.unlink()
+        _remove_pictures(folder, "components")
         if self.components is None:
-            (folder / "components.png").unlink(missing_ok=True)
             return
         for rank, component in enumerate(self.top_components(), start=1):
             name = f"{rank}-component{component.index:03d}-{component.centroid_hz:05.0f}Hz.wav"
@@ -295,19 +323,51 @@ class Explanation:
             f"{self.name}: {self.label}",
             self.sample_rate_hz,
             len(self.original) / self.sample_rate_hz,
+            axis,
         )
-        save_picture(figure, folder / "components.png")
+        save_picture(figure, folder / f"components.{picture}")
 
-    def plot(self) -> Figure:
-        """Draw input, mask and masked input side by side, as a matplotlib figure."""
-        panels = {
-            "input": self.log_magnitude.numpy(),
-            f"mask (mean {self.mask.mean():.2f})": self.mask.numpy(),
-            "evidence": (self.mask * self.log_magnitude).numpy(),
-        }
-        duration_s = len(self.original) / self.sample_rate_hz
-        title = f"{self.name}: {self.label}, p = {self.probabilities[self.label]:.2f}, {self.method}"
-        return spectra_picture(panels, title, self.sample_rate_hz, duration_s)
+    def plot(self, axis: FrequencyAxis = "linear") -> Figure:
+        """Draw the explanation as a matplotlib figure: spectrogram, attribution, mask, evidence and decision.
+
+        Args:
+            axis: Scale of the frequency axes: ``linear``, ``mel`` or ``log``.
+        """
+        # A mask that is the map itself would be drawn twice.
+        is_cut = self.importance is not None and not torch.equal(self.importance, self.mask)
+        return explanation_picture(
+            self.log_magnitude.numpy(),
+            self.mask.numpy(),
+            len(self.original) / self.sample_rate_hz,
+            self.sample_rate_hz,
+            name=self.name,
+            label=self.label,
+            method=self.method,
+            importance=self.importance.numpy() if self.importance is not None and is_cut else None,
+            recording_probabilities=self.probabilities,
+            evidence_probabilities=self.evidence_probabilities or None,
+            remainder_probabilities=self.remainder_probabilities or None,
+            curve=self._curve(),
+            verdict="" if self.verdict is None else self.verdict.headline,
+            axis=axis,
+        )
+
+    def _curve(self) -> SufficiencyCurve | None:
+        if self.sufficiency is None:
+            return None
+        evidence, remainder = (
+            np.array([point for point in points if point.area > 0]).reshape(-1, 2)
+            for points in (self.sufficiency.evidence, self.sufficiency.remainder)
+        )
+        if not len(evidence):
+            return None
+        return SufficiencyCurve(
+            area=evidence[:, 0],
+            evidence=evidence[:, 1],
+            remainder=remainder[:, 1],
+            chosen_area=float(self.mask.mean()),
+            remainder_area=remainder[:, 0],
+        )
 
     def _repr_html_(self) -> str:
         """Return the view of the explanation in a notebook: summary, players and picture."""
@@ -344,6 +404,11 @@ class ComponentSound:
     relevance: float
     centroid_hz: float
     waveform: Tensor
+
+
+def _remove_pictures(folder: Path, name: str) -> None:
+    for suffix in (".png", ".svg"):
+        (folder / f"{name}{suffix}").unlink(missing_ok=True)
 
 
 def _wav_bytes(waveform: Tensor, sample_rate_hz: int) -> bytes:

@@ -96,28 +96,20 @@ def control_masks(
 
 
 @torch.no_grad()
-def score_heard(
-    classifier: Classifier, spectrogram: Spectrogram, prediction: Prediction, masks: Mapping[str, Tensor]
-) -> dict[str, dict[str, Tensor]]:
-    """Score masks by the sounds of evidence and remainder, as the classifier takes them from files.
+def hear_parts(classifier: Classifier, spectrogram: Spectrogram, mask: Tensor) -> Tensor:
+    """Classify the sounds of evidence and remainder as recordings, as they can be saved.
 
     Args:
         classifier: Classifier that is explained.
         spectrogram: Spectrogram of the clips, with its phase.
-        prediction: Prediction of the classifier for the clips.
-        masks: Masks by name, shape of each (batch, frequency, time).
+        mask: Mask in [0, 1], shape (batch, frequency, time).
 
     Returns:
-        Scores of `otoscope.metrics.score_mask` by mask, then by name, each of shape (batch,).
+        Class probabilities of the evidence and of the remainder, shape (2, batch, classes). With them,
+        `score_prediction` returns heard scores.
     """
-    results = {}
-    for name, mask in masks.items():
-        parts = torch.cat([mask, spectrogram.zero_padding(1 - mask)])
-        evidence, remainder = classifier.hear_masked(spectrogram.repeat(2), parts).chunk(2)
-        results[name] = score_answers(
-            mask, prediction.probabilities, evidence, remainder, spectrogram.frames, prediction.target
-        )
-    return results
+    parts = torch.cat([mask, spectrogram.zero_padding(1 - mask)])
+    return classifier.hear_masked(spectrogram.repeat(2), parts).unflatten(0, (2, len(mask)))
 
 
 @torch.no_grad()

@@ -39,7 +39,7 @@ def run(arguments: list[str]) -> int:
     options = parse(build_parser(), arguments)
     import_modules(options["import"])
     from otoscope.explain import load
-    from otoscope.recordings import explain_recordings, find_recordings
+    from otoscope.recordings import PictureOptions, explain_recordings, find_recordings
 
     if options.batch_size < 1:
         raise OtoscopeError(f"--batch_size {options.batch_size}: must be positive")
@@ -57,6 +57,7 @@ def run(arguments: list[str]) -> int:
         options.threshold,
         options.batch_size,
         options.skip_existing,
+        pictures=PictureOptions(options.axis, options.picture),
         on_explained=(lambda result: lines.append(result.line)) if options.json else _print_result,
     )
     if options.json:
@@ -102,6 +103,12 @@ def build_parser() -> jsonargparse.ArgumentParser:
         type=str | None,
         default=None,
         help=f"Method of explanation (default: that of the model); without training there are {_method_names()}.",
+    )
+    parser.add_argument(
+        "--axis", type=Literal["linear", "mel", "log"], default="linear", help="Frequency axis of the pictures."
+    )
+    parser.add_argument(
+        "--picture", type=Literal["png", "svg"], default="png", help="File format of the pictures."
     )
     add_shared(parser, "device")
     parser.add_argument(

@@ -27,7 +27,8 @@ class SufficiencyCurve:
     Attributes:
         area: Areas of the mask, increasing, in (0, 1]. Shape (points,).
         evidence: Probability of the evidence alone. Shape (points,).
-        remainder: Probability of the remainder; None if it was not measured. Shape (points,).
+        remainder: Probability of the remainder; None if it was not measured. Shape (points',).
+        remainder_area: Areas at which the remainder was measured (default: ``area``). Shape (points',).
         chosen_area: Area of the mask that is shown; None if the curve is not marked.
     """
 
@@ -35,6 +36,7 @@ class SufficiencyCurve:
     evidence: np.ndarray
     remainder: np.ndarray | None = None
     chosen_area: float | None = None
+    remainder_area: np.ndarray | None = None
 
 
 _SERIES = (
@@ -111,7 +113,7 @@ def leading_labels(
 
 
 def draw_curve(axes: Axes, curve: SufficiencyCurve) -> None:
-    """Draw the probability of the explained class over the area of the mask.
+    """Draw the probability of the explained class over the area of the mask, on a logarithmic scale.
 
     Args:
         axes: Axes to draw on.
@@ -120,11 +122,12 @@ def draw_curve(axes: Axes, curve: SufficiencyCurve) -> None:
     style: dict[str, Any] = {"linewidth": 2.2, "markersize": 5}
     axes.plot(curve.area, curve.evidence, "-o", color=EVIDENCE_COLOR, label="evidence", **style)
     if curve.remainder is not None:
-        axes.plot(curve.area, curve.remainder, "--s", color=REMAINDER_COLOR, label="remainder", **style)
+        areas = curve.area if curve.remainder_area is None else curve.remainder_area
+        axes.plot(areas, curve.remainder, "--s", color=REMAINDER_COLOR, label="remainder", **style)
     if curve.chosen_area is not None:
         axes.axvline(curve.chosen_area, color=RECORDING_COLOR, linewidth=1.4, linestyle=":")
         # The text stands on the side of the line that has room.
-        on_right = curve.chosen_area < 0.6
+        on_right = curve.chosen_area < 0.05
         axes.annotate(
             f"shown: {100 * curve.chosen_area:.3g} %",
             (curve.chosen_area, 1.08),
@@ -135,8 +138,9 @@ def draw_curve(axes: Axes, curve: SufficiencyCurve) -> None:
             fontsize=TICK_POINTS,
         )
     # Above 1 is room for that text and the legend.
-    axes.set(xlim=(0, 1.01), ylim=(0, 1.34))
-    axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0", "20 %", "40 %", "60 %", "80 %", "100 %"])
+    # Logarithmic, because the smallest share that suffices is often a few per cent.
+    axes.set(xscale="log", xlim=(8e-4, 1.1), ylim=(0, 1.34))
+    axes.set_xticks([0.001, 0.01, 0.1, 1], ["0.1 %", "1 %", "10 %", "100 %"])
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
     axes.set_xlabel("area of the mask", fontsize=TICK_POINTS)
     axes.set_ylabel("probability", fontsize=TICK_POINTS)

@@ -2,12 +2,13 @@
 
 from otoscope.recordings.files import Recording, find_recordings
 from otoscope.recordings.manifest import Manifest, read_manifest
-from otoscope.recordings.many import explain_each, explain_recordings
+from otoscope.recordings.many import PictureOptions, explain_each, explain_recordings
 from otoscope.recordings.results import Outcome, Result
 
 __all__ = [
     "Manifest",
     "Outcome",
+    "PictureOptions",
     "Recording",
     "Result",
     "explain_each",

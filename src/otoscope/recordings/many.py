@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 from tqdm import tqdm
@@ -16,10 +16,24 @@ from otoscope.audio import load_audio
 from otoscope.errors import AudioError, OtoscopeError
 from otoscope.explain import Explainer
 from otoscope.explanation import Explanation
+from otoscope.plots import FrequencyAxis
 from otoscope.recordings.files import Recording
 from otoscope.recordings.manifest import MANIFEST_NAME, Manifest
 from otoscope.recordings.results import Outcome, Result
 
+class PictureOptions(NamedTuple):
+    """How the pictures of explanations are drawn; see `Explanation.save`.
+
+    Attributes:
+        axis: Scale of the frequency axes: ``linear``, ``mel`` or ``log``.
+        picture: Format: ``png`` or ``svg``.
+    """
+
+    axis: FrequencyAxis = "linear"
+    picture: str = "png"
+
+
+_DEFAULT_PICTURES = PictureOptions()
 _EXPLANATION_NAME = "explanation.json"
 _LONGEST_BATCH_S = 60.0
 
@@ -33,6 +47,7 @@ def explain_recordings(
     batch_size: int = 4,
     skip_existing: bool = False,
     on_explained: Callable[[Result], None] | None = None,
+    pictures: PictureOptions = _DEFAULT_PICTURES,
 ) -> Outcome:
     """Explain recordings and save each explanation; files without usable sound are skipped.
 
@@ -47,6 +62,7 @@ def explain_recordings(
         batch_size: Largest number of recordings that the networks process at once; fewer if they are long.
         skip_existing: Skip recordings that already have an explanation by the same method for the same target.
         on_explained: Callback, called with each new result.
+        pictures: How the pictures are drawn.
 
     Raises:
         ConfigurationError: Target or threshold do not fit the model.
@@ -60,7 +76,7 @@ def explain_recordings(
     outcome = Outcome()
     # disable=None shows the bar on a terminal only.
     with tqdm(total=len(recordings), unit="clip", disable=None) as bar:
-        results = explain_each(explainer, remaining, folder, target, threshold, batch_size)
+        results = explain_each(explainer, remaining, folder, target, threshold, batch_size, pictures)
         for result in itertools.chain(earlier.values(), results):
             # A run that was killed after saving an explanation and before adding its line has left no line for it.
             if not (result.skipped and result.line["file"] in manifest.files):
@@ -80,6 +96,7 @@ def explain_each(
     target: str | None = None,
     threshold: float | None = None,
     batch_size: int = 4,
+    pictures: PictureOptions = _DEFAULT_PICTURES,
 ) -> Iterator[Result]:
     """Read, explain and save recordings in this process, and yield the result of each.
 
@@ -92,6 +109,7 @@ def explain_each(
         target: Label to explain.
         threshold: Threshold of the interpreter.
         batch_size: Largest number of recordings in a batch.
+        pictures: How the pictures are drawn.
     """
     sounds = _read(recordings, explainer.sample_rate_hz)
     for batch in _batches(sounds, batch_size, _LONGEST_BATCH_S * explainer.sample_rate_hz):
@@ -102,7 +120,7 @@ def explain_each(
             if isinstance(explanation, OtoscopeError):
                 yield _failure(recording, explanation)
             else:
-                yield _save(recording, explanation, folder)
+                yield _save(recording, explanation, folder, pictures)
 
 
 Sound = tuple[Recording, Tensor]
@@ -163,9 +181,9 @@ def _explain_batch(
     yield from zip([recording for recording, _ in batch], explanations, strict=True)
 
 
-def _save(recording: Recording, explanation: Explanation, folder: Path) -> Result:
+def _save(recording: Recording, explanation: Explanation, folder: Path, pictures: PictureOptions) -> Result:
     content = explanation.to_dict()
-    explanation_folder = explanation.save(folder / recording.name, content)
+    explanation_folder = explanation.save(folder / recording.name, content, *pictures)
     return Result(_explained_line(recording, explanation_folder, content), explanation.summary())
 
 

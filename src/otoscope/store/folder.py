@@ -30,7 +30,7 @@ CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 CLASSIFIER_NAME = "classifier"
 """Folder of the classifier inside an interpreter's folder."""
-_MODEL_FILES = (WEIGHTS_NAME, f"{CLASSIFIER_NAME}/{CONFIG_NAME}", f"{CLASSIFIER_NAME}/{WEIGHTS_NAME}", "*.onnx")
+_MODEL_FILES = (WEIGHTS_NAME, f"{CLASSIFIER_NAME}/{CONFIG_NAME}", f"{CLASSIFIER_NAME}/{WEIGHTS_NAME}", "*.onnx", "*.tflite")
 Role = Literal["classifier", "interpreter", "dictionary"]
 # Keys that describe the model itself; all others are its `details`.
 _CONFIG_KEYS = ("format", "kind", "class", "init", "labels", "frontend")

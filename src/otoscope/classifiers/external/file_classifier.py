@@ -284,7 +284,7 @@ def _labels(labels: Any, network: NetworkFile) -> Any:
     """Return the labels that are given, in a text file, or in the file of the network; or else numbers."""
     if isinstance(labels, str | os.PathLike):
         try:
-            lines = Path(labels).read_text(encoding="utf-8").splitlines()
+            lines = Path(labels).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"labels: {labels} cannot be read as a text file ({error})") from error
         return [line.strip() for line in lines if line.strip()]

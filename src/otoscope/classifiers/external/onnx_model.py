@@ -43,6 +43,16 @@ class OnnxClassifier(FileClassifier):
     ) -> NetworkFile:
         return OnnxFile(self.path, threads, output_name, input_quantization, output_quantization)
 
+    @override
+    def write_files(self, folder: Path) -> None:
+        super().write_files(folder)
+        # Exporters write large weights into a second file, which the first refers to by its name; so it keeps that
+        # name in model folders, where the first is renamed.
+        data = self.path.with_name(f"{self.path.name}.data")
+        in_model_folder = self.path.name == self.file_name
+        for path in self.path.parent.glob("*.onnx.data") if in_model_folder else [data] * data.is_file():
+            (folder / path.name).write_bytes(path.read_bytes())
+
 
 class OnnxFile(NetworkFile):
     """Network in an ONNX file; see `FileClassifier.open_network`."""

@@ -127,7 +127,8 @@ def compute_patches(features: Callable[[Any], Any], waveforms: Tensor) -> Tensor
     """
     result = features(waveforms if isinstance(features, nn.Module) else waveforms.numpy())
     try:
-        values = result if isinstance(result, Tensor) else torch.as_tensor(np.asarray(result))
+        # a copy, since views of windows cannot be written to, which torch warns of
+        values = result if isinstance(result, Tensor) else torch.from_numpy(np.array(result, np.float32))
         values = values.detach().cpu().float()
     except (TypeError, ValueError, RuntimeError) as error:
         raise ConfigurationError(f"features: the result, {type(result).__name__}, is no array of numbers") from error

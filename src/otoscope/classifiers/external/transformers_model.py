@@ -213,6 +213,11 @@ def _opened(model: Any, labels: Sequence[str] | None, class_vectors: Any, prompt
         opened = _Opened(network, None, vectors)
     elif isinstance(model, nn.Module):
         opened = _Opened(model, None, vectors)
+    elif not isinstance(model, str | os.PathLike):
+        raise ConfigurationError(
+            f"model: expected a model, a folder or a hub id, got {type(model).__name__}; a pipeline becomes a "
+            "classifier by otoscope.from_pipeline(pipe)"
+        )
     else:
         opened = _from_pretrained(transformers, model, labels, vectors, prompt)
     if type(opened.model).__name__ == "ClapModel":

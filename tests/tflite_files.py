@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 
 
-def write_dense(path: Path, weights: np.ndarray, bias: np.ndarray, shape=None, free_batch=False, scales=None) -> Path:
+def write_dense(
+    path: Path, weights: np.ndarray, bias: np.ndarray, shape=None, free_batch=False, scales=None
+) -> Path:
     """Write a TFLite file with one dense layer.
 
     Args:

@@ -31,7 +31,8 @@ WEIGHTS_NAME = "model.safetensors"
 CLASSIFIER_NAME = "classifier"
 """Folder of the classifier inside an interpreter's folder."""
 _NETWORK_FILES = ("*.onnx", "*.onnx.data", "*.tflite")
-_MODEL_FILES = (WEIGHTS_NAME, f"{CLASSIFIER_NAME}/{CONFIG_NAME}", f"{CLASSIFIER_NAME}/{WEIGHTS_NAME}", *_NETWORK_FILES)
+_CLASSIFIER_FILES = (f"{CLASSIFIER_NAME}/{CONFIG_NAME}", f"{CLASSIFIER_NAME}/{WEIGHTS_NAME}")
+_MODEL_FILES = (WEIGHTS_NAME, *_CLASSIFIER_FILES, *_NETWORK_FILES)
 Role = Literal["classifier", "interpreter", "dictionary"]
 # Keys that describe the model itself; all others are its `details`.
 _CONFIG_KEYS = ("format", "kind", "class", "init", "labels", "frontend")

@@ -14,9 +14,8 @@ import torch
 from otoscope.audio import Frontend
 from otoscope.classifiers import OnnxClassifier, TfliteClassifier, save_classifier
 from otoscope.classifiers.external import tflite_model
-from otoscope.classifiers.external.file_classifier import split_windows
 from otoscope.classifiers.external.network_file import Quantization
-from otoscope.classifiers.external.patches import YamnetPatches
+from otoscope.classifiers.external.patches import YamnetPatches, split_windows
 from otoscope.errors import CheckpointError, ConfigurationError, MissingExtraError, OtoscopeError
 from otoscope.explain import Explainer
 from otoscope.interpreters import make_untrained
@@ -206,8 +205,8 @@ def test_integer_inputs_of_onnx_stand_for_numbers(tmp_path, dtype, zero_point):
     rng = np.random.default_rng(0)
     weights, bias = rng.normal(size=(3, 400)) / 20, rng.normal(size=3)
     path = write_onnx(tmp_path / "net.onnx", weights, bias, (1, 400), dtype, (0.01, zero_point))
+    black_box = OnnxClassifier(path, LABELS)
     with pytest.raises(ConfigurationError, match=r"give input_quantization=\(scale, zero_point\)"):
-        black_box = OnnxClassifier(path, LABELS)
         black_box.logits(black_box.frontend(torch.zeros(1, 400)))
     classifier = OnnxClassifier(path, LABELS, input_quantization=(0.01, zero_point), duration_s=0.025)
     waveform = 0.3 * torch.randn(2, 400)
@@ -346,9 +345,13 @@ def test_impossible_options_are_refused(dense):
     refused("features: they are computed from the waveform", features=levels, axes="bt")
     refused("features: they are computed from the waveform", features=levels, input="log_magnitude")
     refused(
-        "frontend: it is at 8000 Hz, the yamnet features are at 16000 Hz", features="yamnet", frontend=Frontend(8000)
+        "frontend: it is at 8000 Hz, the yamnet features are at 16000 Hz",
+        features="yamnet",
+        frontend=Frontend(8000),
     )
-    refused("frontend: it is at 8000 Hz, sample_rate_hz is 48000 Hz", frontend=Frontend(8000), sample_rate_hz=48_000)
+    refused(
+        "frontend: it is at 8000 Hz, sample_rate_hz is 48000 Hz", frontend=Frontend(8000), sample_rate_hz=48_000
+    )
     refused("input_quantization: expected a positive scale and a zero point", input_quantization=(0, 1))
     refused("output: 'odds' is neither logits nor probabilities", output="odds")
     refused("output_name: .* has no 'odds'; it has scores", output_name="odds")

@@ -7,7 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from otoscope.classifiers.external.patches import YamnetPatches, compute_patches, features_config, make_patch_features
+from otoscope.classifiers.external.patches import (
+    YamnetPatches,
+    compute_patches,
+    features_config,
+    make_patch_features,
+)
 from otoscope.errors import CheckpointError, ConfigurationError
 
 
@@ -57,9 +62,7 @@ def test_every_clip_has_its_own_patches():
 
 
 def test_silence_is_the_logarithm_of_the_offset():
-    torch.testing.assert_close(
-        YamnetPatches()(torch.zeros(1, 16_000)), torch.full((1, 2, 96, 64), math.log(0.001))
-    )
+    torch.testing.assert_close(YamnetPatches()(torch.zeros(1, 16_000)), torch.full((1, 2, 96, 64), math.log(0.001)))
 
 
 def test_functions_receive_arrays_and_modules_tensors():

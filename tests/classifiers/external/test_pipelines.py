@@ -149,7 +149,9 @@ def test_zero_shot_pipeline_needs_labels(zero_shot):
 def test_other_tasks_and_objects_are_refused():
     pipe = make_pipe()
     pipe.task = "automatic-speech-recognition"
-    with pytest.raises(ConfigurationError, match="its task is automatic-speech-recognition, which does not classify"):
+    with pytest.raises(
+        ConfigurationError, match="its task is automatic-speech-recognition, which does not classify"
+    ):
         from_pipeline(pipe)
     for value in ("hub/name", nn.Linear(2, 2), None):
         with pytest.raises(ConfigurationError, match="pipe: expected a pipeline of transformers, got"):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from otoscope.classifiers import TfliteClassifier
-from otoscope.classifiers.external.file_classifier import split_windows
+from otoscope.classifiers.external.patches import split_windows
 
 pytest.importorskip("ai_edge_litert")
 
@@ -36,7 +36,9 @@ def test_a_wake_word_detector_on_windows_of_embeddings():
     expected = []
     for clip in batches[0]:
         spotter.reset()
-        expected.append(np.mean([value for row in clip for value in spotter.process_streaming(row[None, None, None])]))
+        expected.append(
+            np.mean([value for row in clip for value in spotter.process_streaming(row[None, None, None])])
+        )
     assert 0 < expected[0] < 1
     np.testing.assert_allclose(probabilities, expected, rtol=1e-3)
 

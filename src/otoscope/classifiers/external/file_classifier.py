@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Literal, Self, get_args
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from typing_extensions import override
 
 from otoscope.audio import Frontend
@@ -22,7 +21,10 @@ from otoscope.classifiers.external.patches import (
     PATCH_FEATURES,
     compute_patches,
     features_config,
+    fit_patches,
     make_patch_features,
+    shown,
+    split_windows,
 )
 from otoscope.errors import ConfigurationError
 
@@ -36,14 +38,14 @@ _AXES = {
 class FileClassifier(BlackBoxClassifier):
     """Base class of black boxes around a network in a file, which another program runs on the CPU.
 
-    The network has one input. It is the waveform, the log magnitude, or ``features`` of the waveform. Its values are
-    floats, or integers of 8 or 16 bits with their ``quantization``. A network for a fixed number of inputs is run as
-    often as necessary.
+    The network has one input. It is the waveform, the log magnitude, or ``features`` of the waveform. Its values
+    are floats, or integers of 8 or 16 bits that stand for numbers: number = scale * (integer - zero point). A
+    network for a fixed number of inputs is run as often as necessary.
 
     If the file fixes the length of the waveform or log magnitude, a longer clip is divided into windows of that
-    length. The last window is padded with silence if half of it or more is sound, and left out otherwise. If
-    features are several patches for a clip, the network is run on each patch. In both cases the probabilities of the
-    clip are the means of those of its windows or patches.
+    length. The last window is padded with silence if the clip covers half of it or more, and left out otherwise. If
+    features are several patches for a clip, the network is run on each patch. In both cases the probabilities of
+    the clip are the means of those of its windows or patches.
 
     Args:
         path: File with the network.
@@ -59,9 +61,9 @@ class FileClassifier(BlackBoxClassifier):
         duration_s: Length of all inputs; clips are cut, or padded with silence (default: any length).
         minimum_s: Shortest input of the network; shorter clips are padded with silence.
         threads: Number of threads of the program that runs the network (default: that of torch).
-        features: Input that is computed from the waveform: ``yamnet``, or a function from waveforms (batch, samples),
-            float32, to inputs of the network (batch, ...) or to patches (batch, patches, ...). A function receives
-            NumPy arrays, a module tensors.
+        features: Input that is computed from the waveform: ``yamnet``, or a function from waveforms (batch,
+            samples), float32, to inputs of the network (batch, ...) or to patches (batch, patches, ...). A function
+            receives NumPy arrays, a module tensors.
         sample_rate_hz: Sample rate of the network (default: that of the front-end, or 16000).
         input_quantization: Scale and zero point of an input of integers (default: those in the file, if it is a
             TFLite file).
@@ -105,7 +107,8 @@ class FileClassifier(BlackBoxClassifier):
         for expected, source in ((sample_rate_hz, "sample_rate_hz is"), (rate, f"the {features} features are at")):
             if expected is not None and frontend.sample_rate_hz != expected:
                 raise ConfigurationError(
-                    f"frontend: it is at {frontend.sample_rate_hz} Hz, {source} {expected} Hz; leave out one of them"
+                    f"frontend: it is at {frontend.sample_rate_hz} Hz, {source} {expected} Hz; leave out one "
+                    "of them"
                 )
         if output not in ("logits", "probabilities"):
             raise ConfigurationError(f"output: {output!r} is neither logits nor probabilities")
@@ -114,7 +117,11 @@ class FileClassifier(BlackBoxClassifier):
         self._axes = self._checked_axes(axes, input)
         self._config: dict[str, Any] = {"path": self.file_name, "input": input, "axes": axes, "output": output}
         self._config |= {"output_name": output_name, "multi_label": multi_label, "duration_s": duration_s}
-        self._config |= {"minimum_s": minimum_s, "threads": threads, "features": features_config(features, function)}
+        self._config |= {
+            "minimum_s": minimum_s,
+            "threads": threads,
+            "features": features_config(features, function),
+        }
         self._config |= {"input_quantization": input_quantization and list(input_quantization)}
         self._config |= {"output_quantization": output_quantization and list(output_quantization)}
 
@@ -162,7 +169,7 @@ class FileClassifier(BlackBoxClassifier):
                 rows = rows / rows.sum(-1, keepdim=True).clamp(min=1e-6)
             rows = check_probabilities(rows, self.multi_label, source)
         # several windows or patches of a clip, or several rows that the network returns for it
-        return NetworkOutput(self._mean_logits(rows.unflatten(0, (len(inputs), -1))))
+        return NetworkOutput(self._mean_logits(rows.reshape(len(inputs), -1, len(self.labels))))
 
     def _mean_logits(self, rows: Tensor) -> Tensor:
         """Return the logits of the mean probabilities of each clip; rows have shape (batch, rows, classes)."""
@@ -183,10 +190,10 @@ class FileClassifier(BlackBoxClassifier):
         patches = compute_patches(features, values)
         shape = self._network[0].entry.shape
         if type(features) in PATCH_FEATURES.values():
-            return _fit_patches(patches, shape, self.path)
+            return fit_patches(patches, shape, self.path)
         if patches.ndim not in (len(shape), len(shape) + 1):
             raise ConfigurationError(
-                f"features: {self.path} takes inputs of shape {_shown(shape)}; expected (batch, ...) like it or "
+                f"features: {self.path} takes inputs of shape {shown(shape)}; expected (batch, ...) like it or "
                 f"(batch, patches, ...), got {tuple(patches.shape)}"
             )
         return patches[:, None] if patches.ndim == len(shape) else patches
@@ -235,49 +242,10 @@ class FileClassifier(BlackBoxClassifier):
         if order not in _AXES[input] or len(order) != len(shape):
             raise ConfigurationError(
                 f"axes: {axes or 'the default order'} does not fit the {len(shape)} axes that {self.path} takes; "
-                f"with input={input} they are one of {', '.join(_AXES[input])}; if the network takes other features, "
-                "give a function as features"
+                f"with input={input} they are one of {', '.join(_AXES[input])}; if the network takes other "
+                "features, give a function as features"
             )
         return order
-
-
-def split_windows(values: Tensor, length: int) -> Tensor:
-    """Divide clips into windows of one length, without overlap.
-
-    Args:
-        values: Clips, shape (batch, ..., time).
-        length: Length of the windows.
-
-    Returns:
-        Windows, one at least, shape (batch, windows, ..., length). The last is zero-padded if half of it or more is
-        covered by the clip, and left out otherwise.
-
-    Example:
-        >>> split_windows(torch.arange(1, 7)[None], 4), split_windows(torch.arange(1, 6)[None], 4)
-        (tensor([[[1, 2, 3, 4], [5, 6, 0, 0]]]), tensor([[[1, 2, 3, 4]]]))
-    """
-    count = max(1, (values.shape[-1] + length // 2) // length)
-    values = F.pad(values[..., : count * length], (0, max(0, count * length - values.shape[-1])))
-    return values.unflatten(-1, (count, length)).movedim(-2, 1)
-
-
-def _fit_patches(patches: Tensor, shape: tuple[int | None, ...], path: Path) -> Tensor:
-    """Give patches (batch, patches, frames, mel bins) the axes of the network's input, ``shape``."""
-    # without axes of one channel; the first of three or more axes is that of the batch
-    sizes = shape if len(shape) <= 2 else shape[1:]
-    axes = [i for i, size in enumerate(sizes) if size != 1] if len(sizes) > 2 else list(range(len(sizes)))
-    # with free axes, (b, c, frames, mel bins)
-    axes = axes[-2:] if all(sizes[i] is None for i in axes) else axes
-    expected = patches.shape[2:]
-    for candidate in (patches, patches.transpose(-1, -2)):
-        if len(axes) == 2 and all(sizes[i] in (None, n) for i, n in zip(axes, candidate.shape[2:], strict=True)):
-            for i in sorted(set(range(len(sizes))) - set(axes)):
-                candidate = candidate.unsqueeze(2 + i)
-            return candidate
-    raise ConfigurationError(
-        f"features: {path} takes inputs of shape {_shown(shape)}, which the features of {expected[0]} frames by "
-        f"{expected[1]} mel bins do not fit; give a function as features"
-    )
 
 
 def _labels(labels: Any, network: NetworkFile) -> Any:
@@ -305,7 +273,3 @@ def _quantization(pair: Sequence[float] | None, name: str) -> Quantization | Non
     if len(pair) != 2 or pair[0] <= 0 or pair[1] != int(pair[1]):
         raise ConfigurationError(f"{name}_quantization: expected a positive scale and a zero point, got {pair}")
     return Quantization(float(pair[0]), int(pair[1]))
-
-
-def _shown(shape: tuple[int | None, ...]) -> str:
-    return "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"

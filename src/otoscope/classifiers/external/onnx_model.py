@@ -122,7 +122,7 @@ def _port(node: Any, path: Path, quantization: Quantization | None) -> Port:
     try:
         dtype = np.dtype(_TYPES.get(name, name or "object"))
     except TypeError as error:
-        raise ConfigurationError(f"path: {path}: {node.name} is a {node.type}, which NumPy does not have") from error
+        raise ConfigurationError(f"path: {path}: {node.name} is a {node.type}, which no array can hold") from error
     # free axes have a name or None
     shape = tuple(size if isinstance(size, int) and size > 0 else None for size in node.shape)
     return Port(node.name, shape, dtype, quantization)

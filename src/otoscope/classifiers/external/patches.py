@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,8 @@ class YamnetPatches(Features):
         magnitude = torch.fft.rfft(waveform.unfold(-1, _WINDOW, _HOP) * window, _TRANSFORM).abs()
         log_mel = (magnitude @ self.filters.to(magnitude) + _OFFSET).log()
         # `unfold` appends the axis of the frames in a patch
-        return log_mel.unfold(1, _PATCH, _PATCH_HOP).transpose(-1, -2).float()
+        patches: Tensor = log_mel.unfold(1, _PATCH, _PATCH_HOP).transpose(-1, -2).float()
+        return patches
 
 
 def yamnet_filters() -> Tensor:
@@ -68,7 +70,8 @@ def yamnet_filters() -> Tensor:
     position = 1127 * (bins_hz / 700).log1p()[:, None]
     rising = (position - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - position) / (edges[2:] - edges[1:-1])
-    return rising.minimum(falling).clamp(min=0)
+    filters: Tensor = rising.minimum(falling).clamp(min=0)
+    return filters
 
 
 PATCH_FEATURES: dict[str, type[Features]] = {"yamnet": YamnetPatches}
@@ -131,13 +134,73 @@ def compute_patches(features: Callable[[Any], Any], waveforms: Tensor) -> Tensor
         values = result if isinstance(result, Tensor) else torch.from_numpy(np.array(result, np.float32))
         values = values.detach().cpu().float()
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ConfigurationError(f"features: the result, {type(result).__name__}, is no array of numbers") from error
+        raise ConfigurationError(
+            f"features: the result, {type(result).__name__}, is no array of numbers"
+        ) from error
     if values.ndim < 2 or len(values) != len(waveforms):
         raise ConfigurationError(
             f"features: expected an array whose first axis is that of the {len(waveforms)} clips, got shape "
             f"{tuple(values.shape)}"
         )
     return values
+
+
+def split_windows(values: Tensor, length: int) -> Tensor:
+    """Divide clips into windows of one length, without overlap.
+
+    Args:
+        values: Clips, shape (batch, ..., time).
+        length: Length of the windows.
+
+    Returns:
+        Windows, one at least, shape (batch, windows, ..., length). The last is zero-padded if half of it or more is
+        covered by the clip, and left out otherwise.
+
+    Example:
+        >>> split_windows(torch.arange(1, 7)[None], 4), split_windows(torch.arange(1, 6)[None], 4)
+        (tensor([[[1, 2, 3, 4], [5, 6, 0, 0]]]), tensor([[[1, 2, 3, 4]]]))
+    """
+    count = max(1, (values.shape[-1] + length // 2) // length)
+    values = F.pad(values[..., : count * length], (0, max(0, count * length - values.shape[-1])))
+    return values.reshape(*values.shape[:-1], count, length).movedim(-2, 1)
+
+
+def fit_patches(patches: Tensor, shape: tuple[int | None, ...], path: Path) -> Tensor:
+    """Return patches with the axes of a network's input.
+
+    Args:
+        patches: Patches, shape (batch, patches, frames, mel bins).
+        shape: Size of each axis of the input; None: any size.
+        path: File of the network, for messages.
+
+    Raises:
+        ConfigurationError: The input has other sizes.
+    """
+    # without axes of one channel; the first of three or more axes is that of the batch
+    sizes = shape if len(shape) <= 2 else shape[1:]
+    axes = [i for i, size in enumerate(sizes) if size != 1] if len(sizes) > 2 else list(range(len(sizes)))
+    # with free axes, (b, c, frames, mel bins)
+    axes = axes[-2:] if all(sizes[i] is None for i in axes) else axes
+    expected = patches.shape[2:]
+    for candidate in (patches, patches.transpose(-1, -2)):
+        if len(axes) == 2 and all(sizes[i] in (None, n) for i, n in zip(axes, candidate.shape[2:], strict=True)):
+            for i in sorted(set(range(len(sizes))) - set(axes)):
+                candidate = candidate.unsqueeze(2 + i)
+            return candidate
+    raise ConfigurationError(
+        f"features: {path} takes inputs of shape {shown(shape)}, which the features of {expected[0]} frames by "
+        f"{expected[1]} mel bins do not fit; give a function as features"
+    )
+
+
+def shown(shape: tuple[int | None, ...]) -> str:
+    """Return the shape of an input for messages.
+
+    Example:
+        >>> shown((None, 96, 64))
+        '(any, 96, 64)'
+    """
+    return "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
 
 
 def _mel(frequency_hz: float) -> float:

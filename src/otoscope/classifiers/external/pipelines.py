@@ -59,8 +59,8 @@ def _task_of(pipe: Any) -> str:
     task = getattr(pipe, "task", None)
     if not isinstance(task, str) or not hasattr(pipe, "model"):
         raise ConfigurationError(
-            f"pipe: expected a pipeline of transformers, got {type(pipe).__name__}; models, folders and hub ids are "
-            "opened by TransformersClassifier"
+            f"pipe: expected a pipeline of transformers, got {type(pipe).__name__}; models, folders and hub ids "
+            "are opened by TransformersClassifier"
         )
     if task not in (_TASK, _ZERO_SHOT_TASK):
         raise ConfigurationError(
@@ -77,8 +77,8 @@ def _multi_label_of(pipe: Any) -> bool | None:
     config = pipe.model.config
     if function == "none" or (function is None and getattr(config, "problem_type", None) == "regression"):
         raise ConfigurationError(
-            "pipe: its scores are no probabilities (function_to_apply is none, or the model is a regression); create "
-            "it with function_to_apply='softmax' or 'sigmoid'"
+            "pipe: its scores are no probabilities (function_to_apply is none, or the model is a regression); "
+            "create it with function_to_apply='softmax' or 'sigmoid'"
         )
     return None if function is None else bool(function == "sigmoid")
 
@@ -88,7 +88,9 @@ def _zero_shot_arguments(pipe: Any, labels: Sequence[str] | None, options: dict[
     parameters = _parameters(pipe, "_preprocess_params")
     candidates = labels if labels is not None else parameters.get("candidate_labels")
     if not candidates:
-        raise ConfigurationError("labels: a zero-shot pipeline needs candidate labels: from_pipeline(pipe, labels=[...])")
+        raise ConfigurationError(
+            "labels: a zero-shot pipeline needs candidate labels: from_pipeline(pipe, labels=[...])"
+        )
     if "class_vectors" in options:
         return {"labels": list(candidates)}
     prompt = options.get("prompt") or parameters.get("hypothesis_template", _PROMPT)

@@ -28,8 +28,9 @@ class TfliteClassifier(FileClassifier):
         MissingExtraError: ai-edge-litert is not installed.
 
     Example:
-        >>> birds = TfliteClassifier("BirdNET_GLOBAL_6K_V2.4_Model_FP32.tflite", "labels.txt", sample_rate_hz=48_000,
-        ...     multi_label=True)  # doctest: +SKIP
+        >>> birds = TfliteClassifier(
+        ...     "BirdNET_V2.4.tflite", "labels.txt", sample_rate_hz=48_000, multi_label=True
+        ... )  # doctest: +SKIP
     """
 
     file_name = "network.tflite"

@@ -1,7 +1,9 @@
 """Networks in files: windows, patches, quantised inputs and outputs, fixed batches, labels, model folders."""
 
+import copy
 import importlib.util
 import json
+import pickle
 import shutil
 import sys
 import types
@@ -257,6 +259,14 @@ def test_files_and_options_are_saved_in_model_folders(dense, tmp_path):
     assert torch.equal(loaded.logits(loaded.frontend(waveform)), expected)
     again = load_classifier(save_classifier(loaded, tmp_path / "again"))
     assert torch.equal(again.logits(again.frontend(waveform)), expected)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda classifier: pickle.loads(pickle.dumps(classifier))])
+def test_copies_open_the_file_again(dense, copied):
+    classifier, _, _ = dense((1, 4000), input_quantization=(0.5, 3))
+    spectrogram = classifier.frontend(torch.randn(1, 9000))
+    expected = classifier.logits(spectrogram)
+    assert torch.equal(copied(classifier).logits(spectrogram), expected)
 
 
 def test_functions_are_saved_by_name_or_given_again(dense, tmp_path, monkeypatch):

@@ -62,15 +62,25 @@ class Port:
 class NetworkFile(ABC):
     """Base class: an opened file with a network that has one input.
 
-    Attributes:
+    Copies, and those in other processes, open the file again.
+
+    Args:
         path: The file.
+        *options: Further arguments of the class.
+
+    Attributes:
         entry: Its input.
         outlet: The output that is read.
     """
 
-    path: Path
     entry: Port
     outlet: Port
+
+    def __init__(self, path: Path, *options: Any) -> None:
+        self.path, self._options = path, options
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, *self._options)
 
     @abstractmethod
     def run(self, values: np.ndarray) -> np.ndarray:

@@ -65,6 +65,7 @@ class OnnxFile(NetworkFile):
         input_quantization: Quantization | None = None,
         output_quantization: Quantization | None = None,
     ) -> None:
+        super().__init__(path, threads, output_name, input_quantization, output_quantization)
         runtime = onnx_package()
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -83,7 +84,7 @@ class OnnxFile(NetworkFile):
             )
         if output_name is not None and output_name not in outputs:
             raise ConfigurationError(f"output_name: {path} has no {output_name!r}; it has {', '.join(outputs)}")
-        self.path, self._session = path, session
+        self._session = session
         self.entry = _port(entries[0], path, input_quantization)
         self.outlet = _port(outputs[output_name or next(iter(outputs))], path, output_quantization)
 

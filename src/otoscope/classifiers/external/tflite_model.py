@@ -57,6 +57,7 @@ class TfliteFile(NetworkFile):
         input_quantization: Quantization | None = None,
         output_quantization: Quantization | None = None,
     ) -> None:
+        super().__init__(path, threads, output_name, input_quantization, output_quantization)
         package = tflite_package()
         try:
             interpreter = package.Interpreter(model_path=str(path), num_threads=threads)
@@ -76,7 +77,7 @@ class TfliteFile(NetworkFile):
         if output_name is not None and output_name not in outputs:
             raise ConfigurationError(f"output_name: {path} has no {output_name!r}; it has {', '.join(outputs)}")
         outlet = outputs[output_name or next(iter(outputs))]
-        self.path, self._interpreter = path, interpreter
+        self._interpreter = interpreter
         self._input_index, self._output_index = int(entries[0]["index"]), int(outlet["index"])
         self.entry = _port(entries[0], input_quantization)
         self.outlet = _port(outlet, output_quantization)

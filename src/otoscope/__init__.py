@@ -36,7 +36,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "audio": ("Frontend", "Spectrogram", "load_audio", "save_audio"),
-    "classifiers": ("Classifier", "Prediction", "save_classifier"),
+    "classifiers": ("Classifier", "Prediction", "from_pipeline", "save_classifier"),
     "errors": ("OtoscopeError",),
     "evaluation": ("run_evaluation",),
     "explain": ("Explainer", "load"),

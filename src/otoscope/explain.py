@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from otoscope.audio import Frontend, Spectrogram, load_audio
 from otoscope.classifiers import Classifier, Prediction
+from otoscope.classifiers.base import require_classifier
 from otoscope.errors import (
     AudioError,
     CheckpointError,
@@ -104,11 +105,14 @@ class Explainer(Shareable):
     Args:
         classifier: Classifier to explain.
         interpreter: Interpreter that makes the masks.
+
+    Raises:
+        ConfigurationError: The classifier is an object of another package, such as a pipeline of `transformers`.
     """
 
     def __init__(self, classifier: Classifier, interpreter: Interpreter[Any]) -> None:
         # Frozen: gradient methods differentiate towards the input, and nothing is trained any more.
-        self.classifier = classifier.freeze()
+        self.classifier = require_classifier(classifier).freeze()
         self.interpreter = interpreter.eval().requires_grad_(False)
         self.details = interpreter.details
 

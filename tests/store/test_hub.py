@@ -138,13 +138,15 @@ def test_files_in_the_cache_show_no_progress_and_are_not_fetched_again(hub, publ
     assert not [address for _, address, _ in hub.requests if "/resolve/" in address]
 
 
-def test_all_files_of_a_model_are_fetched_and_no_others(hub):
+@pytest.mark.parametrize("networks", [{"network.onnx", "net.onnx.data"}, {"network.tflite"}])
+def test_all_files_of_a_model_are_fetched_and_no_others(hub, networks):
     config = b'{"format": 1, "kind": "classifier", "class": "onnx"}'
     others = {"README.md": b"card", "notes/long.txt": b"text"}
-    hub.repositories["me/onnx"] = {"config.json": config, WEIGHTS: b"weights", "network.onnx": b"net", **others}
+    files = {"config.json": config, WEIGHTS: b"weights", **dict.fromkeys(networks, b"net")}
+    hub.repositories["me/onnx"] = {**files, **others}
     folder = find_model_folder(Repository("me/onnx")).path
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert names == {"config.json", WEIGHTS, "network.onnx"}
+    assert names == {"config.json", WEIGHTS} | networks
 
 
 def test_all_files_come_from_one_commit(hub, published, tmp_path, explainer):

@@ -5,6 +5,8 @@ from otoscope.classifiers.cnn14 import Cnn14Classifier
 from otoscope.classifiers.conv2d import Conv2dClassifier
 from otoscope.classifiers.external.function import CallableClassifier
 from otoscope.classifiers.external.onnx_model import OnnxClassifier
+from otoscope.classifiers.external.pipelines import from_pipeline
+from otoscope.classifiers.external.tflite_model import TfliteClassifier
 from otoscope.classifiers.external.torch_module import TorchClassifier
 from otoscope.classifiers.external.transformers_model import TransformersClassifier
 from otoscope.classifiers.focalnet import FocalNetClassifier
@@ -20,8 +22,10 @@ __all__ = [
     "FocalNetClassifier",
     "OnnxClassifier",
     "Prediction",
+    "TfliteClassifier",
     "TorchClassifier",
     "TransformersClassifier",
     "ViTClassifier",
+    "from_pipeline",
     "save_classifier",
 ]

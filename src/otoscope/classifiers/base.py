@@ -289,6 +289,28 @@ class Classifier(Shareable, StoredModel, ABC):
         return classifier
 
 
+def require_classifier(value: Any) -> Classifier:
+    """Return a classifier unchanged.
+
+    Args:
+        value: Classifier, or a value of the user that is none.
+
+    Raises:
+        ConfigurationError: It is no classifier; the message names the class that makes it a classifier.
+    """
+    if isinstance(value, Classifier):
+        return value
+    if isinstance(value, str | os.PathLike):
+        advice = "open it with otoscope.load_classifier"
+    elif isinstance(value, nn.Module):
+        advice = "use TorchClassifier(module, labels), or TransformersClassifier(model) for a model of transformers"
+    elif hasattr(value, "task") and hasattr(value, "model"):
+        advice = "use otoscope.from_pipeline(pipe)"
+    else:
+        advice = "use CallableClassifier(function, labels) for a function from waveforms to probabilities"
+    raise ConfigurationError(f"classifier: expected a classifier, got {type(value).__name__}; {advice}")
+
+
 def save_classifier(classifier: Classifier, folder: str | os.PathLike[str], **details: Any) -> Path:
     """Save a classifier with its labels and front-end as a model folder, without a card.
 
@@ -299,5 +321,7 @@ def save_classifier(classifier: Classifier, folder: str | os.PathLike[str], **de
 
     Raises:
         CheckpointError: The folder cannot be written.
+        ConfigurationError: It is no classifier.
     """
+    require_classifier(classifier)
     return write_folder(folder, lambda temporary: classifier.write_model(temporary, **details))

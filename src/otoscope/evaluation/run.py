@@ -14,6 +14,7 @@ import torch
 
 from otoscope import __version__
 from otoscope.classifiers import Classifier
+from otoscope.classifiers.base import require_classifier
 from otoscope.classifiers.fingerprint import traits_of
 from otoscope.data import SoundData
 from otoscope.data.clips import ClipFiles
@@ -62,7 +63,7 @@ def run_evaluation(
     settings, output_folder = settings or Settings(), Path(output_folder)
     data.prepare_data()
     data.setup("test")
-    _check(classifier, data)
+    _check(require_classifier(classifier), data)
     classifier = classifier.freeze().to(device)
     ready = build_methods(methods, classifier)
     for method in ready.ready.values():

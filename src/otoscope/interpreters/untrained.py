@@ -37,6 +37,8 @@ def make_untrained(name: str, classifier: Classifier, **options: Any) -> Interpr
         raise ConfigurationError(
             f"method: there is no {name!r} that needs no training; there are {', '.join(UNTRAINED)}"
         )
+    classes = importlib.import_module("otoscope.classifiers.base")  # torch is imported when it is needed
+    classes.require_classifier(classifier)
     module, _, class_name = method.class_path.rpartition(".")
     interpreter_class = getattr(importlib.import_module(module), class_name)
     try:

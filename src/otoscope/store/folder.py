@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from otoscope.errors import CheckpointError, OtoscopeError
+from otoscope.errors import CheckpointError, ConfigurationError, OtoscopeError
 from otoscope.files.atomic import replace_folder
 from otoscope.files.json import read_json
 from otoscope.store.hub import Repository, is_repository_id
@@ -30,7 +30,9 @@ CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 CLASSIFIER_NAME = "classifier"
 """Folder of the classifier inside an interpreter's folder."""
-_MODEL_FILES = (WEIGHTS_NAME, f"{CLASSIFIER_NAME}/{CONFIG_NAME}", f"{CLASSIFIER_NAME}/{WEIGHTS_NAME}", "*.onnx")
+_NETWORK_FILES = ("*.onnx", "*.onnx.data", "*.tflite")
+_CLASSIFIER_FILES = (f"{CLASSIFIER_NAME}/{CONFIG_NAME}", f"{CLASSIFIER_NAME}/{WEIGHTS_NAME}")
+_MODEL_FILES = (WEIGHTS_NAME, *_CLASSIFIER_FILES, *_NETWORK_FILES)
 Role = Literal["classifier", "interpreter", "dictionary"]
 # Keys that describe the model itself; all others are its `details`.
 _CONFIG_KEYS = ("format", "kind", "class", "init", "labels", "frontend")
@@ -169,7 +171,14 @@ def locate(source: str | os.PathLike[str], revision: str | None = None) -> Path 
 
     Raises:
         CheckpointError: A revision is given for a local path.
+        ConfigurationError: The source is neither a path nor a name.
     """
+    if not isinstance(source, str | os.PathLike):
+        raise ConfigurationError(
+            f"expected a folder or owner/name on the hub, got {type(source).__name__}; networks and pipelines in "
+            "memory become classifiers by otoscope.from_pipeline(pipe), TransformersClassifier(model) or "
+            "TorchClassifier(module, labels)"
+        )
     if is_repository_id(source):
         return Repository(os.fspath(source), revision)
     if revision is not None:

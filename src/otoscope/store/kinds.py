@@ -14,6 +14,7 @@ KINDS = {
     "conv2d": "otoscope.classifiers.conv2d.Conv2dClassifier",
     "focalnet": "otoscope.classifiers.focalnet.FocalNetClassifier",
     "onnx": "otoscope.classifiers.external.onnx_model.OnnxClassifier",
+    "tflite": "otoscope.classifiers.external.tflite_model.TfliteClassifier",
     "torch": "otoscope.classifiers.external.torch_module.TorchClassifier",
     "transformers": "otoscope.classifiers.external.transformers_model.TransformersClassifier",
     "vit": "otoscope.classifiers.vit.ViTClassifier",

@@ -107,7 +107,10 @@ class TorchClassifier(ExternalClassifier):
             )
         network = make_named(module, "module")
         if not isinstance(network, nn.Module):
-            raise ConfigurationError(f"module: expected a torch.nn.Module, got {type(network).__name__}")
+            raise ConfigurationError(
+                f"module: expected a torch.nn.Module, got {type(network).__name__}; a pipeline of transformers "
+                "becomes a classifier by otoscope.from_pipeline(pipe)"
+            )
         self._config: dict[str, Any] = {"module": _plain(module) if is_named(module) else None}
         self._config |= {"input": _input_config(input), "mel_bins": mel_bins, "axes": axes}
         self._config |= {"duration_s": duration_s, "minimum_s": minimum_s}

@@ -101,6 +101,7 @@ class TransformersClassifier(ExternalClassifier):
         super().__init__(names, frontend, True, multi_label, duration_s, shortest)
         self.model: Any = ClapHead(network, opened.vectors, opened.scale) if kind == _CLAP_AUDIO else network
         self.features = features
+        self._dtype = _dtype_of(network)
         layers = _usual_layers(kind, network) if representation == "auto" else representation
         layers = [layers] if isinstance(layers, str) else list(layers or ())
         self._names = tuple(check_layer(self.model, name) for name in layers)
@@ -146,12 +147,13 @@ class TransformersClassifier(ExternalClassifier):
     @override
     def run_network(self, inputs: Tensor) -> NetworkOutput:
         with record_layers(self.model, self._names) as outputs:
-            output = self.model(**{self.features.input_name: self.features(inputs)})
-        maps = tuple(self._as_map(outputs[name], name) for name in self._names)
+            output = self.model(**{self.features.input_name: self.features(inputs).to(self._dtype)})
+        # masks and scores are computed in float32, whatever the precision of the model
+        maps = tuple(self._as_map(outputs[name], name).float() for name in self._names)
         samples = self.features.span(inputs.shape[-1])
         # None: the base class computes it from the number of frames of the clip
         span = None if samples == inputs.shape[-1] else samples / self.frontend.hop_length
-        return NetworkOutput(take_logits(output), maps, span, tuple(outputs[name] for name in self._names))
+        return NetworkOutput(take_logits(output).float(), maps, span, tuple(outputs[name] for name in self._names))
 
     def _as_map(self, output: Tensor, name: str) -> Tensor:
         axes = self._axes or {4: "bcft", 3: "btc"}.get(output.ndim, "bc")
@@ -186,7 +188,7 @@ class ClapHead(nn.Module):
         """Map mel spectrograms (batch, views, frames, mel bins) to logits (batch, classes)."""
         longer = torch.zeros(len(input_features), 1, dtype=torch.bool, device=input_features.device)
         embedding = self.audio(input_features=input_features, is_longer=longer).audio_embeds
-        cosines = F.normalize(embedding, dim=-1) @ F.normalize(self.class_vectors, dim=-1).T
+        cosines = F.normalize(embedding.to(self.class_vectors), dim=-1) @ F.normalize(self.class_vectors, dim=-1).T
         return cosines * self.scale
 
 
@@ -211,6 +213,11 @@ def _opened(model: Any, labels: Sequence[str] | None, class_vectors: Any, prompt
         opened = _Opened(network, None, vectors)
     elif isinstance(model, nn.Module):
         opened = _Opened(model, None, vectors)
+    elif not isinstance(model, str | os.PathLike):
+        raise ConfigurationError(
+            f"model: expected a model, a folder or a hub id, got {type(model).__name__}; a pipeline becomes a "
+            "classifier by otoscope.from_pipeline(pipe)"
+        )
     else:
         opened = _from_pretrained(transformers, model, labels, vectors, prompt)
     if type(opened.model).__name__ == "ClapModel":
@@ -235,7 +242,10 @@ def _from_config(transformers: Any, config: Mapping[str, Any]) -> Any:
         raise ConfigurationError(
             f"model: its configuration names {name or 'nothing'} as architecture, which is no model of transformers"
         )
-    return kind(kind.config_class.from_dict(dict(config)))  # type: ignore[attr-defined]
+    network = kind(kind.config_class.from_dict(dict(config)))  # type: ignore[attr-defined]
+    # in the precision of the weights that will be loaded
+    dtype = getattr(torch, str(config.get("dtype")), None)
+    return network.to(dtype) if isinstance(dtype, torch.dtype) else network
 
 
 def _from_pretrained(
@@ -250,12 +260,7 @@ def _from_pretrained(
             return _Opened(model, extractor, vectors)
         model = transformers.ClapModel.from_pretrained(source)
         if len(vectors) == 0 and labels:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(source)
-            tokens = tokenizer([prompt.format(label) for label in labels], padding=True, return_tensors="pt")
-            with torch.no_grad():
-                embeddings = model.eval().get_text_features(**tokens)
-            # since version 5, transformers returns an object
-            vectors = embeddings if isinstance(embeddings, Tensor) else embeddings.pooler_output
+            vectors = text_vectors(model, transformers.AutoTokenizer.from_pretrained(source), labels, prompt)
     except (OSError, ValueError) as error:
         raise DownloadError(
             f"model: {source} cannot be opened ({str(error).splitlines()[0]}); without a network connection, "
@@ -264,9 +269,26 @@ def _from_pretrained(
     return _Opened(model, extractor, vectors)
 
 
+@torch.no_grad()
+def text_vectors(model: Any, tokenizer: Any, labels: Sequence[str], prompt: str) -> Tensor:
+    """Return the embedding of each label in a sentence, shape (labels, dimension), float32.
+
+    Args:
+        model: CLAP, a ``ClapModel``.
+        tokenizer: Its tokenizer.
+        labels: Names of the classes.
+        prompt: Sentence with ``{}`` in the place of the label.
+    """
+    tokens = tokenizer([prompt.format(label) for label in labels], padding=True, return_tensors="pt")
+    embeddings = model.eval().get_text_features(**tokens.to(model.device))
+    # since version 5, transformers returns an object
+    vectors: Tensor = embeddings if isinstance(embeddings, Tensor) else embeddings.pooler_output
+    return vectors.float()
+
+
 def _audio_model(transformers: Any, model: Any) -> Any:
     """Return the audio half of a CLAP model, with its weights."""
-    audio = transformers.ClapAudioModelWithProjection(model.config.audio_config)
+    audio = transformers.ClapAudioModelWithProjection(model.config.audio_config).to(model.device, model.dtype)
     audio.audio_model.load_state_dict(model.audio_model.state_dict())
     audio.audio_projection.load_state_dict(model.audio_projection.state_dict())
     return audio
@@ -274,7 +296,25 @@ def _audio_model(transformers: Any, model: Any) -> Any:
 
 def _model_config(model: Any) -> dict[str, Any]:
     config: dict[str, Any] = json.loads(model.config.to_json_string(use_diff=True))
-    return {**config, "model_type": model.config.model_type, "architectures": [type(model).__name__]}
+    config |= {"model_type": model.config.model_type, "architectures": [type(model).__name__]}
+    return {**config, "dtype": str(_dtype_of(model)).removeprefix("torch.")}
+
+
+def _dtype_of(model: Any) -> torch.dtype:
+    """Return the precision of a model's weights.
+
+    Raises:
+        ConfigurationError: They are quantised, so that the model is not differentiable.
+    """
+    dtypes = {parameter.dtype for parameter in model.parameters()}
+    if not all(dtype.is_floating_point and dtype.itemsize > 1 for dtype in dtypes):
+        names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
+        raise ConfigurationError(
+            f"model: its weights are {names}; models in float32, bfloat16 and float16 can be explained: open it "
+            "without quantisation, or wrap it in a function and use CallableClassifier"
+        )
+    dtype: torch.dtype = model.dtype
+    return dtype
 
 
 def _labels_of(config: Any) -> list[str]:

@@ -94,7 +94,7 @@ def judge_model(folder: str, data_folder: str, fold: int, clips: int, methods: S
     others = [other for other in range(1, 6) if other != fold]
     data = ESC50(data_folder, tuple(others[:1]), tuple(others[1:2]), (fold,), download=False)
     data.setup("test")
-    files = data.test_set.files
+    files = data.test_set.files  # type: ignore[attr-defined]
     chosen = [files[index * len(files) // clips] for index in range(clips)]
     waveforms = [load_audio(file.path, classifier.frontend.sample_rate_hz) for file in chosen]
     table: dict[str, Any] = {}

@@ -14,6 +14,8 @@ LOSES = 0.5
 """Share of the recording's probability that the remainder must fall below to lose the decision."""
 MARGIN = 0.05
 """Difference in probability that counts; smaller ones are level."""
+LARGEST_AREA = 0.5
+"""Share of the sound beyond which evidence does not single anything out."""
 _HEADLINES = {
     "supported": "Supported",
     "partly": "Partly supported",
@@ -64,7 +66,8 @@ def judge(
        of the remainder is larger by more than 0.05. If it is not, the explanation is not supported.
     4. Is the evidence better than as many of the loudest bins, in the same way?
 
-    An explanation with four answers of yes is supported; otherwise, unless a rule above refuses it, partly.
+    An explanation with four answers of yes, whose evidence is at most half of the sound, is supported; any other one,
+    unless a rule above refuses it, is partly supported.
 
     Args:
         label: Explained class.
@@ -94,7 +97,7 @@ def judge(
     )
     if evidence < LOSES * probability or (not keeps and not loses) or "random" not in beaten:
         level: Level = "not supported"
-    elif keeps and loses and len(beaten) == len(gaps):
+    elif keeps and loses and len(beaten) == len(gaps) and scores["MM"] <= LARGEST_AREA:
         level = "supported"
     else:
         level = "partly"
@@ -109,7 +112,8 @@ def _evidence_reason(
     label: str, probability: float, scores: Mapping[str, float], keeps: bool, same_class: bool
 ) -> str:
     change = f"({probability:.2f} -> {scores['p_evidence']:.2f})"
-    subject = f"the evidence ({_percent(scores['MM'])} of the sound) alone"
+    size = f"{_percent(scores['MM'])} of the sound" + (", most of it" if scores["MM"] > LARGEST_AREA else "")
+    subject = f"the evidence ({size}) alone"
     if keeps:
         return f"{subject} keeps {label} {change}"
     if not same_class:

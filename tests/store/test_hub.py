@@ -73,7 +73,8 @@ def test_without_network_and_cache(hub, no_network):
     no_network()
     with pytest.raises(DownloadError) as caught:
         otoscope.load("me/piq")
-    for words in ("me/piq: is no local folder", "config.json", f"{hub.address}/me/piq", "give that folder instead"):
+    address = f"{hub.address}/me/piq/resolve/main/config.json"
+    for words in ("me/piq: is no local folder", address, "the hub does not answer", str(Path("me/piq").absolute())):
         assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 

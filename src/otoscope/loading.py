@@ -23,7 +23,9 @@ from otoscope.speechbrain import (
     read_dictionary,
     read_interpreter,
 )
+from otoscope.speechbrain.hyperparameters import FILE_NAME as HYPERPARAMETERS
 from otoscope.store.folder import ModelFolder, Place, find_model_folder, locate, open_model
+from otoscope.store.hub import Repository
 
 Model = TypeVar("Model")
 
@@ -97,6 +99,7 @@ def load_interpreter(source: Candidates, revision: str | None = None) -> tuple[I
             interpreter, classifier = open_model(origin.files, role="interpreter")
             return interpreter, classifier
         if not has_interpreter(origin.files):
+            _raise_if_offline(origin.place)
             raise CheckpointError(
                 f"{origin.files.name}: holds a classifier without an interpreter; name a method that needs no "
                 "training, or train one on it, for instance "
@@ -205,4 +208,11 @@ def _find(source: PathOrId, revision: str | None) -> Origin:
     if isinstance(place, Path):
         # raises an error that says what is missing in the folder
         return Origin(place, ModelFolder.read(place))
+    _raise_if_offline(place)
     raise CheckpointError(f"{place}: holds neither a model of otoscope nor one of SpeechBrain")
+
+
+def _raise_if_offline(place: Place) -> None:
+    """Raise a `DownloadError` if a repository may have more files than its cache, which holds some of them."""
+    if isinstance(place, Repository) and place.offline:
+        raise place.missing(HYPERPARAMETERS)

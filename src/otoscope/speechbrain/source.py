@@ -113,8 +113,8 @@ class Source:
         """Return the names that a file may have; the first that exists is the one."""
         if key in self._names:
             return [self._names[key]]
-        if not self.described and key in _USUAL_NAMES:
-            return list(_USUAL_NAMES[key])
+        if not self.described:
+            return list(_USUAL_NAMES.get(key, others))
         address = self._address(key)
         return list(dict.fromkeys([*([Path(address).name] if address else []), f"{key}.ckpt", *others]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 import re
 import socket
@@ -79,6 +80,7 @@ class Repository:
         """
         from huggingface_hub import errors, snapshot_download
 
+        logging.getLogger("huggingface_hub._snapshot_download").addFilter(_is_no_absent_file)
         cached = {name: self._in_cache(name) for name in names}
         try:
             # Later files come from the commit of the first one: a branch could move in between.
@@ -199,6 +201,11 @@ def hub_answers() -> bool:
     except OSError:
         return False
     return True
+
+
+def _is_no_absent_file(record: logging.LogRecord) -> bool:
+    """Drop the message of the hub's client that a file is absent: some are optional, and others are reported."""
+    return "No files matched allow_patterns" not in record.getMessage()
 
 
 def hub_failures() -> tuple[type[Exception], ...]:

@@ -186,9 +186,9 @@ def run(esc50, tmp_path_factory):
 @pytest.fixture(scope="module")
 def online(run, copy, published):
     """Folders of the recipes, outcomes by name, and commits by repository, with a hub."""
-    conv2d, own = copy("conv2d"), copy("own")
-    interpret, other = conv2d / "interpret", own / "interpret"
-    trained = f"--model.classifier={own / 'classification' / 'results' / 'conv2d' / '1234' / 'model'}"
+    conv2d, trained_here = copy("conv2d"), copy("trained")
+    interpret, other = conv2d / "interpret", trained_here / "interpret"
+    trained = f"--model.classifier={trained_here / 'classification' / 'results' / 'conv2d' / '1234' / 'model'}"
     scripts = {
         "piq --test_only, published": (interpret, *PIQ, "--test_only"),
         "piq": (interpret, *PIQ),
@@ -199,7 +199,7 @@ def online(run, copy, published):
         "lmac": (interpret, *LMAC),
         "lmac --test_only": (interpret, *LMAC, "--test_only"),
         "plain piq": (other, *PLAIN),
-        "train": (own / "classification", *TRAIN),
+        "train": (trained_here / "classification", *TRAIN),
         "plain piq --test_only": (other, *PLAIN, "--test_only"),
         "plain piq, trained": (other, *PLAIN, "--output_folder=results/new"),
         "plain piq, named": (other, *PLAIN, trained, "--output_folder=results/new", "--test_only"),

@@ -58,7 +58,7 @@ def choose(candidates: Candidates) -> Choice:
 
     Args:
         candidates: One source, or several in order of preference. If none exists, the last one is returned, whose
-            error tells what is missing.
+            error names what is missing.
 
     Raises:
         ConfigurationError: There is no candidate.

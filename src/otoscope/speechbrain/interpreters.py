@@ -97,7 +97,7 @@ def _piq(source: Source, psi: Call, classifier: Classifier) -> PIQInterpreter:
         for option in ("use_adapter", "adapter_reduce_dim", "activate_class_partitioning"):
             if not psi.arguments.get(option, True):
                 raise CheckpointError(f"{content.path}: psi_model with {option} False is not supported")
-        # SpeechBrain's class divides its codebook among 50 classes unless it is told otherwise.
+        # SpeechBrain's class divides its codebook among 50 classes by default.
         default = 50 if source.described else len(classifier.labels)
         options["codes"] = part.shape("codebook.embedding.weight")[0]
         options["shared_codes"] = int(psi.arguments.get("shared_keys", 0))

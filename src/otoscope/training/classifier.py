@@ -104,13 +104,19 @@ class ClassifierTraining(TrainingTask):
         )
         self.confusion = MulticlassConfusionMatrix(count)
 
-    def setup(self, stage: str) -> None:
-        """Load the weights to start from, unless a checkpoint will replace them."""
-        if stage == "fit" and self.start is not None and not self.trainer.ckpt_path:
-            try:
-                load_start(self.classifier, self.start)
-            except (CheckpointError, DownloadError) as error:
-                raise type(error)(f"{error}; --model.start null trains from random weights") from error
+    def initialise(self) -> None:
+        """Load the weights to start from.
+
+        Raises:
+            CheckpointError: They do not fit.
+            DownloadError: They cannot be downloaded.
+        """
+        if self.start is None:
+            return
+        try:
+            load_start(self.classifier, self.start)
+        except (CheckpointError, DownloadError) as error:
+            raise type(error)(f"{error}; --model.start null trains from random weights") from error
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return one group per layer, with its learning rate; see ``layer_decay``."""

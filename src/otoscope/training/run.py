@@ -132,7 +132,9 @@ def _trainer(folder: Path, callbacks: Sequence[lightning.Callback], options: dic
 
 
 def _fit(trainer: lightning.Trainer, task: TrainingTask, data: SoundData, resume: Path | None) -> None:
-    if resume is not None:
+    if resume is None:
+        task.initialise()
+    else:
         print(f"Resuming from {resume}")
     try:
         with _ignored_warnings():

@@ -89,6 +89,9 @@ class TrainingTask(lightning.LightningModule):
     def report(self, folder: Path) -> dict[str, Any]:
         """Write the results of the last test run to a folder, and return them as JSON values."""
 
+    def initialise(self) -> None:
+        """Set the weights that training starts from; not called when a run resumes from a checkpoint."""
+
     def open_published(self, checkpoint: Path) -> bool:
         """Replace the model by a published one, to test it without training.
 

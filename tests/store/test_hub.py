@@ -126,7 +126,10 @@ def test_missing_repositories_revisions_and_files(hub, published):
 
 def test_gated_repositories_ask_for_a_login(hub, published):
     hub.gated.add(published)
-    with pytest.raises(DownloadError, match=r"me/piq: is neither .* `hf auth login` if it is private or gated"):
+    with pytest.raises(
+        DownloadError,
+        match=r"me/piq: is neither .* `hf auth login` if it is private or gated; files .* into /.*/me/piq, which",
+    ):
         otoscope.load(published)
 
 

@@ -99,7 +99,8 @@ class Repository:
         except errors.RepositoryNotFoundError as error:
             raise DownloadError(
                 f"{self}: is neither a local folder nor a repository on the hub that you may see; check the name, "
-                "or log in with `hf auth login` if it is private or gated"
+                "or log in with `hf auth login` if it is private or gated; files that you have belong into "
+                f"{Path(self.name).absolute()}, which is then opened instead"
             ) from error
         except hub_failures() as error:
             raise self._not_fetched(names, error) from error

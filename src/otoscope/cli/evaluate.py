@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from otoscope.classifiers import Classifier
 from otoscope.cli.hparams import add_common_options, instantiate, output_folder_of, parse_hparams
-from otoscope.cli.options import add_shared, make_parser, move_to_device, print_json
+from otoscope.cli.options import add_shared, make_parser, messages_beside, move_to_device, print_json
 from otoscope.data import SoundData
 from otoscope.evaluation.conditions import Conditions
 from otoscope.evaluation.run import run_evaluation
@@ -33,10 +33,11 @@ def run(arguments: list[str]) -> None:
         OtoscopeError: An option, the data or a method is wrong; the message says which.
     """
     parser, options = parse_hparams("evaluate", build_parser, arguments, required="--classifier")
-    objects = instantiate(parser, options)
-    classifier = objects.classifier
-    if isinstance(classifier, str):
-        classifier = load_classifier(classifier)
+    with messages_beside(options.json):
+        objects = instantiate(parser, options)
+        classifier = objects.classifier
+        if isinstance(classifier, str | list):
+            classifier = load_classifier(classifier)
     move_to_device(classifier, options.device)
     report = run_evaluation(
         classifier,
@@ -63,7 +64,12 @@ def build_parser() -> jsonargparse.ArgumentParser:
         "Compare methods of explanation: `otoscope evaluate HPARAMS.yaml --data_folder DIR [overrides]`. "
         "Overrides are dotted, such as --conditions.wham.folder DIR or --methods.IG integrated_gradients.",
     )
-    parser.add_argument("--classifier", type=str | Classifier, required=True, help="Model folder, or a class.")
+    parser.add_argument(
+        "--classifier",
+        type=list[str] | str | Classifier,
+        required=True,
+        help="Model folder, several of which the first that exists is taken, or a class.",
+    )
     parser.add_argument(
         "--methods",
         type=dict[str, Any],

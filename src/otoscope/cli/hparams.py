@@ -73,7 +73,15 @@ def instantiate(parser: jsonargparse.ArgumentParser, options: Any) -> Any:
     try:
         return parser.instantiate_classes(options)
     except (ValueError, TypeError) as error:
-        raise OtoscopeError(shorten(str(error))) from error
+        raise _error_of_user(error) or OtoscopeError(shorten(str(error))) from error
+
+
+def _error_of_user(error: BaseException) -> OtoscopeError | None:
+    """Return the error that a class raised, out of the report on every type that jsonargparse makes of it."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OtoscopeError):
+        cause = cause.__cause__ or cause.__context__
+    return cause
 
 
 def expand_shorthands(verb: str, arguments: Sequence[str], required: str) -> list[str]:

@@ -40,12 +40,14 @@ def run(arguments: list[str]) -> None:
     parser, options = parse_hparams("train", build_parser, arguments, required="--model")
     # Before the objects are made, because they take the seed from their options.
     _share_seed(options)
-    objects = instantiate(parser, options)
+    # Opening models prints which ones were taken, and Lightning prints its progress bars. With --json, only the
+    # results may stand in the output.
+    with messages_beside(options.json):
+        objects = instantiate(parser, options)
     folder = output_folder_of(options, options.model.class_path.rsplit(".", 1)[-1].lower())
     # A test alone must not change the record of the training.
     if not options.test_only:
         _record_options(options, parser, folder)
-    # Lightning prints its progress bars to the output, where only the results may stand with --json
     with messages_beside(options.json):
         results = _train(options, objects, folder)
     if options.json:

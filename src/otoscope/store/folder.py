@@ -22,7 +22,7 @@ from torch import nn
 from otoscope.errors import CheckpointError, ConfigurationError, OtoscopeError
 from otoscope.files.atomic import replace_folder
 from otoscope.files.json import read_json
-from otoscope.store.hub import Repository, is_repository_id
+from otoscope.store.hub import RemoteFile, Repository, is_hub_address, is_repository_id
 from otoscope.store.kinds import class_path_of, kind_of
 
 FORMAT = 1
@@ -166,8 +166,13 @@ def _wrong_role(folder: ModelFolder, role: Role) -> str:
     )
 
 
-def locate(source: str | os.PathLike[str], revision: str | None = None) -> Path | Repository:
-    """Return the local path or the repository that a source refers to. Local paths take precedence.
+Place = Path | Repository | RemoteFile
+
+
+def locate(source: str | os.PathLike[str], revision: str | None = None) -> Place:
+    """Return the local path, the repository or the file in one that a source refers to.
+
+    Local paths take precedence over the hub.
 
     Raises:
         CheckpointError: A revision is given for a local path.
@@ -181,6 +186,8 @@ def locate(source: str | os.PathLike[str], revision: str | None = None) -> Path 
         )
     if is_repository_id(source):
         return Repository(os.fspath(source), revision)
+    if is_hub_address(source) and (file := RemoteFile.parse(source, revision)) is not None:
+        return file
     if revision is not None:
         raise CheckpointError(
             f"revision {revision}: only repositories on the hub have revisions, and {source} is not one"
@@ -188,16 +195,19 @@ def locate(source: str | os.PathLike[str], revision: str | None = None) -> Path 
     return Path(source)
 
 
-def find_model_folder(place: Path | Repository) -> ModelFolder | None:
+def find_model_folder(place: Place) -> ModelFolder | None:
     """Return the model folder at a place, or None if otoscope wrote no model there.
 
     Args:
-        place: Local folder, or a repository, whose model files are then fetched.
+        place: Local folder, or a repository, whose model files are then fetched. A single file is never a model
+            folder.
 
     Raises:
         CheckpointError: The model is newer than this version.
         DownloadError: The model cannot be fetched.
     """
+    if isinstance(place, RemoteFile):
+        return None
     if isinstance(place, Repository):
         # Only the small configuration first: it shows whether the weights are worth fetching.
         path = place.file(CONFIG_NAME)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from otoscope.audio import Spectrogram
-from otoscope.classifiers import Classifier
 from otoscope.data import Batch
 from otoscope.interpreters import AMTInterpreter
-from otoscope.training.brain import Interpretation, InterpreterBrain, Stage
+from otoscope.training.brain import ClassifierSource, Interpretation, InterpreterBrain, Stage
 
 
 class ClassifierForward(NamedTuple):
@@ -45,7 +43,7 @@ class InterpreterESC50Brain(InterpreterBrain):
 
     def __init__(
         self,
-        classifier: str | Classifier | Path,
+        classifier: ClassifierSource,
         quantile: float = 0.9,
         activation_map: str | None = None,
         seed: int = 1234,

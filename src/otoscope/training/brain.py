@@ -15,12 +15,13 @@ from typing_extensions import override
 
 from otoscope.audio import Frontend, Spectrogram
 from otoscope.classifiers import Classifier, Prediction
+from otoscope.classifiers.fingerprint import digest
 from otoscope.data import Batch
-from otoscope.errors import ConfigurationError
+from otoscope.errors import CheckpointError, ConfigurationError
 from otoscope.explain import Explainer
 from otoscope.files.array_cache import default_cache_folder
 from otoscope.interpreters import Interpreter, save_interpreter
-from otoscope.loading import load_classifier
+from otoscope.loading import load_classifier, load_interpreter
 from otoscope.methods import title_of
 from otoscope.metrics import MeanScores, scores_shown
 from otoscope.scoring import CONTROLS, score_against_controls, score_prediction
@@ -28,6 +29,10 @@ from otoscope.training.representations import RepresentationCache
 from otoscope.training.task import Schedule, TrainingTask
 
 Stage = Literal["train", "valid", "test"]
+ClassifierSource = list[str] | str | Classifier | Path
+"""Classifier, its source, or several sources of which the first that exists is taken."""
+_EXPLAINED = "explained_classifier"
+"""Key of checkpoints: fingerprint of the classifier's weights."""
 _DECISION_SCORES = scores_shown("training", truth=False)
 _TRUTH_SCORES = scores_shown("training", truth=True)
 
@@ -79,8 +84,9 @@ class InterpreterBrain(TrainingTask):
 
     Args:
         classifier: Classifier, or its source: a model folder, ``owner/name`` on the hub, or a model that
-            SpeechBrain published or trained.
+            SpeechBrain published or trained. Of a list of sources, the first that exists is taken.
         interpreter: Function that makes the interpreter from the classifier.
+        published: Source of a published interpreter, which a test alone evaluates if nothing has been trained.
         cache_representations: Whether to compute the classifier's prediction for a clip once and store it, about
             1 MB per clip for the published classifier. It saves time from the second epoch on.
         cache_folder: Folder of the stored predictions (default: the user's cache folder).
@@ -90,8 +96,9 @@ class InterpreterBrain(TrainingTask):
 
     def __init__(
         self,
-        classifier: str | Classifier | Path,
+        classifier: ClassifierSource,
         interpreter: Callable[[Classifier], Interpreter[Any]],
+        published: list[str] | str | None = None,
         cache_representations: bool = False,
         cache_folder: str | os.PathLike[str] | None = None,
         schedule: Schedule = "plateau",
@@ -107,14 +114,18 @@ class InterpreterBrain(TrainingTask):
             torch.manual_seed(self.seed)
             self.interpreter = interpreter(classifier)
         self.labels = classifier.labels
+        self.published = published
         self._representations: RepresentationCache | None = None
         if cache_representations:
             folder = Path(cache_folder) if cache_folder else default_cache_folder()
             self._representations = RepresentationCache(classifier, folder / "representations")
-        self._valid_scores = MeanScores([*_DECISION_SCORES, *self.interpreter.own_score_names])
+        self._valid_scores = self._new_valid_scores()
         self._test_scores: dict[str, MeanScores] = {}
         self.extra_results: dict[str, Any] = {}
         """Results of callbacks at test, by name; they become part of the report."""
+
+    def _new_valid_scores(self) -> MeanScores:
+        return MeanScores([*_DECISION_SCORES, *self.interpreter.own_score_names])
 
     @property
     def classifier(self) -> Classifier:
@@ -155,6 +166,39 @@ class InterpreterBrain(TrainingTask):
             raise ConfigurationError(
                 f"classifier: it does not know {', '.join(unknown)} of the data set; train it on this data set, or "
                 "choose classes that it knows"
+            )
+
+    @override
+    def open_published(self, checkpoint: Path) -> bool:
+        if self.published is None:
+            return False
+        sources = [self.published] if isinstance(self.published, str) else self.published
+        # The checkpoint does not exist; it is listed so that the report says why the published model is taken.
+        interpreter, classifier = load_interpreter([checkpoint, *sources])
+        if not isinstance(interpreter, type(self.interpreter)):
+            raise ConfigurationError(
+                f"published: {', '.join(sources)} holds {type(interpreter).__name__}, not "
+                f"{type(self.interpreter).__name__}"
+            )
+        self.interpreter, self._frozen = interpreter, [classifier.freeze()]
+        self.labels, self._valid_scores = classifier.labels, self._new_valid_scores()
+        return True
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Record which classifier the interpreter explains."""
+        checkpoint[_EXPLAINED] = digest(self.classifier)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check that the interpreter was trained to explain this classifier.
+
+        Raises:
+            CheckpointError: It was trained to explain another one.
+        """
+        # Without the record, the checkpoint is that of an earlier version.
+        if checkpoint.get(_EXPLAINED, explained := digest(self.classifier)) != explained:
+            raise CheckpointError(
+                "classifier: the checkpoint belongs to another classifier than the one that is taken now; name the "
+                "former one by --model.classifier, or choose another --output_folder to start a new run"
             )
 
     def compute_forward(self, batch: Batch, stage: Stage) -> Interpretation:

@@ -15,7 +15,8 @@ from typing_extensions import override
 from otoscope.audio import Frontend, peak_normalize
 from otoscope.classifiers import Classifier, save_classifier
 from otoscope.data import Batch
-from otoscope.errors import ConfigurationError, TrainingError
+from otoscope.errors import CheckpointError, ConfigurationError, DownloadError, TrainingError
+from otoscope.loading import load_start
 from otoscope.plots import confusion_picture, save_picture
 from otoscope.training.augmentation import drop_bands, mix_up, shift_in_time
 from otoscope.training.task import Schedule, TrainingTask
@@ -38,6 +39,8 @@ class ClassifierTraining(TrainingTask):
         layer_decay: Ratio of the learning rates of a layer and of the next one towards the output, in (0, 1];
             below 1, pretrained layers near the input change less. See `Classifier.layers`.
         head_epochs: Number of epochs at the start in which only the last layer is trained.
+        start: Source of the weights that all layers but the head start from: a classifier of the same class and
+            sizes, or SpeechBrain's ``embedding_model`` (default: random weights).
         schedule: Schedule of the learning rate.
         **training: See `TrainingTask`.
     """
@@ -58,6 +61,7 @@ class ClassifierTraining(TrainingTask):
         label_smoothing: float = 0.0,
         layer_decay: float = 1.0,
         head_epochs: int = 0,
+        start: list[str] | str | None = None,
         schedule: Schedule = "cyclic",
         **training: Any,
     ) -> None:
@@ -79,6 +83,7 @@ class ClassifierTraining(TrainingTask):
         self.label_smoothing = label_smoothing
         self.layer_decay = layer_decay
         self.head_epochs = head_epochs
+        self.start = start
         self.classifier: Classifier
 
     @property
@@ -98,6 +103,20 @@ class ClassifierTraining(TrainingTask):
             {stage: MulticlassAccuracy(count, average="micro") for stage in ("fit", "valid", "test")}
         )
         self.confusion = MulticlassConfusionMatrix(count)
+
+    def initialise(self) -> None:
+        """Load the weights to start from.
+
+        Raises:
+            CheckpointError: They do not fit.
+            DownloadError: They cannot be downloaded.
+        """
+        if self.start is None:
+            return
+        try:
+            load_start(self.classifier, self.start)
+        except (CheckpointError, DownloadError) as error:
+            raise type(error)(f"{error}; --model.start null trains from random weights") from error
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return one group per layer, with its learning rate; see ``layer_decay``."""

@@ -6,14 +6,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from otoscope.classifiers import Classifier
 from otoscope.classifiers.fingerprint import digest
 from otoscope.data import Batch
 from otoscope.data.noise import WHAM_DB, NoiseFolder, mix
@@ -21,7 +19,7 @@ from otoscope.errors import CheckpointError, ConfigurationError
 from otoscope.interpreters import LMACInterpreter
 from otoscope.loading import load_interpreter
 from otoscope.nn import DecoderName
-from otoscope.training.brain import Interpretation, InterpreterBrain, Stage
+from otoscope.training.brain import ClassifierSource, Interpretation, InterpreterBrain, Stage
 
 
 class LMAC(InterpreterBrain):
@@ -51,7 +49,7 @@ class LMAC(InterpreterBrain):
 
     def __init__(
         self,
-        classifier: str | Classifier | Path,
+        classifier: ClassifierSource,
         decoder: DecoderName = "light",
         l_in: float = 4.0,
         l_out: float = 0.2,

@@ -45,7 +45,8 @@ def run_training(
         data: Data to train and test on.
         output_folder: Folder of the results.
         trainer_options: Arguments of `lightning.Trainer`.
-        test_only: Whether to do nothing but test the best checkpoint of an earlier run.
+        test_only: Whether to do nothing but test the best checkpoint of an earlier run, or without one, the
+            published model of the task.
         interpretations: Callback that saves interpretations during training and at test.
         overlap: Callback that explains mixtures of test clips.
 
@@ -60,15 +61,18 @@ def run_training(
     output_folder = Path(output_folder)
     checkpoints = output_folder / "checkpoints"
     best, last = checkpoints / "best.ckpt", checkpoints / "last.ckpt"
-    if test_only and task.trains and not best.is_file():
-        raise CheckpointError(f"{best}: no such checkpoint to test; train first, without --test_only")
+    trains = task.trains
+    if test_only and trains and not best.is_file():
+        if not task.open_published(best):
+            raise CheckpointError(f"{best}: no such checkpoint to test; train first, without --test_only")
+        trains = False
     lightning.seed_everything(task.seed, verbose=False)
     _prepare(task, data)
-    callbacks: list[lightning.Callback] = _checkpoint_callbacks(task, checkpoints) if task.trains else []
+    callbacks: list[lightning.Callback] = _checkpoint_callbacks(task, checkpoints) if trains else []
     callbacks += [callback for callback in (interpretations, overlap) if callback is not None]
     trainer = _trainer(output_folder, callbacks, dict(trainer_options or {}))
     try:
-        if task.trains:
+        if trains:
             if not test_only:
                 _fit(trainer, task, data, last if last.is_file() else None)
             _restore(task, best)
@@ -128,7 +132,9 @@ def _trainer(folder: Path, callbacks: Sequence[lightning.Callback], options: dic
 
 
 def _fit(trainer: lightning.Trainer, task: TrainingTask, data: SoundData, resume: Path | None) -> None:
-    if resume is not None:
+    if resume is None:
+        task.initialise()
+    else:
         print(f"Resuming from {resume}")
     try:
         with _ignored_warnings():
@@ -167,8 +173,9 @@ def _restore(task: TrainingTask, best: Path) -> None:
     if not best.is_file():
         raise CheckpointError(f"{best}: training has saved no checkpoint; is max_epochs at least 1?")
     try:
-        state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
-        task.load_state_dict(state)
+        checkpoint = torch.load(best, map_location="cpu", weights_only=True)
+        task.on_load_checkpoint(checkpoint)
+        task.load_state_dict(checkpoint["state_dict"])
     except (RuntimeError, KeyError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{best}: does not fit this model ({str(error).splitlines()[0]})") from error
 

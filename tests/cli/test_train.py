@@ -77,10 +77,12 @@ def test_recipes_leave_models_and_results(trained):
     assert {path.name for path in classifier.iterdir()} == {
         "checkpoints",
         "confusion.png",
-        "hparams.yaml",
+        "hyperparams.yaml",
+        "label_encoder.txt",
         "metrics.csv",
         "model",
         "test.json",
+        "train_log.txt",
     }
     assert "test accuracy" in outputs["classification"].stdout
     assert "results in results/conv2d/1234" in outputs["classification"].stdout
@@ -108,7 +110,7 @@ def test_test_only_gives_the_same_numbers(trained, esc50, run, tiny_piq, monkeyp
 
 
 def test_the_saved_options_repeat_the_training(classifier_folder, esc50, run, tmp_path):
-    saved = classifier_folder.parent / "hparams.yaml"
+    saved = classifier_folder.parent / "hyperparams.yaml"
     code, output, error = run("train", saved, f"--output_folder={tmp_path}", QUIET, "--json")
     assert code == 0, error
     first = json.loads((saved.parent / "test.json").read_text())
@@ -119,7 +121,7 @@ def test_a_run_with_other_options_is_not_resumed(classifier_folder, esc50, asser
     folder = classifier_folder.parent
     options = ["--data.batch_size=4", f"--data_folder={esc50}", f"--output_folder={folder}"]
     assert_error(
-        ["train", folder / "hparams.yaml", *options],
+        ["train", folder / "hyperparams.yaml", *options],
         "holds a run with other options",
         "data.init_args.batch_size was 5, is 4",
         "choose another --output_folder",

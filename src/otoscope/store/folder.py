@@ -164,6 +164,23 @@ def _wrong_role(folder: ModelFolder, role: Role) -> str:
     )
 
 
+def model_folder_of(source: str | os.PathLike[str]) -> Path:
+    """Return the model folder that a path leads to: itself, that of a run, or that of a checkpoint.
+
+    Args:
+        source: Model folder, folder of a run (which holds ``model``), or a file in one of these or in a checkpoint of
+            SpeechBrain, such as ``psi_model.ckpt``.
+
+    Returns:
+        The folder to open; what leads to none stays as it is.
+    """
+    path = Path(source)
+    if path.is_file():
+        path = path.parent.parent if path.parent.name == "checkpoints" else path.parent
+    inner = path / "model"
+    return inner if (inner / CONFIG_NAME).is_file() else path
+
+
 def locate(source: str | os.PathLike[str], revision: str | None = None) -> Path | Repository:
     """Return the local path or the repository that a source refers to. Local paths take precedence.
 
@@ -196,7 +213,8 @@ def find_model_folder(place: Path | Repository) -> ModelFolder | None:
             return None
         folder = path.parent
     else:
-        folder = place
+        # the folder of a run holds the model in a folder of its own
+        folder = model_folder_of(place) if place.is_dir() else place
     try:
         config = read_json(folder / CONFIG_NAME)
     # No readable configuration is no error here: another kind of model may lie at this place.
@@ -214,9 +232,9 @@ def find_model_folder(place: Path | Repository) -> ModelFolder | None:
 def _model_folder(source: str | os.PathLike[str], revision: str | None) -> ModelFolder:
     """Return the model folder of a source, or raise an error that describes what is there instead."""
     place = locate(source, revision)
-    if isinstance(place, Path):
-        return ModelFolder.read(place)
     folder = find_model_folder(place)
+    if folder is None and isinstance(place, Path):
+        return ModelFolder.read(place)  # raises an error that says what is wrong there
     if folder is None:
         raise CheckpointError(
             f"{place}: holds no model that otoscope saved; if it is a SpeechBrain checkpoint, open it with "

@@ -73,7 +73,7 @@ def test_a_full_disk_is_reported_in_one_line(
 def test_recipes_leave_models_and_results(trained):
     work, outputs = trained
     classifier = work / "classification" / "results" / "conv2d" / "1234"
-    piq = work / "interpret" / "results" / "piq_vq" / "1234"
+    piq = work / "interpret" / "results" / "piq" / "1234"
     assert {path.name for path in classifier.iterdir()} == {
         "checkpoints",
         "confusion.png",
@@ -93,7 +93,7 @@ def test_recipes_leave_models_and_results(trained):
 def test_json_is_all_of_the_output(trained):
     work, outputs = trained
     results = json.loads(outputs["interpret"].stdout)
-    piq = work / "interpret" / "results" / "piq_vq" / "1234"
+    piq = work / "interpret" / "results" / "piq" / "1234"
     assert results == json.loads((piq / "test.json").read_text())
     assert results["labels"] == LABELS
 
@@ -102,7 +102,7 @@ def test_test_only_gives_the_same_numbers(trained, esc50, run, tiny_piq, monkeyp
     work, outputs = trained
     monkeypatch.chdir(work / "interpret")
     options = [*tiny_piq, f"--data_folder={esc50}", "--test_only", "--json", QUIET]
-    code, output, error = run("train", "hparams/piq_vq.yaml", *options)
+    code, output, error = run("train", "hparams/piq.yaml", *options)
     assert code == 0, error
     again, before = json.loads(output), json.loads(outputs["interpret"].stdout)
     for name, scores in before["scores"].items():

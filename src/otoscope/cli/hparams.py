@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from otoscope.cli.options import add_shared, import_modules, parse, shorten
+from otoscope.cli.options import DEFAULT_SEED, add_shared, import_modules, parse, shorten, values_of
 from otoscope.cli.paths import located_options
-from otoscope.cli.undotted import options_by_name, translate_flags
+from otoscope.cli.undotted import Command, options_by_name, translate_flags
 from otoscope.errors import OtoscopeError
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def add_common_options(parser: jsonargparse.ArgumentParser) -> None:
         help="Folder of all results, for the default of --output_folder; the scripts of the recipes write to "
         "`results` beside themselves.",
     )
-    add_shared(parser, "seed", default=1234)
+    add_shared(parser, "seed", default=DEFAULT_SEED)
     add_shared(parser, "json")
     add_shared(parser, "import")
 
@@ -85,7 +84,8 @@ def parse_hparams(
     # classes of the user must be known before options that name them are parsed
     import_modules([*_listed(content.get("import")), *values_of("--import", overrides)])
     model = next(iter(values_of("--model", overrides)), "") or _class_path(content.get("model"))
-    overrides = translate_flags(verb, overrides, model, options_by_name(content, parser))
+    command = Command(verb, overrides, file[1] if file else "", model.rpartition(".")[2])
+    overrides = translate_flags(command, options_by_name(content, parser))
     # The paths come before the overrides, which take precedence.
     paths = located_options(Path(file[1]), content) if file else []
     return Parsed(parser, parse(parser, [*file, *paths, *overrides]), overrides)
@@ -145,18 +145,6 @@ def expand_shorthands(verb: str, arguments: Sequence[str], required: str) -> lis
     return [
         long + argument[len(short) :] if argument.partition("=")[0] == short else argument for argument in arguments
     ]
-
-
-def values_of(option: str, arguments: Sequence[str]) -> list[str]:
-    """Return the values that a command line gives to an option, before it is parsed.
-
-    Example:
-        >>> values_of("--import", ["--import", "mine", "--import=yours"])
-        ['yours', 'mine']
-    """
-    # Both spellings that a parser accepts: `--option=value`, and `--option value`.
-    values = [argument.partition("=")[2] for argument in arguments if argument.startswith(option + "=")]
-    return values + [value for name, value in itertools.pairwise(arguments) if name == option]
 
 
 def output_folder_of(options: Any, default_name: str) -> Path:

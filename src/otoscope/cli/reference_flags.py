@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import yaml
 
+from otoscope.cli.options import DEFAULT_SEED, values_of
 from otoscope.errors import OtoscopeError
 
 TRAINING_OF_METHODS = {"PIQ": "piq", "L2I": "l2i", "LMAC": "lmac", "InterpreterESC50Brain": "amt"}
 """Method (name in the catalogue) by training class."""
 _PUBLISHED_GUIDANCE = "4.0"
 _DEBUG_BATCHES = 2
+_FINETUNE = "_finetune"
 
 
 class Given(NamedTuple):
@@ -23,12 +26,23 @@ class Given(NamedTuple):
     Attributes:
         model: Name of the training class, without its module; empty if it is not known.
         flags: Value by flag, for all flags of the table that are given.
-        options: Names of all options that are given, with their dashes.
+        arguments: The command line after the hyperparameter file.
+        file: The hyperparameter file; empty if there is none.
     """
 
     model: str
     flags: Mapping[str, str]
-    options: frozenset[str] = frozenset()
+    arguments: Sequence[str] = ()
+    file: str = ""
+
+    def value(self, option: str, default: str = "") -> str:
+        """Return the last value of an option, with its dashes."""
+        return next(reversed(values_of(option, self.arguments)), default)
+
+    @property
+    def names_output(self) -> bool:
+        """Whether the command line names the output folder."""
+        return any(self.value(option) for option in ("--output_folder", "--out", "-o"))
 
 
 @dataclass(frozen=True)
@@ -85,8 +99,15 @@ def _save_interpretations(value: str, given: Given) -> list[str]:
 def _finetuning(value: str, given: Given) -> list[str]:
     if given.model != "LMAC":
         raise OtoscopeError(f"--finetuning: only L-MAC is fine-tuned (train_lmac.py), not {given.model or 'this'}")
-    weight = given.flags.get("g_w", _PUBLISHED_GUIDANCE)
-    return [f"--model.guidance={weight if value == 'true' else 0.0}"]
+    if value == "false":
+        return ["--model.guidance=0.0"]
+    guidance = f"--model.guidance={given.flags.get('g_w', _PUBLISHED_GUIDANCE)}"
+    name = Path(given.file).stem
+    if given.names_output or not name or name.endswith(_FINETUNE):
+        return [guidance]
+    # The folder named after the file holds the run that is fine-tuned.
+    results, seed = given.value("--results_folder", "results"), given.value("--seed", str(DEFAULT_SEED))
+    return [guidance, f"--output_folder={Path(results) / (name + _FINETUNE) / seed}"]
 
 
 def _guidance_weight(value: str, given: Given) -> list[str]:
@@ -123,7 +144,7 @@ def _debug_evaluation(value: str, given: Given) -> list[str]:
 
 def _debug_folder(given: Given) -> list[str]:
     """Return the option of a temporary folder, so that a trial is never taken for a run and resumed."""
-    if given.options & {"--output_folder", "--out", "-o"}:
+    if given.names_output:
         return []
     return [f"--output_folder={tempfile.mkdtemp(prefix='otoscope-debug-')}"]
 

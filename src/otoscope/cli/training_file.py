@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from otoscope.cli.hparams import read_hparams, values_of
+from otoscope.cli.hparams import read_hparams
+from otoscope.cli.options import DEFAULT_SEED, values_of
 from otoscope.cli.paths import located, recipe_folder
 from otoscope.cli.reference_flags import TRAINING_OF_METHODS
 from otoscope.cli.run_record import RECORD_NAME
@@ -16,7 +17,6 @@ from otoscope.methods import METHODS
 from otoscope.store.folder import model_folder_of
 
 _NO_INTERPRETER = ("ClassifierTraining", "NMFTraining", "AmortizedNMFTraining")
-_DEFAULT_SEED = 1234
 _PRETRAINED = "--pretrained_interpreter"
 
 
@@ -86,7 +86,7 @@ def _evaluated(interpreter: str, title: str) -> list[str]:
 def _run_folder(file: Path, content: Mapping[str, Any], arguments: Sequence[str]) -> Path:
     """Return the folder that the training writes to by default."""
     results = next(iter(values_of("--results_folder", arguments)), "results")
-    seed = next(iter(values_of("--seed", arguments)), content.get("seed", _DEFAULT_SEED))
+    seed = next(iter(values_of("--seed", arguments)), content.get("seed", DEFAULT_SEED))
     return Path(str(content.get("output_folder") or Path(results) / file.stem / str(seed)))
 
 

@@ -10,15 +10,27 @@ from otoscope.cli.reference_flags import TABLES, Flag, Given
 from otoscope.errors import OtoscopeError
 
 
-def translate_flags(
-    verb: str, arguments: Sequence[str], model: str = "", options: Mapping[str, Sequence[str]] | None = None
-) -> list[str]:
+class Command(NamedTuple):
+    """Command line before its flags are translated.
+
+    Attributes:
+        verb: ``train`` or ``evaluate``.
+        arguments: Command line after the hyperparameter file.
+        file: The hyperparameter file; empty if there is none.
+        model: Name of its training class, without the module.
+    """
+
+    verb: str
+    arguments: Sequence[str]
+    file: str = ""
+    model: str = ""
+
+
+def translate_flags(command: Command, options: Mapping[str, Sequence[str]] | None = None) -> list[str]:
     """Replace flags of the reference, and names without dots, by the options that mean the same.
 
     Args:
-        verb: ``train`` or ``evaluate``.
-        arguments: Command line after the verb.
-        model: Training class of the hyperparameter file, a name or an import path.
+        command: The command line.
         options: Dotted options by their last part, to find ``--learning_rate`` as ``--model.learning_rate``.
 
     Returns:
@@ -26,11 +38,15 @@ def translate_flags(
 
     Raises:
         OtoscopeError: Nothing means the same, a name fits several options, or a value is missing.
+
+    Example:
+        >>> translate_flags(Command("train", ["--number_of_epochs", "5", "--use_vq=False"], model="PIQ"))
+        ['--trainer.max_epochs=5', '--model.use_vq=false']
     """
-    table = TABLES[verb]
-    parts = _split(arguments, table)
+    table = TABLES[command.verb]
+    parts = _split(command.arguments, table)
     flags = {part.name: part.value for part in parts if part.name in table}
-    given = Given(model.rpartition(".")[2], flags, frozenset(f"--{part.name}" for part in parts if part.name))
+    given = Given(command.model, flags, command.arguments, command.file)
     result: list[str] = []
     for part in parts:
         if part.name in table:
@@ -68,7 +84,7 @@ def _split(arguments: Sequence[str], table: Mapping[str, Flag]) -> list[_Part]:
                 value = "True"  # a flag alone, as in `--debug`
             else:
                 raise OtoscopeError(f"--{name}: its value is missing")
-        parts.append(_Part(name or ("o" if text == "-o" else ""), value, text))
+        parts.append(_Part(name, value, text))
     return parts
 
 

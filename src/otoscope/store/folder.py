@@ -32,6 +32,7 @@ CLASSIFIER_NAME = "classifier"
 """Folder of the classifier inside an interpreter's folder."""
 _MODEL_FILES = (WEIGHTS_NAME, f"{CLASSIFIER_NAME}/{CONFIG_NAME}", f"{CLASSIFIER_NAME}/{WEIGHTS_NAME}", "*.onnx")
 Role = Literal["classifier", "interpreter", "dictionary"]
+_RECORD_NAME = "hyperparams.yaml"
 # Keys that describe the model itself; all others are its `details`.
 _CONFIG_KEYS = ("format", "kind", "class", "init", "labels", "frontend")
 _WITH_ARTICLE = {"classifier": "a classifier", "interpreter": "an interpreter", "dictionary": "a dictionary"}
@@ -203,7 +204,7 @@ def find_model_folder(place: Path | Repository) -> ModelFolder | None:
         place: Local folder, or a repository, whose model files are then fetched.
 
     Raises:
-        CheckpointError: The model is newer than this version.
+        CheckpointError: The model is newer than this version, or the folder is that of an unfinished training.
         DownloadError: The model cannot be fetched.
     """
     if isinstance(place, Repository):
@@ -219,6 +220,12 @@ def find_model_folder(place: Path | Repository) -> ModelFolder | None:
         config = read_json(folder / CONFIG_NAME)
     # No readable configuration is no error here: another kind of model may lie at this place.
     except (OSError, ValueError):
+        # The record of a run has the name of SpeechBrain's hyperparameter file, and must not be taken for one.
+        if (folder / _RECORD_NAME).is_file() and (folder / "checkpoints").is_dir():
+            raise CheckpointError(
+                f"{folder}: is the folder of a training that has not finished, without a model so far; the command "
+                "that started it resumes it"
+            ) from None
         return None
     # Other packages write files of this name too.
     if not (isinstance(config, dict) and "format" in config and "kind" in config):

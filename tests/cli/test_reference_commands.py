@@ -22,7 +22,7 @@ def test_test_only_from_another_folder_repeats_no_override(trained, esc50, tmp_p
     work, outputs = trained
     command = [sys.executable, str(work / "interpret" / "train_piq.py"), "hparams/piq.py", "--test_only", "--json"]
     finished = subprocess.run(
-        [*command, "--data_folder", str(esc50)],
+        [*command, "--data_folder", str(esc50), "--save_interpretations", "False"],
         cwd=tmp_path,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -40,7 +40,13 @@ def test_test_only_from_another_folder_repeats_no_override(trained, esc50, tmp_p
 
 def test_an_override_that_contradicts_the_run_is_named(trained, esc50, assert_error):
     folder = trained[0] / "interpret"
-    options = [f"--data_folder={esc50}", f"--results_folder={folder / 'results'}", "--test_only", "--use_vq", "False"]
+    options = [
+        f"--data_folder={esc50}",
+        f"--results_folder={folder / 'results'}",
+        "--test_only",
+        "--use_vq",
+        "False",
+    ]
     hparams = folder / "hparams" / "piq.yaml"
     assert_error(["train", hparams, *options], "--test_only: contradicts", "use_vq was True, is False")
 
@@ -119,7 +125,12 @@ def test_the_folder_of_a_run_opens_like_its_model(trained):
 
 def test_classes_are_imported_from_the_scripts(trained, monkeypatch):
     monkeypatch.syspath_prepend(trained[0] / "interpret")
-    scripts = {"train_piq": "PIQ", "train_l2i": "L2I", "train_lmac": "LMAC", "interpret_amt": "InterpreterESC50Brain"}
+    scripts = {
+        "train_piq": "PIQ",
+        "train_l2i": "L2I",
+        "train_lmac": "LMAC",
+        "interpret_amt": "InterpreterESC50Brain",
+    }
     for script, name in scripts.items():
         module = importlib.import_module(script)
         assert getattr(module, name) is getattr(importlib.import_module("otoscope.training"), name)

@@ -10,11 +10,29 @@ from otoscope.cli.reference_flags import EVALUATE, TRAIN
 from otoscope.cli.undotted import Command, translate_flags
 from otoscope.errors import OtoscopeError
 
-FLAGS = (
-    "use_vq use_mask_output number_of_epochs batch_size lr K save_interpretations interpret_period finetuning g_w "
-    "save_period out_n_neurons use_pretrained debug device overlap_type add_wham_noise wham_folder ljspeech_path "
-    "pretrained_interpreter single_sample"
-).split()
+FLAGS = [
+    "use_vq",
+    "use_mask_output",
+    "number_of_epochs",
+    "batch_size",
+    "lr",
+    "K",
+    "save_interpretations",
+    "interpret_period",
+    "finetuning",
+    "g_w",
+    "save_period",
+    "out_n_neurons",
+    "use_pretrained",
+    "debug",
+    "device",
+    "overlap_type",
+    "add_wham_noise",
+    "wham_folder",
+    "ljspeech_path",
+    "pretrained_interpreter",
+    "single_sample",
+]
 NO_CONDITION = ["--conditions.clean=false", "--conditions.mixture=false", "--conditions.white_noise=false"]
 
 
@@ -129,8 +147,7 @@ def test_answers_in_a_training(typed, model, words):
 
 @pytest.mark.parametrize(
     "name",
-    ["use_vq", "use_mask_output", "number_of_epochs", "lr", "K", "finetuning", "g_w", "save_interpretations"]
-    + ["interpret_period", "save_period", "out_n_neurons"],
+    [name for name in FLAGS if EVALUATE[name].answer],
 )
 def test_answers_in_an_evaluation(name):
     with pytest.raises(OtoscopeError, match=f"--{name}: ") as error:
@@ -187,3 +204,9 @@ def test_other_names_are_completed_if_one_option_has_them():
     ]
     with pytest.raises(OtoscopeError, match=r"--seed: several options .* --model.seed or --data.seed"):
         translate_flags(Command("train", ["--seed=1"]), options)
+
+
+def test_evaluations_answer_the_flags_of_a_training():
+    answered = {name for name in FLAGS if EVALUATE[name].answer}
+    assert {"use_vq", "use_mask_output", "number_of_epochs", "lr", "K", "finetuning", "g_w"} <= answered
+    assert {"save_interpretations", "interpret_period", "save_period", "out_n_neurons"} <= answered

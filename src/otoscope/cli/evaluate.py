@@ -107,8 +107,8 @@ def _explain_recording(options: Any, classifier: Classifier, methods: Mapping[st
     """Explain ``--single_sample`` with the only method, and write the result to the output folder."""
     if len(methods) != 1:
         raise OtoscopeError(
-            f"--single_sample: the hyperparameter file names {len(methods)} methods; give the one of a training, or "
-            "--pretrained_interpreter DIR"
+            f"--single_sample: the hyperparameter file names {len(methods)} methods; give the one of a training, "
+            "or --pretrained_interpreter DIR"
         )
     recordings = find_recordings([options.single_sample])
     built = build_methods(methods, classifier)

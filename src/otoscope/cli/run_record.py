@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,8 +62,8 @@ def recorded_options(parser: jsonargparse.ArgumentParser, folder: Path, override
     options = parse(parser, ["--config", str(path), *overrides])
     if changed := _changed_options(record, _content(options, parser)):
         raise ConfigurationError(
-            f"--test_only: contradicts the options of the run in {folder} ({'; '.join(changed[:5])}); leave out the "
-            "override, or choose another --output_folder"
+            f"--test_only: contradicts the options of the run in {folder} ({'; '.join(changed[:5])}); leave out "
+            "the override, or choose another --output_folder"
         )
     return options
 
@@ -86,7 +85,7 @@ def _content(options: Any, parser: jsonargparse.ArgumentParser) -> dict[str, Any
         for part in parents:
             place = place[part]
         if Path(value).exists():
-            place[last] = os.path.abspath(value)
+            place[last] = str(Path(value).absolute())
     return content
 
 
@@ -106,7 +105,9 @@ def _changed_options(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
 
 def _was_moved(name: str, value: Any) -> bool:
     """Return whether an option was an absolute path that no longer exists: then only the new one can be right."""
-    return is_path_option(name) and isinstance(value, str) and Path(value).is_absolute() and not Path(value).exists()
+    return (
+        is_path_option(name) and isinstance(value, str) and Path(value).is_absolute() and not Path(value).exists()
+    )
 
 
 def _flat(content: Any, prefix: str = "") -> dict[str, Any]:

@@ -27,7 +27,7 @@ def evaluation_arguments(arguments: Sequence[str]) -> list[str]:
         arguments: Command line after ``otoscope evaluate``.
 
     Returns:
-        The command line with ``--classifier``, ``--methods``, ``--data`` and ``--output_folder`` instead of the file.
+        The command line with ``--classifier``, ``--methods``, ``--data`` and ``--output_folder`` for the file.
         A hyperparameter file of an evaluation stays; ``--pretrained_interpreter`` then replaces its methods.
 
     Raises:
@@ -46,12 +46,12 @@ def evaluation_arguments(arguments: Sequence[str]) -> list[str]:
     run = _run_folder(file, content, arguments)
     methods = _methods(file, training, run, given)
     data = (read_hparams(run / RECORD_NAME) or content).get("data", {})
-    output = [] if values_of("--output_folder", rest) or values_of("--out", rest) or values_of("-o", rest) else [run]
+    named = any(values_of(option, rest) for option in ("--output_folder", "--out", "-o"))
     kind = "single_sample" if values_of("--single_sample", rest) else "evaluation"
     return [
         *methods,
         *([f"--data={json.dumps(data)}"] if data else []),
-        *(f"--output_folder={folder / kind}" for folder in output),
+        *([] if named else [f"--output_folder={run / kind}"]),
         *rest,
     ]
 
@@ -61,15 +61,15 @@ def _methods(file: Path, training: Any, run: Path, given: Sequence[str]) -> list
     path = training.get("class_path", "") if isinstance(training, dict) else str(training)
     name = path.rpartition(".")[2]
     if name in _NO_INTERPRETER:
-        raise OtoscopeError(f"{file}: trains no interpreter; give the file of one, such as piq.yaml, or eval_*.yaml")
+        raise OtoscopeError(f"{file}: trains no interpreter; give a file of one, such as piq.yaml, or eval_*.yaml")
     title = METHODS[TRAINING_OF_METHODS[name]].title if name in TRAINING_OF_METHODS else name
     interpreter = model_folder_of(given[-1]) if given else run / "model"
     if given or (interpreter / "config.json").is_file():
         return _evaluated(str(interpreter), title)
     if TRAINING_OF_METHODS.get(name) not in METHODS or METHODS[TRAINING_OF_METHODS[name]].trained:
         raise OtoscopeError(
-            f"{interpreter}: holds no trained interpreter; train it first with `otoscope train {file}`, or name one "
-            f"with {_PRETRAINED} DIR"
+            f"{interpreter}: holds no trained interpreter; train it first with `otoscope train {file}`, or name "
+            f"one with {_PRETRAINED} DIR"
         )
     # Nothing needs to be trained: the file itself says how to explain.
     options = dict(training.get("init_args") or {})

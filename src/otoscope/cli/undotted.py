@@ -6,7 +6,8 @@ import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from otoscope.cli.reference_flags import TABLES, Flag, Given
+from otoscope.cli.flag_translations import Given
+from otoscope.cli.reference_flags import TABLES, Flag
 from otoscope.errors import OtoscopeError
 
 
@@ -89,7 +90,7 @@ def _split(arguments: Sequence[str], table: Mapping[str, Flag]) -> list[_Part]:
 
 
 def _dotted(part: _Part, options: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return an argument with the dotted name of its option, if it has none and only one option has this last part."""
+    """Return an argument, with the dotted name of its option if only one option has this last part."""
     matches = options.get(part.name, ())
     if len(matches) > 1:
         choices = " or ".join(f"--{name}" for name in matches)
@@ -132,7 +133,7 @@ def _options_of_classes(content: Any, prefix: str) -> list[str]:
 
 
 def _parameters(path: str, prefix: str) -> list[str]:
-    """Return the dotted names of the parameters of a class; none if it cannot be imported, which is reported later."""
+    """Return the dotted names of the parameters of a class; none if it cannot be imported."""
     import jsonargparse
 
     module, _, name = path.rpartition(".")

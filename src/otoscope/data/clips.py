@@ -121,8 +121,8 @@ def batch_of(batch: Any) -> Batch:
     """Return a batch as a `Batch`.
 
     Args:
-        batch: Batch, or an object with the attribute ``sig`` and optionally ``id`` and ``class_string_encoded``, such
-            as a batch of SpeechBrain; its waveforms must be zero-padded at the end.
+        batch: Batch, or an object with the attribute ``sig`` and optionally ``id`` and ``class_string_encoded``,
+            such as a batch of SpeechBrain; its waveforms must be zero-padded at the end.
 
     Returns:
         The same clips. Clips without ``class_string_encoded`` have the target -1.

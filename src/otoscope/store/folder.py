@@ -169,8 +169,8 @@ def model_folder_of(source: str | os.PathLike[str]) -> Path:
     """Return the model folder that a path leads to: itself, that of a run, or that of a checkpoint.
 
     Args:
-        source: Model folder, folder of a run (which holds ``model``), or a file in one of these or in a checkpoint of
-            SpeechBrain, such as ``psi_model.ckpt``.
+        source: Model folder, folder of a run (which holds ``model``), or a file in one of these or in a checkpoint
+            of SpeechBrain, such as ``psi_model.ckpt``.
 
     Returns:
         The folder to open; what leads to none stays as it is.

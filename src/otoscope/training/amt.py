@@ -102,15 +102,16 @@ class InterpreterESC50Brain(InterpreterBrain):
         forward = super().compute_forward(batch, "test")  # the stage with phase
         spectrogram = forward.spectrogram
         mask = self.interpreter.mask(forward.decoded, spectrogram)
-        interpretation = spectrogram.masked(mask).log_magnitude
-        return AMTForward(interpretation, spectrogram.phase, forward.prediction.logits, spectrogram.log_magnitude)
+        interpretation, phase = spectrogram.masked(mask).log_magnitude, spectrogram.phase
+        assert phase is not None
+        return AMTForward(interpretation, phase, forward.prediction.logits, spectrogram.log_magnitude)
 
     @torch.no_grad()
     def compute_objectives(self, predictions: AMTForward, batch: Any, stage: object) -> Tensor:  # type: ignore[override]
         """Return the fidelity loss: the cross-entropy of the interpretation to the class predicted for the clip.
 
-        Nothing is trained, so it is not minimised; 0 means that the classifier is certain of its class when it hears
-        the interpretation only.
+        Nothing is trained, so it is not minimised; 0 means that the classifier is certain of its class when it
+        hears the interpretation only.
 
         Args:
             predictions: Result of `compute_forward`.

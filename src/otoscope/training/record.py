@@ -21,8 +21,8 @@ _SEPARATOR = "================"
 class TrainLog(lightning.Callback):
     """Callback that writes a line per epoch to ``train_log.txt``, and one per test.
 
-    A resumed run replaces the lines of the epochs that it repeats; a test replaces the line of an earlier test of the
-    same epoch.
+    A resumed run replaces the lines of the epochs that it repeats; a test replaces the line of an earlier test of
+    the same epoch.
 
     Args:
         path: Path of the file.

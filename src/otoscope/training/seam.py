@@ -21,7 +21,7 @@ def stage_name(stage: object) -> Stage:
     """Return the name of a stage.
 
     Args:
-        stage: ``train``, ``valid`` or ``test``, in any case, or an enum with such a name, as SpeechBrain's ``Stage``.
+        stage: ``train``, ``valid`` or ``test``, in any case, or an enum with such a name, like SpeechBrain's.
 
     Raises:
         ConfigurationError: There is no such stage.
@@ -114,10 +114,12 @@ class ReferenceSteps:
             print_probability: Whether to print the probability of the first clip's predicted class.
         """
         spectrogram = self.preprocess(wavs)
+        phase = spectrogram.phase
+        assert phase is not None
         prediction = self.classifier.predict(spectrogram)
         if print_probability:
             print(f"classifier probability: {prediction.probabilities[0].max().item():.4f}")
         decoded = self.interpreter.decode(spectrogram, prediction)
         masked = spectrogram.masked(self.interpreter.mask(decoded, spectrogram))
         output = self.interpreter.output(decoded, spectrogram)
-        return InterpretationSteps(masked.log_magnitude, output, spectrogram.phase, prediction.predicted)
+        return InterpretationSteps(masked.log_magnitude, output, phase, prediction.predicted)

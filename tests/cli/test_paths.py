@@ -38,8 +38,10 @@ def test_options_that_replace_the_paths_of_a_file(recipe):
         "model": {"class_path": "X", "init_args": {"classifier": "../trained/model", "dictionary": "owner/name"}},
         "methods": {"PIQ": "../trained/model", "saliency": "saliency"},
     }
-    options = located_options(recipe / "hparams" / "x.yaml", content)
-    assert options == [
+    file = recipe / "hparams" / "x.yaml"
+    candidates = {"model": {"init_args": {"classifier": ["../trained/model", "owner/name"]}}}
+    assert located_options(file, candidates) == [f'--model.init_args.classifier=["{model}", "owner/name"]']
+    assert located_options(file, content) == [
         f"--model.init_args.classifier={model}",
         f'--methods={{"PIQ": "{model}", "saliency": "saliency"}}',
     ]

@@ -79,8 +79,8 @@ def test_forward_and_objectives_of_the_reference(focalnet, clips):
         interpretation, phase, predictions, original = forward
         assert phase.shape == original.shape == interpretation.shape
         assert predictions.shape == (len(batch), len(CLASSES))
-        kept = (interpretation > 0).float().mean()
-        assert kept == pytest.approx(0.2, abs=0.02)
+        area = (interpretation > 0).float().mean()
+        assert area == pytest.approx(0.2, abs=0.02)
         assert torch.equal(interpretation[interpretation > 0], original[interpretation > 0])
         logits = focalnet.logits(Spectrogram(interpretation))
         loss = task.compute_objectives(forward, batch, stage)

@@ -18,7 +18,7 @@ _OPTIONS = (
     "conditions.wham.folder",
     "conditions.speech.folder",
 )
-"""Options whose value may be a path; other values, such as an id on the hub, stay as they are."""
+"""Options whose value may be a path, or a list of paths and ids on the hub."""
 _METHODS = "methods"
 _HPARAMS = "hparams"
 
@@ -57,24 +57,31 @@ def located_options(file: Path, content: Mapping[str, Any]) -> list[str]:
         content: Its content.
     """
     folder = recipe_folder(file)
-    options = [
-        f"--{name}={path}" for name, value in path_options(content) if (path := located(value, folder)) != value
-    ]
+    options = []
+    for name, value in path_options(content):
+        places = [located(path, folder) for path in paths_of(value)]
+        if places != paths_of(value):
+            options.append(f"--{name}={places[0] if isinstance(value, str) else json.dumps(places)}")
     if isinstance(methods := content.get(_METHODS), dict):
-        places = {name: located(spec, folder) if isinstance(spec, str) else spec for name, spec in methods.items()}
-        if places != methods:
-            options.append(f"--{_METHODS}={json.dumps(places)}")
+        specs = {name: located(spec, folder) if isinstance(spec, str) else spec for name, spec in methods.items()}
+        if specs != methods:
+            options.append(f"--{_METHODS}={json.dumps(specs)}")
     return options
 
 
-def path_options(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def path_options(content: Mapping[str, Any]) -> Iterator[tuple[str, str | list[str]]]:
     """Yield the dotted names and the values of the options that may be paths."""
     for name in _OPTIONS:
         value: Any = content
         for part in name.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
-        if isinstance(value, str):
+        if isinstance(value, str) or (isinstance(value, list) and all(isinstance(path, str) for path in value)):
             yield name, value
+
+
+def paths_of(value: str | list[str]) -> list[str]:
+    """Return a path, or a list of them, as a list."""
+    return [value] if isinstance(value, str) else value
 
 
 def is_path_option(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from otoscope.cli.options import import_modules, parse
-from otoscope.cli.paths import is_path_option, path_options
+from otoscope.cli.paths import is_path_option, path_options, paths_of
 from otoscope.errors import ConfigurationError
 from otoscope.files.atomic import replace_text
 
@@ -84,8 +85,10 @@ def _content(options: Any, parser: jsonargparse.ArgumentParser) -> dict[str, Any
         place = content
         for part in parents:
             place = place[part]
-        if Path(value).exists():
-            place[last] = str(Path(value).absolute())
+        paths = [
+            os.path.normpath(Path(path).absolute()) if Path(path).exists() else path for path in paths_of(value)
+        ]
+        place[last] = paths[0] if isinstance(value, str) else paths
     return content
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from otoscope.cli.hparams import read_hparams
 from otoscope.cli.options import DEFAULT_SEED, values_of
-from otoscope.cli.paths import located, recipe_folder
+from otoscope.cli.paths import located, paths_of, recipe_folder
 from otoscope.cli.reference_flags import TRAINING_OF_METHODS
 from otoscope.cli.run_record import RECORD_NAME
 from otoscope.errors import OtoscopeError
@@ -73,7 +73,9 @@ def _methods(file: Path, training: Any, run: Path, given: Sequence[str]) -> list
         )
     # Nothing needs to be trained: the file itself says how to explain.
     options = dict(training.get("init_args") or {})
-    classifier = located(str(options.pop("classifier", "")), recipe_folder(file))
+    candidates = options.pop("classifier", "")
+    places = [located(path, recipe_folder(file)) for path in paths_of(candidates)]
+    classifier = places[0] if isinstance(candidates, str) else json.dumps(places)
     spec = {"name": TRAINING_OF_METHODS[name], **{key: options[key] for key in options if key != "seed"}}
     return [f"--classifier={classifier}", f"--methods={json.dumps({title: spec})}"]
 

@@ -108,12 +108,12 @@ def options_by_name(content: Any, parser: Any) -> dict[str, list[str]]:
     Returns:
         Names without dashes. Names that the parser knows without dots are left out.
     """
-    known = {name.removeprefix("--") for action in parser._actions for name in action.option_strings}
-    names = {name for name in known if "." in name} | set(_options_of_classes(content, ""))
+    of_parser = {name.removeprefix("--") for action in parser._actions for name in action.option_strings}
+    names = {name for name in of_parser if "." in name} | set(_options_of_classes(content, ""))
     result: dict[str, list[str]] = {}
     for name in sorted(names):
         last = name.rpartition(".")[2]
-        if last not in known and last not in ("help", "class_path", "init_args"):
+        if last not in of_parser and last not in ("help", "class_path", "init_args"):
             result.setdefault(last, []).append(name)
     return result
 

@@ -67,6 +67,9 @@ class Fault(lightning.Callback):
             self.function(module)
 
 
+RUN_FILES = ("checkpoints", "model", "metrics.csv", "test.json", "train_log.txt", "label_encoder.txt")
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A classifier and PIQ for it, trained once for all tests of this file: folder, results and data."""
@@ -90,7 +93,15 @@ def trained(tmp_path_factory):
 def test_files_and_results_of_a_classifier(trained):
     root, results, _ = trained
     folder = root / "classifier"
-    names = {"checkpoints", "model", "metrics.csv", "test.json", "confusion.png"}
+    names = {
+        "checkpoints",
+        "model",
+        "metrics.csv",
+        "test.json",
+        "confusion.png",
+        "train_log.txt",
+        "label_encoder.txt",
+    }
     assert {path.name for path in folder.iterdir()} == names
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     results = results["classifier"]
@@ -129,7 +140,15 @@ def test_the_best_checkpoint_has_the_best_value(trained):
 def test_files_and_results_of_an_interpreter(trained):
     root, results, _ = trained
     folder, results = root / "piq", results["piq"]
-    names = {"checkpoints", "model", "metrics.csv", "test.json", "interpretations"}
+    names = {
+        "checkpoints",
+        "model",
+        "metrics.csv",
+        "test.json",
+        "interpretations",
+        "train_log.txt",
+        "label_encoder.txt",
+    }
     assert {path.name for path in folder.iterdir()} == names
     assert read_json(folder / "test.json") == results
     assert list(results["scores"]) == ["PIQ", "all-pass", "random", "loudest", "ideal"]

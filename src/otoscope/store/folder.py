@@ -34,6 +34,7 @@ _NETWORK_FILES = ("*.onnx", "*.onnx.data", "*.tflite")
 _CLASSIFIER_FILES = (f"{CLASSIFIER_NAME}/{CONFIG_NAME}", f"{CLASSIFIER_NAME}/{WEIGHTS_NAME}")
 _MODEL_FILES = (WEIGHTS_NAME, *_CLASSIFIER_FILES, *_NETWORK_FILES)
 Role = Literal["classifier", "interpreter", "dictionary"]
+_RECORD_NAME = "hyperparams.yaml"
 # Keys that describe the model itself; all others are its `details`.
 _CONFIG_KEYS = ("format", "kind", "class", "init", "labels", "frontend")
 _WITH_ARTICLE = {"classifier": "a classifier", "interpreter": "an interpreter", "dictionary": "a dictionary"}
@@ -166,6 +167,23 @@ def _wrong_role(folder: ModelFolder, role: Role) -> str:
     )
 
 
+def model_folder_of(source: str | os.PathLike[str]) -> Path:
+    """Return the model folder that a path leads to: itself, that of a run, or that of a checkpoint.
+
+    Args:
+        source: Model folder, folder of a run (which holds ``model``), or a file in one of these or in a checkpoint
+            of SpeechBrain, such as ``psi_model.ckpt``.
+
+    Returns:
+        The folder to open; what leads to none stays as it is.
+    """
+    path = Path(source)
+    if path.is_file():
+        path = path.parent.parent if path.parent.name == "checkpoints" else path.parent
+    inner = path / "model"
+    return inner if (inner / CONFIG_NAME).is_file() else path
+
+
 Place = Path | Repository | RemoteFile
 
 
@@ -203,7 +221,7 @@ def find_model_folder(place: Place) -> ModelFolder | None:
             folder.
 
     Raises:
-        CheckpointError: The model is newer than this version.
+        CheckpointError: The model is newer than this version, or the folder is that of an unfinished training.
         DownloadError: The model cannot be fetched.
     """
     if isinstance(place, RemoteFile):
@@ -215,11 +233,18 @@ def find_model_folder(place: Place) -> ModelFolder | None:
             return None
         folder = path.parent
     else:
-        folder = place
+        # the folder of a run holds the model in a folder of its own
+        folder = model_folder_of(place) if place.is_dir() else place
     try:
         config = read_json(folder / CONFIG_NAME)
     # No readable configuration is no error here: another kind of model may lie at this place.
     except (OSError, ValueError):
+        # The record of a run has the name of SpeechBrain's hyperparameter file, and must not be taken for one.
+        if (folder / _RECORD_NAME).is_file() and (folder / "checkpoints").is_dir():
+            raise CheckpointError(
+                f"{folder}: is the folder of a training that has not finished, without a model so far; the command "
+                "that started it resumes it"
+            ) from None
         return None
     # Other packages write files of this name too.
     if not (isinstance(config, dict) and "format" in config and "kind" in config):
@@ -233,9 +258,9 @@ def find_model_folder(place: Place) -> ModelFolder | None:
 def _model_folder(source: str | os.PathLike[str], revision: str | None) -> ModelFolder:
     """Return the model folder of a source, or raise an error that describes what is there instead."""
     place = locate(source, revision)
-    if isinstance(place, Path):
-        return ModelFolder.read(place)
     folder = find_model_folder(place)
+    if folder is None and isinstance(place, Path):
+        return ModelFolder.read(place)  # raises an error that says what is wrong there
     if folder is None:
         raise CheckpointError(
             f"{place}: holds no model that otoscope saved; if it is a SpeechBrain checkpoint, open it with "

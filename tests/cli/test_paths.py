@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from otoscope.cli.paths import located, located_options, recipe_folder
+from otoscope.cli.paths import absolute, located, located_options, recipe_folder
 
 
 def test_the_folder_above_hparams_is_that_of_the_recipe():
@@ -45,3 +45,9 @@ def test_options_that_replace_the_paths_of_a_file(recipe):
         f"--model.init_args.classifier={model}",
         f'--methods={{"PIQ": "{model}", "saliency": "saliency"}}',
     ]
+
+
+def test_a_record_does_not_depend_on_what_exists_by_now(recipe):
+    assert absolute("../absent/model") == str(recipe.parent / "absent" / "model")
+    assert absolute("here") == str(recipe.parent / "elsewhere" / "here")
+    assert absolute("owner/name") == "owner/name"

@@ -19,6 +19,8 @@ _OPTIONS = (
     "conditions.speech.folder",
 )
 """Options whose value may be a path, or a list of paths and ids on the hub."""
+_PREFIXES = (".", "results/")
+"""Starts of values that are paths, whether they exist or not."""
 _METHODS = "methods"
 _HPARAMS = "hparams"
 
@@ -45,8 +47,14 @@ def located(value: str, folder: Path) -> str:
     if not value or Path(value).is_absolute() or folder.absolute() == Path.cwd():
         return value
     path = Path(os.path.normpath(folder.absolute() / value))
-    is_path = value.startswith((".", "results/"))
-    return str(path) if path.exists() or (is_path and not Path(value).exists()) else value
+    return str(path) if path.exists() or (value.startswith(_PREFIXES) and not Path(value).exists()) else value
+
+
+def absolute(value: str) -> str:
+    """Return a path of the current folder as an absolute one; what may be an id on the hub stays as it is."""
+    if Path(value).exists() or value.startswith(_PREFIXES):
+        return os.path.normpath(Path(value).absolute())
+    return value
 
 
 def located_options(file: Path, content: Mapping[str, Any]) -> list[str]:

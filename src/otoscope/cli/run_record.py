@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from otoscope.cli.options import import_modules, parse
-from otoscope.cli.paths import is_path_option, path_options, paths_of
+from otoscope.cli.paths import absolute, is_path_option, path_options, paths_of
 from otoscope.errors import ConfigurationError
 from otoscope.files.atomic import replace_text
 
@@ -107,10 +106,11 @@ def _changed_options(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
 
 
 def _was_moved(name: str, value: Any) -> bool:
-    """Return whether an option was an absolute path that no longer exists: then only the new one can be right."""
-    return (
-        is_path_option(name) and isinstance(value, str) and Path(value).is_absolute() and not Path(value).exists()
-    )
+    """Return whether an option named paths that no longer exist: then only the new ones can be right."""
+    if not is_path_option(name) or not isinstance(value, str | list):
+        return False
+    paths = [Path(path) for path in paths_of(value) if Path(path).is_absolute()]
+    return bool(paths) and not any(path.exists() for path in paths)
 
 
 def _flat(content: Any, prefix: str = "") -> dict[str, Any]:

@@ -84,9 +84,7 @@ def _content(options: Any, parser: jsonargparse.ArgumentParser) -> dict[str, Any
         place = content
         for part in parents:
             place = place[part]
-        paths = [
-            os.path.normpath(Path(path).absolute()) if Path(path).exists() else path for path in paths_of(value)
-        ]
+        paths = [absolute(path) for path in paths_of(value)]
         place[last] = paths[0] if isinstance(value, str) else paths
     return content
 

@@ -1,10 +1,11 @@
 """How often a mask that knows nothing of the classifier gets each verdict, and a method that asks it, as JSON.
 
-Masks of three kinds of random maps (independent bins, smooth blobs, rectangles) and of the loudest bins are judged like
-explanations: cut at fixed areas, and at the smallest share that suffices. A rule that calls more than 5 % of random
-masks "supported" is worth nothing.
+Masks of three kinds of random maps (independent bins, smooth blobs, rectangles) and of the loudest bins are judged
+like explanations: cut at fixed areas, and at the smallest share that suffices. A rule that calls more than 5 % of
+random masks "supported" is worth nothing.
 
-Usage: ``python benchmarks/verdicts.py --model runs/conv2d/model --data_folder ESC-50-master [--fold 4] [--clips 20]``
+Usage: ``python benchmarks/verdicts.py --model runs/conv2d/model --data_folder ESC-50-master [--fold 4]
+[--clips 20]``
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from otoscope import load_classifier
 from otoscope.audio import Spectrogram, load_audio
 from otoscope.classifiers import Classifier
 from otoscope.data import ESC50
+from otoscope.data.clips import ClipFiles
 from otoscope.explain import Explainer
 from otoscope.interpreters import make_untrained
 from otoscope.interpreters.attribution import AttributionInterpreter
@@ -71,7 +73,9 @@ def _rectangles(noise: Tensor, generator: torch.Generator) -> Tensor:
     field = 1e-3 * noise
     frequency, time = noise.shape
     for rank in range(1, 25):
-        height, width = (int(side * (0.05 + 0.3 * torch.rand(1, generator=generator))) for side in (frequency, time))
+        height, width = (
+            int(side * (0.05 + 0.3 * torch.rand(1, generator=generator))) for side in (frequency, time)
+        )
         top = int(torch.randint(frequency - height, (1,), generator=generator))
         start = int(torch.randint(time - width, (1,), generator=generator))
         field[top : top + height, start : start + width] += rank
@@ -92,6 +96,7 @@ def judge_model(folder: str, data_folder: str, fold: int, clips: int, methods: S
     others = [other for other in range(1, 6) if other != fold]
     data = ESC50(data_folder, tuple(others[:1]), tuple(others[1:2]), (fold,), download=False)
     data.setup("test")
+    assert isinstance(data.test_set, ClipFiles)
     files = data.test_set.files
     chosen = [files[index * len(files) // clips] for index in range(clips)]
     waveforms = [load_audio(file.path, classifier.frontend.sample_rate_hz) for file in chosen]
@@ -106,7 +111,11 @@ def judge_model(folder: str, data_folder: str, fold: int, clips: int, methods: S
         explanations = [explainer.explain(waveform, name=str(i)) for i, waveform in enumerate(waveforms)]
         levels = Counter(explanation.verdict.level for explanation in explanations if explanation.verdict)
         areas = [float(explanation.mask.mean()) for explanation in explanations]
-        table[name] = {**levels, "clips": len(explanations), "median_area": round(sorted(areas)[len(areas) // 2], 4)}
+        table[name] = {
+            **levels,
+            "clips": len(explanations),
+            "median_area": round(sorted(areas)[len(areas) // 2], 4),
+        }
         print(f"{name:<32}{table[name]}", file=sys.stderr, flush=True)
     return table
 

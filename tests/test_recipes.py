@@ -16,8 +16,8 @@ from otoscope.loading import load_dictionary
 RECIPES = Path(__file__).parents[1] / "recipes" / "ESC50"
 QUICK = ["--data.batch_size=6", "--data.download=false", "--trainer.accelerator=cpu", "--trainer.max_epochs=2"]
 NARROW = {
-    "conv2d": ["--model.classifier.width=6", "--model.classifier.head_width=8", "--model.start=null"],
-    "cnn14": ["--model.classifier.width=2", "--model.start=null"],
+    "conv2d": ["--model.classifier.width=6", "--model.classifier.head_width=8"],
+    "cnn14": ["--model.classifier.width=2"],
 }
 
 

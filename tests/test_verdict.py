@@ -14,8 +14,8 @@ def verdict(scores=(), random=POOR, loudest=POOR, **options):
 
 def test_sufficient_necessary_and_better_than_both_controls_is_supported():
     assert str(verdict()) == (
-        "Supported: the evidence (4 % of the sound) alone keeps rooster (0.84 -> 0.81); without it 0.08; better than "
-        "the loudest and than random pieces of that size"
+        "Supported: the evidence (4 % of the sound) alone keeps rooster (0.84 -> 0.81); without it 0.08; better "
+        "than the loudest and than random pieces of that size"
     )
 
 

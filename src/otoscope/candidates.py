@@ -31,6 +31,11 @@ class Choice:
     absent: tuple[str, ...] = ()
     listed: bool = False
 
+    @property
+    def exists(self) -> bool:
+        """Whether the source exists locally or is an address on the hub."""
+        return _exists(self.source)
+
     def report(self, role: str, place: Path | Repository | RemoteFile, remarks: Sequence[str] = ()) -> str:
         """Return the line that says which model was taken.
 
@@ -50,7 +55,7 @@ class Choice:
         """Return the error for a source that cannot be fetched: also names the local paths that do not exist."""
         if not self.absent:
             return error
-        return DownloadError(f"{role}: {', '.join(self.absent)} does not exist, and {error}")
+        return DownloadError(f"{role}: {', '.join(self.absent)} does not exist, and {error}", error.cause)
 
 
 def choose(candidates: Candidates) -> Choice:
@@ -71,13 +76,17 @@ def choose(candidates: Candidates) -> Choice:
         return Choice(candidates)
     absent: list[str] = []
     for candidate in candidates:
-        # A path as an object is always local, even where its text could be an address.
-        if Path(candidate).exists() or (isinstance(candidate, str) and is_hub_address(candidate)):
+        if _exists(candidate):
             return Choice(candidate, tuple(absent), listed=True)
         absent.append(os.fspath(candidate))
     if not absent:
         raise ConfigurationError("the list of sources is empty; give a model folder or an address on the hub")
     return Choice(absent[-1], tuple(absent[:-1]), listed=True)
+
+
+def _exists(source: PathOrId) -> bool:
+    # A path as an object is always local, even where its text could be an address.
+    return Path(source).exists() or (isinstance(source, str) and is_hub_address(source))
 
 
 def _origin(place: Path | Repository | RemoteFile) -> str:

@@ -256,9 +256,10 @@ class Explanation:
     ) -> Path:
         """Write ``original.wav interpretation.wav remainder.wav spectra.png explanation.json`` to a folder.
 
-        For listening, ``interpretation_levelled.flac`` and ``remainder_levelled.flac`` are as loud as the recording,
-        without samples beyond full scale. An explanation with components adds ``components.png`` and, in ``components/``, the sounds of the five most
-        relevant components; an explanation with activation maps adds ``maps.png``.
+        For listening, ``interpretation_levelled.flac`` and ``remainder_levelled.flac`` are as loud as the
+        recording, without samples beyond full scale. An explanation with components adds ``components.png`` and,
+        in ``components/``, the sounds of the five most relevant components; an explanation with activation maps
+        adds ``maps.png``.
 
         Args:
             folder: Folder to write.

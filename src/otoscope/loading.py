@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from torch import Tensor
+
 from otoscope.candidates import Candidates, PathOrId, choose
 from otoscope.classifiers import Classifier
-from otoscope.errors import CheckpointError, ConfigurationError, DownloadError
+from otoscope.errors import CheckpointError, ConfigurationError, DownloadError, MismatchError
 from otoscope.interpreters import Interpreter
 from otoscope.nn import NMFDictionary
 from otoscope.speechbrain import (
@@ -28,6 +31,8 @@ from otoscope.store.folder import ModelFolder, Place, find_model_folder, locate,
 from otoscope.store.hub import Repository
 
 Model = TypeVar("Model")
+_HEAD = "head."
+"""Start of the names of the parameters that belong to a classifier's head."""
 
 
 @dataclass(frozen=True)
@@ -137,32 +142,74 @@ def load_model(
     return _dictionary(origin, origin.files)
 
 
-def load_start(classifier: Classifier, source: Candidates) -> None:
+def load_start(classifier: Classifier, source: Candidates | Sequence[PathOrId | None]) -> bool:
     """Load the weights that the training of a classifier starts from; its head stays as it is.
+
+    A line is printed that says which weights were taken, and why.
 
     Args:
         classifier: Classifier to load into.
         source: Classifier of the same class and sizes, or SpeechBrain's ``embedding_model``; see `load_classifier`.
+            None at the end of a list stands for the weights that the classifier has: they stay if the source before
+            it does not exist, cannot be fetched or does not fit.
+
+    Returns:
+        Whether weights were loaded.
 
     Raises:
-        CheckpointError: There is no such model, or it does not fit.
-        DownloadError: The model cannot be downloaded.
+        CheckpointError: There is no such model, or it is damaged.
+        MismatchError: It does not fit.
+        DownloadError: It cannot be downloaded.
     """
+    listed: list[PathOrId | None] = [source] if isinstance(source, str | os.PathLike) else list(source)
+    optional = None in listed
+    named = [candidate for candidate in listed[: listed.index(None) if optional else None] if candidate is not None]
+    if optional and not named:
+        return False
+    choice = choose(named)
+    fault = f"{choice.source} does not exist"
+    try:
+        if choice.exists or not optional:
+            # As a list, so that the source is reported.
+            _open("start", named, None, partial(_read_start, classifier))
+            return True
+    except DownloadError as error:
+        if not optional:
+            raise
+        fault = f"{choice.source} cannot be fetched ({error.cause})"
+    except MismatchError as error:
+        if not optional:
+            raise
+        fault = f"{choice.source} does not fit: {error.cause}"
+    absent = [f"{path} does not exist" for path in choice.absent]
+    print("; ".join(["start: random weights", *absent, fault]), flush=True)
+    return False
 
-    def read(origin: Origin) -> None:
-        if isinstance(origin.files, Source):
-            load_encoder(classifier, origin.files)
-            return
-        state = open_model(origin.files, role="classifier").state_dict()
-        body = {name: value for name, value in state.items() if not name.startswith("head.")}
-        try:
-            classifier.load_state_dict({**classifier.state_dict(), **body})
-        except RuntimeError as error:
-            cause = str(error).splitlines()[-1].strip()
-            raise CheckpointError(f"{origin.files.path}: does not fit the classifier ({cause})") from error
 
-    # Always as a list, so that the source is reported.
-    _open("start", [source] if isinstance(source, str | os.PathLike) else source, None, read)
+def _read_start(classifier: Classifier, origin: Origin) -> None:
+    """Load everything but the head of a model into a classifier, or nothing if it does not fit."""
+    if isinstance(origin.files, Source):
+        load_encoder(classifier, origin.files)
+        return
+    state = open_model(origin.files, role="classifier").state_dict()
+    body, present = without_head(state), classifier.state_dict()
+    # Checked before, because `load_state_dict` raises its error after it has loaded what fits.
+    for name in sorted(body.keys() ^ without_head(present).keys()):
+        raise MismatchError(origin.files.path, f"{name} is {'unknown' if name in body else 'missing'}")
+    for name, value in body.items():
+        if value.shape != present[name].shape:
+            shapes = f"{tuple(value.shape)} instead of {tuple(present[name].shape)}"
+            raise MismatchError(origin.files.path, f"{name} has shape {shapes}")
+    classifier.load_state_dict({**present, **body})
+
+
+def without_head(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the parameters of a classifier that do not belong to its head.
+
+    Args:
+        state: State dict of the classifier.
+    """
+    return {name: value for name, value in state.items() if not name.startswith(_HEAD)}
 
 
 def _open(role: str, source: Candidates, revision: str | None, read: Callable[[Origin], Model]) -> Model:

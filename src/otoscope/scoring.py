@@ -109,7 +109,8 @@ def hear_parts(classifier: Classifier, spectrogram: Spectrogram, mask: Tensor) -
         `score_prediction` returns heard scores.
     """
     parts = torch.cat([mask, spectrogram.zero_padding(1 - mask)])
-    return classifier.hear_masked(spectrogram.repeat(2), parts).unflatten(0, (2, len(mask)))
+    heard: Tensor = classifier.hear_masked(spectrogram.repeat(2), parts)
+    return heard.reshape(2, len(mask), -1)
 
 
 @torch.no_grad()

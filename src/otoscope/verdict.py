@@ -39,8 +39,10 @@ class Verdict:
         return _HEADLINES[self.level]
 
     def __str__(self) -> str:
-        return f"{self.headline}: {'; '.join(self.reasons)}" if self.level != "not supported" else (
-            f"{self.headline} ({'; '.join(self.reasons)})"
+        return (
+            f"{self.headline}: {'; '.join(self.reasons)}"
+            if self.level != "not supported"
+            else (f"{self.headline} ({'; '.join(self.reasons)})")
         )
 
 
@@ -76,8 +78,8 @@ def judge(
         >>> scores = {"p_evidence": 0.81, "p_remainder": 0.08, "Fid-In": 1.0, "MM": 0.04}
         >>> controls = {name: {"p_evidence": 0.3, "p_remainder": 0.7} for name in ("random", "loudest")}
         >>> print(judge("rooster", 0.84, scores, controls))
-        Supported: the evidence (4 % of the sound) alone keeps rooster (0.84 -> 0.81); without it 0.08; better than \
-the loudest and than random pieces of that size
+        Supported: the evidence (4 % of the sound) alone keeps rooster (0.84 -> 0.81); without it 0.08; \
+better than the loudest and than random pieces of that size
     """
     evidence, remainder = scores["p_evidence"], scores["p_remainder"]
     same_class = scores["Fid-In"] > 0 or not decided

@@ -13,7 +13,6 @@ from otoscope.cli.main import main
 RECIPES = Path(__file__).parents[2] / "recipes" / "ESC50"
 TINY_DATA = ["--data.batch_size=5", "--data.download=false", "--trainer.accelerator=cpu"]
 TINY_CLASSIFIER = [
-    "--model.start=null",
     "--model.classifier.width=6",
     "--model.classifier.head_width=8",
     "--model.learning_rate=5e-3",

@@ -73,7 +73,17 @@ def test_an_untrained_method_goes_by_its_title(run, clips, classifier_folder, tm
 
 @pytest.mark.parametrize("area", ["0.3", "sufficient"])
 def test_area_of_a_method_without_training(run, clips, classifier_folder, tmp_path, area):
-    options = ["--model", classifier_folder, "--method", "input_x_gradient", "--area", area, "-o", tmp_path, "--json"]
+    options = [
+        "--model",
+        classifier_folder,
+        "--method",
+        "input_x_gradient",
+        "--area",
+        area,
+        "-o",
+        tmp_path,
+        "--json",
+    ]
     code, output, error = run("explain", clips[0], *options)
     assert code == 0, error
     (result,) = json.loads(output)

@@ -41,6 +41,8 @@ def test_options_that_replace_the_paths_of_a_file(recipe):
     file = recipe / "hparams" / "x.yaml"
     candidates = {"model": {"init_args": {"classifier": ["../trained/model", "owner/name"]}}}
     assert located_options(file, candidates) == [f'--model.init_args.classifier=["{model}", "owner/name"]']
+    start = {"model": {"init_args": {"start": ["../trained/model", None]}}}
+    assert located_options(file, start) == [f'--model.init_args.start=["{model}", null]']
     assert located_options(file, content) == [
         f"--model.init_args.classifier={model}",
         f'--methods={{"PIQ": "{model}", "saliency": "saliency"}}',

@@ -127,7 +127,7 @@ def test_flags_of_an_evaluation(typed, expected):
         ("--g_w 4", "PIQ", "only L-MAC"),
         ("--out_n_neurons 50", "PIQ", "--data.classes"),
         ("--use_pretrained False", "PIQ", "--model.classifier"),
-        ("--use_pretrained True", "ClassifierTraining", "--model.classifier.weights"),
+        ("--use_pretrained True", "ClassifierTraining", "--model.start"),
         ("--overlap_type mixtures", "PIQ", "--overlap.clips"),
         ("--ljspeech_path s", "LMAC", "--conditions.speech.folder"),
         ("--add_wham_noise True", "LMAC", "--wham_folder"),

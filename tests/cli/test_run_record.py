@@ -19,5 +19,9 @@ def test_another_path_counts_unless_the_former_is_gone(tmp_path):
     assert _changed_options(options(former), options("elsewhere"))
     assert _changed_options(options([former, "owner/name"]), options(["elsewhere"]))
     assert _changed_options(options("owner/name"), options("elsewhere"))
+    # Of several candidates, the one that is named may be the one that was taken.
+    assert _changed_options(options([former, "owner/name"]), options("owner/name")) == []
+    assert _changed_options(options(former), options(["elsewhere", former])) == []
+    assert _changed_options(options([former, "owner/name"]), options("owner/other"))
     assert _changed_options(options(gone), options("elsewhere")) == []
     assert _changed_options(options([gone, "owner/name"]), options(["elsewhere", "owner/name"])) == []

@@ -50,11 +50,13 @@ def knows_the_rule(spectrogram):
 
 
 def test_the_share_is_small_for_the_truth_and_large_for_the_opposite(classifier, clips):
-    spectrogram, good = search(classifier, clips, knows_the_rule)
+    _, good = search(classifier, clips, knows_the_rule)
     _, wrong = search(classifier, clips, lambda spectrogram: 1 - knows_the_rule(spectrogram).clamp(max=0.99))
     for clip in range(2):
         assert good[clip].sufficient < 0.01
-        assert good[clip].sufficient == pytest.approx(float(good[clip].mask.sum()) / (513 * [44, 33][clip]), abs=1e-4)
+        assert good[clip].sufficient == pytest.approx(
+            float(good[clip].mask.sum()) / (513 * [44, 33][clip]), abs=1e-4
+        )
         assert wrong[clip].sufficient is None or wrong[clip].sufficient > 0.3
         assert good[clip].necessary < 0.05
 

@@ -1,6 +1,8 @@
 import os
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from otoscope.interpreters import L2IInterpreter, PIQInterpreter
 from otoscope.nn import NMFDictionary
 from otoscope.speechbrain import names
 from otoscope.store.folder import find_model_folder, open_model
-from otoscope.store.hub import Repository, is_repository_id
+from otoscope.store.hub import Repository, hub_answers, is_repository_id
 from otoscope.training import L2I, PIQ
 
 LABELS = ["dog", "rain", "siren"]
@@ -67,6 +69,26 @@ def test_offline_by_setting(hub, published, explainer, monkeypatch, same):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert same(otoscope.load(published), explainer)
     assert not hub.requests
+
+
+@pytest.mark.parametrize("written", ["http://{}", "{}"])
+def test_a_proxy_that_does_not_answer(hub, monkeypatch, written):
+    assert hub_answers()
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        address = "{}:{}".format(*proxy.getsockname())
+        monkeypatch.setenv("http_proxy", written.format(address))
+        monkeypatch.setenv("no_proxy", "")
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://hub.invalid")
+        assert hub_answers()
+    assert not hub_answers()
+
+
+def test_a_name_that_is_looked_up_for_too_long(hub, monkeypatch):
+    monkeypatch.setattr("otoscope.store.hub._CONNECT_TIMEOUT_S", 0.05)
+    released = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: released.wait() and [])
+    assert not hub_answers()
+    released.set()
 
 
 def test_without_network_and_cache(hub, no_network):
@@ -281,7 +303,7 @@ def test_single_files_and_repositories_without_a_description(hub, weights, no_ne
 
 
 def test_files_that_neither_cache_nor_repository_has(hub, weights, no_network):
-    with pytest.raises(CheckpointError, match=r"them/r: the repository has no file other\.ckpt"):
+    with pytest.raises(DownloadError, match=r"them/r: the repository has no file other\.ckpt"):
         otoscope.load_classifier("them/r/other.ckpt")
     with pytest.raises(DownloadError, match="no such revision"):
         otoscope.load_classifier("them/r/classifier.ckpt", revision="v3")

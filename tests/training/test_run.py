@@ -504,3 +504,17 @@ def test_a_training_starts_from_weights_unless_it_resumes(tmp_path, data, make_c
         CheckpointError, match=r"is no model folder.*--model\.start null trains from random weights"
     ):
         run_training(make_classifier_task(start=folder), data, tmp_path / "new", options)
+
+
+def test_the_start_is_chosen_before_the_data_are_prepared_and_does_not_change_other_random_numbers(
+    tmp_path, data, make_classifier_task, trainer_options, monkeypatch
+):
+    options = {**trainer_options, "max_epochs": 1, "limit_train_batches": 1}
+    random = make_classifier_task()
+    run_training(random, data, tmp_path / "random", options)
+    fallback = make_classifier_task(start=[str(tmp_path / "absent"), None])
+    run_training(fallback, data, tmp_path / "fallback", options)
+    assert all(torch.equal(a, b) for a, b in zip(random.parameters(), fallback.parameters(), strict=True))
+    monkeypatch.setattr(data, "prepare_data", lambda: pytest.fail("prepares the data first"))
+    with pytest.raises(CheckpointError, match="is no model folder"):
+        run_training(make_classifier_task(start=str(tmp_path / "absent")), data, tmp_path / "new", options)

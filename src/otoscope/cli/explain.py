@@ -95,8 +95,8 @@ def build_parser() -> jsonargparse.ArgumentParser:
         "--area",
         type=float | Literal["sufficient"] | None,
         default=None,
-        help="Share of the sound that a method without training keeps (default: sufficient, the smallest share that "
-        "keeps the decision by itself).",
+        help="Share of the sound that a method without training keeps (default: sufficient, the smallest share "
+        "that keeps the decision by itself).",
     )
     parser.add_argument(
         "--method",
@@ -107,9 +107,7 @@ def build_parser() -> jsonargparse.ArgumentParser:
     parser.add_argument(
         "--axis", type=Literal["linear", "mel", "log"], default="linear", help="Frequency axis of the pictures."
     )
-    parser.add_argument(
-        "--picture", type=Literal["png", "svg"], default="png", help="File format of the pictures."
-    )
+    parser.add_argument("--picture", type=Literal["png", "svg"], default="png", help="File format of the pictures.")
     add_shared(parser, "device")
     parser.add_argument(
         "--batch_size", type=int, default=4, help="Number of recordings that are explained at once."

@@ -78,8 +78,8 @@ def guidance_weight(value: str, given: Given) -> list[str]:
 def use_pretrained(value: str, given: Given) -> list[str]:
     if given.model == "ClassifierTraining":
         raise OtoscopeError(
-            "--use_pretrained: FocalNet and ViT take pretrained weights from --model.classifier.weights NAME (null "
-            "for random weights); the other classifiers start from random weights"
+            "--use_pretrained: --model.start FILE (Conv2d, CNN14) or --model.classifier.weights NAME (FocalNet, "
+            "ViT) names the weights to start from; null stands for random ones"
         )
     if value == "true":
         return []

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+PathOrPaths = str | list[str | None]
+"""One path, or candidates in order; null among them stands for doing without."""
 _OPTIONS = (
     "model.init_args.classifier",
     "model.init_args.dictionary",
+    "model.init_args.published",
     "model.init_args.start",
     "model.init_args.noise_folder",
     "data.init_args.data_folder",
@@ -67,9 +70,9 @@ def located_options(file: Path, content: Mapping[str, Any]) -> list[str]:
     folder = recipe_folder(file)
     options = []
     for name, value in path_options(content):
-        places = [located(path, folder) for path in paths_of(value)]
-        if places != paths_of(value):
-            options.append(f"--{name}={places[0] if isinstance(value, str) else json.dumps(places)}")
+        place = map_paths(value, lambda path: located(path, folder))
+        if place != value:
+            options.append(f"--{name}={place if isinstance(place, str) else json.dumps(place)}")
     if isinstance(methods := content.get(_METHODS), dict):
         specs = {name: located(spec, folder) if isinstance(spec, str) else spec for name, spec in methods.items()}
         if specs != methods:
@@ -77,19 +80,25 @@ def located_options(file: Path, content: Mapping[str, Any]) -> list[str]:
     return options
 
 
-def path_options(content: Mapping[str, Any]) -> Iterator[tuple[str, str | list[str]]]:
+def path_options(content: Mapping[str, Any]) -> Iterator[tuple[str, PathOrPaths]]:
     """Yield the dotted names and the values of the options that may be paths."""
     for name in _OPTIONS:
         value: Any = content
         for part in name.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
-        if isinstance(value, str) or (isinstance(value, list) and all(isinstance(path, str) for path in value)):
+        is_list = isinstance(value, list) and all(path is None or isinstance(path, str) for path in value)
+        if isinstance(value, str) or is_list:
             yield name, value
 
 
-def paths_of(value: str | list[str]) -> list[str]:
-    """Return a path, or a list of them, as a list."""
-    return [value] if isinstance(value, str) else value
+def paths_of(value: PathOrPaths) -> list[str]:
+    """Return a path, or the paths of a list, as a list."""
+    return [value] if isinstance(value, str) else [path for path in value if path is not None]
+
+
+def map_paths(value: PathOrPaths, change: Callable[[str], str]) -> PathOrPaths:
+    """Return a path, or a list of them, after a function has changed each path."""
+    return change(value) if isinstance(value, str) else [None if path is None else change(path) for path in value]
 
 
 def is_path_option(name: str) -> bool:

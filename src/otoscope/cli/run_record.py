@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from otoscope.cli.options import import_modules, parse
-from otoscope.cli.paths import absolute, is_path_option, path_options, paths_of
+from otoscope.cli.paths import absolute, is_path_option, map_paths, path_options, paths_of
 from otoscope.errors import ConfigurationError
 from otoscope.files.atomic import replace_text
 
@@ -84,8 +84,7 @@ def _content(options: Any, parser: jsonargparse.ArgumentParser) -> dict[str, Any
         place = content
         for part in parents:
             place = place[part]
-        paths = [absolute(path) for path in paths_of(value)]
-        place[last] = paths[0] if isinstance(value, str) else paths
+        place[last] = map_paths(value, absolute)
     return content
 
 
@@ -100,6 +99,7 @@ def _changed_options(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
         and name.startswith(("model.", "data."))
         and not name.endswith(_MAY_CHANGE)
         and not _was_moved(name, former.get(name))
+        and not _may_be_same(name, former.get(name), present.get(name))
     ]
 
 
@@ -109,6 +109,17 @@ def _was_moved(name: str, value: Any) -> bool:
         return False
     paths = [Path(path) for path in paths_of(value) if Path(path).is_absolute()]
     return bool(paths) and not any(path.exists() for path in paths)
+
+
+def _may_be_same(name: str, former: Any, present: Any) -> bool:
+    """Return whether a source is one of the candidates of the other record: then it may be the one that was taken.
+
+    Whether it is, the checkpoint shows, which identifies the classifier that it explains.
+    """
+    if not is_path_option(name) or not isinstance(former, list | str) or not isinstance(present, list | str):
+        return False
+    differ_in_kind = isinstance(former, list) != isinstance(present, list)
+    return differ_in_kind and bool(set(paths_of(former)) & set(paths_of(present)))
 
 
 def _flat(content: Any, prefix: str = "") -> dict[str, Any]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from otoscope.candidates import choose
 from otoscope.cli.hparams import read_hparams
 from otoscope.cli.options import DEFAULT_SEED, values_of
-from otoscope.cli.paths import located, paths_of, recipe_folder
+from otoscope.cli.paths import located, map_paths, recipe_folder
 from otoscope.cli.reference_flags import TRAINING_OF_METHODS
 from otoscope.cli.run_record import RECORD_NAME
 from otoscope.errors import OtoscopeError
@@ -66,6 +68,8 @@ def _methods(file: Path, training: Any, run: Path, given: Sequence[str]) -> list
     interpreter = model_folder_of(given[-1]) if given else run / "model"
     if given or (interpreter / "config.json").is_file():
         return _evaluated(str(interpreter), title)
+    if published := (training.get("init_args") or {}).get("published") if isinstance(training, dict) else None:
+        return _evaluated(os.fspath(choose(published).source), title)
     if TRAINING_OF_METHODS.get(name) not in METHODS or METHODS[TRAINING_OF_METHODS[name]].trained:
         raise OtoscopeError(
             f"{interpreter}: holds no trained interpreter; train it first with `otoscope train {file}`, or name "
@@ -74,8 +78,8 @@ def _methods(file: Path, training: Any, run: Path, given: Sequence[str]) -> list
     # Nothing needs to be trained: the file itself says how to explain.
     options = dict(training.get("init_args") or {})
     candidates = options.pop("classifier", "")
-    places = [located(path, recipe_folder(file)) for path in paths_of(candidates)]
-    classifier = places[0] if isinstance(candidates, str) else json.dumps(places)
+    places = map_paths(candidates, lambda path: located(path, recipe_folder(file)))
+    classifier = places if isinstance(places, str) else json.dumps(places)
     spec = {"name": TRAINING_OF_METHODS[name], **{key: options[key] for key in options if key != "seed"}}
     return [f"--classifier={classifier}", f"--methods={json.dumps({title: spec})}"]
 

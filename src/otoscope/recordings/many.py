@@ -21,6 +21,7 @@ from otoscope.recordings.files import Recording
 from otoscope.recordings.manifest import MANIFEST_NAME, Manifest
 from otoscope.recordings.results import Outcome, Result
 
+
 class PictureOptions(NamedTuple):
     """How the pictures of explanations are drawn; see `Explanation.save`.
 

@@ -17,7 +17,7 @@ from otoscope.classifiers import (
     ViTClassifier,
 )
 from otoscope.classifiers.image import ImageClassifier, transformers_package
-from otoscope.errors import CheckpointError, ConfigurationError, DownloadError
+from otoscope.errors import CheckpointError, ConfigurationError, DownloadError, MismatchError
 from otoscope.speechbrain import names
 from otoscope.speechbrain.hyperparameters import Call, Hyperparameters
 from otoscope.speechbrain.labels import assumed_labels, read_labels
@@ -34,6 +34,8 @@ _IMAGE_CLASSES: dict[str, tuple[type[ImageClassifier], str, Callable[[Mapping[st
     "ViTModel": (ViTClassifier, "ViTConfig", vit_options),
 }
 """For each backbone: our class, its configuration in transformers, and how to read options off its weights."""
+_WIDTHS = {"Conv2dEncoder_v2": "conv1.weight", "Cnn14": "conv_block1.conv1.weight"}
+"""Parameter whose first dimension is the width of the network, by network."""
 _SUPPORTED = ("Conv2dEncoder_v2", "Cnn14", *_IMAGE_CLASSES)
 _BASE = ("microsoft/focalnet-base", "google/vit-base-patch16-224")
 """Backbones with the sizes that our classes have by default."""
@@ -74,7 +76,8 @@ def load_encoder(classifier: Classifier, source: Source) -> None:
         source: Source with the network ``embedding_model``.
 
     Raises:
-        CheckpointError: The file is missing, or holds another network or other sizes.
+        CheckpointError: The file is missing or damaged.
+        MismatchError: It holds another network, or one of other sizes.
     """
     path = _encoder_file(source)
     network = _recognised(path)
@@ -85,8 +88,11 @@ def load_encoder(classifier: Classifier, source: Source) -> None:
     }
     kind, table = kinds[network]
     if not isinstance(classifier, kind):
-        raise CheckpointError(f"{path}: holds {network}, which is no part of {type(classifier).__name__}")
+        raise MismatchError(path, f"it holds {network}, which is no part of {type(classifier).__name__}")
     encoder = _backbone_part(path, classifier) if isinstance(classifier, ImageClassifier) else Part(path, table)
+    # Most parameters of a network of another width have other shapes; one number says why.
+    if network in _WIDTHS and classifier.width != (width := encoder.shape(_WIDTHS[network])[0]):
+        raise MismatchError(path, f"width {classifier.width}, published {width}")
     load_parts(
         classifier, [encoder], unstored=[name for name in classifier.state_dict() if name.startswith("head.")]
     )
@@ -165,7 +171,7 @@ def _conv2d(source: Source, frontend: Frontend) -> Classifier:
         raise CheckpointError(f"{content.path}: a Conv2d classifier on mel spectra is not supported")
     encoder = Part(_encoder_file(source), names.CONV2D_ENCODER)
     head, labels = _cosine_head(source)
-    width, neurons = encoder.shape("conv1.weight")[0], head.shape("weight")[1]
+    width, neurons = encoder.shape(_WIDTHS["Conv2dEncoder_v2"])[0], head.shape("weight")[1]
     classifier = Conv2dClassifier(labels, frontend, width=width, head_width=neurons, scale=1)
     # SpeechBrain's head has no scale on the cosines: ours keeps the 1 that it was built with
     load_parts(classifier, [encoder, head], unstored=["head.log_scale"])
@@ -179,7 +185,7 @@ def _cnn14(source: Source, call: Call, frontend: Frontend) -> Classifier:
     mel_bins = _mel_bins(content, call, frontend) if source.described else encoder.shape("norm0.weight")[0]
     head = Part(source.file("classifier"), names.LINEAR_HEAD)
     labels = _checked_labels(source, head, "Linear")
-    width = encoder.shape("conv_block1.conv1.weight")[0]
+    width = encoder.shape(_WIDTHS["Cnn14"])[0]
     classifier = Cnn14Classifier(labels, frontend, width=width, mel_bins=mel_bins)
     load_parts(classifier, [encoder, head])
     return classifier.freeze()

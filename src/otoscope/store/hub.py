@@ -5,15 +5,17 @@ from __future__ import annotations
 import glob
 import logging
 import os
+import queue
 import re
 import socket
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from otoscope.errors import CheckpointError, DownloadError, first_line
+from otoscope.errors import DownloadError, first_line
 
 _REPOSITORY_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*\w")
 _FILE_ADDRESS = re.compile(rf"({_REPOSITORY_ID.pattern})/((?:[\w.-]+/)*[\w.-]+\.ckpt)")
@@ -95,12 +97,14 @@ class Repository:
         except errors.LocalEntryNotFoundError as error:
             raise self._not_fetched(names, error) from error
         except errors.RevisionNotFoundError as error:
-            raise DownloadError(f"{self}: the repository has no such revision; check its name") from error
+            cause = "the repository has no such revision"
+            raise DownloadError(f"{self}: {cause}; check its name", cause) from error
         except errors.RepositoryNotFoundError as error:
             raise DownloadError(
                 f"{self}: is neither a local folder nor a repository on the hub that you may see; check the name, "
                 "or log in with `hf auth login` if it is private or gated; files that you have belong into "
-                f"{Path(self.name).absolute()}, which is then opened instead"
+                f"{Path(self.name).absolute()}, which is then opened instead",
+                "there is no such repository that you may see",
             ) from error
         except hub_failures() as error:
             raise self._not_fetched(names, error) from error
@@ -133,12 +137,13 @@ class Repository:
             self._offline = not hub_answers()
         return self._offline
 
-    def missing(self, *names: str) -> DownloadError | CheckpointError:
+    def missing(self, *names: str) -> DownloadError:
         """Return the error for files that the model needs and that `file` did not return."""
         if self.offline:
             # The cache does not know whether the repository has these files.
             return self._not_fetched(names, DownloadError("not in the cache"))
-        return CheckpointError(f"{self}: the repository has no file {' or '.join(names)}")
+        cause = f"the repository has no file {' or '.join(names)}"
+        return DownloadError(f"{self}: {cause}", cause)
 
     def _in_cache(self, name: str) -> str | None:
         """Return the path in the cache of a file, None if it is not there."""
@@ -157,7 +162,8 @@ class Repository:
         return DownloadError(
             f"{self}: is no local folder, and {', '.join(addresses)} cannot be fetched ({cause}); without a "
             f"network, download the files of {page} elsewhere and put them into {folder}, which is then opened "
-            "instead"
+            "instead",
+            cause,
         )
 
 
@@ -184,7 +190,7 @@ class RemoteFile:
 
 
 def hub_answers() -> bool:
-    """Return whether the hub accepts connections, after five seconds at most.
+    """Return whether the hub, or the proxy before it, accepts connections, after five seconds at most.
 
     Without this check, huggingface_hub waits for minutes in a network that drops packets before it uses its cache.
     """
@@ -193,12 +199,26 @@ def hub_answers() -> bool:
     if constants.HF_HUB_OFFLINE:
         return False
     address = urlsplit(constants.ENDPOINT)
-    host = address.hostname or ""
-    if address.scheme in getproxies() and not proxy_bypass(host):
-        return True  # only a request through the proxy would show it
+    proxy = getproxies().get(address.scheme)
+    if proxy and not proxy_bypass(address.hostname or ""):
+        address = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
     try:
-        port = address.port or _PORTS.get(address.scheme, 443)
-        socket.create_connection((host, port), _CONNECT_TIMEOUT_S).close()
+        place = (address.hostname or "", address.port or _PORTS.get(address.scheme, 443))
+    except ValueError:  # the port is no number; the request will say so
+        return True
+    answers = queue.SimpleQueue[bool]()
+    # In a thread, because the time limit of a connection does not cover the look-up of the name before it.
+    threading.Thread(target=lambda: answers.put(_accepts(place)), daemon=True).start()
+    try:
+        return answers.get(timeout=_CONNECT_TIMEOUT_S)
+    except queue.Empty:
+        return False
+
+
+def _accepts(place: tuple[str, int]) -> bool:
+    """Return whether a host accepts connections at a port."""
+    try:
+        socket.create_connection(place, _CONNECT_TIMEOUT_S).close()
     except OSError:
         return False
     return True

@@ -67,6 +67,8 @@ def run_training(
         if not task.open_published(best):
             raise CheckpointError(f"{best}: no such checkpoint to test; train first, without --test_only")
         trains = False
+    if trains and not test_only and not last.is_file():
+        task.choose_start()
     lightning.seed_everything(task.seed, verbose=False)
     _prepare(task, data)
     callbacks: list[lightning.Callback] = _checkpoint_callbacks(task, checkpoints) if trains else []

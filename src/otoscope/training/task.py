@@ -89,6 +89,12 @@ class TrainingTask(lightning.LightningModule):
     def report(self, folder: Path) -> dict[str, Any]:
         """Write the results of the last test run to a folder, and return them as JSON values."""
 
+    def choose_start(self) -> None:
+        """Choose the weights that training starts from, before the data are prepared, which can take long.
+
+        It is not called when a run resumes from a checkpoint.
+        """
+
     def initialise(self) -> None:
         """Set the weights that training starts from; not called when a run resumes from a checkpoint."""
 

@@ -12,8 +12,10 @@ from otoscope.errors import OtoscopeError
 # option for the same thing exist already?
 VOCABULARY = {
     *SHARED,
+    "area",
     "areas",
     "audio",
+    "axis",
     "batch_size",
     "bootstrap",
     "classifier",
@@ -29,6 +31,7 @@ VOCABULARY = {
     "methods",
     "model",
     "overlap",
+    "picture",
     "pretrained_interpreter",
     "print_config",
     "results_folder",

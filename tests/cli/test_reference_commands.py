@@ -2,8 +2,6 @@
 
 import importlib
 import json
-import os
-import subprocess
 import sys
 
 import pytest
@@ -11,6 +9,7 @@ import soundfile
 import yaml
 
 from otoscope.cli.paths import paths_of
+from otoscope.cli.recipe import run_recipe
 from otoscope.explain import load
 
 
@@ -18,21 +17,15 @@ def read(path):
     return json.loads(path.read_text())
 
 
-def test_test_only_from_another_folder_repeats_no_override(trained, esc50, tmp_path):
+def test_test_only_from_another_folder_repeats_no_override(trained, esc50, tmp_path, monkeypatch, capsys):
     # The reference spells the file with .py; the training had overrides such as 12 codes.
     work, outputs = trained
-    command = [sys.executable, str(work / "interpret" / "train_piq.py"), "hparams/piq.py", "--test_only", "--json"]
-    finished = subprocess.run(
-        [*command, "--data_folder", str(esc50), "--save_interpretations", "False"],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert finished.returncode == 0, finished.stderr
-    before, again = json.loads(outputs["interpret"].stdout), json.loads(finished.stdout)
+    monkeypatch.chdir(tmp_path)
+    options = ["--test_only", "--json", "--data_folder", str(esc50), "--save_interpretations", "False"]
+    code = run_recipe("train", work / "interpret" / "train_piq.py", ["hparams/piq.py", *options])
+    output, errors = capsys.readouterr()
+    assert code == 0, errors
+    before, again = json.loads(outputs["interpret"].stdout), json.loads(output)
     assert again["acc"] == before["acc"]
     for name, scores in before["scores"].items():
         assert again["scores"][name] == pytest.approx(scores, rel=1e-3, abs=1e-3)

@@ -173,7 +173,9 @@ def test_interpretations_are_saved_during_training_and_at_test(trained):
             assert {path.name for path in clip.iterdir()} == {
                 "original.wav",
                 "interpretation.wav",
+                "interpretation_levelled.flac",
                 "remainder.wav",
+                "remainder_levelled.flac",
                 "spectra.png",
                 "explanation.json",
             }

@@ -19,5 +19,6 @@ def test_another_path_counts_unless_the_former_is_gone(tmp_path):
     assert _changed_options(options(former), options("elsewhere"))
     assert _changed_options(options([former, "owner/name"]), options(["elsewhere"]))
     assert _changed_options(options("owner/name"), options("elsewhere"))
+    assert _changed_options(options([former, "owner/name"]), options(former)) == []
     assert _changed_options(options(gone), options("elsewhere")) == []
     assert _changed_options(options([gone, "owner/name"]), options(["elsewhere", "owner/name"])) == []

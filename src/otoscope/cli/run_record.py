@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,11 +41,14 @@ def record_options(options: Any, parser: jsonargparse.ArgumentParser, folder: Pa
     replace_text(path, text, remedy="free some space or choose another --output_folder")
 
 
-def recorded_options(parser: jsonargparse.ArgumentParser, folder: Path, overrides: Sequence[str]) -> Any:
+def recorded_options(
+    parser: jsonargparse.ArgumentParser, options: Any, folder: Path, overrides: Sequence[str]
+) -> Any:
     """Return the options of a run that is tested: those of its record, and beside them the overrides.
 
     Args:
         parser: Parser of the verb.
+        options: Options of the hyperparameter file and the overrides.
         folder: Folder of the run.
         overrides: Command line without the hyperparameter file.
 
@@ -59,7 +63,14 @@ def recorded_options(parser: jsonargparse.ArgumentParser, folder: Path, override
         return None
     record = _read(path)
     import_modules(record.get("import") or [])
-    options = parse(parser, ["--config", str(path), *overrides])
+    # The record has absolute paths; the file spells the same paths as the user knows them.
+    recorded = dict(path_options(record))
+    spelt = [
+        f"--{name}={value if isinstance(value, str) else json.dumps(value)}"
+        for name, value in path_options(yaml.safe_load(parser.dump(options, skip_validation=True)))
+        if name in recorded and map_paths(value, absolute) == recorded[name]
+    ]
+    options = parse(parser, ["--config", str(path), *spelt, *overrides])
     if changed := _changed_options(record, _content(options, parser)):
         raise ConfigurationError(
             f"--test_only: contradicts the options of the run in {folder} ({'; '.join(changed[:5])}); leave out "
@@ -98,28 +109,21 @@ def _changed_options(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
         if former.get(name) != present.get(name)
         and name.startswith(("model.", "data."))
         and not name.endswith(_MAY_CHANGE)
-        and not _was_moved(name, former.get(name))
-        and not _may_be_same(name, former.get(name), present.get(name))
+        and not _is_same_place(name, former.get(name), present.get(name))
     ]
 
 
-def _was_moved(name: str, value: Any) -> bool:
-    """Return whether an option named paths that no longer exist: then only the new ones can be right."""
-    if not is_path_option(name) or not isinstance(value, str | list):
-        return False
-    paths = [Path(path) for path in paths_of(value) if Path(path).is_absolute()]
-    return bool(paths) and not any(path.exists() for path in paths)
+def _is_same_place(name: str, former: Any, present: Any) -> bool:
+    """Return whether an option that differs may still lead to the same model.
 
-
-def _may_be_same(name: str, former: Any, present: Any) -> bool:
-    """Return whether a source is one of the candidates of the other record: then it may be the one that was taken.
-
-    Whether it is, the checkpoint shows, which identifies the classifier that it explains.
+    That is so if the former paths no longer exist, so that only the new ones can be right, and if one of the former
+    candidates is named now. Checkpoints themselves know which classifier they belong to.
     """
-    if not is_path_option(name) or not isinstance(former, list | str) or not isinstance(present, list | str):
+    if not is_path_option(name) or not isinstance(former, str | list) or not isinstance(present, str | list):
         return False
-    differ_in_kind = isinstance(former, list) != isinstance(present, list)
-    return differ_in_kind and bool(set(paths_of(former)) & set(paths_of(present)))
+    paths = [Path(path) for path in paths_of(former) if Path(path).is_absolute()]
+    is_gone = bool(paths) and not any(path.exists() for path in paths)
+    return is_gone or bool(set(paths_of(former)) & set(paths_of(present)))
 
 
 def _flat(content: Any, prefix: str = "") -> dict[str, Any]:

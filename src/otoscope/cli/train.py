@@ -36,7 +36,7 @@ def run(arguments: list[str]) -> None:
     folder = output_folder_of(options, options.model.class_path.rsplit(".", 1)[-1].lower())
     if options.test_only:
         # The run may have been trained with overrides, which need not be repeated.
-        options = recorded_options(parser, folder, overrides) or options
+        options = recorded_options(parser, options, folder, overrides) or options
     # Before the objects are made, because they take the seed from their options.
     _share_seed(options)
     # Opening models prints which ones were taken, and Lightning prints its progress bars. With --json, only the

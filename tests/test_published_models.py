@@ -154,13 +154,14 @@ def run(esc50, tmp_path_factory):
 
     def run_script(folder, script, *arguments):
         outputs = io.StringIO(), io.StringIO()
+        options = [] if script == "eval.py" else QUICK
         with (
             pytest.MonkeyPatch.context() as patch,
             contextlib.redirect_stdout(outputs[0]),
             contextlib.redirect_stderr(outputs[1]),
         ):
             patch.chdir(folder)
-            patch.setattr(sys, "argv", [script, *arguments, f"--data_folder={esc50}", *QUICK])
+            patch.setattr(sys, "argv", [script, *arguments, f"--data_folder={esc50}", *options])
             with pytest.raises(SystemExit) as stop:
                 runpy.run_path(script, run_name="__main__")
         return Outcome(stop.value.code or 0, *(output.getvalue() for output in outputs))
@@ -181,13 +182,15 @@ def run(esc50, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def online(run, copy, published):
+def online(run, copy, published, esc50):
     """Folders of the recipes, outcomes by name, and commits by repository, with a hub."""
+    clip = esc50 / "audio" / "5-50-A-0.wav"
     conv2d, trained_here = copy("conv2d"), copy("trained")
     interpret, other = conv2d / "interpret", trained_here / "interpret"
     trained = f"--model.classifier={trained_here / 'classification' / 'results' / 'conv2d' / '1234' / 'model'}"
     scripts = {
         "piq --test_only, published": (interpret, *PIQ, "--test_only"),
+        "eval of an untrained piq": (interpret, "eval.py", "hparams/piq.yaml", f"--single_sample={clip}"),
         "piq": (interpret, *PIQ),
         "piq --test_only": (interpret, *PIQ, "--test_only"),
         "l2i": (interpret, *L2I),
@@ -229,6 +232,18 @@ def test_piq(online):
     assert second.lines[2].startswith("PIQ ")
     assert second.lines[2] != first.lines[3], "the trained interpreter is not the published one"
     assert third.output == second.output, "a test alone gives the numbers of the training"
+
+
+def test_a_file_whose_training_has_not_run_evaluates_the_published_model(online):
+    outcome = online.outcomes["eval of an untrained piq"]
+    assert outcome.code == 0, outcome.errors
+    commit = online.commits["speechbrain/PIQ-ESC50"]
+    assert outcome.lines[0] == (
+        f"classifier: speechbrain/PIQ-ESC50 at {commit} (published weights, cached); "
+        "results/piq/1234/model does not exist"
+    )
+    folder = online.folder / "results" / "piq" / "1234" / "single_sample" / "5-50-A-0"
+    assert json.loads((folder / "explanation.json").read_text())["predicted"] in ESC50_LABELS
 
 
 def test_l2i(online):

@@ -11,7 +11,7 @@ from typing import Any
 from otoscope.candidates import choose
 from otoscope.cli.hparams import read_hparams
 from otoscope.cli.options import DEFAULT_SEED, values_of
-from otoscope.cli.paths import located, map_paths, recipe_folder
+from otoscope.cli.paths import located, map_paths, paths_of, recipe_folder
 from otoscope.cli.reference_flags import TRAINING_OF_METHODS
 from otoscope.cli.run_record import RECORD_NAME
 from otoscope.errors import OtoscopeError
@@ -69,7 +69,13 @@ def _methods(file: Path, training: Any, run: Path, given: Sequence[str]) -> list
     if given or (interpreter / "config.json").is_file():
         return _evaluated(str(interpreter), title)
     if published := (training.get("init_args") or {}).get("published") if isinstance(training, dict) else None:
-        return _evaluated(os.fspath(choose(published).source), title)
+        # The trained one does not exist; it is listed so that the report says why the published one is taken.
+        places = [
+            str(interpreter),
+            *paths_of(map_paths(published, lambda path: located(path, recipe_folder(file)))),
+        ]
+        source = os.fspath(choose(places).source)
+        return [f"--classifier={json.dumps(places)}", f"--methods={json.dumps({title: source})}"]
     if TRAINING_OF_METHODS.get(name) not in METHODS or METHODS[TRAINING_OF_METHODS[name]].trained:
         raise OtoscopeError(
             f"{interpreter}: holds no trained interpreter; train it first with `otoscope train {file}`, or name "

@@ -4,8 +4,7 @@ Masks of three kinds of random maps (independent bins, smooth blobs, rectangles)
 like explanations: cut at fixed areas, and at the smallest share that suffices. A rule that calls more than 5 % of
 random masks "supported" is worth nothing.
 
-Usage: ``python benchmarks/verdicts.py --model runs/conv2d/model --data_folder ESC-50-master [--fold 4]
-[--clips 20]``
+Usage: ``python benchmarks/verdicts.py --model runs/conv2d/model --data_folder ESC-50-master [--fold 4]``
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ from otoscope import load_classifier
 from otoscope.audio import Spectrogram, load_audio
 from otoscope.classifiers import Classifier
 from otoscope.data import ESC50
-from otoscope.data.clips import ClipFiles
 from otoscope.explain import Explainer
 from otoscope.interpreters import make_untrained
 from otoscope.interpreters.attribution import AttributionInterpreter
@@ -96,8 +94,7 @@ def judge_model(folder: str, data_folder: str, fold: int, clips: int, methods: S
     others = [other for other in range(1, 6) if other != fold]
     data = ESC50(data_folder, tuple(others[:1]), tuple(others[1:2]), (fold,), download=False)
     data.setup("test")
-    assert isinstance(data.test_set, ClipFiles)
-    files = data.test_set.files
+    files = data.test_set.files  # type: ignore[attr-defined]
     chosen = [files[index * len(files) // clips] for index in range(clips)]
     waveforms = [load_audio(file.path, classifier.frontend.sample_rate_hz) for file in chosen]
     table: dict[str, Any] = {}

@@ -31,6 +31,13 @@ def test_nothing_heavy_is_imported(code):
     assert result.stdout.endswith("heavy: []\n"), result.stderr
 
 
+def test_explaining_imports_only_what_it_runs():
+    unneeded = "{'lightning', 'torchmetrics', 'captum', 'transformers', 'scipy', 'matplotlib'}"
+    code = "import otoscope.recordings, otoscope.loading"
+    result = run_python(f"import sys; {code}; print('unneeded:', sorted({unneeded} & set(sys.modules)))")
+    assert result.stdout == "unneeded: []\n", result.stderr
+
+
 def test_every_public_name_can_be_imported():
     for name in otoscope.__all__:
         assert getattr(otoscope, name) is not None

@@ -14,8 +14,8 @@ def verdict(scores=(), random=POOR, loudest=POOR, **options):
 
 def test_sufficient_necessary_and_better_than_both_controls_is_supported():
     assert str(verdict()) == (
-        "Supported: the evidence (4 % of the sound) alone keeps rooster (0.84 -> 0.81); without it 0.08; better "
-        "than the loudest and than random pieces of that size"
+        "Supported: the evidence (4 % of the sound) alone keeps rooster (0.84 -> 0.81); without it 0.08; "
+        "better than the loudest and than random pieces of that size"
     )
 
 
@@ -24,6 +24,7 @@ def test_sufficient_necessary_and_better_than_both_controls_is_supported():
     [
         ("partly", {"p_remainder": 0.6}, "without it rooster still has 0.60"),
         ("partly", {"p_evidence": 0.5, "p_remainder": 0.02}, "weakens rooster (0.84 -> 0.50)"),
+        ("partly", {"MM": 0.8}, "(80 % of the sound, most of it)"),
         ("not supported", {"p_evidence": 0.4, "p_remainder": 0.02}, "weakens rooster (0.84 -> 0.40)"),
         ("not supported", {"p_evidence": 0.75, "Fid-In": 0.0, "p_remainder": 0.6}, "is not classified as rooster"),
     ],

@@ -257,9 +257,9 @@ class Explanation:
         """Write ``original.wav interpretation.wav remainder.wav spectra.png explanation.json`` to a folder.
 
         For listening, ``interpretation_levelled.flac`` and ``remainder_levelled.flac`` are as loud as the
-        recording, without samples beyond full scale. An explanation with components adds ``components.png`` and,
-        in ``components/``, the sounds of the five most relevant components; an explanation with activation maps
-        adds ``maps.png``.
+        recording, without samples beyond full scale. An explanation with components adds ``components.png`` and, in
+        ``components/``, the sounds of the five most relevant components; an explanation with activation maps adds
+        ``maps.png``.
 
         Args:
             folder: Folder to write.
@@ -376,7 +376,7 @@ class Explanation:
 
         # Sounds and picture are embedded, so that a saved notebook needs no other files.
         buffer = BytesIO()
-        self.plot().savefig(buffer, format="png")
+        self.plot().savefig(buffer, format="png", dpi=70)
         parts = [f"<p>{html.escape(self.summary())}</p>"]
         for title, waveform in (
             ("original", self.original),

@@ -109,8 +109,8 @@ def hear_parts(classifier: Classifier, spectrogram: Spectrogram, mask: Tensor) -
         `score_prediction` returns heard scores.
     """
     parts = torch.cat([mask, spectrogram.zero_padding(1 - mask)])
-    heard: Tensor = classifier.hear_masked(spectrogram.repeat(2), parts)
-    return heard.reshape(2, len(mask), -1)
+    probabilities = classifier.hear_masked(spectrogram.repeat(2), parts)
+    return probabilities.view(2, len(mask), -1)
 
 
 @torch.no_grad()

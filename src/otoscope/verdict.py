@@ -14,6 +14,8 @@ LOSES = 0.5
 """Share of the recording's probability that the remainder must fall below to lose the decision."""
 MARGIN = 0.05
 """Difference in probability that counts; smaller ones are level."""
+LARGEST_AREA = 0.5
+"""Share of the sound beyond which evidence does not single anything out."""
 _HEADLINES = {
     "supported": "Supported",
     "partly": "Partly supported",
@@ -64,7 +66,8 @@ def judge(
        of the remainder is larger by more than 0.05. If it is not, the explanation is not supported.
     4. Is the evidence better than as many of the loudest bins, in the same way?
 
-    An explanation with four answers of yes is supported; otherwise, unless a rule above refuses it, partly.
+    An explanation with four answers of yes, whose evidence is at most half of the sound, is supported; any other one,
+    unless a rule above refuses it, is partly supported.
 
     Args:
         label: Explained class.
@@ -77,9 +80,9 @@ def judge(
     Example:
         >>> scores = {"p_evidence": 0.81, "p_remainder": 0.08, "Fid-In": 1.0, "MM": 0.04}
         >>> controls = {name: {"p_evidence": 0.3, "p_remainder": 0.7} for name in ("random", "loudest")}
-        >>> print(judge("rooster", 0.84, scores, controls))
-        Supported: the evidence (4 % of the sound) alone keeps rooster (0.84 -> 0.81); without it 0.08; \
-better than the loudest and than random pieces of that size
+        >>> verdict = judge("rooster", 0.84, scores, controls)
+        >>> verdict.headline, verdict.reasons[0]
+        ('Supported', 'the evidence (4 % of the sound) alone keeps rooster (0.84 -> 0.81)')
     """
     evidence, remainder = scores["p_evidence"], scores["p_remainder"]
     same_class = scores["Fid-In"] > 0 or not decided
@@ -94,7 +97,7 @@ better than the loudest and than random pieces of that size
     )
     if evidence < LOSES * probability or (not keeps and not loses) or "random" not in beaten:
         level: Level = "not supported"
-    elif keeps and loses and len(beaten) == len(gaps):
+    elif keeps and loses and len(beaten) == len(gaps) and scores["MM"] <= LARGEST_AREA:
         level = "supported"
     else:
         level = "partly"
@@ -109,7 +112,8 @@ def _evidence_reason(
     label: str, probability: float, scores: Mapping[str, float], keeps: bool, same_class: bool
 ) -> str:
     change = f"({probability:.2f} -> {scores['p_evidence']:.2f})"
-    subject = f"the evidence ({_percent(scores['MM'])} of the sound) alone"
+    size = f"{_percent(scores['MM'])} of the sound" + (", most of it" if scores["MM"] > LARGEST_AREA else "")
+    subject = f"the evidence ({size}) alone"
     if keeps:
         return f"{subject} keeps {label} {change}"
     if not same_class:

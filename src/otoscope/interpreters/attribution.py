@@ -1,4 +1,7 @@
-"""Base classes of attribution methods: how a map of importances is computed, and how it becomes a mask."""
+"""Base classes of attribution methods: how a map of importances is computed, and how it becomes a mask.
+
+The methods import captum when they run, since it loads IPython and pyplot, which takes half as long as PyTorch.
+"""
 
 from __future__ import annotations
 

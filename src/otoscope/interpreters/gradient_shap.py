@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import torch
-from captum.attr import GradientShap
 from torch import Tensor
 from typing_extensions import override
 
@@ -65,6 +64,8 @@ class GradientShapInterpreter(SeededAttributionInterpreter):
         return torch.cat([self._average(clip, label) for clip, label in each_clip(spectrogram, target)])
 
     def _average(self, clip: Spectrogram, target: Tensor) -> Tensor:
+        from captum.attr import GradientShap
+
         # Expected gradients: the mean of (x - b) times the gradient at b + t (x - b), for noisy copies x of the
         # clip and t uniform in [0, 1]. The baseline b is silence, 0, because log1p(0) = 0.
         method = GradientShap(lambda noisy, phase: self.captum_scores(clamp_straight_through(noisy), phase))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from captum.attr import InputXGradient
 from torch import Tensor
 from typing_extensions import override
 
@@ -31,5 +30,7 @@ class InputXGradientInterpreter(AttributionInterpreter):
 
     @override
     def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
+        from captum.attr import InputXGradient
+
         attribution: Tensor = InputXGradient(self.captum_scores).attribute(**captum_inputs(spectrogram, target))
         return attribution

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from captum.attr import IntegratedGradients
 from torch import Tensor
 from typing_extensions import override
 
@@ -53,6 +52,8 @@ class IntegratedGradientsInterpreter(AttributionInterpreter):
 
     @override
     def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
+        from captum.attr import IntegratedGradients
+
         # x times the integral over t in [0, 1] of the gradient at t x, by captum's default rule (Gauss-Legendre).
         # Its default baseline 0 is silence, because log1p(0) = 0.
         method = IntegratedGradients(self.captum_scores)

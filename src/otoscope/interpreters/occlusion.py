@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from captum.attr import Occlusion
 from torch import Tensor
 from typing_extensions import override
 
@@ -59,6 +58,8 @@ class OcclusionInterpreter(AttributionInterpreter):
 
     @override
     def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
+        from captum.attr import Occlusion
+
         size = cell_size(self.classifier, spectrogram.log_magnitude, self.patch_hz, self.patch_s)
         # The drop of the score when a patch is silenced, averaged over the patches that cover a bin; captum's
         # default baseline 0 is silence. Captum repeats the whole batch for each patch, hence the division.

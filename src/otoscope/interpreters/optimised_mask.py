@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import torch
-from captum.attr import IntegratedGradients
 from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import override
@@ -141,6 +140,8 @@ class OptimisedMaskInterpreter(AttributionInterpreter):
 
     def _start_ranks(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
         """Return the ranks that the search starts from, in [-1, 1]."""
+        from captum.attr import IntegratedGradients
+
         log_magnitude = spectrogram.log_magnitude
         if self.start == "flat":
             return torch.zeros_like(log_magnitude)

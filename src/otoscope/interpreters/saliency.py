@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from captum.attr import Saliency
 from torch import Tensor
 from typing_extensions import override
 
@@ -43,5 +42,7 @@ class SaliencyInterpreter(AttributionInterpreter):
 
     @override
     def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
+        from captum.attr import Saliency
+
         gradient: Tensor = Saliency(self.captum_scores).attribute(**captum_inputs(spectrogram, target), abs=False)
         return gradient

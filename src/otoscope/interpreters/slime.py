@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from captum.attr import Lime
 from torch import Tensor
 from torch.utils.data import DataLoader
 from typing_extensions import override
@@ -80,6 +79,8 @@ class SLIMEInterpreter(SeededAttributionInterpreter):
         return torch.cat([self._fit(clip, label) for clip, label in each_clip(spectrogram, target)])
 
     def _fit(self, clip: Spectrogram, target: Tensor) -> Tensor:
+        from captum.attr import Lime
+
         size = cell_size(self.classifier, clip.log_magnitude, self.segment_hz, self.segment_s)
         # Captum's default fits with scikit-learn, which is not among the dependencies.
         surrogate = RidgeRegression(self.ridge)

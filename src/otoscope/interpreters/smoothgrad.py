@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from captum.attr import NoiseTunnel, Saliency
 from torch import Tensor
 from typing_extensions import override
 
@@ -70,6 +69,8 @@ class SmoothGradInterpreter(SeededAttributionInterpreter):
         return torch.cat([self._average(clip, label) for clip, label in each_clip(spectrogram, target)])
 
     def _average(self, clip: Spectrogram, target: Tensor) -> Tensor:
+        from captum.attr import NoiseTunnel, Saliency
+
         # The noise is relative to the clip's range, as published. Magnitudes are not negative: noise is clamped at
         # silence. A clamped bin keeps its gradient, or it would seem unimportant in that copy.
         method = NoiseTunnel(

@@ -4,6 +4,9 @@ Masks and spectrograms have shape (batch, frequency, time); `frames` gives the v
 padding never counts. Functions return one value per clip, classes the mean over clips.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from otoscope.metrics.batch_scores import (
     score_answers,
     score_area,
@@ -29,23 +32,25 @@ from otoscope.metrics.faithfulness import (
     masked_probability,
 )
 from otoscope.metrics.localisation import intersection_over_union, mask_auroc, si_sdr, si_sdr_improvement
-from otoscope.metrics.modules import (
-    AverageDrop,
-    AverageGain,
-    AverageIncrease,
-    ClipMean,
-    Complexity,
-    Faithfulness,
-    InputFidelity,
-    IntersectionOverUnion,
-    MaskAUROC,
-    MeanMask,
-    MeanScores,
-    SISDRImprovement,
-    Sparseness,
-)
 from otoscope.metrics.scores import SCORES, Score, scores_shown
 from otoscope.metrics.sparsity import complexity, is_empty, mean_mask, sparseness
+
+if TYPE_CHECKING:
+    from otoscope.metrics.modules import (
+        AverageDrop,
+        AverageGain,
+        AverageIncrease,
+        ClipMean,
+        Complexity,
+        Faithfulness,
+        InputFidelity,
+        IntersectionOverUnion,
+        MaskAUROC,
+        MeanMask,
+        MeanScores,
+        SISDRImprovement,
+        Sparseness,
+    )
 
 __all__ = [
     "SCORES",
@@ -91,3 +96,10 @@ __all__ = [
     "si_sdr_improvement",
     "sparseness",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # The classes are imported on first use: importing torchmetrics takes longer than importing PyTorch.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("otoscope.metrics.modules"), name)

@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
 
 from otoscope.errors import ShapeError
 from otoscope.metrics.bins import flatten_bins, require_same_shape, result_dtype
@@ -170,6 +169,9 @@ def _unit_norm(waveform: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 def _si_sdr_db(estimate: Tensor, event: Tensor) -> Tensor:
+    # Imported on first use: importing torchmetrics takes longer than importing PyTorch.
+    from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
+
     ratio_db = scale_invariant_signal_distortion_ratio(estimate, event)
     # Silence stays zero after normalisation; its ratio would otherwise depend on the epsilon alone.
     ratio_db = ratio_db.masked_fill((estimate == 0).all(dim=1), SI_SDR_LOWEST_DB)

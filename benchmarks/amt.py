@@ -172,7 +172,7 @@ def our_step(classifier: Classifier, side: str) -> Callable[[Batch], dict[str, f
 
 def scores_of_evidence(brain: InterpreterESC50Brain, batch: Batch) -> dict[str, float]:
     """Return the means of the scores that do not need the remainder."""
-    forward = brain.compute_forward(batch, "valid")
+    forward = brain.forward_pass(batch, "valid")
     spectrogram, whole = forward.spectrogram, forward.prediction.probabilities
     mask = brain.interpreter.mask(forward.decoded, spectrogram)
 

@@ -21,6 +21,19 @@ class CheckpointError(OtoscopeError):
     """A model folder is missing, incomplete, newer than this version, or does not fit."""
 
 
+class MismatchError(CheckpointError):
+    """Weights were saved from another kind of network, or from one of other sizes.
+
+    Args:
+        source: What holds the weights.
+        cause: What differs.
+    """
+
+    def __init__(self, source: object, cause: str) -> None:
+        super().__init__(f"{source}: does not fit: {cause}")
+        self.cause = cause
+
+
 class ConfigurationError(OtoscopeError):
     """Options are invalid or contradict one another."""
 
@@ -34,7 +47,16 @@ class DataError(OtoscopeError):
 
 
 class DownloadError(OtoscopeError):
-    """Something could not be fetched."""
+    """Something could not be fetched.
+
+    Args:
+        message: Message, with the remedy.
+        cause: Cause alone, for messages that name another remedy (default: the message).
+    """
+
+    def __init__(self, message: str, cause: str = "") -> None:
+        super().__init__(message)
+        self.cause = cause or message
 
 
 class MissingExtraError(OtoscopeError):

@@ -83,7 +83,7 @@ def trained(tmp_path_factory, esc50):
     outputs = {}
     commands = {
         "classification": ["train.py", "hparams/conv2d.yaml", *TINY_CLASSIFIER, "--trainer.max_epochs=2"],
-        "interpret": ["train_piq.py", "hparams/piq_vq.yaml", *TINY_PIQ, "--trainer.max_epochs=1", "--json"],
+        "interpret": ["train_piq.py", "hparams/piq.yaml", *TINY_PIQ, "--trainer.max_epochs=1", "--json"],
     }
     for folder, command in commands.items():
         outputs[folder] = subprocess.run(
@@ -106,4 +106,4 @@ def classifier_folder(trained):
 
 @pytest.fixture(scope="session")
 def piq_folder(trained):
-    return trained[0] / "interpret" / "results" / "piq_vq" / "1234" / "model"
+    return trained[0] / "interpret" / "results" / "piq" / "1234" / "model"

@@ -36,7 +36,9 @@ def test_values_before_parsing():
 
 def test_default_output_folder():
     def options(**values):
-        return types.SimpleNamespace(**{"output_folder": None, "config": None, "seed": 7, **values})
+        return types.SimpleNamespace(
+            **{"output_folder": None, "results_folder": "results", "config": None, "seed": 7, **values}
+        )
 
     assert output_folder_of(options(output_folder="here"), "name").as_posix() == "here"
     assert output_folder_of(options(config=["hparams/piq.yaml"]), "name").as_posix() == "results/piq/7"

@@ -73,14 +73,16 @@ def test_a_full_disk_is_reported_in_one_line(
 def test_recipes_leave_models_and_results(trained):
     work, outputs = trained
     classifier = work / "classification" / "results" / "conv2d" / "1234"
-    piq = work / "interpret" / "results" / "piq_vq" / "1234"
+    piq = work / "interpret" / "results" / "piq" / "1234"
     assert {path.name for path in classifier.iterdir()} == {
         "checkpoints",
         "confusion.png",
-        "hparams.yaml",
+        "hyperparams.yaml",
+        "label_encoder.txt",
         "metrics.csv",
         "model",
         "test.json",
+        "train_log.txt",
     }
     assert "test accuracy" in outputs["classification"].stdout
     assert "results in results/conv2d/1234" in outputs["classification"].stdout
@@ -91,7 +93,7 @@ def test_recipes_leave_models_and_results(trained):
 def test_json_is_all_of_the_output(trained):
     work, outputs = trained
     results = json.loads(outputs["interpret"].stdout)
-    piq = work / "interpret" / "results" / "piq_vq" / "1234"
+    piq = work / "interpret" / "results" / "piq" / "1234"
     assert results == json.loads((piq / "test.json").read_text())
     assert results["labels"] == LABELS
 
@@ -100,7 +102,7 @@ def test_test_only_gives_the_same_numbers(trained, esc50, run, tiny_piq, monkeyp
     work, outputs = trained
     monkeypatch.chdir(work / "interpret")
     options = [*tiny_piq, f"--data_folder={esc50}", "--test_only", "--json", QUIET]
-    code, output, error = run("train", "hparams/piq_vq.yaml", *options)
+    code, output, error = run("train", "hparams/piq.yaml", *options)
     assert code == 0, error
     again, before = json.loads(output), json.loads(outputs["interpret"].stdout)
     for name, scores in before["scores"].items():
@@ -108,7 +110,7 @@ def test_test_only_gives_the_same_numbers(trained, esc50, run, tiny_piq, monkeyp
 
 
 def test_the_saved_options_repeat_the_training(classifier_folder, esc50, run, tmp_path):
-    saved = classifier_folder.parent / "hparams.yaml"
+    saved = classifier_folder.parent / "hyperparams.yaml"
     code, output, error = run("train", saved, f"--output_folder={tmp_path}", QUIET, "--json")
     assert code == 0, error
     first = json.loads((saved.parent / "test.json").read_text())
@@ -119,7 +121,7 @@ def test_a_run_with_other_options_is_not_resumed(classifier_folder, esc50, asser
     folder = classifier_folder.parent
     options = ["--data.batch_size=4", f"--data_folder={esc50}", f"--output_folder={folder}"]
     assert_error(
-        ["train", folder / "hparams.yaml", *options],
+        ["train", folder / "hyperparams.yaml", *options],
         "holds a run with other options",
         "data.init_args.batch_size was 5, is 4",
         "choose another --output_folder",

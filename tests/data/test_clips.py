@@ -1,11 +1,12 @@
 """Clips: batches, names, and sound files read through the cache."""
 
+import types
 from pathlib import Path
 
 import pytest
 import torch
 
-from otoscope.data import Clip, ClipFile, collate
+from otoscope.data import Clip, ClipFile, batch_of, collate
 from otoscope.data.clips import ClipFiles, fill_cache, unique_names
 from otoscope.errors import AudioError
 from otoscope.files.array_cache import ArrayCache
@@ -25,6 +26,27 @@ def test_clips_of_one_length_are_not_padded():
     assert (batch.name, batch.key) == (["a", "b"], ["a-key", "b-key"])
     assert batch.event is None
     assert len(batch) == 2
+
+
+def test_names_of_speechbrain():
+    batch = collate([clip(4, 1, "a"), clip(2, 0, "b")])
+    waveform, shares = batch.sig
+    assert torch.equal(waveform, batch.waveform)
+    assert shares.tolist() == [1.0, 0.5]
+    assert batch.id == ["a", "b"]
+    classes, _ = batch.class_string_encoded
+    assert classes.tolist() == batch.class_string_encoded.data.tolist() == [[1], [0]]
+
+
+def test_a_batch_of_speechbrain_becomes_a_batch():
+    batch = collate([clip(4, 1, "a"), clip(2, 0, "b")])
+    assert batch_of(batch) is batch
+    foreign = types.SimpleNamespace(sig=batch.sig, id=batch.id, class_string_encoded=batch.class_string_encoded)
+    converted = batch_of(foreign)
+    assert converted.lengths.tolist() == [4, 2]
+    assert converted.target.tolist() == [1, 0]
+    assert converted.padded
+    assert batch_of(types.SimpleNamespace(sig=batch.sig)).target.tolist() == [-1, -1]
 
 
 def test_shorter_clips_are_padded_with_zeros():

@@ -1,6 +1,8 @@
 import os
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from otoscope.interpreters import L2IInterpreter, PIQInterpreter
 from otoscope.nn import NMFDictionary
 from otoscope.speechbrain import names
 from otoscope.store.folder import find_model_folder, open_model
-from otoscope.store.hub import Repository, is_repository_id
+from otoscope.store.hub import Repository, hub_answers, is_repository_id
 from otoscope.training import L2I, PIQ
 
 LABELS = ["dog", "rain", "siren"]
@@ -69,11 +71,32 @@ def test_offline_by_setting(hub, published, explainer, monkeypatch, same):
     assert not hub.requests
 
 
+@pytest.mark.parametrize("written", ["http://{}", "{}"])
+def test_a_proxy_that_does_not_answer(hub, monkeypatch, written):
+    assert hub_answers()
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        address = "{}:{}".format(*proxy.getsockname())
+        monkeypatch.setenv("http_proxy", written.format(address))
+        monkeypatch.setenv("no_proxy", "")
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://hub.invalid")
+        assert hub_answers()
+    assert not hub_answers()
+
+
+def test_a_name_that_is_looked_up_for_too_long(hub, monkeypatch):
+    monkeypatch.setattr("otoscope.store.hub._CONNECT_TIMEOUT_S", 0.05)
+    released = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: released.wait() and [])
+    assert not hub_answers()
+    released.set()
+
+
 def test_without_network_and_cache(hub, no_network):
     no_network()
     with pytest.raises(DownloadError) as caught:
         otoscope.load("me/piq")
-    for words in ("me/piq: is no local folder", "config.json", f"{hub.address}/me/piq", "give that folder instead"):
+    address = f"{hub.address}/me/piq/resolve/main/config.json"
+    for words in ("me/piq: is no local folder", address, "the hub does not answer", str(Path("me/piq").absolute())):
         assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -125,7 +148,10 @@ def test_missing_repositories_revisions_and_files(hub, published):
 
 def test_gated_repositories_ask_for_a_login(hub, published):
     hub.gated.add(published)
-    with pytest.raises(DownloadError, match=r"me/piq: is neither .* `hf auth login` if it is private or gated"):
+    with pytest.raises(
+        DownloadError,
+        match=r"me/piq: is neither .* `hf auth login` if it is private or gated; files .* into /.*/me/piq, which",
+    ):
         otoscope.load(published)
 
 
@@ -231,6 +257,86 @@ def test_speechbrain_on_the_hub(hub, no_network, experienced, tmp_path, same):
     assert same(again, explainer)
     with pytest.raises(OtoscopeError, match=r"SpeechBrain checkpoint, open it with otoscope\.load"):
         open_model("speechbrain/PIQ-ESC50")
+
+
+@pytest.fixture
+def weights(hub, experienced, tmp_path):
+    """A repository with files of SpeechBrain's weights and no description; returns the classifier in it."""
+    classifier = experienced(Conv2dClassifier(LABELS, width=6, head_width=5, scale=1))
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    state = classifier.state_dict()
+    torch.save(theirs(state, names.CONV2D_ENCODER), folder / "embedding_modelft.ckpt")
+    torch.save(theirs(state, names.COSINE_HEAD), folder / "classifier.ckpt")
+    torch.save({"W": torch.rand(513, 4)}, folder / "nmf_decoder.ckpt")
+    hub.add("them/r", folder)
+    return classifier
+
+
+def equal(first, second):
+    states = first.state_dict(), second.state_dict()
+    return states[0].keys() == states[1].keys() and all(
+        torch.equal(states[0][key], states[1][key]) for key in states[0]
+    )
+
+
+def test_single_files_and_repositories_without_a_description(hub, weights, no_network, capsys):
+    commit = hub.commit("them/r")
+    file = "them/r/embedding_modelft.ckpt"
+    loaded = otoscope.load_classifier(["../absent/model", file])
+    assert equal(loaded, weights)
+    assert loaded.labels == ["class 0", "class 1", "class 2"]
+    assert loaded.details == {
+        "source": f"SpeechBrain: {file}",
+        "commit": commit,
+        "remarks": ["labels: numbered, because there is no label_encoder.txt"],
+    }
+    line = f"classifier: {file} at {commit[:7]} (published weights, downloaded); ../absent/model does not exist; "
+    assert capsys.readouterr().out == line + "labels: numbered, because there is no label_encoder.txt\n"
+    assert hub.fetched("nmf_decoder.ckpt") == 0
+    assert equal(otoscope.load_classifier("them/r"), weights)
+    assert len(otoscope.load_dictionary("them/r/nmf_decoder.ckpt")) == 4
+    no_network()
+    assert equal(otoscope.load_classifier(["../absent/model", file]), weights)
+    assert "(published weights, cached)" in capsys.readouterr().out
+    assert otoscope.load_dictionary("them/r/nmf_decoder.ckpt").details["commit"] == commit
+
+
+def test_files_that_neither_cache_nor_repository_has(hub, weights, no_network):
+    with pytest.raises(DownloadError, match=r"them/r: the repository has no file other\.ckpt"):
+        otoscope.load_classifier("them/r/other.ckpt")
+    with pytest.raises(DownloadError, match="no such revision"):
+        otoscope.load_classifier("them/r/classifier.ckpt", revision="v3")
+    otoscope.load_dictionary("them/r/nmf_decoder.ckpt")
+    no_network()
+    # The cache has other files of this repository, so that its folder exists.
+    with pytest.raises(DownloadError) as caught:
+        otoscope.load_classifier("them/r/embedding_modelft.ckpt")
+    assert f"{hub.address}/them/r/resolve/main/embedding_modelft.ckpt" in str(caught.value)
+    with pytest.raises(DownloadError, match=r"embedding_modelft\.ckpt"):
+        otoscope.load_classifier("them/r")
+    with pytest.raises(DownloadError, match=r"them/r: is no local folder, and .* cannot be fetched"):
+        otoscope.load_interpreter("them/r")
+
+
+def test_without_network_the_error_says_where_files_belong(hub, weights, no_network, tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    no_network()
+    sources = ["../absent/model", "them/r/embedding_modelft.ckpt"]
+    with pytest.raises(DownloadError) as caught:
+        otoscope.load_classifier(sources)
+    message, place = str(caught.value), tmp_path / "work" / "them" / "r"
+    assert message.startswith("classifier: ../absent/model does not exist, and them/r: is no local folder")
+    for name in ("embedding_modelft.ckpt", "classifier.ckpt", "label_encoder.txt"):
+        assert f"{hub.address}/them/r/resolve/main/{name}" in message
+    assert f"put them into {place}, which is then opened instead" in message
+    assert "\n" not in message
+    place.mkdir(parents=True)
+    for path in (tmp_path / "weights").iterdir():
+        (place / path.name).write_bytes(path.read_bytes())
+    assert equal(otoscope.load_classifier(sources), weights)
+    assert not hub.requests
 
 
 def test_command_line_by_environment(hub, published, tmp_path):

@@ -11,7 +11,7 @@ from otoscope.explain import Explainer
 from otoscope.interpreters import PIQInterpreter, save_interpreter
 from otoscope.nn import NMFDictionary
 from otoscope.store import folder as store
-from otoscope.store.folder import find_model_folder, locate, open_model
+from otoscope.store.folder import find_model_folder, locate, model_folder_of, open_model
 
 
 @pytest.fixture
@@ -113,3 +113,23 @@ def test_negative_values_of_a_dictionary_are_refused(folders):
     dictionary.save(folders["dictionary"])
     with pytest.raises(CheckpointError, match="its dictionary has negative values"):
         open_model(folders["dictionary"])
+
+
+def test_the_folder_of_a_run_leads_to_its_model(folders, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    folders["interpreter"].rename(run / "model")
+    assert find_model_folder(run).path == run / "model"
+    assert open_model(run, role="classifier").labels == ["dog", "rain"]
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "best.ckpt").touch()
+    for path in (run, run / "model", run / "checkpoints" / "best.ckpt", run / "model" / "config.json"):
+        assert model_folder_of(path) == run / "model"
+    assert model_folder_of(tmp_path / "absent") == tmp_path / "absent"
+
+
+def test_an_unfinished_run_is_no_model_of_speechbrain(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "hyperparams.yaml").write_text("model: {}\n")
+    with pytest.raises(CheckpointError, match="training that has not finished"):
+        find_model_folder(tmp_path)

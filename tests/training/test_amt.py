@@ -1,13 +1,17 @@
 """AMT from data to table without training, and the overlap test of any interpreter."""
 
+import enum
 import json
+import types
 
 import pytest
 import soundfile
 import torch
 
+from otoscope.audio import Spectrogram
 from otoscope.classifiers import FocalNetClassifier
 from otoscope.data import Synthetic
+from otoscope.errors import ConfigurationError
 from otoscope.explain import load
 from otoscope.training import (
     ClassifierTraining,
@@ -21,6 +25,7 @@ from otoscope.training.overlap import mixture_of
 pytest.importorskip("transformers")
 CLASSES = ["siren", "clock_tick"]
 BACKBONE = {"embed_dim": 8, "depths": [1, 1, 1, 1], "hidden_sizes": [16, 32, 64, 64], "image_size": 64}
+Stage = enum.Enum("Stage", ["TRAIN", "VALID", "TEST"])
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
 
 
@@ -63,6 +68,41 @@ def test_methods_of_the_reference(focalnet):
     steps = task.interpret_computation_steps(wavs)
     assert torch.equal(steps.class_pred, forward.class_pred)
     torch.testing.assert_close(steps.X_int, forward.xhat * spectrogram.log_magnitude)
+
+
+def test_forward_and_objectives_of_the_reference(focalnet, clips):
+    task = InterpreterESC50Brain(focalnet, quantile=0.8)
+    clips.setup("test")
+    batch = next(iter(clips.test_dataloader()))
+    for stage in (Stage.TRAIN, Stage.VALID, Stage.TEST, "test"):
+        forward = task.compute_forward(batch, stage)
+        interpretation, phase, predictions, original = forward
+        assert phase.shape == original.shape == interpretation.shape
+        assert predictions.shape == (len(batch), len(CLASSES))
+        area = (interpretation > 0).float().mean()
+        assert area == pytest.approx(0.2, abs=0.02)
+        assert torch.equal(interpretation[interpretation > 0], original[interpretation > 0])
+        logits = focalnet.logits(Spectrogram(interpretation))
+        loss = task.compute_objectives(forward, batch, stage)
+        torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(logits, predictions.argmax(-1)))
+    with pytest.raises(ConfigurationError, match="stage: 'later' is none of train, valid, test"):
+        task.compute_forward(batch, "later")
+
+
+def test_batches_of_the_reference_are_accepted(focalnet, clips):
+    # Such a batch has nothing but sig, id and class_string_encoded; here its second clip is padded.
+    task = InterpreterESC50Brain(focalnet)
+    clip = torch.randn(8000)
+    waveform = torch.stack([clip, torch.cat([clip[:6000], torch.zeros(2000)])])
+    batch = types.SimpleNamespace(
+        id=["a", "b"],
+        sig=(waveform, torch.tensor([1.0, 0.75])),
+        class_string_encoded=(torch.tensor([[1], [0]]), torch.ones(2)),
+    )
+    forward = task.compute_forward(batch, Stage.TEST)
+    alone = task.compute_forward(types.SimpleNamespace(sig=(clip[None, :6000], torch.ones(1))), Stage.TEST)
+    torch.testing.assert_close(forward.predictions[1:], alone.predictions, rtol=1e-4, atol=1e-5)
+    assert torch.isfinite(task.compute_objectives(forward, batch, Stage.TEST))
 
 
 def test_overlap_writes_sounds_picture_and_scores(focalnet, clips, tmp_path):

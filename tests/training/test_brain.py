@@ -7,7 +7,7 @@ from otoscope.audio import Spectrogram
 from otoscope.classifiers import Conv2dClassifier
 from otoscope.data import Clip, collate
 from otoscope.errors import CheckpointError, ConfigurationError
-from otoscope.training import PIQ, Interpretation, InterpretationSteps, InterpreterBrain
+from otoscope.training import PIQ, Interpretation, InterpretationSteps, InterpreterBrain, run_training
 
 
 @pytest.fixture
@@ -181,3 +181,27 @@ def test_scores_never_compare_with_stored_probabilities(make_piq, batch_sizes, s
     batch_sizes.clear()
     task.compute_forward(batch_of(6000, 6000), stage)
     assert batch_sizes == [2]
+
+
+def test_accuracy_of_a_classifier_with_labels_in_another_order(make_piq, data, trainer_options, tmp_path):
+    data.setup("fit")
+    classifier = Conv2dClassifier(["other", *reversed(data.labels)], width=6, head_width=8).freeze()
+    results = run_training(make_piq(classifier=classifier), data, tmp_path, {**trainer_options, "max_epochs": 1})
+    data.setup("test")
+    right = []
+    for batch in data.test_dataloader():
+        predicted = classifier.predict(classifier.frontend(batch.waveform)).predicted
+        names = [classifier.labels[index] for index in predicted.tolist()]
+        right += [data.labels[target] == name for target, name in zip(batch.target.tolist(), names, strict=True)]
+    assert results["acc"] == pytest.approx(sum(right) / len(right))
+
+
+def test_steps_of_the_reference(make_piq, data):
+    brain = make_piq().eval()
+    wavs = torch.randn(2, 8000)
+    spectrogram = brain.preprocess(wavs)
+    forward = brain.classifier_forward(spectrogram.log_magnitude)
+    assert torch.equal(forward.class_pred, forward.predictions.argmax(-1))
+    assert forward.hcat[0].shape[0] == 2
+    sound = brain.invert_stft_with_phase(spectrogram.log_magnitude, spectrogram.phase)
+    torch.testing.assert_close(sound, wavs[:, : sound.shape[1]], rtol=1e-3, atol=1e-4)

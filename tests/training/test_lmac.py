@@ -1,5 +1,6 @@
 """Training of L-MAC: noise, fine-tuning, and that nothing is computed twice."""
 
+import enum
 from dataclasses import replace
 
 import pytest
@@ -66,6 +67,30 @@ def test_noise_is_added_to_training_clips_only(classifier, data, noise_folder):
     assert ((gain > 0) & (gain < 1)).all()
     torch.testing.assert_close(trained.clean.expm1(), gain[:, None, None] * magnitude, rtol=0.05, atol=1e-3)
     assert "guidance" in task.loss_terms(trained)
+
+
+def test_the_stage_may_be_an_enum(classifier, data, noise_folder):
+    data.setup("fit")
+    batch = collate([data.train_set[0], data.train_set[1]])
+    stage = enum.Enum("Stage", ["TRAIN", "VALID", "TEST"])
+    task = LMAC(classifier, noise_folder=noise_folder)
+    assert task.compute_forward(batch, stage.TRAIN).clean is not None
+    assert task.compute_forward(batch, stage.VALID).clean is None
+    assert task.compute_forward(batch, "TRAIN").clean is not None
+
+
+@pytest.mark.parametrize(
+    ("guidance", "correlation", "expected"), [(0.0, 0.0, 0.0), (4.0, 0.0, 1.0), (4.0, 1.0, 0.0)]
+)
+def test_in_masks_is_the_share_of_guided_clips(
+    classifier, data, tmp_path, trainer_options, guidance, correlation, expected
+):
+    task = LMAC(classifier, guidance=guidance, guidance_correlation=correlation, schedule="constant")
+    results = run_training(task, data, tmp_path, {**trainer_options, "max_epochs": 1})
+    assert results["in_masks"] == expected
+    log = (tmp_path / "train_log.txt").read_text()
+    assert f"valid in_masks: {expected:g}" in log
+    assert f"test in_masks: {expected:g}" in log
 
 
 @pytest.fixture

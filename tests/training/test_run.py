@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,11 +14,12 @@ import soundfile
 import torch
 from torch.utils.data import Dataset
 
+from otoscope.classifiers import Conv2dClassifier, save_classifier
 from otoscope.data import Clip, SoundData, Synthetic
 from otoscope.errors import CheckpointError, ConfigurationError, TrainingError
 from otoscope.explain import load
 from otoscope.loading import load_classifier
-from otoscope.training import SaveInterpretations, run_training
+from otoscope.training import LMAC, SaveInterpretations, run_training
 from otoscope.training.callbacks import spread
 
 CLASSES = ["siren", "rooster", "clock_tick"]
@@ -65,6 +67,9 @@ class Fault(lightning.Callback):
             self.function(module)
 
 
+RUN_FILES = ("checkpoints", "model", "metrics.csv", "test.json", "train_log.txt", "label_encoder.txt")
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A classifier and PIQ for it, trained once for all tests of this file: folder, results and data."""
@@ -88,7 +93,15 @@ def trained(tmp_path_factory):
 def test_files_and_results_of_a_classifier(trained):
     root, results, _ = trained
     folder = root / "classifier"
-    names = {"checkpoints", "model", "metrics.csv", "test.json", "confusion.png"}
+    names = {
+        "checkpoints",
+        "model",
+        "metrics.csv",
+        "test.json",
+        "confusion.png",
+        "train_log.txt",
+        "label_encoder.txt",
+    }
     assert {path.name for path in folder.iterdir()} == names
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     results = results["classifier"]
@@ -127,7 +140,15 @@ def test_the_best_checkpoint_has_the_best_value(trained):
 def test_files_and_results_of_an_interpreter(trained):
     root, results, _ = trained
     folder, results = root / "piq", results["piq"]
-    names = {"checkpoints", "model", "metrics.csv", "test.json", "interpretations"}
+    names = {
+        "checkpoints",
+        "model",
+        "metrics.csv",
+        "test.json",
+        "interpretations",
+        "train_log.txt",
+        "label_encoder.txt",
+    }
     assert {path.name for path in folder.iterdir()} == names
     assert read_json(folder / "test.json") == results
     assert list(results["scores"]) == ["PIQ", "all-pass", "random", "loudest", "ideal"]
@@ -152,7 +173,9 @@ def test_interpretations_are_saved_during_training_and_at_test(trained):
             assert {path.name for path in clip.iterdir()} == {
                 "original.wav",
                 "interpretation.wav",
+                "interpretation_levelled.flac",
                 "remainder.wav",
+                "remainder_levelled.flac",
                 "spectra.png",
                 "explanation.json",
             }
@@ -431,3 +454,69 @@ def test_spread_is_limited_to_the_number_of_clips():
     assert spread(3, 10) == [0, 1, 2]
     assert spread(10, 3) == [0, 3, 6]
     assert spread(0, 3) == []
+
+
+def test_test_only_evaluates_the_published_model_if_nothing_was_trained(
+    tmp_path, data, make_piq, trainer_options, capsys
+):
+    published = make_piq(codes=9)
+    folder = str(published.export(tmp_path / "published"))
+    task = make_piq(published=folder)
+    results = run_training(task, data, tmp_path / "run", trainer_options, test_only=True)
+    checkpoint = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    assert capsys.readouterr().out.startswith(f"interpreter: {folder}; {checkpoint} does not exist")
+    assert task.interpreter.codes == 9
+    assert next(iter(results["scores"])) == "PIQ"
+    assert not checkpoint.exists()
+    assert load(tmp_path / "run" / "model").interpreter.codes == 9
+    # A training does not start from it, and its checkpoint comes first afterwards.
+    run_training(make_piq(published=folder), data, tmp_path / "run", {**trainer_options, "max_epochs": 1})
+    again = make_piq(published=folder)
+    run_training(again, data, tmp_path / "run", trainer_options, test_only=True)
+    assert again.interpreter.codes == 12
+
+
+def test_a_published_model_of_another_method_is_refused(tmp_path, data, classifier, make_piq, trainer_options):
+    folder = str(LMAC(classifier, schedule="constant").export(tmp_path / "published"))
+    with pytest.raises(ConfigurationError, match="LMACInterpreter, not PIQInterpreter"):
+        run_training(make_piq(published=folder), data, tmp_path / "run", trainer_options, test_only=True)
+
+
+def test_a_checkpoint_is_refused_with_another_classifier(tmp_path, data, make_piq, trainer_options):
+    options = {**trainer_options, "max_epochs": 1}
+    run_training(make_piq(), data, tmp_path, options)
+    other = Conv2dClassifier(["siren", "rooster", "clock_tick"], width=6, head_width=8).freeze()
+    for test_only in (True, False):
+        with pytest.raises(CheckpointError, match=r"belongs to another classifier .* --model\.classifier"):
+            run_training(
+                make_piq(classifier=other), data, tmp_path, {**options, "max_epochs": 2}, test_only=test_only
+            )
+
+
+def test_a_training_starts_from_weights_unless_it_resumes(tmp_path, data, make_classifier_task, trainer_options):
+    former = Conv2dClassifier(["a", "b"], width=6, head_width=8)
+    folder = str(save_classifier(former, tmp_path / "former"))
+    options = {**trainer_options, "max_epochs": 1, "limit_train_batches": 1}
+    task = make_classifier_task(start=folder, learning_rate=0.0)
+    run_training(task, data, tmp_path / "run", options)
+    assert torch.equal(task.classifier.blocks[0][0].weight, former.blocks[0][0].weight)
+    shutil.rmtree(folder)
+    run_training(make_classifier_task(start=folder), data, tmp_path / "run", {**options, "max_epochs": 2})
+    with pytest.raises(
+        CheckpointError, match=r"is no model folder.*--model\.start null trains from random weights"
+    ):
+        run_training(make_classifier_task(start=folder), data, tmp_path / "new", options)
+
+
+def test_the_start_is_chosen_before_the_data_are_prepared_and_does_not_change_other_random_numbers(
+    tmp_path, data, make_classifier_task, trainer_options, monkeypatch
+):
+    options = {**trainer_options, "max_epochs": 1, "limit_train_batches": 1}
+    random = make_classifier_task()
+    run_training(random, data, tmp_path / "random", options)
+    fallback = make_classifier_task(start=[str(tmp_path / "absent"), None])
+    run_training(fallback, data, tmp_path / "fallback", options)
+    assert all(torch.equal(a, b) for a, b in zip(random.parameters(), fallback.parameters(), strict=True))
+    monkeypatch.setattr(data, "prepare_data", lambda: pytest.fail("prepares the data first"))
+    with pytest.raises(CheckpointError, match="is no model folder"):
+        run_training(make_classifier_task(start=str(tmp_path / "absent")), data, tmp_path / "new", options)

@@ -2,7 +2,10 @@
 
 import sys
 
-from otoscope.cli.main import main
+from otoscope.cli.recipe import run_recipe
+from otoscope.training import InterpreterESC50Brain
+
+__all__ = ["InterpreterESC50Brain"]
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:]]))
+    sys.exit(run_recipe("train", __file__))

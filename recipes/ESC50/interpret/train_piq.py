@@ -2,7 +2,10 @@
 
 import sys
 
-from otoscope.cli.main import main
+from otoscope.cli.recipe import run_recipe
+from otoscope.training import PIQ
+
+__all__ = ["PIQ"]
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:]]))
+    sys.exit(run_recipe("train", __file__))

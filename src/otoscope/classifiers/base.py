@@ -136,6 +136,11 @@ class Classifier(Shareable, StoredModel, ABC):
         self.details: dict[str, Any] = {}
 
     @property
+    def cosine_logits(self) -> bool:
+        """Whether the logits are cosines without a scale, as in published heads: their softmax is almost flat."""
+        return False
+
+    @property
     @abstractmethod
     def representation_channels(self) -> tuple[int, ...]:
         """Channels of each representation, the deepest last."""

@@ -72,6 +72,11 @@ class Conv2dClassifier(Classifier):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs lack it
 
     @property
+    @override
+    def cosine_logits(self) -> bool:
+        return self.scale == 1 and not self.train_scale
+
+    @property
     def representation_channels(self) -> tuple[int, ...]:
         """One representation, of ``width`` channels."""
         return (self.width,)

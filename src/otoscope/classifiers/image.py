@@ -144,6 +144,11 @@ class ImageClassifier(Classifier):
         """Dimension of the embedding."""
 
     @property
+    @override
+    def cosine_logits(self) -> bool:
+        return self.scale == 1 and not self.train_scale
+
+    @property
     def representation_channels(self) -> tuple[int, ...]:
         """One representation."""
         return (self.embedding_size,)

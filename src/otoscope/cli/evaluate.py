@@ -8,13 +8,19 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from otoscope.classifiers import Classifier
+from otoscope.cli.explain import print_result
 from otoscope.cli.hparams import add_common_options, instantiate, output_folder_of, parse_hparams
-from otoscope.cli.options import add_shared, make_parser, move_to_device, print_json
+from otoscope.cli.options import add_shared, make_parser, messages_beside, move_to_device, print_json
+from otoscope.cli.training_file import evaluation_arguments
 from otoscope.data import SoundData
+from otoscope.errors import OtoscopeError
 from otoscope.evaluation.conditions import Conditions
+from otoscope.evaluation.methods import build_methods
 from otoscope.evaluation.run import run_evaluation
 from otoscope.evaluation.settings import Settings
+from otoscope.explain import Explainer
 from otoscope.loading import load_classifier
+from otoscope.recordings import explain_recordings, find_recordings
 
 if TYPE_CHECKING:
     import jsonargparse
@@ -32,15 +38,21 @@ def run(arguments: list[str]) -> None:
     Raises:
         OtoscopeError: An option, the data or a method is wrong; the message says which.
     """
-    parser, options = parse_hparams("evaluate", build_parser, arguments, required="--classifier")
-    objects = instantiate(parser, options)
-    classifier = objects.classifier
-    if isinstance(classifier, str):
-        classifier = load_classifier(classifier)
+    arguments = evaluation_arguments(arguments)
+    parser, options, _ = parse_hparams("evaluate", build_parser, arguments, required="--classifier")
+    with messages_beside(options.json):
+        objects = instantiate(parser, options)
+        classifier = objects.classifier
+        if isinstance(classifier, str | list):
+            classifier = load_classifier(classifier)
     move_to_device(classifier, options.device)
+    methods = {name: _plain_mapping(spec) for name, spec in options.methods.items()}
+    if options.single_sample:
+        _explain_recording(options, classifier, methods)
+        return
     report = run_evaluation(
         classifier,
-        {name: _plain_mapping(spec) for name, spec in options.methods.items()},
+        methods,
         objects.data,
         output_folder_of(options, "evaluation"),
         objects.conditions,
@@ -60,10 +72,16 @@ def build_parser() -> jsonargparse.ArgumentParser:
     """Return the parser of ``otoscope evaluate``."""
     parser = make_parser(
         "evaluate",
-        "Compare methods of explanation: `otoscope evaluate HPARAMS.yaml --data_folder DIR [overrides]`. "
+        "Compare methods of explanation: `otoscope evaluate HPARAMS.yaml --data_folder DIR [overrides]`. A "
+        "hyperparameter file of `otoscope train` evaluates the interpreter that it has trained. "
         "Overrides are dotted, such as --conditions.wham.folder DIR or --methods.IG integrated_gradients.",
     )
-    parser.add_argument("--classifier", type=str | Classifier, required=True, help="Model folder, or a class.")
+    parser.add_argument(
+        "--classifier",
+        type=list[str] | str | Classifier,
+        required=True,
+        help="Model folder, several of which the first that exists is taken, or a class.",
+    )
     parser.add_argument(
         "--methods",
         type=dict[str, Any],
@@ -74,9 +92,45 @@ def build_parser() -> jsonargparse.ArgumentParser:
     parser.add_subclass_arguments(SoundData, "data", required=True)
     parser.add_class_arguments(Conditions, "conditions")
     parser.add_class_arguments(Settings, skip={"seed"})
+    parser.add_argument(
+        "--pretrained_interpreter",
+        type=str | None,
+        default=None,
+        help="Trained interpreter to evaluate instead of those of the file: a model folder or a checkpoint.",
+    )
+    parser.add_argument(
+        "--single_sample",
+        type=str | None,
+        default=None,
+        help="Recording to explain with the trained interpreter, instead of an evaluation.",
+    )
     add_common_options(parser)
     add_shared(parser, "device")
     return parser
+
+
+def _explain_recording(options: Any, classifier: Classifier, methods: Mapping[str, Any]) -> None:
+    """Explain ``--single_sample`` with the only method, and write the result to the output folder."""
+    if len(methods) != 1:
+        raise OtoscopeError(
+            f"--single_sample: the hyperparameter file names {len(methods)} methods; give the one of a training, "
+            "or --pretrained_interpreter DIR"
+        )
+    recordings = find_recordings([options.single_sample])
+    built = build_methods(methods, classifier)
+    for name, reason in built.skipped.items():
+        raise OtoscopeError(f"{name}: {reason}")
+    [method] = built.ready.values()
+    explainer = Explainer(classifier, method.interpreter)
+    move_to_device(explainer, options.device)
+    outcome = explain_recordings(
+        explainer,
+        recordings,
+        output_folder_of(options, "single_sample"),
+        on_explained=(lambda result: print_json(result.line)) if options.json else print_result,
+    )
+    for error in outcome.failed.values():
+        raise OtoscopeError(error)
 
 
 def _plain_mapping(spec: Any) -> Any:

@@ -58,7 +58,7 @@ def run(arguments: list[str]) -> int:
         options.batch_size,
         options.skip_existing,
         pictures=PictureOptions(options.axis, options.picture),
-        on_explained=(lambda result: lines.append(result.line)) if options.json else _print_result,
+        on_explained=(lambda result: lines.append(result.line)) if options.json else print_result,
     )
     if options.json:
         # The callback receives explained recordings only.
@@ -127,6 +127,7 @@ def _method_names() -> str:
     return ", ".join(name + (f" (or {aliases[name]})" if aliases[name] else "") for name in UNTRAINED)
 
 
-def _print_result(result: Result) -> None:
+def print_result(result: Result) -> None:
+    """Print the summary of an explained recording, with its notes and its folder."""
     notes = (f"({note})" for note in result.line["notes"])
     print(result.summary, *notes, f"-> {result.line['folder']}", flush=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from otoscope.cli.options import add_shared, import_modules, parse, shorten
+import yaml
+
+from otoscope.cli.options import DEFAULT_SEED, add_shared, import_modules, parse, shorten, values_of
+from otoscope.cli.paths import located_options
+from otoscope.cli.undotted import Command, options_by_name, translate_flags
 from otoscope.errors import OtoscopeError
 
 if TYPE_CHECKING:
@@ -23,11 +26,32 @@ def add_common_options(parser: jsonargparse.ArgumentParser) -> None:
         "output_folder",
         type=str | None,
         default=None,
-        help="Folder for the results (default: results/<name of the hyperparameter file>/<seed>).",
+        help="Folder for the results (default: <results_folder>/<name of the hyperparameter file>/<seed>).",
     )
-    add_shared(parser, "seed", default=1234)
+    parser.add_argument(
+        "--results_folder",
+        type=str,
+        default="results",
+        help="Folder of all results, for the default of --output_folder; the scripts of the recipes write to "
+        "`results` beside themselves.",
+    )
+    add_shared(parser, "seed", default=DEFAULT_SEED)
     add_shared(parser, "json")
     add_shared(parser, "import")
+
+
+class Parsed(NamedTuple):
+    """A parsed command line.
+
+    Attributes:
+        parser: Parser of the verb.
+        options: The options.
+        overrides: Command line without the hyperparameter file, in options of the parser.
+    """
+
+    parser: jsonargparse.ArgumentParser
+    options: Any
+    overrides: list[str]
 
 
 @contextlib.contextmanager
@@ -41,7 +65,7 @@ def _without_deprecations() -> Iterator[None]:
 @_without_deprecations()
 def parse_hparams(
     verb: str, build_parser: Callable[[], jsonargparse.ArgumentParser], arguments: Sequence[str], required: str
-) -> tuple[jsonargparse.ArgumentParser, Any]:
+) -> Parsed:
     """Parse a hyperparameter file and its overrides.
 
     Args:
@@ -50,17 +74,39 @@ def parse_hparams(
         arguments: Command line after the verb.
         required: Option that may stand in for the file, since everything else has defaults.
 
-    Returns:
-        The parser, and the options.
-
     Raises:
         OtoscopeError: No file is given, it does not exist, or an option is wrong.
     """
     parser = build_parser()
     arguments = expand_shorthands(verb, arguments, required)
+    file, overrides = (arguments[:2], arguments[2:]) if arguments[:1] == ["--config"] else ([], arguments)
+    content = read_hparams(Path(file[1])) if file else {}
     # classes of the user must be known before options that name them are parsed
-    import_modules(values_of("--import", arguments))
-    return parser, parse(parser, arguments)
+    import_modules([*_listed(content.get("import")), *values_of("--import", overrides)])
+    model = next(iter(values_of("--model", overrides)), "") or _class_path(content.get("model"))
+    command = Command(verb, overrides, file[1] if file else "", model.rpartition(".")[2])
+    overrides = translate_flags(command, options_by_name(content, parser))
+    # The paths come before the overrides, which take precedence.
+    paths = located_options(Path(file[1]), content) if file else []
+    return Parsed(parser, parse(parser, [*file, *paths, *overrides]), overrides)
+
+
+def read_hparams(file: Path) -> dict[str, Any]:
+    """Return the content of a hyperparameter file; nothing if it is no YAML mapping, which the parser reports."""
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _class_path(content: Any) -> str:
+    path = content.get("class_path", "") if isinstance(content, dict) else content
+    return path if isinstance(path, str) else ""
+
+
+def _listed(value: Any) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list) else []
 
 
 @_without_deprecations()
@@ -73,7 +119,15 @@ def instantiate(parser: jsonargparse.ArgumentParser, options: Any) -> Any:
     try:
         return parser.instantiate_classes(options)
     except (ValueError, TypeError) as error:
-        raise OtoscopeError(shorten(str(error))) from error
+        raise _error_of_user(error) or OtoscopeError(shorten(str(error))) from error
+
+
+def _error_of_user(error: BaseException) -> OtoscopeError | None:
+    """Return the error that a class raised, out of the report on every type that jsonargparse makes of it."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OtoscopeError):
+        cause = cause.__cause__ or cause.__context__
+    return cause
 
 
 def expand_shorthands(verb: str, arguments: Sequence[str], required: str) -> list[str]:
@@ -101,20 +155,8 @@ def expand_shorthands(verb: str, arguments: Sequence[str], required: str) -> lis
     ]
 
 
-def values_of(option: str, arguments: Sequence[str]) -> list[str]:
-    """Return the values that a command line gives to an option, before it is parsed.
-
-    Example:
-        >>> values_of("--import", ["--import", "mine", "--import=yours"])
-        ['yours', 'mine']
-    """
-    # Both spellings that a parser accepts: `--option=value`, and `--option value`.
-    values = [argument.partition("=")[2] for argument in arguments if argument.startswith(option + "=")]
-    return values + [value for name, value in itertools.pairwise(arguments) if name == option]
-
-
 def output_folder_of(options: Any, default_name: str) -> Path:
-    """Return ``--output_folder``, by default ``results/<name of the hyperparameter file>/<seed>``.
+    """Return ``--output_folder``, by default ``<results_folder>/<name of the hyperparameter file>/<seed>``.
 
     Args:
         options: Parsed options.
@@ -123,4 +165,4 @@ def output_folder_of(options: Any, default_name: str) -> Path:
     if options.output_folder:
         return Path(options.output_folder)
     files = [str(path) for path in (options.config or [])]
-    return Path("results") / (Path(files[0]).stem if files else default_name) / str(options.seed)
+    return Path(options.results_folder) / (Path(files[0]).stem if files else default_name) / str(options.seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 import json
 import re
 import sys
@@ -16,6 +17,7 @@ from otoscope.errors import OtoscopeError
 if TYPE_CHECKING:
     import jsonargparse
 
+DEFAULT_SEED = 1234
 _LONGEST_MESSAGE = 400
 
 
@@ -117,6 +119,18 @@ def shorten(message: str, arguments: Sequence[str] = ()) -> str:
     if constructor := re.search(r"Expected a <class 'str'> - (.+?) Given value type: <class 'jsonargparse", text):
         text = constructor.group(1)
     return text if len(text) <= _LONGEST_MESSAGE else text[:_LONGEST_MESSAGE] + " ..."
+
+
+def values_of(option: str, arguments: Sequence[str]) -> list[str]:
+    """Return the values that a command line gives to an option, before it is parsed.
+
+    Example:
+        >>> values_of("--import", ["--import", "mine", "--import=yours"])
+        ['yours', 'mine']
+    """
+    # Both spellings that a parser accepts: `--option=value`, and `--option value`.
+    values = [argument.partition("=")[2] for argument in arguments if argument.startswith(option + "=")]
+    return values + [value for name, value in itertools.pairwise(arguments) if name == option]
 
 
 def import_modules(names: Sequence[str]) -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning
-import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from otoscope.cli.hparams import add_common_options, instantiate, output_folder_of, parse_hparams
 from otoscope.cli.options import make_parser, messages_beside, print_json, shorten
+from otoscope.cli.run_record import record_options, recorded_options
 from otoscope.data import SoundData
-from otoscope.errors import ConfigurationError, OtoscopeError
-from otoscope.files.atomic import replace_text
+from otoscope.errors import OtoscopeError
 from otoscope.scoring import format_table
 from otoscope.training.callbacks import SaveInterpretations
 from otoscope.training.overlap import OverlapTest
@@ -23,9 +21,6 @@ from otoscope.training.task import TrainingTask
 
 if TYPE_CHECKING:
     import jsonargparse
-
-_MAY_CHANGE = ("data_folder", "num_workers", "cache_folder", "cache_representations", "download")
-"""Options that may differ when a run resumes: they do not change its results."""
 
 
 def run(arguments: list[str]) -> None:
@@ -37,15 +32,20 @@ def run(arguments: list[str]) -> None:
     Raises:
         OtoscopeError: An option, the data or a checkpoint is wrong; the message says which.
     """
-    parser, options = parse_hparams("train", build_parser, arguments, required="--model")
+    parser, options, overrides = parse_hparams("train", build_parser, arguments, required="--model")
+    folder = output_folder_of(options, options.model.class_path.rsplit(".", 1)[-1].lower())
+    if options.test_only:
+        # The run may have been trained with overrides, which need not be repeated.
+        options = recorded_options(parser, options, folder, overrides) or options
     # Before the objects are made, because they take the seed from their options.
     _share_seed(options)
-    objects = instantiate(parser, options)
-    folder = output_folder_of(options, options.model.class_path.rsplit(".", 1)[-1].lower())
+    # Opening models prints which ones were taken, and Lightning prints its progress bars. With --json, only the
+    # results may stand in the output.
+    with messages_beside(options.json):
+        objects = instantiate(parser, options)
     # A test alone must not change the record of the training.
     if not options.test_only:
-        _record_options(options, parser, folder)
-    # Lightning prints its progress bars to the output, where only the results may stand with --json
+        record_options(options, parser, folder)
     with messages_beside(options.json):
         results = _train(options, objects, folder)
     if options.json:
@@ -97,43 +97,6 @@ def _share_seed(options: Any) -> None:
     for part in ("model", "data"):
         if "seed" in options[part].init_args:
             options[part].init_args.seed = options.seed
-
-
-def _record_options(options: Any, parser: jsonargparse.ArgumentParser, folder: Path) -> None:
-    """Write ``hparams.yaml``; refuse to resume a run that was started with other options."""
-    path = folder / "hparams.yaml"
-    text = parser.dump(options, skip_validation=True)
-    # Without a checkpoint there is nothing to resume, and the record is that of a failed start.
-    resumes = path.is_file() and (folder / "checkpoints" / "last.ckpt").is_file()
-    if resumes and (changed := _changed_options(path.read_text(encoding="utf-8"), text)):
-        raise ConfigurationError(
-            f"{folder}: holds a run with other options ({'; '.join(changed[:5])}); choose another "
-            "--output_folder to start a new run, or give the same options to resume this one"
-        )
-    replace_text(path, text, remedy="free some space or choose another --output_folder")
-
-
-def _changed_options(before: str, now: str) -> list[str]:
-    """Describe the options of model and data that differ between two hyperparameter files."""
-    # Options of the trainer may differ: more epochs are a common reason to resume.
-    former, present = (_flat(yaml.safe_load(text)) for text in (before, now))
-    return [
-        f"{name} was {former.get(name)}, is {present.get(name)}"
-        for name in sorted(former.keys() | present.keys())
-        if former.get(name) != present.get(name)
-        and name.startswith(("model.", "data."))
-        and not name.endswith(_MAY_CHANGE)
-    ]
-
-
-def _flat(content: Any, prefix: str = "") -> dict[str, Any]:
-    """Flatten nested mappings to one with dotted names."""
-    if not isinstance(content, Mapping):
-        return {prefix: content}
-    result: dict[str, Any] = {}
-    for name, value in content.items():
-        result |= _flat(value, f"{prefix}.{name}" if prefix else str(name))
-    return result
 
 
 def _print_results(results: dict[str, Any], folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Data sets: ESC-50, the user's own folder, and synthetic scenes with known ground truth."""
 
-from otoscope.data.clips import Batch, Clip, ClipFile, collate
+from otoscope.data.clips import Batch, Clip, ClipFile, PaddedData, batch_of, collate
 from otoscope.data.esc50 import ESC50
 from otoscope.data.folder import AudioFolder
 from otoscope.data.module import SoundData
@@ -12,9 +12,11 @@ __all__ = [
     "Batch",
     "Clip",
     "ClipFile",
+    "PaddedData",
     "Scene",
     "SoundData",
     "Synthetic",
     "SyntheticScenes",
+    "batch_of",
     "collate",
 ]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,6 +39,18 @@ class Clip:
     event: Tensor | None = None
 
 
+class PaddedData(NamedTuple):
+    """Padded values of a batch, with the names that SpeechBrain gives them.
+
+    Attributes:
+        data: Values of the clips, zero-padded to one length. Shape (batch, length).
+        lengths: Share of the length that each clip fills, in (0, 1]. Shape (batch,).
+    """
+
+    data: Tensor
+    lengths: Tensor
+
+
 @dataclass
 class Batch:
     """Clips, zero-padded at the end to the length of the longest.
@@ -63,9 +76,19 @@ class Batch:
     clean: Tensor | None = None
 
     @property
-    def sig(self) -> tuple[Tensor, Tensor]:
-        """Waveforms, and lengths relative to the longest clip (the pair that SpeechBrain calls ``sig``)."""
-        return self.waveform, self.lengths / self.waveform.shape[-1]
+    def sig(self) -> PaddedData:
+        """Waveforms, and lengths relative to the longest clip (SpeechBrain's ``sig``)."""
+        return PaddedData(self.waveform, self.lengths / self.waveform.shape[-1])
+
+    @property
+    def id(self) -> list[str]:
+        """Name of each clip (SpeechBrain's ``id``)."""
+        return self.name
+
+    @property
+    def class_string_encoded(self) -> PaddedData:
+        """Class indices, shape (batch, 1), each of full length (SpeechBrain's ``class_string_encoded``)."""
+        return PaddedData(self.target[:, None], torch.ones(len(self), device=self.target.device))
 
     def __len__(self) -> int:
         return len(self.name)
@@ -92,6 +115,27 @@ def collate(clips: Sequence[Clip]) -> Batch:
         padded=bool((lengths != lengths[0]).any()),
         event=_zero_padded(events) if len(events) == len(clips) else None,
     )
+
+
+def batch_of(batch: Any) -> Batch:
+    """Return a batch as a `Batch`.
+
+    Args:
+        batch: Batch, or an object with the attribute ``sig`` and optionally ``id`` and ``class_string_encoded``,
+            such as a batch of SpeechBrain; its waveforms must be zero-padded at the end.
+
+    Returns:
+        The same clips. Clips without ``class_string_encoded`` have the target -1.
+    """
+    if isinstance(batch, Batch):
+        return batch
+    waveform, shares = batch.sig
+    lengths = (shares * waveform.shape[-1]).round().long()
+    names = [str(name) for name in getattr(batch, "id", range(len(waveform)))]
+    target = torch.full((len(waveform),), -1, device=waveform.device)
+    if (encoded := getattr(batch, "class_string_encoded", None)) is not None:
+        target = encoded[0].reshape(len(waveform)).long()
+    return Batch(waveform, lengths, target, names, names, padded=bool((lengths != waveform.shape[-1]).any()))
 
 
 def _zero_padded(waveforms: Sequence[Tensor]) -> Tensor:

@@ -31,6 +31,7 @@ from otoscope.store.folder import open_model
 
 _EPSILON = 1e-10
 _COMPONENTS = 100
+_COSINE_TEMPERATURE = 0.01  # published; the softmax of cosines in [-1, 1] is almost flat without it
 """Size of an empty dictionary, as published."""
 
 
@@ -73,8 +74,8 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
             learnt weight per frame, for clips with this number of frames.
         alpha: Weight of the reconstruction.
         beta: Weight of the l1 norm of the activations.
-        temperature: Divisor of the classifier's logits, which the interpreter's classifier imitates. 0.01 for the
-            published Conv2d head, whose logits are cosines in [-1, 1]; 1 for heads with a scale.
+        temperature: Divisor of the classifier's logits, which the interpreter's classifier imitates (default: 1, or
+            0.01 for published heads, whose logits are cosines in [-1, 1]).
 
     Raises:
         ConfigurationError: The dictionary was made with another front-end, or an option is out of range.
@@ -108,9 +109,11 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
         pooling_frames: int | None = None,
         alpha: float = 10.0,
         beta: float = 0.8,
-        temperature: float = 1.0,
+        temperature: float | None = None,
     ) -> None:
         super().__init__()
+        if temperature is None:
+            temperature = _COSINE_TEMPERATURE if classifier.cosine_logits else 1.0
         if min(alpha, beta) < 0 or temperature <= 0:
             raise ConfigurationError(
                 f"l2i: alpha ({alpha}) and beta ({beta}) must not be negative, temperature ({temperature}) positive"

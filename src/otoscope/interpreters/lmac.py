@@ -154,7 +154,9 @@ class LMACInterpreter(Interpreter[LMACDecoded]):
         # 1 for clips whose mask is regularised: all, except those that are guided in fine-tuning
         regularised = torch.ones_like(mask[:, 0, 0])
         if self.guidance > 0:
-            loud_bins, guided = self._guidance(mask, spectrogram, clean)
+            loud_bins = self._loud_bins(self._clean(spectrogram, clean)).to(mask.dtype)
+            # whether a clip is guided is a decision without gradient
+            guided = self.guided(mask, spectrogram, clean)
             regularised = 1 - guided
             errors = F.binary_cross_entropy_with_logits(decoded.logits, loud_bins, reduction="none")
             terms["guidance"] = self.guidance * (_clip_means(errors, spectrogram.frames) * guided).mean()
@@ -177,14 +179,30 @@ class LMACInterpreter(Interpreter[LMACDecoded]):
         masked = spectrogram.repeat(2).with_log_magnitude(torch.cat([evidence, remainder]))
         return self.classifier.logits(masked).view(2, len(spectrogram), -1)
 
-    def _guidance(self, mask: Tensor, spectrogram: Spectrogram, clean: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the loud bins of the clean clips, and 1 for each clip that is drawn towards them, else 0."""
-        clean = spectrogram.zero_padding(spectrogram.log_magnitude if clean is None else clean)
-        # detached: whether a clip is guided is a decision without gradient
-        evidence = mask.detach() * spectrogram.log_magnitude
-        guided = (normalized_product(clean, evidence) >= self.guidance_correlation).to(mask.dtype)
-        loud_bins = clean >= self.guidance_threshold * clean.amax((-1, -2), keepdim=True)
-        return loud_bins.to(mask.dtype), guided
+    @torch.no_grad()
+    def guided(self, mask: Tensor, spectrogram: Spectrogram, clean: Tensor | None = None) -> Tensor:
+        """Return 1 for each clip that fine-tuning draws towards its loud bins, else 0; all 0 without guidance.
+
+        Args:
+            mask: Masks, shape (batch, frequency, time).
+            spectrogram: Spectrogram of the clips.
+            clean: Log magnitude before noise was added; see `loss`.
+
+        Returns:
+            Shape (batch,), of the type of the mask.
+        """
+        if self.guidance <= 0:
+            return torch.zeros_like(mask[:, 0, 0])
+        clean = self._clean(spectrogram, clean)
+        evidence = mask * spectrogram.log_magnitude
+        return (normalized_product(clean, evidence) >= self.guidance_correlation).to(mask.dtype)
+
+    def _loud_bins(self, clean: Tensor) -> Tensor:
+        """Return 1 for the loud bins of each clean clip, else 0. Shape as given."""
+        return (clean >= self.guidance_threshold * clean.amax((-1, -2), keepdim=True)).to(clean.dtype)
+
+    def _clean(self, spectrogram: Spectrogram, clean: Tensor | None) -> Tensor:
+        return spectrogram.zero_padding(spectrogram.log_magnitude if clean is None else clean)
 
 
 def class_cross_entropy(logits: Tensor, target: Tensor, multi_label: bool = False) -> Tensor:

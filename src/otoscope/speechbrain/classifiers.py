@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from otoscope.audio import Frontend
 from otoscope.classifiers import (
@@ -13,18 +16,27 @@ from otoscope.classifiers import (
     FocalNetClassifier,
     ViTClassifier,
 )
-from otoscope.classifiers.image import transformers_package
-from otoscope.errors import CheckpointError, ConfigurationError, DownloadError
+from otoscope.classifiers.image import ImageClassifier, transformers_package
+from otoscope.errors import CheckpointError, ConfigurationError, DownloadError, MismatchError
 from otoscope.speechbrain import names
 from otoscope.speechbrain.hyperparameters import Call, Hyperparameters
-from otoscope.speechbrain.labels import read_labels
+from otoscope.speechbrain.labels import assumed_labels, read_labels
+from otoscope.speechbrain.networks import focalnet_options, recognise, vit_options
 from otoscope.speechbrain.source import Source
-from otoscope.speechbrain.weights import Part, load_parts
+from otoscope.speechbrain.weights import Part, load_parts, read_weights
 
 _BACKBONES = {
-    "transformers.FocalNetBackbone.from_pretrained": (FocalNetClassifier, "FocalNetConfig"),
-    "transformers.ViTModel.from_pretrained": (ViTClassifier, "ViTConfig"),
+    "transformers.FocalNetBackbone.from_pretrained": "FocalNetBackbone",
+    "transformers.ViTModel.from_pretrained": "ViTModel",
 }
+_IMAGE_CLASSES: dict[str, tuple[type[ImageClassifier], str, Callable[[Mapping[str, Tensor]], dict[str, Any]]]] = {
+    "FocalNetBackbone": (FocalNetClassifier, "FocalNetConfig", focalnet_options),
+    "ViTModel": (ViTClassifier, "ViTConfig", vit_options),
+}
+"""For each backbone: our class, its configuration in transformers, and how to read options off its weights."""
+_WIDTHS = {"Conv2dEncoder_v2": "conv1.weight", "Cnn14": "conv_block1.conv1.weight"}
+"""Parameter whose first dimension is the width of the network, by network."""
+_SUPPORTED = ("Conv2dEncoder_v2", "Cnn14", *_IMAGE_CLASSES)
 _BASE = ("microsoft/focalnet-base", "google/vit-base-patch16-224")
 """Backbones with the sizes that our classes have by default."""
 
@@ -44,21 +56,86 @@ def read_classifier(source: Source) -> Classifier:
         CheckpointError: A file is missing or does not fit, or the network is not supported.
     """
     content = source.hyperparameters
-    encoder = content.call("embedding_model")
-    if encoder is None:
+    call = content.call("embedding_model")
+    if call is None and source.described:
         raise CheckpointError(f"{content.path}: has no embedding_model, so there is no classifier to open")
-    labels = read_labels(source.file("label_encoder", "label_encoder.txt"))
     frontend = read_frontend(content)
-    if encoder.name == "Conv2dEncoder_v2":
-        return _conv2d(source, labels, frontend)
-    if encoder.name == "Cnn14":
-        return _cnn14(source, encoder, labels, frontend)
-    if encoder.target in _BACKBONES:
-        return _image(source, encoder, labels, frontend)
-    raise CheckpointError(
-        f"{content.path}: its embedding_model is {encoder.target}, which is not supported; supported are "
-        "Conv2dEncoder_v2, Cnn14, FocalNetBackbone and ViTModel"
+    network = _recognised(_encoder_file(source)) if call is None else _stated(content, call)
+    if network == "Conv2dEncoder_v2":
+        return _conv2d(source, frontend)
+    if network == "Cnn14":
+        return _cnn14(source, call or Call("new", network), frontend)
+    return _image(source, network, call, frontend)
+
+
+def load_encoder(classifier: Classifier, source: Source) -> None:
+    """Load the weights of a published ``embedding_model`` into a classifier, and leave its head as it is.
+
+    Args:
+        classifier: Conv2d, CNN14, FocalNet or ViT, of the same sizes.
+        source: Source with the network ``embedding_model``.
+
+    Raises:
+        CheckpointError: The file is missing or damaged.
+        MismatchError: It holds another network, or one of other sizes.
+    """
+    path = _encoder_file(source)
+    network = _recognised(path)
+    kinds: dict[str, tuple[type[Classifier], Mapping[str, str]]] = {
+        "Conv2dEncoder_v2": (Conv2dClassifier, names.CONV2D_ENCODER),
+        "Cnn14": (Cnn14Classifier, names.CNN14_ENCODER),
+        **{name: (kind, names.BACKBONE) for name, (kind, *_) in _IMAGE_CLASSES.items()},
+    }
+    kind, table = kinds[network]
+    if not isinstance(classifier, kind):
+        raise MismatchError(path, f"it holds {network}, which is no part of {type(classifier).__name__}")
+    encoder = _backbone_part(path, classifier) if isinstance(classifier, ImageClassifier) else Part(path, table)
+    # Most parameters of a network of another width have other shapes; one number says why.
+    if network in _WIDTHS and classifier.width != (width := encoder.shape(_WIDTHS[network])[0]):
+        raise MismatchError(path, f"width {classifier.width}, published {width}")
+    load_parts(
+        classifier, [encoder], unstored=[name for name in classifier.state_dict() if name.startswith("head.")]
     )
+
+
+def _encoder_file(source: Source) -> Path:
+    return source.file("embedding_model", "embedding_modelft.ckpt")
+
+
+def _recognised(path: Path) -> str:
+    """Return the network of an embedding model whose parameters a file holds."""
+    weights = read_weights(path)
+    network = recognise(weights)
+    if network not in _SUPPORTED:
+        raise CheckpointError(
+            f"{path}: holds {network or 'an unknown network'} ({', '.join(list(weights)[:3])} ...), but a "
+            f"classifier needs one of {', '.join(_SUPPORTED)}"
+        )
+    return network
+
+
+def _stated(content: Hyperparameters, call: Call) -> str:
+    """Return the network that a hyperparameter file states."""
+    network = _BACKBONES.get(call.target, call.name)
+    if network not in _SUPPORTED or (network in _IMAGE_CLASSES and call.target not in _BACKBONES):
+        raise CheckpointError(
+            f"{content.path}: its embedding_model is {call.target}, which is not supported; supported are "
+            "Conv2dEncoder_v2, Cnn14, FocalNetBackbone and ViTModel"
+        )
+    return network
+
+
+def _labels(source: Source, classes: int) -> list[str]:
+    """Return the labels of the label encoder, and where there is none, those that must be assumed."""
+    path = source.find("label_encoder", "label_encoder.txt")
+    if path is not None:
+        return read_labels(path)
+    if source.names_file("label_encoder"):
+        return read_labels(source.file("label_encoder", "label_encoder.txt"))  # raises the error about it
+    labels = assumed_labels(classes)
+    which = "those of ESC-50 in the order of SpeechBrain's recipes" if labels[0] != "class 0" else "numbered"
+    source.remarks.append(f"labels: {which}, because there is no label_encoder.txt")
+    return labels
 
 
 def read_frontend(content: Hyperparameters) -> Frontend:
@@ -88,27 +165,27 @@ def read_frontend(content: Hyperparameters) -> Frontend:
         raise CheckpointError(f"{content.path}: compute_stft does not describe a front-end ({error})") from error
 
 
-def _conv2d(source: Source, labels: list[str], frontend: Frontend) -> Classifier:
+def _conv2d(source: Source, frontend: Frontend) -> Classifier:
     content = source.hyperparameters
     if content.get("use_melspectra", False) or content.get("use_melspectra_log1p", False):
         raise CheckpointError(f"{content.path}: a Conv2d classifier on mel spectra is not supported")
-    encoder = Part(source.file("embedding_model", "embedding_modelft.ckpt"), names.CONV2D_ENCODER)
-    head = _cosine_head(source, labels)
-    width, neurons = encoder.shape("conv1.weight")[0], head.shape("weight")[1]
+    encoder = Part(_encoder_file(source), names.CONV2D_ENCODER)
+    head, labels = _cosine_head(source)
+    width, neurons = encoder.shape(_WIDTHS["Conv2dEncoder_v2"])[0], head.shape("weight")[1]
     classifier = Conv2dClassifier(labels, frontend, width=width, head_width=neurons, scale=1)
     # SpeechBrain's head has no scale on the cosines: ours keeps the 1 that it was built with
     load_parts(classifier, [encoder, head], unstored=["head.log_scale"])
     return classifier.freeze()
 
 
-def _cnn14(source: Source, call: Call, labels: list[str], frontend: Frontend) -> Classifier:
+def _cnn14(source: Source, call: Call, frontend: Frontend) -> Classifier:
     content = source.hyperparameters
     _require(content, call.arguments, {"norm_type": "bn"})
-    mel_bins = _mel_bins(content, call, frontend)
-    encoder = Part(source.file("embedding_model", "embedding_modelft.ckpt"), names.CNN14_ENCODER)
+    encoder = Part(_encoder_file(source), names.CNN14_ENCODER)
+    mel_bins = _mel_bins(content, call, frontend) if source.described else encoder.shape("norm0.weight")[0]
     head = Part(source.file("classifier"), names.LINEAR_HEAD)
-    _check_head(content, head, labels, "Linear")
-    width = encoder.shape("conv_block1.conv1.weight")[0]
+    labels = _checked_labels(source, head, "Linear")
+    width = encoder.shape(_WIDTHS["Cnn14"])[0]
     classifier = Cnn14Classifier(labels, frontend, width=width, mel_bins=mel_bins)
     load_parts(classifier, [encoder, head])
     return classifier.freeze()
@@ -125,17 +202,23 @@ def _mel_bins(content: Hyperparameters, call: Call, frontend: Frontend) -> int:
     return int(call.arguments.get("mel_bins") or stated.get("n_mels") or 80)
 
 
-def _image(source: Source, call: Call, labels: list[str], frontend: Frontend) -> Classifier:
-    kind, config = _BACKBONES[call.target]
-    options = _backbone_options(source, call, config)
-    encoder = Part(source.file("embedding_model"), names.BACKBONE, unused=("pooler", "embeddings.mask_token"))
-    head = _cosine_head(source, labels)
+def _image(source: Source, network: str, call: Call | None, frontend: Frontend) -> Classifier:
+    kind, config, options_of = _IMAGE_CLASSES[network]
+    path = _encoder_file(source)
+    options = options_of(read_weights(path)) if call is None else _backbone_options(source, call, config)
+    head, labels = _cosine_head(source)
     neurons = head.shape("weight")[1]
     classifier = kind(labels, frontend, backbone=options, head_width=neurons, scale=1)
-    spelling = names.backbone_spelling(encoder.weights, classifier.backbone.state_dict())
-    encoder.weights = {spelling[name]: value for name, value in encoder.weights.items()}
-    load_parts(classifier, [encoder, head], unstored=["head.log_scale"])
+    load_parts(classifier, [_backbone_part(path, classifier), head], unstored=["head.log_scale"])
     return classifier.freeze()
+
+
+def _backbone_part(path: Path, classifier: ImageClassifier) -> Part:
+    """Return the parameters of a backbone, in the spelling of the installed version of transformers."""
+    part = Part(path, names.BACKBONE, unused=("pooler", "embeddings.mask_token"))
+    spelling = names.backbone_spelling(part.weights, classifier.backbone.state_dict())
+    part.weights = {spelling[name]: value for name, value in part.weights.items()}
+    return part
 
 
 def _backbone_options(source: Source, call: Call, config: str) -> dict[str, Any]:
@@ -154,7 +237,8 @@ def _backbone_options(source: Source, call: Call, config: str) -> dict[str, Any]
     return {key: value for key, value in configuration.to_diff_dict().items() if key not in dropped}
 
 
-def _cosine_head(source: Source, labels: list[str]) -> Part:
+def _cosine_head(source: Source) -> tuple[Part, list[str]]:
+    """Return the parameters of a cosine head and the labels of its classes."""
     content = source.hyperparameters
     call = content.call("classifier")
     if call is not None:
@@ -162,20 +246,23 @@ def _cosine_head(source: Source, labels: list[str]) -> Part:
             raise CheckpointError(f"{content.path}: this network with the head {call.target} is not supported")
         _require(content, {"lin_blocks": 1, **call.arguments}, {"lin_blocks": 1})
     head = Part(source.file("classifier"), names.COSINE_HEAD)
-    _check_head(content, head, labels, "Classifier")
-    return head
+    return head, _checked_labels(source, head, "Classifier")
 
 
-def _check_head(content: Hyperparameters, head: Part, labels: list[str], kind: str) -> None:
+def _checked_labels(source: Source, head: Part, kind: str) -> list[str]:
+    """Return the labels after checking that the head is of a kind, and has as many classes."""
+    content = source.hyperparameters
     call = content.call("classifier")
     if call is not None and call.name != kind:
         raise CheckpointError(f"{content.path}: this network with the head {call.target} is not supported")
     classes = head.shape("weight")[0]
+    labels = _labels(source, classes)
     if classes != len(labels):
         raise CheckpointError(
             f"{head.path}: weight has {classes} classes, the label encoder {len(labels)}; they belong to "
             "different models"
         )
+    return labels
 
 
 def _require(content: Hyperparameters, stated: Mapping[str, Any], expected: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
@@ -71,6 +71,17 @@ class Hyperparameters:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._content = _load(path)
+
+    @classmethod
+    def absent(cls, folder: Path) -> Self:
+        """Return the empty hyperparameters of a folder without the file.
+
+        Args:
+            folder: The folder, for messages.
+        """
+        hyperparameters = cls.__new__(cls)
+        hyperparameters.path, hyperparameters._content = folder, {}
+        return hyperparameters
 
     def __contains__(self, key: str) -> bool:
         return key in self._content

@@ -11,18 +11,28 @@ from otoscope.interpreters import Interpreter, L2IInterpreter, LMACInterpreter, 
 from otoscope.nn import NMFDictionary
 from otoscope.speechbrain import names
 from otoscope.speechbrain.classifiers import read_classifier, read_frontend
-from otoscope.speechbrain.hyperparameters import Call, Hyperparameters
+from otoscope.speechbrain.hyperparameters import FILE_NAME, Call
+from otoscope.speechbrain.networks import recognise
 from otoscope.speechbrain.source import Source
-from otoscope.speechbrain.weights import Part, load_parts
+from otoscope.speechbrain.weights import Part, load_parts, read_weights
 
 _KEYS = ("psi_model", "psi")
 _PUBLISHED_BATCH = 16
 """Batch size over which SpeechBrain sums L-MAC's regulariser; ours is the mean, with a weight that much larger."""
 
 
-def has_interpreter(content: Hyperparameters) -> bool:
-    """Whether a hyperparameter file describes an interpreter, not only a classifier."""
-    return content.call(*_KEYS) is not None
+def has_interpreter(source: Source) -> bool:
+    """Whether a source holds an interpreter, not only a classifier."""
+    if source.described:
+        return source.hyperparameters.call(*_KEYS) is not None
+    return source.find("psi_model") is not None
+
+
+def has_classifier(source: Source) -> bool:
+    """Whether a source holds a classifier."""
+    if source.described:
+        return "embedding_model" in source.hyperparameters
+    return source.find("embedding_model") is not None and source.find("classifier") is not None
 
 
 def read_interpreter(source: Source) -> tuple[Interpreter[Any], Classifier]:
@@ -35,7 +45,7 @@ def read_interpreter(source: Source) -> tuple[Interpreter[Any], Classifier]:
         CheckpointError: A file is missing or does not fit, or the network is not supported.
     """
     content = source.hyperparameters
-    psi = content.call(*_KEYS)
+    psi = content.call(*_KEYS) if source.described else _recognised_psi(source)
     if psi is None:
         raise CheckpointError(f"{content.path}: has no psi_model, so there is no interpreter to open")
     reader = _READERS.get(psi.target.removeprefix("speechbrain.lobes.models."), _READERS.get(psi.name))
@@ -44,6 +54,19 @@ def read_interpreter(source: Source) -> tuple[Interpreter[Any], Classifier]:
     classifier = read_classifier(source)
     interpreter = reader(source, psi, classifier)
     return interpreter.eval().requires_grad_(False), classifier
+
+
+def _recognised_psi(source: Source) -> Call:
+    """Return the network of an interpreter whose file no hyperparameter file describes."""
+    path = source.file(*_psi_files(source))
+    network = recognise(read_weights(path))
+    # The files of L2I and L-MAC look alike, and their options are not in the weights.
+    if network != "VectorQuantizedPSI_Audio":
+        raise CheckpointError(
+            f"{path}: only PIQ's network can be opened without {FILE_NAME}; put that file beside it"
+        )
+    source.remarks.append("PIQ with quantisation and a mask as output, because there is no hyperparams.yaml")
+    return Call("new", network)
 
 
 def read_dictionary(source: Source) -> NMFDictionary:
@@ -56,7 +79,7 @@ def read_dictionary(source: Source) -> NMFDictionary:
         CheckpointError: The source has no dictionary.
     """
     content = source.hyperparameters
-    if content.call("nmf_decoder") is None:
+    if source.described and content.call("nmf_decoder") is None:
         raise CheckpointError(f"{content.path}: has no nmf_decoder, so there is no dictionary to open")
     part = Part(source.file("nmf_decoder"), names.NMF_DECODER)
     part.shape("W")  # raises if it is missing
@@ -74,9 +97,11 @@ def _piq(source: Source, psi: Call, classifier: Classifier) -> PIQInterpreter:
         for option in ("use_adapter", "adapter_reduce_dim", "activate_class_partitioning"):
             if not psi.arguments.get(option, True):
                 raise CheckpointError(f"{content.path}: psi_model with {option} False is not supported")
+        # SpeechBrain's class divides its codebook among 50 classes by default.
+        default = 50 if source.described else len(classifier.labels)
         options["codes"] = part.shape("codebook.embedding.weight")[0]
         options["shared_codes"] = int(psi.arguments.get("shared_keys", 0))
-        options["codebook_classes"] = int(psi.arguments.get("numclasses", 50))
+        options["codebook_classes"] = int(psi.arguments.get("numclasses", default))
     interpreter = PIQInterpreter(classifier, decoder="published", codebook_init="uniform", **options)
     load_parts(interpreter, [part])
     return interpreter
@@ -137,7 +162,7 @@ def _lmac(source: Source, psi: Call, classifier: Classifier) -> LMACInterpreter:
 
 def _psi_files(source: Source) -> tuple[str, ...]:
     """Return the key of the interpreter's network, and other names that its file may have."""
-    key = next(key for key in _KEYS if key in source.hyperparameters)
+    key = next((key for key in _KEYS if key in source.hyperparameters), _KEYS[0])
     return (key, *(f"{other}.ckpt" for other in _KEYS if other != key))
 
 

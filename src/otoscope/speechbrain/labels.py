@@ -10,6 +10,35 @@ from otoscope.errors import CheckpointError
 _ARROW = " => "
 _SEPARATOR = "================"
 
+# fmt: off
+ESC50_LABELS = [
+    "dog", "chirping_birds", "vacuum_cleaner", "thunderstorm", "door_wood_knock", "can_opening", "crow",
+    "clapping", "fireworks", "chainsaw", "airplane", "mouse_click", "pouring_water", "train", "sheep",
+    "water_drops", "church_bells", "clock_alarm", "keyboard_typing", "wind", "footsteps", "frog", "cow",
+    "brushing_teeth", "car_horn", "crackling_fire", "helicopter", "drinking_sipping", "rain", "insects",
+    "laughing", "hen", "engine", "breathing", "crying_baby", "hand_saw", "coughing", "glass_breaking", "snoring",
+    "toilet_flush", "pig", "washing_machine", "clock_tick", "sneezing", "rooster", "sea_waves", "siren", "cat",
+    "door_wood_creaks", "crickets",
+]
+# fmt: on
+"""Classes of ESC-50 as SpeechBrain's recipes number them: in the order of their first clips in ``esc50.csv``.
+
+The recipes number labels as the training folds, 1 to 3, first show them, not by ESC-50's targets.
+"""
+
+
+def assumed_labels(classes: int) -> list[str]:
+    """Return the labels of a classifier without a label encoder: those of ESC-50 for 50 classes, else numbers.
+
+    Args:
+        classes: Number of classes.
+
+    Example:
+        >>> assumed_labels(2), assumed_labels(50)[:2]
+        (['class 0', 'class 1'], ['dog', 'chirping_birds'])
+    """
+    return list(ESC50_LABELS) if classes == len(ESC50_LABELS) else [f"class {index}" for index in range(classes)]
+
 
 def read_labels(path: Path) -> list[str]:
     """Read the labels in the order of the logits.

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from otoscope.errors import CheckpointError
+from otoscope.errors import CheckpointError, MismatchError
 
 _PARALLEL = "module."
 _MOST_NAMED = 12
@@ -101,7 +101,7 @@ def load_parts(module: nn.Module, parts: Sequence[Part], unstored: Sequence[str]
         unstored: Parameters of the network that no file has; they keep their values.
 
     Raises:
-        CheckpointError: A parameter is missing, unknown or has another shape; the message lists all of them.
+        MismatchError: A parameter is missing, unknown or has another shape; the message lists all of them.
     """
     state = module.state_dict()
     missing = {name for name in state if name not in unstored and not name.endswith(_COUNTER)}
@@ -122,7 +122,7 @@ def load_parts(module: nn.Module, parts: Sequence[Part], unstored: Sequence[str]
     if faults:
         more = len(faults) - _MOST_NAMED
         listed = "; ".join(faults[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
-        raise CheckpointError(f"{parts[0].path.parent}: does not fit: {listed}")
+        raise MismatchError(parts[0].path.parent, listed)
     module.load_state_dict(state)
 
 

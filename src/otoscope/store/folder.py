@@ -22,7 +22,7 @@ from torch import nn
 from otoscope.errors import CheckpointError, ConfigurationError, OtoscopeError
 from otoscope.files.atomic import replace_folder
 from otoscope.files.json import read_json
-from otoscope.store.hub import Repository, is_repository_id
+from otoscope.store.hub import RemoteFile, Repository, is_hub_address, is_repository_id
 from otoscope.store.kinds import class_path_of, kind_of
 
 FORMAT = 1
@@ -34,6 +34,7 @@ _NETWORK_FILES = ("*.onnx", "*.onnx.data", "*.tflite")
 _CLASSIFIER_FILES = (f"{CLASSIFIER_NAME}/{CONFIG_NAME}", f"{CLASSIFIER_NAME}/{WEIGHTS_NAME}")
 _MODEL_FILES = (WEIGHTS_NAME, *_CLASSIFIER_FILES, *_NETWORK_FILES)
 Role = Literal["classifier", "interpreter", "dictionary"]
+_RECORD_NAME = "hyperparams.yaml"
 # Keys that describe the model itself; all others are its `details`.
 _CONFIG_KEYS = ("format", "kind", "class", "init", "labels", "frontend")
 _WITH_ARTICLE = {"classifier": "a classifier", "interpreter": "an interpreter", "dictionary": "a dictionary"}
@@ -166,8 +167,30 @@ def _wrong_role(folder: ModelFolder, role: Role) -> str:
     )
 
 
-def locate(source: str | os.PathLike[str], revision: str | None = None) -> Path | Repository:
-    """Return the local path or the repository that a source refers to. Local paths take precedence.
+def model_folder_of(source: str | os.PathLike[str]) -> Path:
+    """Return the model folder that a path leads to: itself, that of a run, or that of a checkpoint.
+
+    Args:
+        source: Model folder, folder of a run (which holds ``model``), or a file in one of these or in a checkpoint
+            of SpeechBrain, such as ``psi_model.ckpt``.
+
+    Returns:
+        The folder to open; what leads to none stays as it is.
+    """
+    path = Path(source)
+    if path.is_file():
+        path = path.parent.parent if path.parent.name == "checkpoints" else path.parent
+    inner = path / "model"
+    return inner if (inner / CONFIG_NAME).is_file() else path
+
+
+Place = Path | Repository | RemoteFile
+
+
+def locate(source: str | os.PathLike[str], revision: str | None = None) -> Place:
+    """Return the local path, the repository or the file in one that a source refers to.
+
+    Local paths take precedence over the hub.
 
     Raises:
         CheckpointError: A revision is given for a local path.
@@ -181,6 +204,8 @@ def locate(source: str | os.PathLike[str], revision: str | None = None) -> Path 
         )
     if is_repository_id(source):
         return Repository(os.fspath(source), revision)
+    if is_hub_address(source) and (file := RemoteFile.parse(source, revision)) is not None:
+        return file
     if revision is not None:
         raise CheckpointError(
             f"revision {revision}: only repositories on the hub have revisions, and {source} is not one"
@@ -188,16 +213,19 @@ def locate(source: str | os.PathLike[str], revision: str | None = None) -> Path 
     return Path(source)
 
 
-def find_model_folder(place: Path | Repository) -> ModelFolder | None:
+def find_model_folder(place: Place) -> ModelFolder | None:
     """Return the model folder at a place, or None if otoscope wrote no model there.
 
     Args:
-        place: Local folder, or a repository, whose model files are then fetched.
+        place: Local folder, or a repository, whose model files are then fetched. A single file is never a model
+            folder.
 
     Raises:
-        CheckpointError: The model is newer than this version.
+        CheckpointError: The model is newer than this version, or the folder is that of an unfinished training.
         DownloadError: The model cannot be fetched.
     """
+    if isinstance(place, RemoteFile):
+        return None
     if isinstance(place, Repository):
         # Only the small configuration first: it shows whether the weights are worth fetching.
         path = place.file(CONFIG_NAME)
@@ -205,11 +233,18 @@ def find_model_folder(place: Path | Repository) -> ModelFolder | None:
             return None
         folder = path.parent
     else:
-        folder = place
+        # the folder of a run holds the model in a folder of its own
+        folder = model_folder_of(place) if place.is_dir() else place
     try:
         config = read_json(folder / CONFIG_NAME)
     # No readable configuration is no error here: another kind of model may lie at this place.
     except (OSError, ValueError):
+        # The record of a run has the name of SpeechBrain's hyperparameter file, and must not be taken for one.
+        if (folder / _RECORD_NAME).is_file() and (folder / "checkpoints").is_dir():
+            raise CheckpointError(
+                f"{folder}: is the folder of a training that has not finished, without a model so far; the command "
+                "that started it resumes it"
+            ) from None
         return None
     # Other packages write files of this name too.
     if not (isinstance(config, dict) and "format" in config and "kind" in config):
@@ -223,9 +258,9 @@ def find_model_folder(place: Path | Repository) -> ModelFolder | None:
 def _model_folder(source: str | os.PathLike[str], revision: str | None) -> ModelFolder:
     """Return the model folder of a source, or raise an error that describes what is there instead."""
     place = locate(source, revision)
-    if isinstance(place, Path):
-        return ModelFolder.read(place)
     folder = find_model_folder(place)
+    if folder is None and isinstance(place, Path):
+        return ModelFolder.read(place)  # raises an error that says what is wrong there
     if folder is None:
         raise CheckpointError(
             f"{place}: holds no model that otoscope saved; if it is a SpeechBrain checkpoint, open it with "

@@ -1,7 +1,7 @@
 """Training of classifiers, dictionaries and interpreters, on Lightning."""
 
 from otoscope.training.amt import InterpreterESC50Brain
-from otoscope.training.brain import Interpretation, InterpretationSteps, InterpreterBrain
+from otoscope.training.brain import Interpretation, InterpreterBrain
 from otoscope.training.callbacks import SaveInterpretations
 from otoscope.training.classifier import ClassifierTraining
 from otoscope.training.l2i import L2I
@@ -10,6 +10,7 @@ from otoscope.training.nmf import AmortizedNMFTraining, DictionaryTraining, NMFT
 from otoscope.training.overlap import OverlapTest
 from otoscope.training.piq import PIQ
 from otoscope.training.run import run_training
+from otoscope.training.seam import InterpretationSteps
 from otoscope.training.task import TrainingTask
 
 __all__ = [

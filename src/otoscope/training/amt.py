@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from otoscope.audio import Spectrogram
-from otoscope.classifiers import Classifier
-from otoscope.data import Batch
+from otoscope.data import Batch, batch_of
 from otoscope.interpreters import AMTInterpreter
-from otoscope.training.brain import Interpretation, InterpreterBrain, Stage
+from otoscope.training.brain import ClassifierSource, Interpretation, InterpreterBrain
+from otoscope.training.seam import stage_name
 
 
-class ClassifierForward(NamedTuple):
+class AMTForward(NamedTuple):
+    """Result of `InterpreterESC50Brain.compute_forward`.
+
+    Attributes:
+        interpretation: Masked log magnitude. Shape (batch, frequency, time).
+        phase: Phase in radians. Same shape.
+        predictions: Logits of the whole clips. Shape (batch, classes).
+        original: Log magnitude of the clips. Shape (batch, frequency, time).
+    """
+
+    interpretation: Tensor
+    phase: Tensor
+    predictions: Tensor
+    original: Tensor
+
+
+class AMTClassifierForward(NamedTuple):
     """Result of `InterpreterESC50Brain.classifier_forward`, with the names of the reference.
 
     Attributes:
@@ -45,7 +61,7 @@ class InterpreterESC50Brain(InterpreterBrain):
 
     def __init__(
         self,
-        classifier: str | Classifier | Path,
+        classifier: ClassifierSource,
         quantile: float = 0.9,
         activation_map: str | None = None,
         seed: int = 1234,
@@ -53,13 +69,11 @@ class InterpreterESC50Brain(InterpreterBrain):
         interpreter = partial(AMTInterpreter, quantile=quantile, activation_map=activation_map)
         super().__init__(classifier, interpreter, schedule="constant", seed=seed)
 
-    def preprocess(self, wavs: Tensor) -> Spectrogram:
-        """Return the spectrogram of waveforms of shape (batch, samples)."""
-        spectrogram: Spectrogram = self.classifier.frontend(wavs)
-        return spectrogram
-
     @torch.no_grad()
-    def classifier_forward(self, X_stft_logpower: Tensor) -> ClassifierForward:  # noqa: N803, the reference's name
+    def classifier_forward(  # type: ignore[override]
+        self,
+        X_stft_logpower: Tensor,  # noqa: N803, the reference's name
+    ) -> AMTClassifierForward:
         """Run the classifier once, and derive the mask from its activation map.
 
         Args:
@@ -68,24 +82,46 @@ class InterpreterESC50Brain(InterpreterBrain):
         spectrogram = Spectrogram(X_stft_logpower)
         prediction = self.classifier.predict(spectrogram)
         mask = self.interpreter(spectrogram, prediction)
-        return ClassifierForward(mask, prediction.logits, prediction.predicted)
+        return AMTClassifierForward(mask, prediction.logits, prediction.predicted)
 
-    def invert_stft_with_phase(self, X_int: Tensor, X_stft_phase: Tensor) -> Tensor:  # noqa: N803
-        """Turn a masked log magnitude into sound.
+    @override
+    def forward_pass(self, batch: Batch, stage: str) -> Interpretation:
+        return super().compute_forward(batch, stage)
+
+    @torch.no_grad()
+    def compute_forward(self, batch: Any, stage: object) -> AMTForward:  # type: ignore[override]
+        """Interpret a batch; the result is the tuple that the reference's class returns.
 
         Args:
-            X_int: Masked log magnitude, shape (batch, frequency, time).
-            X_stft_phase: Phase in radians, same shape.
-
-        Returns:
-            Waveform, shape (batch, samples).
+            batch: Clips; see `otoscope.data.batch_of`.
+            stage: ``train``, ``valid`` or ``test``, which makes no difference here; see `stage_name`.
         """
-        waveform: Tensor = self.classifier.frontend.inverse(Spectrogram(X_int, X_stft_phase))
-        return waveform
+        stage_name(stage)
+        forward = super().compute_forward(batch, "test")  # the stage with phase
+        spectrogram = forward.spectrogram
+        mask = self.interpreter.mask(forward.decoded, spectrogram)
+        interpretation, phase = spectrogram.masked(mask).log_magnitude, spectrogram.phase
+        assert phase is not None
+        return AMTForward(interpretation, phase, forward.prediction.logits, spectrogram.log_magnitude)
 
-    def compute_objectives(self, predictions: Interpretation, batch: Batch, stage: Stage) -> Tensor:
-        """Return zero: there is nothing to minimise."""
-        return torch.zeros(())
+    @torch.no_grad()
+    def compute_objectives(self, predictions: AMTForward, batch: Any, stage: object) -> Tensor:  # type: ignore[override]
+        """Return the fidelity loss: the cross-entropy of the interpretation to the class predicted for the clip.
+
+        Nothing is trained, so it is not minimised; 0 means that the classifier is certain of its class when it
+        hears the interpretation only.
+
+        Args:
+            predictions: Result of `compute_forward`.
+            batch: The same clips.
+            stage: ``train``, ``valid`` or ``test``; see `stage_name`.
+        """
+        stage_name(stage)
+        batch = batch_of(batch)
+        frames = self.classifier.frontend.frames(batch.lengths) if batch.padded else None
+        spectrogram = Spectrogram(predictions.interpretation, predictions.phase, frames)
+        logits = self.classifier.logits(spectrogram)
+        return torch.nn.functional.cross_entropy(logits, predictions.predictions.argmax(-1))
 
     def configure_optimizers(self) -> Any:
         """Return None: there is nothing to train."""

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,19 +15,24 @@ from typing_extensions import override
 
 from otoscope.audio import Frontend, Spectrogram
 from otoscope.classifiers import Classifier, Prediction
-from otoscope.data import Batch
-from otoscope.errors import ConfigurationError
+from otoscope.classifiers.fingerprint import digest
+from otoscope.data import Batch, batch_of
+from otoscope.errors import CheckpointError, ConfigurationError
 from otoscope.explain import Explainer
 from otoscope.files.array_cache import default_cache_folder
 from otoscope.interpreters import Interpreter, save_interpreter
-from otoscope.loading import load_classifier
+from otoscope.loading import load_classifier, load_interpreter
 from otoscope.methods import title_of
 from otoscope.metrics import MeanScores, scores_shown
 from otoscope.scoring import CONTROLS, score_against_controls, score_prediction
 from otoscope.training.representations import RepresentationCache
+from otoscope.training.seam import ReferenceSteps, stage_name
 from otoscope.training.task import Schedule, TrainingTask
 
-Stage = Literal["train", "valid", "test"]
+ClassifierSource = list[str] | str | Classifier | Path
+"""Classifier, its source, or several sources of which the first that exists is taken."""
+_EXPLAINED = "explained_classifier"
+"""Key of checkpoints: fingerprint of the classifier's weights."""
 _DECISION_SCORES = scores_shown("training", truth=False)
 _TRUTH_SCORES = scores_shown("training", truth=True)
 
@@ -58,29 +63,14 @@ class Interpretation:
         return replace(self.prediction, logits=self.masked_logits).probabilities
 
 
-class InterpretationSteps(NamedTuple):
-    """Result of `InterpreterBrain.interpret_computation_steps`, with the names of the reference.
-
-    Attributes:
-        X_int: Masked log magnitude. Shape (batch, frequency, time).
-        xhat: Output of the interpreter: the mask, or the activation that it is cut from. Same shape.
-        X_stft_phase: Phase in radians. Same shape.
-        class_pred: Predicted classes. Shape (batch,).
-    """
-
-    X_int: Tensor
-    xhat: Tensor
-    X_stft_phase: Tensor
-    class_pred: Tensor
-
-
-class InterpreterBrain(TrainingTask):
+class InterpreterBrain(ReferenceSteps, TrainingTask):
     """Training of an interpreter of a frozen classifier; the best checkpoint has the lowest validation loss.
 
     Args:
         classifier: Classifier, or its source: a model folder, ``owner/name`` on the hub, or a model that
-            SpeechBrain published or trained.
+            SpeechBrain published or trained. Of a list of sources, the first that exists is taken.
         interpreter: Function that makes the interpreter from the classifier.
+        published: Source of a published interpreter, which a test alone evaluates if nothing has been trained.
         cache_representations: Whether to compute the classifier's prediction for a clip once and store it, about
             1 MB per clip for the published classifier. It saves time from the second epoch on.
         cache_folder: Folder of the stored predictions (default: the user's cache folder).
@@ -88,10 +78,14 @@ class InterpreterBrain(TrainingTask):
         **training: See `TrainingTask`.
     """
 
+    statistic_names: tuple[str, ...] = ("acc",)
+    """Names of the values that `statistics` returns."""
+
     def __init__(
         self,
-        classifier: str | Classifier | Path,
+        classifier: ClassifierSource,
         interpreter: Callable[[Classifier], Interpreter[Any]],
+        published: list[str] | str | None = None,
         cache_representations: bool = False,
         cache_folder: str | os.PathLike[str] | None = None,
         schedule: Schedule = "plateau",
@@ -107,14 +101,20 @@ class InterpreterBrain(TrainingTask):
             torch.manual_seed(self.seed)
             self.interpreter = interpreter(classifier)
         self.labels = classifier.labels
+        self.published = published
+        self._class_indices: Tensor | None = None
         self._representations: RepresentationCache | None = None
         if cache_representations:
             folder = Path(cache_folder) if cache_folder else default_cache_folder()
             self._representations = RepresentationCache(classifier, folder / "representations")
-        self._valid_scores = MeanScores([*_DECISION_SCORES, *self.interpreter.own_score_names])
+        self._valid_scores = self._new_valid_scores()
         self._test_scores: dict[str, MeanScores] = {}
+        self._test_statistics = MeanScores(self.statistic_names)
         self.extra_results: dict[str, Any] = {}
         """Results of callbacks at test, by name; they become part of the report."""
+
+    def _new_valid_scores(self) -> MeanScores:
+        return MeanScores([*_DECISION_SCORES, *self.interpreter.own_score_names])
 
     @property
     def classifier(self) -> Classifier:
@@ -156,9 +156,50 @@ class InterpreterBrain(TrainingTask):
                 f"classifier: it does not know {', '.join(unknown)} of the data set; train it on this data set, or "
                 "choose classes that it knows"
             )
+        # The data set may have fewer classes than the classifier, or in another order.
+        self._class_indices = torch.tensor([self.labels.index(label) for label in labels])
 
-    def compute_forward(self, batch: Batch, stage: Stage) -> Interpretation:
-        """Run front-end, frozen classifier and interpreter, each once."""
+    @override
+    def open_published(self, checkpoint: Path) -> bool:
+        if self.published is None:
+            return False
+        sources = [self.published] if isinstance(self.published, str) else self.published
+        # The checkpoint does not exist; it is listed so that the report says why the published model is taken.
+        interpreter, classifier = load_interpreter([checkpoint, *sources])
+        if not isinstance(interpreter, type(self.interpreter)):
+            raise ConfigurationError(
+                f"published: {', '.join(sources)} holds {type(interpreter).__name__}, not "
+                f"{type(self.interpreter).__name__}"
+            )
+        self.interpreter, self._frozen = interpreter, [classifier.freeze()]
+        self.labels, self._valid_scores = classifier.labels, self._new_valid_scores()
+        return True
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Record which classifier the interpreter explains."""
+        checkpoint[_EXPLAINED] = digest(self.classifier)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check that the interpreter was trained to explain this classifier.
+
+        Raises:
+            CheckpointError: It was trained to explain another one.
+        """
+        # Without the record, the checkpoint is that of an earlier version.
+        if checkpoint.get(_EXPLAINED, explained := digest(self.classifier)) != explained:
+            raise CheckpointError(
+                "classifier: the checkpoint belongs to another classifier than the one that is taken now; name the "
+                "former one by --model.classifier, or choose another --output_folder to start a new run"
+            )
+
+    def compute_forward(self, batch: Any, stage: object) -> Interpretation:
+        """Run front-end, frozen classifier and interpreter, each once.
+
+        Args:
+            batch: Clips; see `otoscope.data.batch_of`.
+            stage: ``train``, ``valid`` or ``test``; see `stage_name`.
+        """
+        batch, stage = batch_of(batch), stage_name(stage)
         frontend = self.classifier.frontend
         # only a test turns masks into sound; a training leaves out the phase, which takes longer than the STFT
         with_phase = self.classifier.needs_phase or stage == "test"
@@ -169,38 +210,39 @@ class InterpreterBrain(TrainingTask):
         clean = None if batch.clean is None else frontend.log_magnitude(batch.clean)
         return Interpretation(spectrogram, prediction, decoded, clean)
 
-    def compute_objectives(self, predictions: Interpretation, batch: Batch, stage: Stage) -> Tensor:
-        """Return the loss of the batch, logged term by term."""
-        return self.total(self.loss_terms(predictions), stage, len(batch))
+    def compute_objectives(self, predictions: Interpretation, batch: Any, stage: object) -> Tensor:
+        """Return the loss of the batch, logged term by term; arguments as of `compute_forward`."""
+        return self.total(self.loss_terms(predictions), stage_name(stage), len(batch_of(batch)))
+
+    def forward_pass(self, batch: Batch, stage: str) -> Interpretation:
+        """Return what training, validation and test go on with: the result of `compute_forward`."""
+        return self.compute_forward(batch, stage)
+
+    def statistics(self, forward: Interpretation, batch: Batch) -> dict[str, Tensor]:
+        """Return values of each clip whose means stand beside loss and scores.
+
+        Returns:
+            ``acc``: 1 where the classifier is right, else 0. Shape (batch,) each.
+        """
+        target = batch.target
+        if self._class_indices is not None:
+            target = self._class_indices.to(target.device)[target]
+        return {"acc": (forward.prediction.predicted == target).float()}
 
     def loss_terms(self, forward: Interpretation) -> Mapping[str, Tensor]:
         """Return the terms of the interpreter's loss; override it for a loss that needs more."""
         return self.interpreter.loss(forward.decoded, forward.spectrogram, forward.prediction)
 
-    @torch.no_grad()
-    def interpret_computation_steps(self, wavs: Tensor, print_probability: bool = False) -> InterpretationSteps:
-        """Interpret waveforms without computing a loss.
-
-        Args:
-            wavs: Waveforms, shape (batch, samples).
-            print_probability: Whether to print the probability of the first clip's predicted class.
-        """
-        spectrogram = self.classifier.frontend(wavs)
-        prediction = self.classifier.predict(spectrogram)
-        if print_probability:
-            print(f"classifier probability: {prediction.probabilities[0].max().item():.4f}")
-        decoded = self.interpreter.decode(spectrogram, prediction)
-        masked = spectrogram.masked(self.interpreter.mask(decoded, spectrogram))
-        output = self.interpreter.output(decoded, spectrogram)
-        return InterpretationSteps(masked.log_magnitude, output, spectrogram.phase, prediction.predicted)
-
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Return the loss of a batch."""
-        return self.compute_objectives(self.compute_forward(batch, "train"), batch, "train")
+        forward = self.forward_pass(batch, "train")
+        self._log_statistics(forward, batch, "train")
+        return self.compute_objectives(forward, batch, "train")
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Log the loss, and collect the scores of the method without controls."""
-        forward = self.compute_forward(batch, "valid")
+        forward = self.forward_pass(batch, "valid")
+        self._log_statistics(forward, batch, "valid")
         self.compute_objectives(forward, batch, "valid")
         mask = self.interpreter.mask(forward.decoded, forward.spectrogram)
         # No controls, which would multiply the time of a validation. For L-MAC the loss has already classified the
@@ -225,11 +267,13 @@ class InterpreterBrain(TrainingTask):
     def on_test_epoch_start(self) -> None:
         """Discard the scores of an earlier test."""
         self._test_scores = {}
+        self._test_statistics.reset()
         self.extra_results = {}
 
     def test_step(self, batch: Batch, index: int) -> None:
         """Log the loss, and collect the scores of the method and of every control."""
-        forward = self.compute_forward(batch, "test")
+        forward = self.forward_pass(batch, "test")
+        self._log_statistics(forward, batch, "test")
         if terms := self.loss_terms(forward):
             self.total(terms, "test", len(batch))
         method, masked = title_of(type(self.interpreter)), forward.masked_probabilities
@@ -258,13 +302,21 @@ class InterpreterBrain(TrainingTask):
         order += [name for name in CONTROLS if name in self._test_scores]
         means = {name: self._test_scores[name].compute() for name in order}
         scores = {name: {key: float(value) for key, value in row.items()} for name, row in means.items()}
-        return {"scores": scores, **self.extra_results}
+        statistics = {name: float(value) for name, value in self._test_statistics.compute().items()}
+        return {**statistics, "scores": scores, **self.extra_results}
 
     @override
     def export(self, folder: Path, **extra: Any) -> Path:
         return save_interpreter(self.interpreter, self.classifier, folder, **extra)
 
-    def _predict(self, batch: Batch, spectrogram: Spectrogram, stage: Stage) -> Prediction:
+    def _log_statistics(self, forward: Interpretation, batch: Batch, stage: str) -> None:
+        values = self.statistics(forward, batch)
+        if stage == "test":
+            self._test_statistics.update(values)
+        means = {f"{stage}_{name}": value.mean() for name, value in values.items()}
+        self.log_dict(means, on_step=False, on_epoch=True, batch_size=len(batch), sync_dist=True)
+
+    def _predict(self, batch: Batch, spectrogram: Spectrogram, stage: str) -> Prediction:
         # Validation and test compare probabilities before and after masking. Those of the cache were computed clip
         # by clip and differ by rounding from those of a batch, so only training reads the cache.
         if self._representations is not None and spectrogram.frames is None and stage == "train":

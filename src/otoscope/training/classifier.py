@@ -15,10 +15,13 @@ from typing_extensions import override
 from otoscope.audio import Frontend, peak_normalize
 from otoscope.classifiers import Classifier, save_classifier
 from otoscope.data import Batch
-from otoscope.errors import ConfigurationError, TrainingError
+from otoscope.errors import CheckpointError, ConfigurationError, DownloadError, TrainingError
+from otoscope.loading import load_start, without_head
 from otoscope.plots import confusion_picture, save_picture
 from otoscope.training.augmentation import drop_bands, mix_up, shift_in_time
 from otoscope.training.task import Schedule, TrainingTask
+
+_RANDOM_START = "--model.start null trains from random weights"
 
 
 class ClassifierTraining(TrainingTask):
@@ -38,6 +41,10 @@ class ClassifierTraining(TrainingTask):
         layer_decay: Ratio of the learning rates of a layer and of the next one towards the output, in (0, 1];
             below 1, pretrained layers near the input change less. See `Classifier.layers`.
         head_epochs: Number of epochs at the start in which only the last layer is trained.
+        start: Source of the weights that all layers but the head start from: a classifier of the same class and
+            sizes, or SpeechBrain's ``embedding_model`` (default: random weights). Of a list of sources, the first
+            that exists is taken; null at its end stands for random weights, if that one cannot be fetched or does
+            not fit.
         schedule: Schedule of the learning rate.
         **training: See `TrainingTask`.
     """
@@ -58,6 +65,7 @@ class ClassifierTraining(TrainingTask):
         label_smoothing: float = 0.0,
         layer_decay: float = 1.0,
         head_epochs: int = 0,
+        start: list[str | None] | str | None = None,
         schedule: Schedule = "cyclic",
         **training: Any,
     ) -> None:
@@ -79,6 +87,8 @@ class ClassifierTraining(TrainingTask):
         self.label_smoothing = label_smoothing
         self.layer_decay = layer_decay
         self.head_epochs = head_epochs
+        self.start = start
+        self._start_weights: dict[str, Tensor] = {}
         self.classifier: Classifier
 
     @property
@@ -98,6 +108,33 @@ class ClassifierTraining(TrainingTask):
             {stage: MulticlassAccuracy(count, average="micro") for stage in ("fit", "valid", "test")}
         )
         self.confusion = MulticlassConfusionMatrix(count)
+
+    @override
+    def choose_start(self) -> None:
+        """Read the weights to start from.
+
+        Raises:
+            CheckpointError: They cannot be read or do not fit.
+            DownloadError: They cannot be downloaded.
+        """
+        if self.start is None:
+            return
+        # The labels are not known yet. Only the head depends on them, and the head is not loaded. The random
+        # numbers of this copy must not change those of the training.
+        with torch.random.fork_rng(devices=[]):
+            copy = self.make_classifier(["first", "second"])
+        try:
+            loaded = load_start(copy, self.start)
+        except DownloadError as error:
+            raise DownloadError(f"{error}; {_RANDOM_START}", error.cause) from error
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}; {_RANDOM_START}") from error
+        self._start_weights = without_head(copy.state_dict()) if loaded else {}
+
+    @override
+    def initialise(self) -> None:
+        self.classifier.load_state_dict({**self.classifier.state_dict(), **self._start_weights})
+        self._start_weights = {}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return one group per layer, with its learning rate; see ``layer_decay``."""

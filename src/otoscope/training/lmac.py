@@ -6,22 +6,21 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from otoscope.classifiers import Classifier
 from otoscope.classifiers.fingerprint import digest
-from otoscope.data import Batch
+from otoscope.data import Batch, batch_of
 from otoscope.data.noise import WHAM_DB, NoiseFolder, mix
 from otoscope.errors import CheckpointError, ConfigurationError
 from otoscope.interpreters import LMACInterpreter
 from otoscope.loading import load_interpreter
 from otoscope.nn import DecoderName
-from otoscope.training.brain import Interpretation, InterpreterBrain, Stage
+from otoscope.training.brain import ClassifierSource, Interpretation, InterpreterBrain
+from otoscope.training.seam import stage_name
 
 
 class LMAC(InterpreterBrain):
@@ -49,9 +48,11 @@ class LMAC(InterpreterBrain):
         CheckpointError: ``start`` holds no L-MAC interpreter that fits.
     """
 
+    statistic_names = ("acc", "in_masks")
+
     def __init__(
         self,
-        classifier: str | Classifier | Path,
+        classifier: ClassifierSource,
         decoder: DecoderName = "light",
         l_in: float = 4.0,
         l_out: float = 0.2,
@@ -88,11 +89,13 @@ class LMAC(InterpreterBrain):
         if start is not None:
             self._start_from(start)
 
-    def compute_forward(self, batch: Batch, stage: Stage) -> Interpretation:
+    @override
+    def compute_forward(self, batch: Any, stage: object) -> Interpretation:
         """Run front-end, frozen classifier and interpreter, and classify the masked clips.
 
         Noise is added to the clips in training only.
         """
+        batch, stage = batch_of(batch), stage_name(stage)
         if self.noise is not None and stage == "train":
             batch = with_noise(batch, self.noise, self.noise_snr_db)
         forward = super().compute_forward(batch, stage)
@@ -100,6 +103,12 @@ class LMAC(InterpreterBrain):
         # The loss and the scores of validation and test share these logits, so they are computed once per step.
         forward.masked_logits = self.interpreter.masked_logits(forward.decoded, forward.spectrogram)
         return forward
+
+    @override
+    def statistics(self, forward: Interpretation, batch: Batch) -> dict[str, Tensor]:
+        assert isinstance(self.interpreter, LMACInterpreter)
+        guided = self.interpreter.guided(forward.decoded.mask, forward.spectrogram, forward.clean)
+        return {**super().statistics(forward, batch), "in_masks": guided}
 
     @override
     def loss_terms(self, forward: Interpretation) -> Mapping[str, Tensor]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from otoscope.classifiers import Classifier
 from otoscope.interpreters import PIQInterpreter
 from otoscope.nn import CodebookInit, DecoderName
-from otoscope.training.brain import InterpreterBrain
+from otoscope.training.brain import ClassifierSource, InterpreterBrain
 
 
 class PIQ(InterpreterBrain):
@@ -35,7 +33,7 @@ class PIQ(InterpreterBrain):
 
     def __init__(
         self,
-        classifier: str | Classifier | Path,
+        classifier: ClassifierSource,
         use_vq: bool = True,
         use_mask_output: bool = True,
         decoder: DecoderName = "light",

@@ -20,6 +20,7 @@ from otoscope.errors import CheckpointError, ConfigurationError, OtoscopeError, 
 from otoscope.files.json import json_values, write_json
 from otoscope.training.callbacks import SaveInterpretations
 from otoscope.training.overlap import OverlapTest
+from otoscope.training.record import TrainLog, statistics_of_test, write_label_encoder
 from otoscope.training.task import TrainingTask
 
 _TRAINER_DEFAULTS = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, "enable_model_summary": False}
@@ -38,14 +39,15 @@ def run_training(
 
     A run that was stopped resumes from its last checkpoint when it is started again. These files are written to
     ``output_folder``: ``checkpoints/best.ckpt last.ckpt``, ``model/`` (for `otoscope.load`), ``metrics.csv``,
-    ``test.json``, and the files of the task and of the callbacks.
+    ``test.json``, ``train_log.txt``, ``label_encoder.txt``, and the files of the task and of the callbacks.
 
     Args:
         task: Training task with the model.
         data: Data to train and test on.
         output_folder: Folder of the results.
         trainer_options: Arguments of `lightning.Trainer`.
-        test_only: Whether to do nothing but test the best checkpoint of an earlier run.
+        test_only: Whether to do nothing but test the best checkpoint of an earlier run, or without one, the
+            published model of the task.
         interpretations: Callback that saves interpretations during training and at test.
         overlap: Callback that explains mixtures of test clips.
 
@@ -60,24 +62,34 @@ def run_training(
     output_folder = Path(output_folder)
     checkpoints = output_folder / "checkpoints"
     best, last = checkpoints / "best.ckpt", checkpoints / "last.ckpt"
-    if test_only and task.trains and not best.is_file():
-        raise CheckpointError(f"{best}: no such checkpoint to test; train first, without --test_only")
+    trains = task.trains
+    if test_only and trains and not best.is_file():
+        if not task.open_published(best):
+            raise CheckpointError(f"{best}: no such checkpoint to test; train first, without --test_only")
+        trains = False
+    if trains and not test_only and not last.is_file():
+        task.choose_start()
     lightning.seed_everything(task.seed, verbose=False)
     _prepare(task, data)
-    callbacks: list[lightning.Callback] = _checkpoint_callbacks(task, checkpoints) if task.trains else []
-    callbacks += [callback for callback in (interpretations, overlap) if callback is not None]
+    callbacks: list[lightning.Callback] = _checkpoint_callbacks(task, checkpoints) if trains else []
+    log = TrainLog(output_folder / "train_log.txt")
+    callbacks += [log, *(callback for callback in (interpretations, overlap) if callback is not None)]
     trainer = _trainer(output_folder, callbacks, dict(trainer_options or {}))
     try:
-        if task.trains:
+        if trainer.is_global_zero and not test_only:
+            write_label_encoder(output_folder / "label_encoder.txt", task.labels)
+        epoch = 0
+        if trains:
             if not test_only:
                 _fit(trainer, task, data, last if last.is_file() else None)
-            _restore(task, best)
+            epoch = _restore(task, best)
         with _ignored_warnings():
             trainer.test(task, datamodule=data, verbose=False)
         results = {**task.report(output_folder), "labels": list(data.labels)}
         if trainer.is_global_zero:
             task.export(output_folder / "model", metrics=json_values(results))
             write_json(output_folder / "test.json", results)
+            log.write_test(epoch, statistics_of_test(results, trainer.callback_metrics))
     except OSError as error:
         raise TrainingError(
             f"{output_folder}: cannot be written ({error}); free some space and start the run again, which resumes "
@@ -128,7 +140,9 @@ def _trainer(folder: Path, callbacks: Sequence[lightning.Callback], options: dic
 
 
 def _fit(trainer: lightning.Trainer, task: TrainingTask, data: SoundData, resume: Path | None) -> None:
-    if resume is not None:
+    if resume is None:
+        task.initialise()
+    else:
         print(f"Resuming from {resume}")
     try:
         with _ignored_warnings():
@@ -163,12 +177,15 @@ def _resume_error(checkpoint: Path, error: Exception) -> OtoscopeError | None:
     return None
 
 
-def _restore(task: TrainingTask, best: Path) -> None:
+def _restore(task: TrainingTask, best: Path) -> int:
+    """Load the weights of a checkpoint, and return the number of its epoch, from 1."""
     if not best.is_file():
         raise CheckpointError(f"{best}: training has saved no checkpoint; is max_epochs at least 1?")
     try:
-        state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
-        task.load_state_dict(state)
+        checkpoint = torch.load(best, map_location="cpu", weights_only=True)
+        task.on_load_checkpoint(checkpoint)
+        task.load_state_dict(checkpoint["state_dict"])
+        return int(checkpoint["epoch"]) + 1
     except (RuntimeError, KeyError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{best}: does not fit this model ({str(error).splitlines()[0]})") from error
 

@@ -89,6 +89,29 @@ class TrainingTask(lightning.LightningModule):
     def report(self, folder: Path) -> dict[str, Any]:
         """Write the results of the last test run to a folder, and return them as JSON values."""
 
+    def choose_start(self) -> None:
+        """Choose the weights that training starts from, before the data are prepared, which can take long.
+
+        It is not called when a run resumes from a checkpoint.
+        """
+
+    def initialise(self) -> None:
+        """Set the weights that training starts from; not called when a run resumes from a checkpoint."""
+
+    def open_published(self, checkpoint: Path) -> bool:
+        """Replace the model by a published one, to test it without training.
+
+        Args:
+            checkpoint: Checkpoint that would be tested and does not exist.
+
+        Returns:
+            Whether there is a published model.
+
+        Raises:
+            DownloadError: It cannot be downloaded.
+        """
+        return False
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the parameters for the optimiser, each group with its rate where it is not ``learning_rate``."""
         return [{"params": [parameter for parameter in self.parameters() if parameter.requires_grad]}]

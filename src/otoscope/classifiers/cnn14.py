@@ -36,6 +36,11 @@ class Cnn14Classifier(Classifier):
         width: Channels of the first block.
         mel_bins: Number of filters of the mel bank; at least 32.
         dropout: Share of the values that is dropped between blocks in training.
+        max_width: Largest number of channels of a block, for small networks (default: no limit, as published).
+        frame_pool: Number of neighbouring frames whose mel magnitudes are averaged before the first block; more
+            than 1 saves time and memory.
+        gain: Factor on the mel magnitudes before their logarithm ``log1p``, which is linear far below 1: the larger
+            the factor, the more quiet sounds count.
 
     Raises:
         ConfigurationError: A number is out of range.
@@ -59,6 +64,9 @@ class Cnn14Classifier(Classifier):
         width: int = 64,
         mel_bins: int = 80,
         dropout: float = 0.2,
+        max_width: int | None = None,
+        frame_pool: int = 1,
+        gain: float = 1.0,
     ) -> None:
         super().__init__(labels, frontend)
         if width < 1 or mel_bins < _REACH or not 0 <= dropout < 1:
@@ -66,10 +74,15 @@ class Cnn14Classifier(Classifier):
                 f"cnn14: width ({width}) must be positive, mel_bins ({mel_bins}) at least {_REACH}, dropout "
                 f"({dropout}) in [0, 1)"
             )
+        if (max_width is not None and max_width < 1) or frame_pool < 1 or gain <= 0:
+            raise ConfigurationError(
+                f"cnn14: max_width ({max_width}), frame_pool ({frame_pool}) and gain ({gain}) must be positive"
+            )
         self.width, self.mel_bins, self.dropout = width, mel_bins, dropout
+        self.max_width, self.frame_pool, self.gain = max_width, frame_pool, gain
         self.mel = MelBank(mel_bins, self.frontend.bins, self.frontend.sample_rate_hz)
         self.norm = nn.BatchNorm1d(mel_bins)
-        widths = [1, *(width << block for block in range(_BLOCKS))]
+        widths = [1, *self._widths()]
         self.blocks = nn.ModuleList(ConvBlock(a, b) for a, b in itertools.pairwise(widths))
         self.head = nn.Linear(widths[-1], len(self.labels))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs lack it
@@ -77,12 +90,17 @@ class Cnn14Classifier(Classifier):
     @property
     def representation_channels(self) -> tuple[int, ...]:
         """Channels of blocks 3, 4, 5 and 6."""
-        return tuple(self.width << block for block in range(2, _BLOCKS))
+        return tuple(self._widths()[2:])
 
     @property
     def representation_names(self) -> tuple[str, ...]:
         """Names of the blocks that they come from."""
         return ("block3", "block4", "block5", "block6")
+
+    def _widths(self) -> list[int]:
+        """Return the output channels of the blocks: each has twice as many as the last, up to the limit."""
+        widths = [self.width << block for block in range(_BLOCKS)]
+        return widths if self.max_width is None else [min(width, self.max_width) for width in widths]
 
     @override
     def layers(self) -> list[nn.Module]:
@@ -96,17 +114,21 @@ class Cnn14Classifier(Classifier):
 
     @override
     def forward(self, log_magnitude: Tensor, frames: Tensor | None = None) -> Prediction:
-        missing = _REACH - log_magnitude.shape[-1]
+        reach = _REACH * self.frame_pool
+        missing = reach - log_magnitude.shape[-1]
         if missing > 0:
             log_magnitude = F.pad(log_magnitude, (0, missing))
         if frames is not None:
             # a clip shorter than the receptive field is continued with silence, whatever the padding holds
             log_magnitude = zero_padding(log_magnitude, frames)
-            frames = frames.to(log_magnitude.device).clamp(min=_REACH)
+            frames = frames.to(log_magnitude.device).clamp(min=reach) // self.frame_pool
         # The published network has time before frequency and normalises (batch, mel, time, 1), for which PyTorch
         # 2.13 returns a wrong gradient on a CPU; normalising (batch, mel, time) gives the same values.
         # The mel bank takes magnitudes, hence expm1 before and log1p behind it.
-        hidden = self.norm(self.mel(log_magnitude.expm1()).log1p()).transpose(1, 2)[:, None]
+        mel = self.mel(log_magnitude.expm1())
+        # pooling leaves out an incomplete last group of frames, as the floor of `frames` does
+        mel = F.avg_pool1d(mel, self.frame_pool) if self.frame_pool > 1 else mel
+        hidden = self.norm((self.gain * mel).log1p()).transpose(1, 2)[:, None]
         hidden = zero_padding(hidden.contiguous(memory_format=torch.channels_last), frames, axis=-2)
         outputs = []
         for block, pool in zip(self.blocks, _POOLS, strict=True):

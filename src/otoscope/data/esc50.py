@@ -44,7 +44,7 @@ class ESC50(SoundData):
         valid_folds: Folds that select the checkpoint.
         test_folds: Folds to test on. If there are none, the validation clips are tested.
         valid_share: Share of the clips of each class in ``train_folds`` that is held back for validation, besides
-            the clips of ``valid_folds``, which may then be none. Clips that were cut from one recording stay together.
+            the clips of ``valid_folds``, which may then be none. Clips cut from one recording stay together.
         classes: Categories to use (default: all).
         download: Download the data set if it is absent.
         **options: See `SoundData`.

@@ -136,8 +136,8 @@ def hold_back(
         names = list(dict.fromkeys(groups[index] for index in members))
         if len(names) < 2:
             raise DataError(
-                f"class {stratum!r} has clips of one recording only; at least two are needed to hold clips back for "
-                "validation"
+                f"class {stratum!r} has clips of one recording only; at least two are needed to hold clips back "
+                "for validation"
             )
         # Random hashes a string seed in the same way in every process, unlike `hash`.
         random.Random(f"{seed}/{stratum}").shuffle(names)

@@ -80,7 +80,9 @@ class ClassifierTraining(TrainingTask):
                 "label_smoothing must lie in [0, 1)"
             )
         if not 0 <= weight_averaging < 1:
-            raise ConfigurationError(f"classifier training: weight_averaging ({weight_averaging}) must lie in [0, 1)")
+            raise ConfigurationError(
+                f"classifier training: weight_averaging: {weight_averaging} must lie in [0, 1)"
+            )
         self.make_classifier = classifier
         self.drops = (frequency_drops, widest_frequency_drop, chunk_drops, widest_chunk_drop)
         self.time_shift = time_shift

@@ -119,7 +119,6 @@ def test_label_smoothing():
         {"label_smoothing": 1.0},
         {"layer_decay": 0.0},
         {"head_epochs": -1},
-        {"weight_averaging": 1.0},
     ],
 )
 def test_options_out_of_range_are_refused(options):

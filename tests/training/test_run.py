@@ -244,22 +244,6 @@ def test_a_resumed_plateau_schedule_equals_an_uninterrupted_schedule(tmp_path, d
         assert_same_run(tmp_path / folder, tmp_path / "whole")
 
 
-def test_averaged_weights_are_saved_and_resumed(tmp_path, data, make_classifier_task, trainer_options):
-    options = {"weight_averaging": 0.5, "checkpoint": "last"}
-    full = tmp_path / "full"
-    run_training(make_classifier_task(**options), data, full, {**trainer_options, "max_epochs": 3})
-    # the model is the average, not the weights that the optimiser reached
-    final = torch.load(full / "checkpoints" / "best.ckpt", weights_only=True)
-    name = "classifier.blocks.0.0.weight"
-    assert not torch.equal(final["state_dict"][name], final["current_model_state"][name])
-    exported = load_classifier(full / "model").state_dict()
-    torch.testing.assert_close(exported[name.removeprefix("classifier.")], final["state_dict"][name])
-    part = tmp_path / "part"
-    run_training(make_classifier_task(**options), data, part, {**trainer_options, "max_epochs": 2})
-    run_training(make_classifier_task(**options), data, part, {**trainer_options, "max_epochs": 3})
-    assert_same_run(part, full)
-
-
 def test_the_last_checkpoint_becomes_the_model_if_asked_for(tmp_path, data, make_classifier_task, trainer_options):
     task = make_classifier_task(checkpoint="last", learning_rate=0.0)
     run_training(task, data, tmp_path, {**trainer_options, "max_epochs": 3})

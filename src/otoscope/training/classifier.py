@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
@@ -39,9 +38,6 @@ class ClassifierTraining(TrainingTask):
         layer_decay: Ratio of the learning rates of a layer and of the next one towards the output, in (0, 1];
             below 1, pretrained layers near the input change less. See `Classifier.layers`.
         head_epochs: Number of epochs at the start in which only the last layer is trained.
-        weight_averaging: Decay of an exponential moving average of the weights over the steps, in [0, 1), which is
-            then validated, tested and saved instead of the weights themselves; 0 for none. An average over about
-            ``1 / (1 - decay)`` steps varies less from epoch to epoch.
         checkpoint: Checkpoint that becomes the model: the ``best`` by validation accuracy, or the ``last``, for a
             fixed schedule and few validation clips.
         schedule: Schedule of the learning rate.
@@ -64,7 +60,6 @@ class ClassifierTraining(TrainingTask):
         label_smoothing: float = 0.0,
         layer_decay: float = 1.0,
         head_epochs: int = 0,
-        weight_averaging: float = 0.0,
         checkpoint: Literal["best", "last"] = "best",
         schedule: Schedule = "cyclic",
         **training: Any,
@@ -79,10 +74,6 @@ class ClassifierTraining(TrainingTask):
                 "classifier training: frequency_drops, chunk_drops and mixup_alpha must not be negative, "
                 "label_smoothing must lie in [0, 1)"
             )
-        if not 0 <= weight_averaging < 1:
-            raise ConfigurationError(
-                f"classifier training: weight_averaging: {weight_averaging} must lie in [0, 1)"
-            )
         self.make_classifier = classifier
         self.drops = (frequency_drops, widest_frequency_drop, chunk_drops, widest_chunk_drop)
         self.time_shift = time_shift
@@ -91,7 +82,6 @@ class ClassifierTraining(TrainingTask):
         self.label_smoothing = label_smoothing
         self.layer_decay = layer_decay
         self.head_epochs = head_epochs
-        self.weight_averaging = weight_averaging
         self.checkpoint = checkpoint
         self.classifier: Classifier
 
@@ -112,14 +102,6 @@ class ClassifierTraining(TrainingTask):
             {stage: MulticlassAccuracy(count, average="micro") for stage in ("fit", "valid", "test")}
         )
         self.confusion = MulticlassConfusionMatrix(count)
-
-    @override
-    def configure_callbacks(self) -> Any:
-        callbacks = list(super().configure_callbacks())
-        if self.weight_averaging > 0:
-            # Batch norm statistics are averaged too, since they belong to the averaged weights.
-            callbacks.append(EMAWeightAveraging(decay=self.weight_averaging, use_buffers=True))
-        return callbacks
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return one group per layer, with its learning rate; see ``layer_decay``."""

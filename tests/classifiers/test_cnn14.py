@@ -54,7 +54,7 @@ def test_published_sizes(monkeypatch):
     assert shapes == [(1, 256, 10, 53), (1, 512, 5, 26), (1, 1024, 2, 13), (1, 2048, 2, 13)]
     assert [block.conv2.out_channels for block in classifier.blocks] == [64, 128, 256, 512, 1024, 2048]
     assert classifier.head.weight.shape == (50, 2048)
-    published = {"width": 64, "mel_bins": 80, "dropout": 0.2, "max_width": None, "frame_pool": 1, "gain": 1.0}
+    published = {"width": 64, "mel_bins": 80, "dropout": 0.2, "max_width": None, "frame_pool": 1}
     assert classifier.config == published
 
 
@@ -98,7 +98,7 @@ def test_short_clip_is_continued_with_silence(make, frames):
 
 
 @pytest.mark.parametrize("lengths", [[80_000, 31_000, 52_345, 12_000], [9_000, 6_000, 5_400, 2_000, 1]], ids=str)
-@pytest.mark.parametrize("options", [{}, {"frame_pool": 2, "max_width": 8, "gain": 30.0}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"frame_pool": 2, "max_width": 8}], ids=str)
 def test_padded_clip_gets_the_same_result_as_alone(make, pad_sounds, lengths, options):
     classifier = make(**options)
     clips, batch, lengths = pad_sounds(lengths)
@@ -197,12 +197,12 @@ def test_widths_are_limited(make):
 
 @pytest.mark.parametrize("frames", [40, 101])
 def test_pooled_frames_are_averaged_before_the_logarithm(make, frames):
-    classifier, log_magnitude = make(frame_pool=2, gain=5.0), torch.rand(2, 513, frames)
+    classifier, log_magnitude = make(frame_pool=2), torch.rand(2, 513, frames)
     pairs = log_magnitude[..., : frames // 2 * 2].expm1().unflatten(-1, (-1, 2)).mean(-1)
     plain = make()
     plain.load_state_dict(classifier.state_dict())
-    # the mel bank is linear, so that the factor may come before it
-    expected = plain((5 * pairs).log1p())
+    # the mel bank is linear, so that the mean may come before it
+    expected = plain(pairs.log1p())
     torch.testing.assert_close(classifier(log_magnitude).logits, expected.logits, rtol=1e-4, atol=1e-4)
 
 
@@ -216,7 +216,6 @@ def test_pooled_frames_are_averaged_before_the_logarithm(make, frames):
         {"dropout": -0.1},
         {"max_width": 0},
         {"frame_pool": 0},
-        {"gain": 0.0},
     ],
     ids=str,
 )
@@ -245,7 +244,7 @@ def test_save_and_load(make, tmp_path):
     classifier, log_magnitude = make(width=2, mel_bins=64, dropout=0.1), torch.rand(2, 513, 40)
     loaded = load_classifier(save_classifier(classifier, tmp_path / "model"))
     assert type(loaded) is Cnn14Classifier
-    small = {"max_width": None, "frame_pool": 1, "gain": 1.0}
+    small = {"max_width": None, "frame_pool": 1}
     assert loaded.config == classifier.config == {"width": 2, "mel_bins": 64, "dropout": 0.1, **small}
     assert torch.equal(loaded(log_magnitude).logits, classifier(log_magnitude).logits)
 

@@ -39,8 +39,6 @@ class Cnn14Classifier(Classifier):
         max_width: Largest number of channels of a block, for small networks (default: no limit, as published).
         frame_pool: Number of neighbouring frames whose mel magnitudes are averaged before the first block; more
             than 1 saves time and memory.
-        gain: Factor on the mel magnitudes before their logarithm ``log1p``, which is linear far below 1: the larger
-            the factor, the more quiet sounds count.
 
     Raises:
         ConfigurationError: A number is out of range.
@@ -66,7 +64,6 @@ class Cnn14Classifier(Classifier):
         dropout: float = 0.2,
         max_width: int | None = None,
         frame_pool: int = 1,
-        gain: float = 1.0,
     ) -> None:
         super().__init__(labels, frontend)
         if width < 1 or mel_bins < _REACH or not 0 <= dropout < 1:
@@ -74,12 +71,12 @@ class Cnn14Classifier(Classifier):
                 f"cnn14: width ({width}) must be positive, mel_bins ({mel_bins}) at least {_REACH}, dropout "
                 f"({dropout}) in [0, 1)"
             )
-        if (max_width is not None and max_width < 1) or frame_pool < 1 or gain <= 0:
+        if (max_width is not None and max_width < 1) or frame_pool < 1:
             raise ConfigurationError(
-                f"cnn14: max_width ({max_width}), frame_pool ({frame_pool}) and gain ({gain}) must be positive"
+                f"cnn14: max_width ({max_width}) and frame_pool ({frame_pool}) must be positive"
             )
         self.width, self.mel_bins, self.dropout = width, mel_bins, dropout
-        self.max_width, self.frame_pool, self.gain = max_width, frame_pool, gain
+        self.max_width, self.frame_pool = max_width, frame_pool
         self.mel = MelBank(mel_bins, self.frontend.bins, self.frontend.sample_rate_hz)
         self.norm = nn.BatchNorm1d(mel_bins)
         widths = [1, *self._widths()]
@@ -128,7 +125,7 @@ class Cnn14Classifier(Classifier):
         mel = self.mel(log_magnitude.expm1())
         # pooling leaves out an incomplete last group of frames, as the floor of `frames` does
         mel = F.avg_pool1d(mel, self.frame_pool) if self.frame_pool > 1 else mel
-        hidden = self.norm((self.gain * mel).log1p()).transpose(1, 2)[:, None]
+        hidden = self.norm(mel.log1p()).transpose(1, 2)[:, None]
         hidden = zero_padding(hidden.contiguous(memory_format=torch.channels_last), frames, axis=-2)
         outputs = []
         for block, pool in zip(self.blocks, _POOLS, strict=True):

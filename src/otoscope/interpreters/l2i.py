@@ -75,6 +75,7 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
         beta: Weight of the l1 norm of the activations.
         temperature: Divisor of the classifier's logits, which the interpreter's classifier imitates. 0.01 for the
             published Conv2d head, whose logits are cosines in [-1, 1]; 1 for heads with a scale.
+        decoder_width: Channels of the light decoder (default: 256).
 
     Raises:
         ConfigurationError: The dictionary was made with another front-end, or an option is out of range.
@@ -109,6 +110,7 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
         alpha: float = 10.0,
         beta: float = 0.8,
         temperature: float = 1.0,
+        decoder_width: int | None = None,
     ) -> None:
         super().__init__()
         if min(alpha, beta) < 0 or temperature <= 0:
@@ -121,7 +123,9 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
         self.relevance_threshold = relevance_threshold
         self.alpha, self.beta, self.temperature = alpha, beta, temperature
         self.register_buffer("dictionary", weights)
-        self.decoder = make_activation_decoder(decoder, classifier.representation_shapes(), bins, count)
+        shapes = classifier.representation_shapes()
+        self.decoder_width = decoder_width
+        self.decoder = make_activation_decoder(decoder, shapes, bins, count, decoder_width)
         self.pooling: TimePooling = (
             AttentionPooling(count) if pooling_frames is None else FixedLengthPooling(pooling_frames)
         )

@@ -28,6 +28,7 @@ class L2I(InterpreterBrain):
         alpha: Weight of the reconstruction.
         beta: Weight of the l1 norm of the activations.
         temperature: Divisor of the classifier's logits, which the interpreter learns to imitate.
+        decoder_width: Channels of the light decoder (default: 256).
         **training: See `InterpreterBrain`.
     """
 
@@ -41,6 +42,7 @@ class L2I(InterpreterBrain):
         alpha: float = 10.0,
         beta: float = 0.8,
         temperature: float = 1.0,
+        decoder_width: int | None = None,
         **training: Any,
     ) -> None:
         interpreter = partial(
@@ -52,6 +54,7 @@ class L2I(InterpreterBrain):
             alpha=alpha,
             beta=beta,
             temperature=temperature,
+            decoder_width=decoder_width,
         )
         super().__init__(classifier, interpreter, **training)
 

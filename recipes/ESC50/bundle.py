@@ -14,6 +14,7 @@ from typing import Any
 
 import soundfile
 import yaml
+from safetensors.torch import load_file, save_file
 
 from otoscope.data import ESC50
 from otoscope.explain import load
@@ -104,6 +105,14 @@ def write_model(options: argparse.Namespace, data: ESC50, lines: Sequence[str]) 
     }
     explainer.details = {"metrics": metrics}
     explainer.save_pretrained(bundled_model(), license="cc-by-3.0", data=details["data"])
+    for weights in bundled_model().rglob("*.safetensors"):
+        halve_precision(weights)
+
+
+def halve_precision(path: Path) -> None:
+    """Store the weights of a file in half precision; a network that loads them turns them into its own precision."""
+    weights = load_file(path)
+    save_file({name: value.half() if value.is_floating_point() else value for name, value in weights.items()}, path)
 
 
 def write_samples(recipes: Mapping[str, str], data: ESC50, authors: Mapping[str, str]) -> list[str]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from otoscope.training.augmentation import drop_bands, mix_up, shift_in_time
+from otoscope.training.augmentation import crop_in_time, drop_bands, mix_up, shift_in_time
 
 
 def test_each_clip_is_rotated_by_its_own_shift():
@@ -15,6 +15,28 @@ def test_each_clip_is_rotated_by_its_own_shift():
         assert torch.equal(rotated, clip.roll(-start))
         starts.append(start)
     assert len(set(starts)) > 1
+
+
+def test_parts_lie_inside_the_clips_and_start_anywhere():
+    waveform = torch.arange(100.0).repeat(400, 1)
+    lengths = torch.tensor([100, 60]).repeat(200)
+    parts, samples = crop_in_time(waveform, lengths, 40)
+    assert parts.shape == (400, 40)
+    assert samples.tolist() == [40] * 400
+    assert torch.equal(parts, parts[:, :1] + torch.arange(40.0))
+    for row, latest in ((0, 60), (1, 20)):
+        starts = parts[row::2, 0]
+        assert (starts.min(), starts.max()) == pytest.approx((0, latest), abs=latest // 10)
+
+
+def test_clips_shorter_than_a_part_stay_whole():
+    waveform = torch.rand(2, 50)
+    parts, samples = crop_in_time(waveform, torch.tensor([50, 30]), 80)
+    assert torch.equal(parts, waveform)
+    assert samples.tolist() == [50, 30]
+    parts, samples = crop_in_time(waveform, torch.tensor([50, 30]), 40)
+    assert torch.equal(parts[1], waveform[1, :40])
+    assert samples.tolist() == [40, 30]
 
 
 @pytest.mark.parametrize("dim", [1, 2])

@@ -85,6 +85,18 @@ def test_all_frames_of_shifted_or_mixed_clips_are_valid(monkeypatch, options):
     assert not torch.equal(seen, task.classifier.frontend.log_magnitude(before))
 
 
+@pytest.mark.parametrize("lengths", [(20_000, 20_000), (20_000, 3000)])
+def test_a_step_trains_on_parts_of_the_clips(monkeypatch, lengths):
+    task, batch = make_task(monkeypatch, crop_s=0.5), clips(*lengths)
+    task.training_step(batch, 0)
+    task.validation_step(batch, 0)
+    (seen, frames), (whole, _) = task.classifier.inputs
+    count = task.classifier.frontend.frames
+    assert seen.shape[-1] == count(8000)
+    assert whole.shape[-1] == count(20_000)
+    assert (frames is None) if lengths[1] == 20_000 else frames.tolist() == [count(8000), count(3000)]
+
+
 def test_loss_of_a_mixture_is_weighted_by_share():
     task = ClassifierTraining(RecordingClassifier)
     logits, target = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
@@ -116,6 +128,7 @@ def test_label_smoothing():
         {"frequency_drops": -1},
         {"chunk_drops": -1},
         {"mixup_alpha": -0.1},
+        {"crop_s": -1.0},
         {"label_smoothing": 1.0},
         {"layer_decay": 0.0},
         {"head_epochs": -1},

@@ -22,6 +22,25 @@ def shift_in_time(waveform: Tensor) -> Tensor:
     return waveform.gather(1, index)
 
 
+def crop_in_time(waveform: Tensor, lengths: Tensor, samples: int) -> tuple[Tensor, Tensor]:
+    """Cut a random part of each clip.
+
+    Args:
+        waveform: Waveforms of the clips, zero-padded at the end. Shape (batch, longest).
+        lengths: Samples of each clip without its padding. Shape (batch,).
+        samples: Length of the parts. A shorter clip is kept whole, with its padding.
+
+    Returns:
+        The parts, shape (batch, samples) or shorter if all clips are, and the samples of each without padding.
+    """
+    samples = min(samples, waveform.shape[-1])
+    # uniform over the starts from which a part without padding fits; the first sample if there is none
+    starts = (lengths.to(waveform.device) - samples).clamp(min=0) + 1
+    start = (torch.rand(len(waveform), device=waveform.device) * starts).long()
+    index = start[:, None] + torch.arange(samples, device=waveform.device)
+    return waveform.gather(1, index), lengths.clamp(max=samples)
+
+
 def drop_bands(log_magnitude: Tensor, count: int, widest: float, dim: int) -> Tensor:
     """Silence random bands of frequency (``dim`` 1) or chunks of time (``dim`` 2) of each clip.
 

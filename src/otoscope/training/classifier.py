@@ -17,7 +17,7 @@ from otoscope.classifiers import Classifier, save_classifier
 from otoscope.data import Batch
 from otoscope.errors import ConfigurationError, TrainingError
 from otoscope.plots import confusion_picture
-from otoscope.training.augmentation import drop_bands, mix_up, shift_in_time
+from otoscope.training.augmentation import crop_in_time, drop_bands, mix_up, shift_in_time
 from otoscope.training.task import Schedule, TrainingTask
 
 
@@ -31,6 +31,8 @@ class ClassifierTraining(TrainingTask):
         chunk_drops: Number of chunks of time that are silenced in each clip; 0 for none.
         widest_chunk_drop: Length of the longest chunk, as a share of the clip.
         time_shift: Whether to rotate each clip by a random time.
+        crop_s: Length of the random part of each clip, in seconds, that a step trains on; 0 for the whole clip.
+            Parts of half the length take half the time.
         mixup_alpha: Parameter of the beta distribution of the shares with which clips of a batch are mixed; 0 for
             no mixing.
         mixup_probability: Share of the batches that are mixed.
@@ -55,6 +57,7 @@ class ClassifierTraining(TrainingTask):
         chunk_drops: int = 2,
         widest_chunk_drop: float = 0.1,
         time_shift: bool = False,
+        crop_s: float = 0.0,
         mixup_alpha: float = 0.0,
         mixup_probability: float = 0.5,
         label_smoothing: float = 0.0,
@@ -69,14 +72,15 @@ class ClassifierTraining(TrainingTask):
             raise ConfigurationError(
                 "classifier training: layer_decay must lie in (0, 1], head_epochs must not be negative"
             )
-        if min(frequency_drops, chunk_drops, mixup_alpha) < 0 or not 0 <= label_smoothing < 1:
+        if min(frequency_drops, chunk_drops, crop_s, mixup_alpha) < 0 or not 0 <= label_smoothing < 1:
             raise ConfigurationError(
-                "classifier training: frequency_drops, chunk_drops and mixup_alpha must not be negative, "
+                "classifier training: frequency_drops, chunk_drops, crop_s and mixup_alpha must not be negative, "
                 "label_smoothing must lie in [0, 1)"
             )
         self.make_classifier = classifier
         self.drops = (frequency_drops, widest_frequency_drop, chunk_drops, widest_chunk_drop)
         self.time_shift = time_shift
+        self.crop_s = crop_s
         self.mixup_alpha = mixup_alpha
         self.mixup_probability = mixup_probability
         self.label_smoothing = label_smoothing
@@ -133,9 +137,13 @@ class ClassifierTraining(TrainingTask):
             raise TrainingError(
                 "data: batch normalisation cannot be trained on one clip; set batch_size to 2 or more"
             )
-        waveform, partner, share = batch.waveform, None, None
+        waveform, lengths, partner, share = batch.waveform, batch.lengths, None, None
         if self.time_shift:
             waveform = shift_in_time(waveform)
+            lengths = torch.full_like(lengths, waveform.shape[-1])
+        if self.crop_s > 0:
+            samples = max(1, round(self.crop_s * self.frontend.sample_rate_hz))
+            waveform, lengths = crop_in_time(waveform, lengths, samples)
         mixing = self.mixup_alpha > 0 and bool(torch.rand(()) < self.mixup_probability)
         if mixing:
             mixed, partner, share = mix_up(waveform, self.mixup_alpha)
@@ -143,7 +151,8 @@ class ClassifierTraining(TrainingTask):
             waveform = peak_normalize(mixed)
         log_magnitude = self._with_drops(self.classifier.frontend.log_magnitude(waveform))
         # Rotating and mixing move sound into the padding of shorter clips, so every frame is valid afterwards.
-        frames = None if self.time_shift or mixing else self._frames(batch)
+        padded = not (self.time_shift or mixing) and bool((lengths < waveform.shape[-1]).any())
+        frames = self.classifier.frontend.frames(lengths) if padded else None
         logits = self.classifier(log_magnitude, frames).logits
         loss = self._cross_entropy(logits, batch.target, partner, share)
         self._log_accuracy("fit", logits, batch.target)

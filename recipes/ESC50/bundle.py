@@ -110,7 +110,7 @@ def write_model(options: argparse.Namespace, data: ESC50, lines: Sequence[str]) 
 
 
 def halve_precision(path: Path) -> None:
-    """Store the weights of a file in half precision; a network that loads them turns them into its own precision."""
+    """Store the weights of a file in half precision; loading turns them into that of the network."""
     weights = load_file(path)
     save_file({name: value.half() if value.is_floating_point() else value for name, value in weights.items()}, path)
 

@@ -19,8 +19,9 @@ from otoscope.nn.convolution import Convolution2d
 
 _BLOCKS = 6
 _POOLS = (2, 2, 2, 2, 2, 1)
+_HALVINGS = 5
 _REACH = 32
-"""Number of frames below which pooling would leave nothing, the product of the pools."""
+"""Number of mel bins below which pooling would leave nothing, the product of the pools."""
 
 
 class Cnn14Classifier(Classifier):
@@ -39,6 +40,8 @@ class Cnn14Classifier(Classifier):
         max_width: Largest number of channels of a block, for small networks (default: no limit, as published).
         frame_pool: Number of neighbouring frames whose mel magnitudes are averaged before the first block; more
             than 1 saves time and memory.
+        time_halvings: Number of blocks that halve the time, from the first on; the others halve frequency alone.
+            Fewer than 5 make finer representations, from which interpreters make finer masks.
 
     Raises:
         ConfigurationError: A number is out of range.
@@ -64,6 +67,7 @@ class Cnn14Classifier(Classifier):
         dropout: float = 0.2,
         max_width: int | None = None,
         frame_pool: int = 1,
+        time_halvings: int = _HALVINGS,
     ) -> None:
         super().__init__(labels, frontend)
         if width < 1 or mel_bins < _REACH or not 0 <= dropout < 1:
@@ -76,7 +80,9 @@ class Cnn14Classifier(Classifier):
                 f"cnn14: max_width ({max_width}) and frame_pool ({frame_pool}) must be positive"
             )
         self.width, self.mel_bins, self.dropout = width, mel_bins, dropout
-        self.max_width, self.frame_pool = max_width, frame_pool
+        if not 0 <= time_halvings <= _HALVINGS:
+            raise ConfigurationError(f"cnn14: time_halvings ({time_halvings}) must lie in 0..{_HALVINGS}")
+        self.max_width, self.frame_pool, self.time_halvings = max_width, frame_pool, time_halvings
         self.mel = MelBank(mel_bins, self.frontend.bins, self.frontend.sample_rate_hz)
         self.norm = nn.BatchNorm1d(mel_bins)
         widths = [1, *self._widths()]
@@ -111,7 +117,8 @@ class Cnn14Classifier(Classifier):
 
     @override
     def forward(self, log_magnitude: Tensor, frames: Tensor | None = None) -> Prediction:
-        reach = _REACH * self.frame_pool
+        # the number of frames below which pooling would leave nothing
+        reach = self.frame_pool << self.time_halvings
         missing = reach - log_magnitude.shape[-1]
         if missing > 0:
             log_magnitude = F.pad(log_magnitude, (0, missing))
@@ -128,10 +135,11 @@ class Cnn14Classifier(Classifier):
         hidden = self.norm(mel.log1p()).transpose(1, 2)[:, None]
         hidden = zero_padding(hidden.contiguous(memory_format=torch.channels_last), frames, axis=-2)
         outputs = []
-        for block, pool in zip(self.blocks, _POOLS, strict=True):
-            hidden = block(hidden, pool, frames)
+        for number, (block, pool) in enumerate(zip(self.blocks, _POOLS, strict=True)):
+            time_pool = pool if number < self.time_halvings else 1
+            hidden = block(hidden, (time_pool, pool), frames)
             # pooling leaves out an incomplete last window, hence the floor
-            frames = None if frames is None else frames // pool
+            frames = None if frames is None else frames // time_pool
             outputs.append(hidden)
             hidden = F.dropout(hidden, self.dropout, self.training)
         # mean over frequency, then maximum plus mean over time
@@ -158,13 +166,13 @@ class ConvBlock(nn.Module):
         for conv in (self.conv1, self.conv2):
             nn.init.xavier_uniform_(conv.weight)
 
-    def forward(self, hidden: Tensor, pool: int, frames: Tensor | None = None) -> Tensor:
-        """Convolve and pool (batch, channels, time, frequency) to (batch, width, time / pool, frequency / pool)."""
+    def forward(self, hidden: Tensor, pool: tuple[int, int], frames: Tensor | None = None) -> Tensor:
+        """Convolve, and pool time and frequency, (batch, channels, time, frequency) to (batch, width, ...)."""
         # batch norm shifts the zeros of the padding, which the next convolution would carry into the clip
         hidden = zero_padding(F.relu(self.norm1(self.conv1(hidden)), inplace=True), frames, axis=-2)
         hidden = F.relu(self.norm2(self.conv2(hidden)), inplace=True)
-        hidden = F.avg_pool2d(hidden, pool) if pool > 1 else hidden
-        return zero_padding(hidden, None if frames is None else frames // pool, axis=-2)
+        hidden = F.avg_pool2d(hidden, pool) if max(pool) > 1 else hidden
+        return zero_padding(hidden, None if frames is None else frames // pool[0], axis=-2)
 
 
 def _pool_time(hidden: Tensor, frames: Tensor | None) -> Tensor:

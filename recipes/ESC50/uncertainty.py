@@ -1,7 +1,7 @@
 """Compare the largest probabilities of classifiers on clips of ESC-10 and on other sounds.
 
-``python uncertainty.py RUNS --data_folder=<ESC-10>`` prints, for each kind of sound, the share of clips whose largest
-probability lies below some thresholds. `bundle.py` takes the chosen one as ``--uncertain_below``.
+``python uncertainty.py RUNS --data_folder=<ESC-10>`` prints, for each kind of sound, the share of clips whose
+largest probability lies below some thresholds. `bundle.py` takes the chosen one as ``--uncertain_below``.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from otoscope.training.augmentation import crop_in_time, drop_bands, mix_up, shift_in_time
+from otoscope.training.augmentation import drop_bands, mix_up, shift_in_time, sounds_of_no_class
 
 
 def test_each_clip_is_rotated_by_its_own_shift():
@@ -15,28 +15,6 @@ def test_each_clip_is_rotated_by_its_own_shift():
         assert torch.equal(rotated, clip.roll(-start))
         starts.append(start)
     assert len(set(starts)) > 1
-
-
-def test_parts_lie_inside_the_clips_and_start_anywhere():
-    waveform = torch.arange(100.0).repeat(400, 1)
-    lengths = torch.tensor([100, 60]).repeat(200)
-    parts, samples = crop_in_time(waveform, lengths, 40)
-    assert parts.shape == (400, 40)
-    assert samples.tolist() == [40] * 400
-    assert torch.equal(parts, parts[:, :1] + torch.arange(40.0))
-    for row, latest in ((0, 60), (1, 20)):
-        starts = parts[row::2, 0]
-        assert (starts.min(), starts.max()) == pytest.approx((0, latest), abs=latest // 10)
-
-
-def test_clips_shorter_than_a_part_stay_whole():
-    waveform = torch.rand(2, 50)
-    parts, samples = crop_in_time(waveform, torch.tensor([50, 30]), 80)
-    assert torch.equal(parts, waveform)
-    assert samples.tolist() == [50, 30]
-    parts, samples = crop_in_time(waveform, torch.tensor([50, 30]), 40)
-    assert torch.equal(parts[1], waveform[1, :40])
-    assert samples.tolist() == [40, 30]
 
 
 @pytest.mark.parametrize("dim", [1, 2])
@@ -87,3 +65,20 @@ def test_same_seed_gives_same_augmentations():
         return shift_in_time(wave), drop_bands(wave[:, None], 2, 0.3, 2), mix_up(wave, 0.4)[0]
 
     torch.testing.assert_close(draw(), draw(), rtol=0, atol=0)
+
+
+def test_sounds_of_no_class_are_coloured_noise_and_tones():
+    sounds = sounds_of_no_class(41, 16_000, 16_000)
+    assert sounds.shape == (41, 16_000)
+    torch.testing.assert_close(sounds.abs().amax(1), torch.ones(41))
+    power = torch.fft.rfft(sounds).abs().square()
+    # the strongest bins hold the power of tones, but not that of noise over many bins
+    concentration = power.topk(40).values.sum(1) / power.sum(1)
+    assert (concentration[21:] > 0.8).all()
+    # the slope of the noises: 0 to 6 dB from octave to octave
+    octaves = torch.stack([power[:21, 500:1000].mean(1), power[:21, 1000:2000].mean(1)]).log10() * 10
+    fall_db = octaves[0] - octaves[1]
+    assert -1 < fall_db.min() < 1.5
+    assert 4 < fall_db.max() < 7
+    assert not torch.equal(sounds, sounds_of_no_class(41, 16_000, 16_000))
+    assert sounds_of_no_class(1, 100, 16_000).shape == (1, 100)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,8 +17,24 @@ from otoscope.classifiers import Classifier, save_classifier
 from otoscope.data import Batch
 from otoscope.errors import ConfigurationError, TrainingError
 from otoscope.plots import confusion_picture
-from otoscope.training.augmentation import crop_in_time, drop_bands, mix_up, shift_in_time
+from otoscope.training.augmentation import drop_bands, mix_up, shift_in_time, sounds_of_no_class
 from otoscope.training.task import Schedule, TrainingTask
+
+
+class _Inputs(NamedTuple):
+    """Augmented clips of a batch, and sounds of no class behind them.
+
+    Attributes:
+        waveform: Waveforms, shape (clips + sounds, samples).
+        frames: Valid frames of each, where a batch was padded. Shape (clips + sounds,).
+        partner: Index of the clip that each clip is mixed with. Shape (clips,).
+        share: Share of each clip in its mixture. Shape (clips,).
+    """
+
+    waveform: Tensor
+    frames: Tensor | None
+    partner: Tensor | None
+    share: Tensor | None
 
 
 class ClassifierTraining(TrainingTask):
@@ -31,12 +47,13 @@ class ClassifierTraining(TrainingTask):
         chunk_drops: Number of chunks of time that are silenced in each clip; 0 for none.
         widest_chunk_drop: Length of the longest chunk, as a share of the clip.
         time_shift: Whether to rotate each clip by a random time.
-        crop_s: Length of the random part of each clip, in seconds, that a step trains on; 0 for the whole clip.
-            Parts of half the length take half the time.
         mixup_alpha: Parameter of the beta distribution of the shares with which clips of a batch are mixed; 0 for
             no mixing.
         mixup_probability: Share of the batches that are mixed.
         label_smoothing: Share of the target that is spread over all classes.
+        outliers: Number of generated sounds of no class (coloured noise and tones) that are added to each batch
+            with all classes as equal targets, so that the classifier is uncertain about such sounds: outlier
+            exposure (Hendrycks et al. 2019, arXiv 1812.04606).
         layer_decay: Ratio of the learning rates of a layer and of the next one towards the output, in (0, 1];
             below 1, pretrained layers near the input change less. See `Classifier.layers`.
         head_epochs: Number of epochs at the start in which only the last layer is trained.
@@ -57,10 +74,10 @@ class ClassifierTraining(TrainingTask):
         chunk_drops: int = 2,
         widest_chunk_drop: float = 0.1,
         time_shift: bool = False,
-        crop_s: float = 0.0,
         mixup_alpha: float = 0.0,
         mixup_probability: float = 0.5,
         label_smoothing: float = 0.0,
+        outliers: int = 0,
         layer_decay: float = 1.0,
         head_epochs: int = 0,
         checkpoint: Literal["best", "last"] = "best",
@@ -72,18 +89,18 @@ class ClassifierTraining(TrainingTask):
             raise ConfigurationError(
                 "classifier training: layer_decay must lie in (0, 1], head_epochs must not be negative"
             )
-        if min(frequency_drops, chunk_drops, crop_s, mixup_alpha) < 0 or not 0 <= label_smoothing < 1:
+        if min(frequency_drops, chunk_drops, mixup_alpha, outliers) < 0 or not 0 <= label_smoothing < 1:
             raise ConfigurationError(
-                "classifier training: frequency_drops, chunk_drops, crop_s and mixup_alpha must not be negative, "
+                "classifier training: frequency_drops, chunk_drops, mixup_alpha and outliers must not be negative, "
                 "label_smoothing must lie in [0, 1)"
             )
         self.make_classifier = classifier
         self.drops = (frequency_drops, widest_frequency_drop, chunk_drops, widest_chunk_drop)
         self.time_shift = time_shift
-        self.crop_s = crop_s
         self.mixup_alpha = mixup_alpha
         self.mixup_probability = mixup_probability
         self.label_smoothing = label_smoothing
+        self.outliers = outliers
         self.layer_decay = layer_decay
         self.head_epochs = head_epochs
         self.checkpoint = checkpoint
@@ -137,26 +154,35 @@ class ClassifierTraining(TrainingTask):
             raise TrainingError(
                 "data: batch normalisation cannot be trained on one clip; set batch_size to 2 or more"
             )
+        inputs = self._augmented(batch)
+        log_magnitude = self._with_drops(self.classifier.frontend.log_magnitude(inputs.waveform))
+        outputs = self.classifier(log_magnitude, inputs.frames).logits
+        logits, of_outliers = outputs.split([len(batch), self.outliers])
+        losses = self._cross_entropies(logits, batch.target, inputs.partner, inputs.share)
+        # the target of a sound of no class is the uniform distribution
+        loss = torch.cat([losses, -of_outliers.log_softmax(-1).mean(-1)]).mean()
+        self._log_accuracy("fit", logits, batch.target)
+        return self.total({"cross_entropy": loss}, "train", len(batch))
+
+    def _augmented(self, batch: Batch) -> _Inputs:
+        """Rotate and mix the clips of a batch, and add the sounds of no class."""
         waveform, lengths, partner, share = batch.waveform, batch.lengths, None, None
         if self.time_shift:
             waveform = shift_in_time(waveform)
-            lengths = torch.full_like(lengths, waveform.shape[-1])
-        if self.crop_s > 0:
-            samples = max(1, round(self.crop_s * self.frontend.sample_rate_hz))
-            waveform, lengths = crop_in_time(waveform, lengths, samples)
         mixing = self.mixup_alpha > 0 and bool(torch.rand(()) < self.mixup_probability)
         if mixing:
             mixed, partner, share = mix_up(waveform, self.mixup_alpha)
             # The peak of a mixture differs from the peak of 1 that the clips of validation have.
             waveform = peak_normalize(mixed)
-        log_magnitude = self._with_drops(self.classifier.frontend.log_magnitude(waveform))
+        samples = waveform.shape[-1]
+        if self.outliers:
+            added = sounds_of_no_class(self.outliers, samples, self.frontend.sample_rate_hz)
+            waveform = torch.cat([waveform, added.to(waveform)])
+            lengths = torch.cat([lengths, lengths.new_full((self.outliers,), samples)])
         # Rotating and mixing move sound into the padding of shorter clips, so every frame is valid afterwards.
-        padded = not (self.time_shift or mixing) and bool((lengths < waveform.shape[-1]).any())
+        padded = batch.padded and not (self.time_shift or mixing)
         frames = self.classifier.frontend.frames(lengths) if padded else None
-        logits = self.classifier(log_magnitude, frames).logits
-        loss = self._cross_entropy(logits, batch.target, partner, share)
-        self._log_accuracy("fit", logits, batch.target)
-        return self.total({"cross_entropy": loss}, "train", len(batch))
+        return _Inputs(waveform, frames, partner, share)
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Log loss and accuracy."""
@@ -206,17 +232,17 @@ class ClassifierTraining(TrainingTask):
         logits: Tensor = self.classifier(log_magnitude, self._frames(batch)).logits
         return logits
 
-    def _cross_entropy(
+    def _cross_entropies(
         self, logits: Tensor, target: Tensor, partner: Tensor | None, share: Tensor | None
     ) -> Tensor:
         losses = F.cross_entropy(logits, target, reduction="none", label_smoothing=self.label_smoothing)
         if partner is None or share is None:
-            return losses.mean()
+            return losses
         # Cross-entropy is linear in the target, so this equals the loss for a target of both classes by share.
         partner_losses = F.cross_entropy(
             logits, target[partner], reduction="none", label_smoothing=self.label_smoothing
         )
-        return (share * losses + (1 - share) * partner_losses).mean()
+        return share * losses + (1 - share) * partner_losses
 
     def _log_accuracy(self, stage: str, logits: Tensor, target: Tensor) -> None:
         metric: Any = self.accuracy[stage]

@@ -107,12 +107,18 @@ def write_model(options: argparse.Namespace, data: ESC50, lines: Sequence[str]) 
     explainer.save_pretrained(bundled_model(), license="cc-by-3.0", data=details["data"])
     for weights in bundled_model().rglob("*.safetensors"):
         halve_precision(weights)
+    card = bundled_model() / "README.md"
+    # the bundled model is opened without a name
+    card.write_text(
+        card.read_text(encoding="utf-8").replace('otoscope.load("esc10")', "otoscope.load()"), encoding="utf-8"
+    )
 
 
 def halve_precision(path: Path) -> None:
     """Store the weights of a file in half precision; loading turns them into that of the network."""
     weights = load_file(path)
     save_file({name: value.half() if value.is_floating_point() else value for name, value in weights.items()}, path)
+    path.chmod(0o644)  # the wheel keeps the mode, and other users must be able to read the file
 
 
 def write_samples(recipes: Mapping[str, str], data: ESC50, authors: Mapping[str, str]) -> list[str]:

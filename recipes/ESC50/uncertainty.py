@@ -82,9 +82,9 @@ def other_sounds(labels: Sequence[str]) -> Iterator[tuple[str, list[Tensor]]]:
         yield name, [_tensor(function(rng, SAMPLES, RATE_HZ)) for rng in random]
     tones = [np.sin(2 * np.pi * 100 * 1.25**step * seconds) for step in range(COUNT)]
     yield "pure tones, 100 Hz to 7 kHz", [_tensor(tone) for tone in tones]
-    for known in (True, False):
-        events = [function for label, function in EVENTS.items() if (label in labels) == known]
-        name = "synthetic events of its classes" if known else "synthetic events of other classes"
+    for is_class in (True, False):
+        events = [function for label, function in EVENTS.items() if (label in labels) == is_class]
+        name = "synthetic events of its classes" if is_class else "synthetic events of other classes"
         yield name, [_tensor(function(rng, SAMPLES, RATE_HZ)) for function in events for rng in random[:5]]
 
 

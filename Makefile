@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 
 OLDEST := .venv-oldest
 
-.PHONY: setup demo test lint types imports docs doctest unit test-oldest bench clean
+.PHONY: setup demo test lint types imports docs doctest unit test-oldest bench gallery tutorials clean
 
 setup: $(STAMP)
 
@@ -59,6 +59,13 @@ $(OLDEST)/.installed: pyproject.toml constraints-oldest.txt requirements-parity.
 	$(OLDEST)/bin/python -m pip --disable-pip-version-check install -q -c constraints-oldest.txt -e ".[test]"
 	$(OLDEST)/bin/python -m pip --disable-pip-version-check install -q --no-deps -r requirements-parity.txt
 	touch $@
+
+# Make docs/gallery and the outputs of docs/tutorials again, after a change of the bundled model or of the pictures.
+gallery: setup
+	OMP_NUM_THREADS=1 $(BIN)/python docs/make_gallery.py
+
+tutorials: setup
+	OMP_NUM_THREADS=1 $(BIN)/python docs/run_tutorials.py
 
 bench: setup
 	$(BIN)/python benchmarks/train_step.py --width 64 --out benchmarks/results/train_step-narrow.json

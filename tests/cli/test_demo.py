@@ -5,6 +5,7 @@ import json
 import pytest
 
 from otoscope.cli import demo
+from otoscope.models import sample_recordings
 
 
 @pytest.fixture
@@ -29,6 +30,18 @@ def test_trains_explains_and_scores(tiny, run, tmp_path):
     assert json.loads((tmp_path / "out" / "summary.json").read_text()) == summary
     assert summary["seed"] == 3
     assert list(summary["scores"]) == ["PIQ", "all-pass", "random", "loudest", "ideal"]
+    assert {"accuracy", "scores", "seed", "seconds", "explanations"} == set(summary)
+    samples = {sample.name: sample for sample in sample_recordings()}
+    assert [item["name"] for item in summary["explanations"]] == list(samples)
+    for item in summary["explanations"]:
+        assert item["label"] in samples[item["name"]].labels
+        assert item["verdict"]["level"] in ("supported", "partly", "not supported")
+        folder = tmp_path / "out" / "samples" / item["name"]
+        assert item["folder"] == str(folder)
+        assert (folder / "spectra.png").is_file()
+        assert (folder / "interpretation_levelled.flac").is_file()
+        assert f"    {item['name']}: {item['label']} (p = " in messages
+    assert f"Look at {tmp_path / 'out' / 'samples'}/*/spectra.png" in messages
     explained = sorted(path.name for path in (tmp_path / "out" / "explanations").iterdir())
     assert explained == ["rooster-0000", "siren-0000"]
     for words in ("1/4", "4/4", "PIQ against random: better on", "SI-SDRi", "siren-0000:"):

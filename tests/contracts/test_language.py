@@ -26,6 +26,7 @@ PAGES = (
     "pyproject.toml",
     "mkdocs.yml",
     "mkdocs_hooks.py",
+    "mkdocs_notebooks.py",
 )
 
 # Names that do not say what they hold, with better ones.

@@ -1,4 +1,4 @@
-"""``otoscope demo``: train, explain, and score against the known truth, on synthetic sounds."""
+"""``otoscope demo``: explain the sample recordings; then train, explain and score on sounds with known truth."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from otoscope.data import Synthetic
 
+_SAMPLE_METHOD = "integrated_gradients"
 _QUIET: dict[str, Any] = {"accelerator": "cpu", "logger": False, "enable_progress_bar": True}
 
 
@@ -33,7 +34,11 @@ def run(arguments: list[str]) -> None:
 
 def build_parser() -> jsonargparse.ArgumentParser:
     """Return the parser of ``otoscope demo``."""
-    parser = make_parser("demo", "Train on synthetic sounds with known ground truth and explain held-out ones.")
+    parser = make_parser(
+        "demo",
+        "Explain the sample recordings with the bundled model; then train on synthetic sounds with known ground "
+        "truth, and explain held-out ones.",
+    )
     add_shared(parser, "output_folder", default="otoscope-demo")
     add_shared(parser, "seed", default=0)
     parser.add_argument("--clips", type=int, default=8, help="Number of held-out clips to explain.")
@@ -42,10 +47,10 @@ def build_parser() -> jsonargparse.ArgumentParser:
 
 
 def run_demo(folder: Path, seed: int = 0, clips: int = 8) -> dict[str, Any]:
-    """Train a small classifier and PIQ on synthetic scenes, explain held-out ones, print a table of scores.
+    """Explain the sample recordings, then train on synthetic scenes and explain held-out ones; print scores.
 
     Args:
-        folder: Folder for ``classifier/``, ``piq/``, ``explanations/`` and ``summary.json``.
+        folder: Folder for ``samples/``, ``classifier/``, ``piq/``, ``explanations/`` and ``summary.json``.
         seed: Seed of the sounds and of the trainings.
         clips: Number of held-out clips to explain.
 
@@ -57,6 +62,7 @@ def run_demo(folder: Path, seed: int = 0, clips: int = 8) -> dict[str, Any]:
     from otoscope.scoring import format_table
 
     start = time.monotonic()
+    samples = _explain_samples(folder / "samples")
     for part in ("classifier", "piq"):  # a demo starts afresh; a training would resume from its checkpoint
         shutil.rmtree(folder / part / "checkpoints", ignore_errors=True)
     data = Synthetic(clips_per_class=24, batch_size=16, seed=seed)
@@ -73,9 +79,39 @@ def run_demo(folder: Path, seed: int = 0, clips: int = 8) -> dict[str, Any]:
     seconds = time.monotonic() - start
     print(f"Listen to {folder}/explanations/*/interpretation.wav beside original.wav, look at spectra.png;")
     print(f"all numbers: {folder}/summary.json. {seconds:.0f} s.")
-    summary = {"accuracy": accuracy, "scores": scores, "seed": seed, "seconds": round(seconds, 1)}
+    summary = {
+        "accuracy": accuracy,
+        "scores": scores,
+        "seed": seed,
+        "seconds": round(seconds, 1),
+        "explanations": samples,
+    }
     write_json(folder / "summary.json", summary)
     return summary
+
+
+def _explain_samples(folder: Path) -> list[dict[str, Any]]:
+    """Explain the sample recordings with the bundled model, and say where to look and listen.
+
+    Returns:
+        For each recording its folder and the content of its ``explanation.json``.
+    """
+    from otoscope.explain import load
+    from otoscope.models import sample_recordings
+
+    # A method without training keeps the smallest part that suffices, which is easy to check by ear.
+    explainer = load(method=_SAMPLE_METHOD)
+    print(f"Explaining the sample recordings ({explainer.method}) with a classifier of ten everyday sounds ...")
+    results = []
+    for sample in sample_recordings():
+        explanation = explainer.explain(sample.path)
+        explanation.save(folder / sample.name)
+        results.append({"folder": str(folder / sample.name), **explanation.to_dict()})
+        print("    " + explanation.summary())
+    print(f"Look at {folder}/*/spectra.png. Listen to original.wav, then to the evidence,")
+    print("interpretation_levelled.flac, and to remainder_levelled.flac, which is everything else.\n")
+    print("Now from the beginning, on sounds whose truth is known:")
+    return results
 
 
 def _train_classifier(data: Synthetic, folder: Path, seed: int) -> dict[str, Any]:

@@ -99,6 +99,8 @@ def site_link(link: str, source: str, page: str, root: Path) -> str:
     target = posixpath.normpath(posixpath.join(posixpath.dirname(source), link))
     if target in PAGES:
         return posixpath.relpath(PAGES[target], posixpath.dirname(page))
+    if target.startswith("docs/tutorials/"):  # mkdocs_notebooks makes a page of each notebook
+        target = target.replace(".ipynb", ".md")
     if target.startswith("docs/"):
         return posixpath.relpath(target.removeprefix("docs/"), posixpath.dirname(page))
     if (root / target).exists():  # not part of the site: its place in the repository

@@ -31,8 +31,7 @@ def notebook_page(notebook: dict[str, Any]) -> str:
     for cell in notebook["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            # Links between tutorials lead to notebooks in the repository and to pages in the site.
-            parts.append(source.replace(".ipynb)", ".md)") if "colab" not in source else source)
+            parts.append(source)
         elif cell["cell_type"] == "code":
             parts.append(f"```python\n{source}\n```")
             parts += [output_markdown(output) for output in cell["outputs"]]

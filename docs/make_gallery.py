@@ -80,19 +80,38 @@ def make_exhibits() -> Iterator[Exhibit]:
     rooster, dog, baby = samples["rooster"], samples["dog"], samples["crying_baby"]
     rain = samples["rooster_in_rain"]
     yield Exhibit("Rooster", "The crow, without the background.", rooster, gradients)
-    yield Exhibit("Rooster, by the bundled method", "The same recording by the interpreter that comes with the "
-                  "package.", rooster, bundled)
+    yield Exhibit(
+        "Rooster, by the bundled method",
+        "The same recording by the interpreter that comes with the package.",
+        rooster,
+        bundled,
+    )
     yield Exhibit("Dog", "The barks.", dog, gradients)
     yield Exhibit("Crying baby", "The cries.", baby, gradients)
     yield Exhibit("Rooster in rain", "A mixture. Which parts speak for the rooster?", rain, gradients, "rooster")
-    yield Exhibit("Rain behind a rooster", "The same mixture. Which parts speak for the rain?", rain, gradients, "rain")
+    yield Exhibit(
+        "Rain behind a rooster", "The same mixture. Which parts speak for the rain?", rain, gradients, "rain"
+    )
     yield Exhibit("Dog in white noise", "Noise as strong as the recording was added.", add_noise(dog), gradients)
-    yield Exhibit("Dog and baby", "Two samples added. Which parts speak for the baby?",
-                  mix(dog, baby), gradients, "crying_baby")
-    yield Exhibit("A quiet rooster", "40 dB quieter: the classifier hears every recording at full level, so little "
-                  "changes.", 0.01 * rooster, gradients)
-    yield Exhibit("Noise alone", "There is no right answer: the classifier knows only its ten classes.",
-                  0.1 * seeded_noise(5 * RATE_HZ), gradients)
+    yield Exhibit(
+        "Dog and baby",
+        "Two samples added. Which parts speak for the baby?",
+        mix(dog, baby),
+        gradients,
+        "crying_baby",
+    )
+    yield Exhibit(
+        "A quiet rooster",
+        "40 dB quieter: the classifier hears every recording at full level, so little changes.",
+        0.01 * rooster,
+        gradients,
+    )
+    yield Exhibit(
+        "Noise alone",
+        "There is no right answer: the classifier knows only its ten classes.",
+        0.1 * seeded_noise(5 * RATE_HZ),
+        gradients,
+    )
     yield from make_own_exhibits()
 
 
@@ -102,12 +121,16 @@ def make_own_exhibits() -> Iterator[Exhibit]:
     time_s = torch.arange(3 * RATE_HZ) / RATE_HZ
     tone = 0.1 * torch.sin(2 * torch.pi * 500 * time_s)
     whistles = 0.4 * torch.sin(2 * torch.pi * 4000 * time_s) * (torch.sin(2 * torch.pi * time_s) > 0)
-    remark = "A classifier that asks for more sound below or above 2 kHz hears a tone at 500 Hz and whistles at 4 kHz."
+    remark = (
+        "A classifier that asks for more sound below or above 2 kHz hears a tone at 500 Hz and whistles at 4 kHz."
+    )
     by_gradients = otoscope.Explainer(classifier, make_untrained("integrated_gradients", classifier))
     yield Exhibit("Your own classifier", remark, tone + whistles, by_gradients)
     birds = SyntheticScenes(1, ["chirping_birds"], duration_s=3.0, seed=4)[0].mixture
     by_occlusion = otoscope.Explainer(classifier, make_untrained("occlusion", classifier))
-    yield Exhibit("Synthetic birds", "The same classifier, explained by hiding parts of the sound.", birds, by_occlusion)
+    yield Exhibit(
+        "Synthetic birds", "The same classifier, explained by hiding parts of the sound.", birds, by_occlusion
+    )
 
 
 def seeded_noise(samples: int) -> Tensor:
@@ -142,11 +165,17 @@ def write_exhibit(exhibit: Exhibit, folder: Path) -> tuple[str, str]:
     verdict = explanation.verdict
     assert verdict is not None  # scores are computed
     players = []
-    sounds = {"recording": explanation.original, "evidence": explanation.evidence, "remainder": explanation.remainder}
+    sounds = {
+        "recording": explanation.original,
+        "evidence": explanation.evidence,
+        "remainder": explanation.remainder,
+    }
     for name, sound in sounds.items():
         path = folder / f"{exhibit.name}-{name}.mp3"
         audible = levelled(sound, at_peak(explanation.original), RATE_HZ)
-        soundfile.write(path, audible.numpy(), RATE_HZ, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.6)
+        soundfile.write(
+            path, audible.numpy(), RATE_HZ, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.6
+        )
         players.append(
             f'<figure><figcaption>{name}</figcaption><audio controls preload="none" src="files/{path.name}"></audio></figure>'
         )

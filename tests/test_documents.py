@@ -28,7 +28,7 @@ def load_program(path):
     return module
 
 
-@pytest.mark.filterwarnings("ignore") # the kernel's client warns of its own matters
+@pytest.mark.filterwarnings("ignore")  # the kernel's client warns of its own matters
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
 def test_tutorial_runs_and_shows_what_it_claims(path):
     program = load_program(ROOT / "docs" / "run_tutorials.py")
@@ -66,13 +66,16 @@ def test_page_of_a_notebook_shows_code_texts_and_html():
                     "source": ["print(1)"],
                     "outputs": [
                         {"output_type": "stream", "name": "stdout", "text": ["1\n"]},
-                        {"output_type": "execute_result", "data": {"text/html": ["<p>view</p>"], "text/plain": ["x"]}},
+                        {
+                            "output_type": "execute_result",
+                            "data": {"text/html": ["<p>view</p>"], "text/plain": ["x"]},
+                        },
                     ],
                 },
             ]
         }
     )
     assert page == (
-        "See [next](cheating.md).\n\n```python\nprint(1)\n```\n\n```text\n1\n```\n\n"
+        "See [next](cheating.ipynb).\n\n```python\nprint(1)\n```\n\n```text\n1\n```\n\n"
         '<div class="output">\n<p>view</p>\n</div>\n'
     )

@@ -11,7 +11,16 @@ ROOT = Path(__file__).parents[2]
 # Extras with pinned versions or tools that the package itself does not import.
 UNTESTED_EXTRAS = {"parity", "docs", "dev"}
 # Tools of the tests; the runs with the oldest and the newest versions use the same.
-TOOLS = {"silero-vad", "pyopen-wakeword", "pytest", "pytest-xdist", "hypothesis", "setuptools", "nbclient", "ipykernel"}
+TOOLS = {
+    "silero-vad",
+    "pyopen-wakeword",
+    "pytest",
+    "pytest-xdist",
+    "hypothesis",
+    "setuptools",
+    "nbclient",
+    "ipykernel",
+}
 
 
 def requirements():

@@ -1,7 +1,8 @@
 """Make the gallery of explanations, ``docs/gallery``: ``python docs/make_gallery.py``.
 
-Everything is computed from the bundled model, the sample recordings and seeded synthetic sounds. The sounds are saved as
-MP3, which browsers play and which, unlike Ogg, holds no random serial number: a second run writes the same files.
+Everything is computed from the bundled model, the sample recordings and seeded synthetic sounds. The sounds are
+saved as MP3, which browsers play and which, unlike Ogg, holds no random serial number: a second run writes the same
+files.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ RATE_HZ = 16_000
 PICTURE_WIDTH = 1100
 HEAD = """# Gallery
 
-Twelve recordings and their explanations. Listen to the evidence first: does it contain the sound that the label names?
-Then listen to the remainder: does it contain that sound too? Evidence and remainder are played as loud as the
-recording. The [verdict](../verdict.md) stands beside each. {failures} of the twelve explanations are not supported, and
-say so.
+Twelve recordings and their explanations. Listen to the evidence first: does it contain the sound that the label
+names? Then listen to the remainder: does it contain that sound too? Evidence and remainder are played as loud as
+the recording, and the [verdict](../verdict.md) stands beside each. {failures} of the twelve explanations are not
+supported, and say so.
 
-The recordings are the sample recordings of the package (ESC-10, CC BY 3.0; their authors are listed in the file `NOTICE`),
-mixtures of them, and synthetic sounds. `make gallery` makes this page.
+The recordings are the sample recordings of the package (ESC-10, CC BY 3.0; their authors are listed in the file
+`NOTICE`), mixtures of them, and synthetic sounds. `make gallery` makes this page.
 """
 
 
@@ -176,9 +177,8 @@ def write_exhibit(exhibit: Exhibit, folder: Path) -> tuple[str, str]:
         soundfile.write(
             path, audible.numpy(), RATE_HZ, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.6
         )
-        players.append(
-            f'<figure><figcaption>{name}</figcaption><audio controls preload="none" src="files/{path.name}"></audio></figure>'
-        )
+        audio = f'<audio controls preload="none" src="files/{path.name}"></audio>'
+        players.append(f"<figure><figcaption>{name}</figcaption>{audio}</figure>")
     write_picture(explanation, folder / f"{exhibit.name}.webp")
     probability = explanation.probabilities[explanation.label]
     decision = f"{explanation.label} (p = {probability:.2f}), {explanation.method}"

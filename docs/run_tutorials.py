@@ -1,4 +1,4 @@
-"""Execute the tutorials in place, so that they hold current outputs: ``python docs/run_tutorials.py [NOTEBOOK...]``."""
+"""Execute the tutorials in place, to renew their outputs: ``python docs/run_tutorials.py [NOTEBOOK...]``."""
 
 from __future__ import annotations
 

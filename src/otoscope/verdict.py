@@ -66,7 +66,7 @@ def judge(
        of the remainder is larger by more than 0.05. If it is not, the explanation is not supported.
     4. Is the evidence better than as many of the loudest bins, in the same way?
 
-    An explanation with four answers of yes, whose evidence is at most half of the sound, is supported; any other one,
+    An explanation with four answers of yes, whose evidence is at most half of the sound, is supported. Any other,
     unless a rule above refuses it, is partly supported.
 
     Args:

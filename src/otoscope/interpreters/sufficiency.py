@@ -95,10 +95,10 @@ def find_sufficient(
     evidence = [_Bisection(ranking.largest_share) for ranking in rankings]
     remainder = [_Bisection(ranking.largest_share) for ranking in rankings]
     for _ in range(_STEPS + 1):
-        kept = _stack(rankings, evidence, spectrogram)
+        evidence_mask = _stack(rankings, evidence, spectrogram)
         # Padding belongs to neither part.
         rest = spectrogram.zero_padding(1 - _stack(rankings, remainder, spectrogram))
-        answers = classifier.hear_masked(spectrogram.repeat(2), torch.cat([kept, rest])).chunk(2)
+        answers = classifier.hear_masked(spectrogram.repeat(2), torch.cat([evidence_mask, rest])).chunk(2)
         keeps, loses = _keeps(prediction, answers[0]), _loses(prediction, answers[1])
         target = prediction.explained[:, None]
         for clip, ranking in enumerate(rankings):

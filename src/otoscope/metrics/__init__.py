@@ -102,4 +102,6 @@ def __getattr__(name: str) -> Any:
     # The classes are imported on first use: importing torchmetrics takes longer than importing PyTorch.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module("otoscope.metrics.modules"), name)
+    modules = importlib.import_module("otoscope.metrics.modules")
+    globals().update({key: value for key, value in vars(modules).items() if key in __all__})
+    return globals()[name]

@@ -78,6 +78,18 @@ def clip():
     return 0.3 * torch.randn(9000)
 
 
+@pytest.mark.parametrize("threshold", [1.1, 0.0, None, "high"])
+def test_an_uncertain_classifier_states_its_classes_and_limits(explainer, clip, threshold):
+    explainer.classifier.details = {"limits": "three sounds only", "uncertain_below": threshold}
+    notes = explainer.explain(clip, scores=False).notes
+    if threshold != 1.1:
+        assert notes == []
+    else:
+        (note,) = notes
+        assert note.startswith("the prediction is uncertain (largest probability ")
+        assert note.endswith("the classifier knows only dog, rain, clock; three sounds only")
+
+
 def test_fields_and_shapes(explainer, clip):
     result = explainer.explain(clip)
     assert isinstance(result, Explanation)

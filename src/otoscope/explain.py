@@ -29,6 +29,7 @@ from otoscope.interpreters.base import write_interpreter
 from otoscope.interpreters.sufficiency import Sufficiency, find_sufficient
 from otoscope.loading import load_classifier, load_interpreter
 from otoscope.methods import GRADIENT_FREE, UNTRAINED, same_method, title_of
+from otoscope.models import bundled_model
 from otoscope.scoring import control_masks, hear_parts, score_prediction
 from otoscope.store.folder import open_model
 from otoscope.store.sharing import Shareable
@@ -350,7 +351,8 @@ class Explainer(Shareable):
                     importance=importance[i, :, :count].cpu(),
                     sufficiency=search,
                     name=name,
-                    notes=self._notes(target, float(analysis.gain[i]), mask[i], search, parts),
+                    notes=self._notes(target, float(analysis.gain[i]), mask[i], search, parts)
+                    + self._limits(float(prediction.probabilities[i].max())),
                     components=parts,
                     frontend=frontend,
                     maps={key: values[i].cpu() for key, values in maps.items()},
@@ -418,6 +420,17 @@ class Explainer(Shareable):
             notes.append("all bins that speak for the class do not suffice to keep the decision")
         return notes
 
+    def _limits(self, largest_probability: float) -> list[str]:
+        """Return a note with the classes and the limits that the classifier states, if it is uncertain."""
+        # Both values are optional in the configuration of a model folder.
+        details = self.classifier.details
+        threshold = details.get("uncertain_below")
+        if not isinstance(threshold, int | float) or largest_probability >= threshold:
+            return []
+        text = f"the prediction is uncertain (largest probability {largest_probability:.2f}): the classifier knows "
+        limits = f"; {details['limits']}" if details.get("limits") else ""
+        return [f"{text}only {', '.join(self.labels)}{limits}"]
+
     @override
     def write_model(self, folder: Path, **details: Any) -> None:
         write_interpreter(self.interpreter, self.classifier, folder, **details)
@@ -436,13 +449,17 @@ def _row_of(table: Table, method: str, clip: int) -> tuple[dict[str, float], dic
 
 
 def load(
-    path: str | os.PathLike[str], method: str | None = None, revision: str | None = None, **options: Any
+    path: str | os.PathLike[str] | None = None,
+    method: str | None = None,
+    revision: str | None = None,
+    **options: Any,
 ) -> Explainer:
     """Open a model with its classifier, from any source.
 
     Args:
         path: Source of the model: folder ``model`` in the output folder of ``otoscope train`` or of a recipe,
-            ``owner/name`` on the hub, a model folder of SpeechBrain, or the results of one of its trainings.
+            ``owner/name`` on the hub, a model folder of SpeechBrain, or the results of one of its trainings
+            (default: the bundled model of ten everyday sounds).
         method: Name of a method (default: that of the interpreter in the folder). A method that needs no training
             (see `otoscope.methods.UNTRAINED`) explains the folder's classifier.
         revision: Branch, tag or commit on the hub.
@@ -454,6 +471,10 @@ def load(
         DownloadError: The model cannot be downloaded.
         ConfigurationError: The folder holds another method, or the named method needs training or does not exist.
     """
+    if path is None:
+        if revision is not None:
+            raise ConfigurationError(f"revision: {revision} needs a path, a repository on the hub")
+        path = bundled_model()
     if method is not None and is_untrained(method):
         # The folder may hold an interpreter too; its classifier alone is opened.
         classifier = load_classifier(path, revision)

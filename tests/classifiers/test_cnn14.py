@@ -54,7 +54,8 @@ def test_published_sizes(monkeypatch):
     assert shapes == [(1, 256, 10, 53), (1, 512, 5, 26), (1, 1024, 2, 13), (1, 2048, 2, 13)]
     assert [block.conv2.out_channels for block in classifier.blocks] == [64, 128, 256, 512, 1024, 2048]
     assert classifier.head.weight.shape == (50, 2048)
-    assert classifier.config == {"width": 64, "mel_bins": 80, "dropout": 0.2}
+    sizes = {"width": 64, "mel_bins": 80, "max_width": None, "frame_pool": 1, "time_halvings": 5}
+    assert classifier.config == {**sizes, "dropout": 0.2}
 
 
 def test_network_agrees_with_a_plain_implementation(make):
@@ -97,8 +98,9 @@ def test_short_clip_is_continued_with_silence(make, frames):
 
 
 @pytest.mark.parametrize("lengths", [[80_000, 31_000, 52_345, 12_000], [9_000, 6_000, 5_400, 2_000, 1]], ids=str)
-def test_padded_clip_gets_the_same_result_as_alone(make, pad_sounds, lengths):
-    classifier = make()
+@pytest.mark.parametrize("options", [{}, {"frame_pool": 2, "max_width": 8, "time_halvings": 2}], ids=str)
+def test_padded_clip_gets_the_same_result_as_alone(make, pad_sounds, lengths, options):
+    classifier = make(**options)
     clips, batch, lengths = pad_sounds(lengths)
     prediction = classifier.predict(classifier.frontend(batch, lengths))
     for row, clip in enumerate(clips):
@@ -186,8 +188,45 @@ def test_gradient_reaches_every_parameter():
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
 
 
+def test_widths_are_limited(make):
+    classifier = make(max_width=10)
+    assert classifier.representation_channels == (10, 10, 10, 10)
+    assert [block.conv2.out_channels for block in classifier.blocks] == [4, 8, 10, 10, 10, 10]
+    assert classifier(torch.rand(1, 513, 64)).logits.shape == (1, 3)
+
+
+def test_blocks_that_do_not_halve_time_leave_finer_representations(make):
+    classifier = make(time_halvings=2)
+    shapes = [tuple(values.shape) for values in classifier(torch.rand(1, 513, 431)).representations]
+    assert shapes == [(1, 16, 10, 107), (1, 32, 5, 107), (1, 64, 2, 107), (1, 128, 2, 107)]
+    assert classifier(torch.rand(1, 513, 3)).representations[-1].shape == (1, 128, 2, 1)
+
+
+@pytest.mark.parametrize("frames", [40, 101])
+def test_pooled_frames_are_averaged_before_the_logarithm(make, frames):
+    classifier, log_magnitude = make(frame_pool=2), torch.rand(2, 513, frames)
+    pairs = log_magnitude[..., : frames // 2 * 2].expm1().unflatten(-1, (-1, 2)).mean(-1)
+    plain = make()
+    plain.load_state_dict(classifier.state_dict())
+    # the mel bank is linear, so that the mean may come before it
+    expected = plain(pairs.log1p())
+    torch.testing.assert_close(classifier(log_magnitude).logits, expected.logits, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(
-    "option", [{"width": 0}, {"mel_bins": 31}, {"mel_bins": 0}, {"dropout": 1.0}, {"dropout": -0.1}], ids=str
+    "option",
+    [
+        {"width": 0},
+        {"mel_bins": 31},
+        {"mel_bins": 0},
+        {"dropout": 1.0},
+        {"dropout": -0.1},
+        {"max_width": 0},
+        {"frame_pool": 0},
+        {"time_halvings": 6},
+        {"time_halvings": -1},
+    ],
+    ids=str,
 )
 def test_impossible_options_are_refused(option):
     with pytest.raises(
@@ -214,7 +253,8 @@ def test_save_and_load(make, tmp_path):
     classifier, log_magnitude = make(width=2, mel_bins=64, dropout=0.1), torch.rand(2, 513, 40)
     loaded = load_classifier(save_classifier(classifier, tmp_path / "model"))
     assert type(loaded) is Cnn14Classifier
-    assert loaded.config == classifier.config == {"width": 2, "mel_bins": 64, "dropout": 0.1}
+    small = {"max_width": None, "frame_pool": 1, "time_halvings": 5}
+    assert loaded.config == classifier.config == {"width": 2, "mel_bins": 64, "dropout": 0.1, **small}
     assert torch.equal(loaded(log_magnitude).logits, classifier(log_magnitude).logits)
 
 

@@ -9,6 +9,7 @@ import soundfile
 import torch
 
 from otoscope.methods import UNTRAINED
+from otoscope.models import sample_recordings
 
 LABELS = ["dog", "rain", "helicopter"]  # those of the fixture esc50
 
@@ -29,7 +30,7 @@ def common(piq_folder, tmp_path):
     [
         (["a.wav", "--model", "m", "--tagret", "dog"], ["otoscope explain", "--tagret", "--help"]),
         (["a.wav", "--model", "m", "--skip-existing"], ["--skip-existing"]),
-        (["a.wav"], ["model"]),
+        (["a.wav"], ["a.wav: no such file"]),
         (["--model", "m"], ["audio"]),
         (["a.wav", "--model", "nowhere"], ["nowhere: is no model folder"]),
         (["a.wav", "--model", "m", "--batch_size", "0"], ["--batch_size 0"]),
@@ -52,6 +53,15 @@ def test_prints_and_saves(run, clips, common, tmp_path):
     for clip in clips:
         files = {path.name for path in (tmp_path / "out" / clip.stem).iterdir()}
         assert {"interpretation.wav", "explanation.json"} <= files
+
+
+def test_without_a_model_the_bundled_one_explains(run, tmp_path):
+    sample = sample_recordings()[0]
+    code, output, error = run("explain", sample.path, "--out", tmp_path, "--json")
+    assert code == 0, error
+    (result,) = json.loads(output)
+    assert result["label"] == sample.labels[0]
+    assert result["notes"] == []
 
 
 def test_json_for_a_target(run, clips, common, tmp_path):

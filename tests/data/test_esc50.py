@@ -82,6 +82,26 @@ def test_wrong_folds_are_refused(make_esc50, decoded, options, message):
     assert decoded == []
 
 
+def test_a_share_of_the_training_clips_is_held_back(make_esc50):
+    options = {"train_folds": [1, 2, 3, 4], "valid_folds": [], "test_folds": [], "valid_share": 0.25}
+    folder = make_esc50()
+    data = prepared(folder, **options)
+    names = [{clip.name for clip in part} for part in (data.train_set, data.valid_set, data.test_set)]
+    assert [len(part) for part in names] == [9, 3, 3]
+    assert not names[0] & names[1]
+    assert names[1] == names[2]
+    assert {clip.target for clip in data.valid_set} == {0, 1, 2}
+    assert {clip.name for clip in prepared(folder, **options).valid_set} == names[1]
+    assert {clip.name for clip in prepared(folder, **options, seed=2).valid_set} != names[1]
+
+
+def test_held_back_clips_join_the_validation_folds(make_esc50):
+    data = prepared(make_esc50(), train_folds=[1, 2, 3], valid_folds=[4], valid_share=0.3)
+    assert [len(part) for part in (data.train_set, data.valid_set, data.test_set)] == [6, 6, 3]
+    with pytest.raises(ConfigurationError, match=r"valid_share: 1.0 must lie in \[0, 1\)"):
+        ESC50("nowhere", valid_share=1.0)
+
+
 def test_labels_of_chosen_classes_are_contiguous(make_esc50):
     data = prepared(make_esc50(), classes=["helicopter", "dog"])
     assert data.labels == ["dog", "helicopter"]

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from otoscope.data.splits import split_at_random, split_by_fold
-from otoscope.errors import ConfigurationError
+from otoscope.data.splits import hold_back, split_at_random, split_by_fold
+from otoscope.errors import ConfigurationError, DataError
 
 
 def test_other_folds_are_left_out():
@@ -39,3 +39,20 @@ def test_each_set_gets_a_clip_whatever_the_shares(shares):
 def test_shares_that_leave_nothing_to_train_on_are_refused():
     with pytest.raises(ConfigurationError, match="must be positive and leave something to train on"):
         split_at_random([1, 2, 3], ["a"] * 3, (0.6, 0.4), seed=0)
+
+
+def test_held_back_groups_stay_together():
+    items = [(label, recording, take) for label in "ab" for recording in range(8) for take in "AB"]
+    remaining, held = hold_back(items, [i[0] for i in items], [i[:2] for i in items], share=0.25, seed=3)
+    assert sorted(remaining + held) == items
+    assert not {item[:2] for item in remaining} & {item[:2] for item in held}
+    assert Counter(item[0] for item in held) == {"a": 4, "b": 4}
+
+
+def test_each_class_keeps_and_holds_back_a_group():
+    for share in (0.01, 0.99):
+        remaining, held = hold_back([1, 2, 3], ["a"] * 3, [1, 2, 3], share, seed=0)
+        assert remaining
+        assert held
+    with pytest.raises(DataError, match="'a' has clips of one recording only"):
+        hold_back([1, 2], ["a", "a"], ["r", "r"], share=0.5, seed=0)

@@ -484,6 +484,7 @@ def test_published_pooling_refuses_shorter_clips(classifier, make):
         {"relevance_threshold": -0.4, "temperature": 0.01},
         {"decoder": "published", "alpha": 5.0, "beta": 0.4},
         {"pooling_frames": 20},
+        {"decoder_width": 24},
     ],
     ids=str,
 )

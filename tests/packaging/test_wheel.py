@@ -34,7 +34,7 @@ def wheel(tmp_path_factory):
     # A copy: setuptools builds inside the source tree, and modules of an earlier build would get into the wheel.
     source = folder / "source"
     shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, source)
     options = ["-q", "--no-deps", "--no-build-isolation"]
     run(sys.executable, "-m", "pip", "wheel", *options, "-w", folder, source, cwd=folder)
@@ -62,12 +62,27 @@ def test_wheel_holds_the_package_and_nothing_else(wheel):
     assert not [name for name in names if "test" in Path(name).name or "conftest" in name]
     modules = {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src" / "otoscope").rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == modules
+    models = ROOT / "src" / "otoscope" / "models"
+    data = {str(path.relative_to(ROOT / "src")) for path in models.rglob("*") if path.is_file()}
+    assert {name for name in names if name.startswith("otoscope/models/")} == {
+        name for name in data if "__pycache__" not in name
+    }
+    assert {Path(name).name for name in names if "/licenses/" in name} == {"LICENSE", "NOTICE"}
 
 
 def test_command_runs(environment):
     import otoscope
 
     assert otoscope.__version__ in run(environment / "bin" / "otoscope", "--version", cwd=environment)
+
+
+def test_a_sample_is_explained_without_a_model(environment):
+    code = "from otoscope.models import sample_recordings; print(sample_recordings()[0].path)"
+    sample = run(environment / "bin" / "python", "-c", code, cwd=environment).strip()
+    assert Path(sample).is_relative_to(environment)
+    options = ["--output_folder", environment / "out"]
+    assert "p = " in run(environment / "bin" / "otoscope", "explain", sample, *options, cwd=environment)
+    assert (environment / "out" / Path(sample).stem / "interpretation.wav").is_file()
 
 
 def test_package_is_imported_from_the_wheel(environment):

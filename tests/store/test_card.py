@@ -25,3 +25,14 @@ def test_a_card_states_what_the_configuration_holds(explainer, tmp_path):
     assert "Conv2d sound classifier" in bare
     assert "Not stated" in bare
     assert "license" not in yaml.safe_load(bare.split("---\n", 2)[1])
+
+
+def test_a_card_has_the_sections_of_its_classifier(explainer, tmp_path):
+    explainer.classifier.details = {"limits": "three sounds only", "attribution": ["a.ogg by A", "b.ogg by B"]}
+    text = (
+        explainer.save_pretrained(tmp_path / "piq", training="`otoscope train x.yaml`") / "README.md"
+    ).read_text()
+    assert "## Training\n\n`otoscope train x.yaml`\n" in text
+    assert "## Limits\n\nthree sounds only\n" in text
+    assert "## Attribution\n\n- a.ogg by A\n- b.ogg by B\n" in text
+    assert "## Use\n" in text

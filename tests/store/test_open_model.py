@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import otoscope
 from otoscope.audio import Frontend
@@ -133,3 +134,14 @@ def test_an_unfinished_run_is_no_model_of_speechbrain(tmp_path):
     (tmp_path / "hyperparams.yaml").write_text("model: {}\n")
     with pytest.raises(CheckpointError, match="training that has not finished"):
         find_model_folder(tmp_path)
+
+
+def test_weights_in_half_precision_become_single_precision(folders):
+    path = folders["classifier"] / "model.safetensors"
+    weights = load_file(path)
+    save_file({name: value.half() if value.is_floating_point() else value for name, value in weights.items()}, path)
+    opened = open_model(folders["classifier"]).state_dict()
+    assert opened.keys() == weights.keys()
+    for name, value in opened.items():
+        assert value.dtype == weights[name].dtype
+        torch.testing.assert_close(value, weights[name], rtol=1e-3, atol=1e-6)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from otoscope.training.augmentation import drop_bands, mix_up, shift_in_time
+from otoscope.training.augmentation import drop_bands, mix_up, shift_in_time, sounds_of_no_class
 
 
 def test_each_clip_is_rotated_by_its_own_shift():
@@ -65,3 +65,20 @@ def test_same_seed_gives_same_augmentations():
         return shift_in_time(wave), drop_bands(wave[:, None], 2, 0.3, 2), mix_up(wave, 0.4)[0]
 
     torch.testing.assert_close(draw(), draw(), rtol=0, atol=0)
+
+
+def test_sounds_of_no_class_are_coloured_noise_and_tones():
+    sounds = sounds_of_no_class(41, 16_000, 16_000)
+    assert sounds.shape == (41, 16_000)
+    torch.testing.assert_close(sounds.abs().amax(1), torch.ones(41))
+    power = torch.fft.rfft(sounds).abs().square()
+    # the strongest bins hold the power of tones, but not that of noise over many bins
+    concentration = power.topk(40).values.sum(1) / power.sum(1)
+    assert (concentration[21:] > 0.8).all()
+    # the slope of the noises: 0 to 6 dB from octave to octave
+    octaves = torch.stack([power[:21, 500:1000].mean(1), power[:21, 1000:2000].mean(1)]).log10() * 10
+    fall_db = octaves[0] - octaves[1]
+    assert -1 < fall_db.min() < 1.5
+    assert 4 < fall_db.max() < 7
+    assert not torch.equal(sounds, sounds_of_no_class(41, 16_000, 16_000))
+    assert sounds_of_no_class(1, 100, 16_000).shape == (1, 100)

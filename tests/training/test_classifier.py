@@ -85,6 +85,20 @@ def test_all_frames_of_shifted_or_mixed_clips_are_valid(monkeypatch, options):
     assert not torch.equal(seen, task.classifier.frontend.log_magnitude(before))
 
 
+def test_sounds_of_no_class_have_all_classes_as_targets(monkeypatch):
+    task, batch = make_task(monkeypatch, outliers=2), clips(2000, 2000, 1000)
+    with torch.no_grad():
+        task.classifier.bias.copy_(torch.tensor([2.0, 0.0, -1.0]))
+    loss = task.training_step(batch, 0)
+    log_p = task.classifier.bias.log_softmax(-1)
+    expected = -(log_p[0] + log_p[1] + log_p[2] + 2 * log_p.mean()) / 5
+    torch.testing.assert_close(loss, expected)
+    seen, frames = task.classifier.inputs[0]
+    count = task.classifier.frontend.frames
+    assert len(seen) == 5
+    assert frames.tolist() == [count(2000), count(2000), count(1000), count(2000), count(2000)]
+
+
 def test_loss_of_a_mixture_is_weighted_by_share():
     task = ClassifierTraining(RecordingClassifier)
     logits, target = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
@@ -92,7 +106,7 @@ def test_loss_of_a_mixture_is_weighted_by_share():
     log_p = logits.log_softmax(-1)
     rows = range(4)
     expected = -(share * log_p[rows, target] + (1 - share) * log_p[rows, target[partner]]).mean()
-    torch.testing.assert_close(task._cross_entropy(logits, target, partner, share), expected)
+    torch.testing.assert_close(task._cross_entropies(logits, target, partner, share).mean(), expected)
 
 
 def test_options_are_handed_on_to_the_training_task():
@@ -105,7 +119,11 @@ def test_options_are_handed_on_to_the_training_task():
 
 def test_label_smoothing():
     logits, target = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
-    loss = ClassifierTraining(RecordingClassifier, label_smoothing=0.3)._cross_entropy(logits, target, None, None)
+    loss = (
+        ClassifierTraining(RecordingClassifier, label_smoothing=0.3)
+        ._cross_entropies(logits, target, None, None)
+        .mean()
+    )
     log_p = logits.log_softmax(-1)
     torch.testing.assert_close(loss, -(0.7 * log_p[range(4), target] + 0.1 * log_p.sum(-1)).mean())
 
@@ -116,6 +134,7 @@ def test_label_smoothing():
         {"frequency_drops": -1},
         {"chunk_drops": -1},
         {"mixup_alpha": -0.1},
+        {"outliers": -1},
         {"label_smoothing": 1.0},
         {"layer_decay": 0.0},
         {"head_epochs": -1},

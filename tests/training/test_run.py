@@ -267,6 +267,13 @@ def test_a_resumed_plateau_schedule_equals_an_uninterrupted_schedule(tmp_path, d
         assert_same_run(tmp_path / folder, tmp_path / "whole")
 
 
+def test_the_last_checkpoint_becomes_the_model_if_asked_for(tmp_path, data, make_classifier_task, trainer_options):
+    task = make_classifier_task(checkpoint="last", learning_rate=0.0)
+    run_training(task, data, tmp_path, {**trainer_options, "max_epochs": 3})
+    # the accuracy never changes, so the best checkpoint would be that of the first epoch
+    assert torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == 2
+
+
 def test_the_same_seed_gives_the_same_run(tmp_path, data, make_classifier_task, trainer_options):
     for folder, seed in (("first", 1), ("second", 1), ("other", 2)):
         run_training(

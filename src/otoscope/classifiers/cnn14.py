@@ -19,8 +19,9 @@ from otoscope.nn.convolution import Convolution2d
 
 _BLOCKS = 6
 _POOLS = (2, 2, 2, 2, 2, 1)
+_HALVINGS = 5
 _REACH = 32
-"""Number of frames below which pooling would leave nothing, the product of the pools."""
+"""Number of mel bins below which pooling would leave nothing, the product of the pools."""
 
 
 class Cnn14Classifier(Classifier):
@@ -36,6 +37,11 @@ class Cnn14Classifier(Classifier):
         width: Channels of the first block.
         mel_bins: Number of filters of the mel bank; at least 32.
         dropout: Share of the values that is dropped between blocks in training.
+        max_width: Largest number of channels of a block, for small networks (default: no limit, as published).
+        frame_pool: Number of neighbouring frames whose mel magnitudes are averaged before the first block; more
+            than 1 saves time and memory.
+        time_halvings: Number of blocks that halve the time, from the first on; the others halve frequency alone.
+            Fewer than 5 make finer representations, from which interpreters make finer masks.
 
     Raises:
         ConfigurationError: A number is out of range.
@@ -59,6 +65,9 @@ class Cnn14Classifier(Classifier):
         width: int = 64,
         mel_bins: int = 80,
         dropout: float = 0.2,
+        max_width: int | None = None,
+        frame_pool: int = 1,
+        time_halvings: int = _HALVINGS,
     ) -> None:
         super().__init__(labels, frontend)
         if width < 1 or mel_bins < _REACH or not 0 <= dropout < 1:
@@ -66,10 +75,17 @@ class Cnn14Classifier(Classifier):
                 f"cnn14: width ({width}) must be positive, mel_bins ({mel_bins}) at least {_REACH}, dropout "
                 f"({dropout}) in [0, 1)"
             )
+        if (max_width is not None and max_width < 1) or frame_pool < 1:
+            raise ConfigurationError(
+                f"cnn14: max_width ({max_width}) and frame_pool ({frame_pool}) must be positive"
+            )
         self.width, self.mel_bins, self.dropout = width, mel_bins, dropout
+        if not 0 <= time_halvings <= _HALVINGS:
+            raise ConfigurationError(f"cnn14: time_halvings ({time_halvings}) must lie in 0..{_HALVINGS}")
+        self.max_width, self.frame_pool, self.time_halvings = max_width, frame_pool, time_halvings
         self.mel = MelBank(mel_bins, self.frontend.bins, self.frontend.sample_rate_hz)
         self.norm = nn.BatchNorm1d(mel_bins)
-        widths = [1, *(width << block for block in range(_BLOCKS))]
+        widths = [1, *self._widths()]
         self.blocks = nn.ModuleList(ConvBlock(a, b) for a, b in itertools.pairwise(widths))
         self.head = nn.Linear(widths[-1], len(self.labels))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs lack it
@@ -77,12 +93,17 @@ class Cnn14Classifier(Classifier):
     @property
     def representation_channels(self) -> tuple[int, ...]:
         """Channels of blocks 3, 4, 5 and 6."""
-        return tuple(self.width << block for block in range(2, _BLOCKS))
+        return tuple(self._widths()[2:])
 
     @property
     def representation_names(self) -> tuple[str, ...]:
         """Names of the blocks that they come from."""
         return ("block3", "block4", "block5", "block6")
+
+    def _widths(self) -> list[int]:
+        """Return the output channels of the blocks: each has twice as many as the last, up to the limit."""
+        widths = [self.width << block for block in range(_BLOCKS)]
+        return widths if self.max_width is None else [min(width, self.max_width) for width in widths]
 
     @override
     def layers(self) -> list[nn.Module]:
@@ -96,23 +117,29 @@ class Cnn14Classifier(Classifier):
 
     @override
     def forward(self, log_magnitude: Tensor, frames: Tensor | None = None) -> Prediction:
-        missing = _REACH - log_magnitude.shape[-1]
+        # the number of frames below which pooling would leave nothing
+        reach = self.frame_pool << self.time_halvings
+        missing = reach - log_magnitude.shape[-1]
         if missing > 0:
             log_magnitude = F.pad(log_magnitude, (0, missing))
         if frames is not None:
             # a clip shorter than the receptive field is continued with silence, whatever the padding holds
             log_magnitude = zero_padding(log_magnitude, frames)
-            frames = frames.to(log_magnitude.device).clamp(min=_REACH)
+            frames = frames.to(log_magnitude.device).clamp(min=reach) // self.frame_pool
         # The published network has time before frequency and normalises (batch, mel, time, 1), for which PyTorch
         # 2.13 returns a wrong gradient on a CPU; normalising (batch, mel, time) gives the same values.
         # The mel bank takes magnitudes, hence expm1 before and log1p behind it.
-        hidden = self.norm(self.mel(log_magnitude.expm1()).log1p()).transpose(1, 2)[:, None]
+        mel = self.mel(log_magnitude.expm1())
+        # pooling leaves out an incomplete last group of frames, as the floor of `frames` does
+        mel = F.avg_pool1d(mel, self.frame_pool) if self.frame_pool > 1 else mel
+        hidden = self.norm(mel.log1p()).transpose(1, 2)[:, None]
         hidden = zero_padding(hidden.contiguous(memory_format=torch.channels_last), frames, axis=-2)
         outputs = []
-        for block, pool in zip(self.blocks, _POOLS, strict=True):
-            hidden = block(hidden, pool, frames)
+        for number, (block, pool) in enumerate(zip(self.blocks, _POOLS, strict=True)):
+            time_pool = pool if number < self.time_halvings else 1
+            hidden = block(hidden, (time_pool, pool), frames)
             # pooling leaves out an incomplete last window, hence the floor
-            frames = None if frames is None else frames // pool
+            frames = None if frames is None else frames // time_pool
             outputs.append(hidden)
             hidden = F.dropout(hidden, self.dropout, self.training)
         # mean over frequency, then maximum plus mean over time
@@ -139,13 +166,13 @@ class ConvBlock(nn.Module):
         for conv in (self.conv1, self.conv2):
             nn.init.xavier_uniform_(conv.weight)
 
-    def forward(self, hidden: Tensor, pool: int, frames: Tensor | None = None) -> Tensor:
-        """Convolve and pool (batch, channels, time, frequency) to (batch, width, time / pool, frequency / pool)."""
+    def forward(self, hidden: Tensor, pool: tuple[int, int], frames: Tensor | None = None) -> Tensor:
+        """Convolve, and pool time and frequency, (batch, channels, time, frequency) to (batch, width, ...)."""
         # batch norm shifts the zeros of the padding, which the next convolution would carry into the clip
         hidden = zero_padding(F.relu(self.norm1(self.conv1(hidden)), inplace=True), frames, axis=-2)
         hidden = F.relu(self.norm2(self.conv2(hidden)), inplace=True)
-        hidden = F.avg_pool2d(hidden, pool) if pool > 1 else hidden
-        return zero_padding(hidden, None if frames is None else frames // pool, axis=-2)
+        hidden = F.avg_pool2d(hidden, pool) if max(pool) > 1 else hidden
+        return zero_padding(hidden, None if frames is None else frames // pool[0], axis=-2)
 
 
 def _pool_time(hidden: Tensor, frames: Tensor | None) -> Tensor:

@@ -82,7 +82,12 @@ def build_parser() -> jsonargparse.ArgumentParser:
         "code 2.",
     )
     parser.add_argument("audio", nargs="+", type=str, help="Sound files (wav, flac, ogg, mp3) or folders of them.")
-    parser.add_argument("--model", type=str, required=True, help=f"{SOURCE_HELP}, or a classifier with --method.")
+    parser.add_argument(
+        "--model",
+        type=str | None,
+        default=None,
+        help=f"{SOURCE_HELP}, or a classifier with --method (default: the bundled model of ten everyday sounds).",
+    )
     add_shared(parser, "revision")
     add_shared(parser, "output_folder", default="explanations")
     parser.add_argument(

@@ -16,7 +16,7 @@ from typing_extensions import override
 from otoscope.audio.files import SUFFIXES
 from otoscope.data.clips import ClipFile
 from otoscope.data.module import SoundData
-from otoscope.data.splits import SPLITS, split_by_fold
+from otoscope.data.splits import SPLITS, hold_back, split_by_fold
 from otoscope.data.tables import read_rows
 from otoscope.errors import ConfigurationError, DataError, DownloadError
 
@@ -42,7 +42,9 @@ class ESC50(SoundData):
         data_folder: Folder that holds ``meta`` and ``audio``. Downloaded (600 MB) if it is absent.
         train_folds: Folds to train on.
         valid_folds: Folds that select the checkpoint.
-        test_folds: Folds to test on.
+        test_folds: Folds to test on. If there are none, the validation clips are tested.
+        valid_share: Share of the clips of each class in ``train_folds`` that is held back for validation, besides
+            the clips of ``valid_folds``, which may then be none. Clips cut from one recording stay together.
         classes: Categories to use (default: all).
         download: Download the data set if it is absent.
         **options: See `SoundData`.
@@ -59,13 +61,17 @@ class ESC50(SoundData):
         train_folds: Sequence[int] = (1, 2, 3),
         valid_folds: Sequence[int] = (4,),
         test_folds: Sequence[int] = (5,),
+        valid_share: float = 0.0,
         classes: Sequence[str] | None = None,
         download: bool = True,
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        if not 0 <= valid_share < 1:
+            raise ConfigurationError(f"valid_share: {valid_share} must lie in [0, 1)")
         self.data_folder = Path(data_folder)
         self.folds = {"train": train_folds, "valid": valid_folds, "test": test_folds}
+        self.valid_share = valid_share
         self.classes = None if classes is None else list(classes)
         self.download = download
 
@@ -85,11 +91,24 @@ class ESC50(SoundData):
         # Labels in the order of the targets; with a subset of the classes the indices stay contiguous.
         self.labels = [label for _, label in sorted({(int(row["target"]), row["category"]) for row in rows})]
         index = {label: position for position, label in enumerate(self.labels)}
-        split = split_by_fold([(row, int(row["fold"])) for row in rows], self.folds, str(self.data_folder))
+        split = self._split(rows)
         self.train_set, self.valid_set, self.test_set = (
             self.clip_files([ClipFile(self._audio(row["filename"]), index[row["category"]]) for row in split[name]])
             for name in SPLITS
         )
+
+    def _split(self, rows: list[dict[str, str]]) -> dict[str, list[dict[str, str]]]:
+        may_be_empty = ("test", "valid") if self.valid_share else ("test",)
+        folds = [(row, int(row["fold"])) for row in rows]
+        split = split_by_fold(folds, self.folds, str(self.data_folder), may_be_empty)
+        if self.valid_share:
+            train = split["train"]
+            categories = [row["category"] for row in train]
+            # A name is fold-recording-take-target.wav; a table of other data may lack the column of the recording.
+            recordings = [row.get("src_file") or row["filename"] for row in train]
+            split["train"], held = hold_back(train, categories, recordings, self.valid_share, self.seed)
+            split["valid"] = split["valid"] + held
+        return split if self.folds["test"] else {**split, "test": split["valid"]}
 
     def _download_if_absent(self) -> None:
         if (self.data_folder / "meta" / "esc50.csv").is_file():

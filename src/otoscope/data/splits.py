@@ -13,7 +13,10 @@ SPLITS = ("train", "valid", "test")
 
 
 def split_by_fold(
-    items: Sequence[tuple[Item, int]], folds: Mapping[str, Sequence[int]], source: str
+    items: Sequence[tuple[Item, int]],
+    folds: Mapping[str, Sequence[int]],
+    source: str,
+    may_be_empty: Sequence[str] = (),
 ) -> dict[str, list[Item]]:
     """Divide items by their fold; items of folds that no split names are omitted.
 
@@ -21,6 +24,7 @@ def split_by_fold(
         items: Pairs of an item and its fold.
         folds: Folds of ``train``, ``valid`` and ``test``.
         source: Name of the data in error messages.
+        may_be_empty: Splits that may have no folds.
 
     Raises:
         ConfigurationError: A fold is listed twice or does not exist, or a split has none; the message names
@@ -33,7 +37,7 @@ def split_by_fold(
     existing = sorted({fold for _, fold in items})
     split_of: dict[int, str] = {}
     for name, requested in folds.items():
-        if not requested:
+        if not requested and name not in may_be_empty:
             raise ConfigurationError(f"{name}_folds: is empty; give one or more of the folds {existing}")
         for fold in requested:
             _check_fold(fold, name, split_of, existing, source)
@@ -99,3 +103,51 @@ def split_at_random(
         result["test"] += members[valid : valid + test]
         result["train"] += members[valid + test :]
     return result
+
+
+def hold_back(
+    items: Sequence[Item], strata: Sequence[Hashable], groups: Sequence[Hashable], share: float, seed: int
+) -> tuple[list[Item], list[Item]]:
+    """Hold back a share of each class at random; items of one group, such as one recording, stay together.
+
+    The choice in a class depends on the seed and on its own items alone, not on the other classes.
+
+    Args:
+        items: Items to divide.
+        strata: Class of each item.
+        groups: Group of each item.
+        share: Share of the items of each class that is held back, in (0, 1). It is exceeded where the last group
+            holds several items; at least one group of each class is held back, and at least one remains.
+        seed: Seed of the choice.
+
+    Returns:
+        The remaining items and those that are held back, both in their former order.
+
+    Raises:
+        DataError: A class has items of one group only.
+
+    Example:
+        >>> hold_back(["a1", "a2", "b1", "c1"], ["x"] * 4, ["a", "a", "b", "c"], share=0.3, seed=1)
+        (['b1', 'c1'], ['a1', 'a2'])
+    """
+    held: set[int] = set()
+    for stratum in dict.fromkeys(strata):
+        members = [index for index, other in enumerate(strata) if other == stratum]
+        names = list(dict.fromkeys(groups[index] for index in members))
+        if len(names) < 2:
+            raise DataError(
+                f"class {stratum!r} has clips of one recording only; at least two are needed to hold clips back "
+                "for validation"
+            )
+        # Random hashes a string seed in the same way in every process, unlike `hash`.
+        random.Random(f"{seed}/{stratum}").shuffle(names)
+        chosen: set[int] = set()
+        for name in names[:-1]:
+            chosen |= {index for index in members if groups[index] == name}
+            if len(chosen) >= round(share * len(members)):
+                break
+        held |= chosen
+    return (
+        [item for index, item in enumerate(items) if index not in held],
+        [item for index, item in enumerate(items) if index in held],
+    )

@@ -76,6 +76,7 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
         beta: Weight of the l1 norm of the activations.
         temperature: Divisor of the classifier's logits, which the interpreter's classifier imitates (default: 1, or
             0.01 for published heads, whose logits are cosines in [-1, 1]).
+        decoder_width: Channels of the light decoder (default: 256).
 
     Raises:
         ConfigurationError: The dictionary was made with another front-end, or an option is out of range.
@@ -110,6 +111,7 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
         alpha: float = 10.0,
         beta: float = 0.8,
         temperature: float | None = None,
+        decoder_width: int | None = None,
     ) -> None:
         super().__init__()
         if temperature is None:
@@ -124,7 +126,9 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
         self.relevance_threshold = relevance_threshold
         self.alpha, self.beta, self.temperature = alpha, beta, temperature
         self.register_buffer("dictionary", weights)
-        self.decoder = make_activation_decoder(decoder, classifier.representation_shapes(), bins, count)
+        shapes = classifier.representation_shapes()
+        self.decoder_width = decoder_width
+        self.decoder = make_activation_decoder(decoder, shapes, bins, count, decoder_width)
         self.pooling: TimePooling = (
             AttentionPooling(count) if pooling_frames is None else FixedLengthPooling(pooling_frames)
         )

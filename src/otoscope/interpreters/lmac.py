@@ -58,6 +58,7 @@ class LMACInterpreter(Interpreter[LMACDecoded]):
             4: published for fine-tuning.
         guidance_correlation: Normalised product of masked and clean spectrogram from which a clip is guided.
         guidance_threshold: Share of the clean clip's maximum from which a bin is loud.
+        decoder_width: Channels of the light decoder at half of the spectrogram's resolution (default: 16).
 
     Raises:
         GradientError: The classifier is a black box.
@@ -90,6 +91,7 @@ class LMACInterpreter(Interpreter[LMACDecoded]):
         guidance: float = 0.0,
         guidance_correlation: float = 0.6,
         guidance_threshold: float = 0.35,
+        decoder_width: int | None = None,
     ) -> None:
         super().__init__(classifier)
         weights = {"l_in": l_in, "l_out": l_out, "l1": l1, "tv": tv, "guidance": guidance}
@@ -104,7 +106,8 @@ class LMACInterpreter(Interpreter[LMACDecoded]):
         self.l_in, self.l_out, self.l1, self.tv, self.guidance = l_in, l_out, l1, tv, guidance
         self.guidance_correlation, self.guidance_threshold = guidance_correlation, guidance_threshold
         shapes, bins = classifier.representation_shapes(), classifier.frontend.bins
-        self.decoder = make_mask_decoder(decoder, shapes, bins)
+        self.decoder_width = decoder_width
+        self.decoder = make_mask_decoder(decoder, shapes, bins, decoder_width)
         use_channels_last(self)
 
     @override

@@ -53,14 +53,27 @@ def card_text(name: str, config: Mapping[str, Any], classifier: Mapping[str, Any
         f"Hamming window of {frontend['window_ms']} ms and a hop of {frontend['hop_ms']} ms.",
         "## Data",
         str(config.get("data") or "Not stated."),
+        *(_section(config, classifier, name) for name in ("intended_use", "limits", "training")),
         "## Metrics",
         _metrics(config.get("metrics")),
         "## Licence",
         str(config.get("license") or "Not stated: ask the owner before you use it."),
+        _section(config, classifier, "attribution"),
     ]
+    parts = [part for part in parts if part]
     if source := config.get("source"):
         parts += ["## Origin", f"Converted from {source}."]
     return "\n\n".join(parts) + "\n"
+
+
+def _section(config: Mapping[str, Any], classifier: Mapping[str, Any], name: str) -> str:
+    """Return an optional section, of the interpreter or of its classifier: text, or a list of lines."""
+    content = config.get(name) or classifier.get(name)
+    if not content:
+        return ""
+    text = content if isinstance(content, str) else "\n".join(f"- {line}" for line in content)
+    title = name.capitalize().replace("_", " ")
+    return f"## {title}\n\n{text}"
 
 
 def _header(config: Mapping[str, Any]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from otoscope.audio import peak_normalize
+
 
 def shift_in_time(waveform: Tensor) -> Tensor:
     """Rotate each clip by a random number of samples.
@@ -16,10 +18,9 @@ def shift_in_time(waveform: Tensor) -> Tensor:
         Rotated waveforms, same shape; samples that leave at the start come back at the end.
     """
     samples = waveform.shape[-1]
-    shift = torch.randint(samples, (len(waveform), 1), device=waveform.device)
-    # One gather for the whole batch, as torch.roll takes the same shift for all clips.
-    index = (torch.arange(samples, device=waveform.device) + shift) % samples
-    return waveform.gather(1, index)
+    shifts = torch.randint(samples, (len(waveform), 1), device=waveform.device)[:, 0].tolist()
+    # Clip by clip, because torch.roll takes the same shift for a whole batch; a gather takes ten times as long.
+    return torch.stack([clip.roll(-shift) for clip, shift in zip(waveform, shifts, strict=True)])
 
 
 def drop_bands(log_magnitude: Tensor, count: int, widest: float, dim: int) -> Tensor:
@@ -47,6 +48,38 @@ def drop_bands(log_magnitude: Tensor, count: int, widest: float, dim: int) -> Te
     # (batch, count, size) -> (batch, size): a position is dropped if any of the clip's bands covers it
     dropped = ((position >= start) & (position < start + width)).any(1)
     return log_magnitude.masked_fill(dropped.unsqueeze(3 - dim), 0)
+
+
+def sounds_of_no_class(count: int, samples: int, sample_rate_hz: int) -> Tensor:
+    """Generate coloured noise and tones at random, at a peak of 1.
+
+    Half of them, rounded up, are noise whose power falls by 0 (white) to 6 dB (brown) per octave. The others are
+    tones of one to four frequencies between 60 Hz and half the sample rate, over white noise at -20 dB or less.
+
+    Args:
+        count: Number of sounds.
+        samples: Length of each.
+        sample_rate_hz: Sample rate.
+
+    Returns:
+        Waveforms, shape (count, samples).
+    """
+    white = torch.randn(count, samples)
+    noises = (count + 1) // 2
+    # Amplitude falls as f^-u with u in [0, 1], and power as f^-2u. The bin of 0 Hz is set to zero.
+    bins = torch.arange(samples // 2 + 1).clamp(min=1)
+    envelope = bins ** (-torch.rand(noises, 1))
+    envelope[:, 0] = 0
+    coloured = torch.fft.irfft(torch.fft.rfft(white[:noises]) * envelope, samples)
+    # Frequencies are uniform in octaves. Tones that a sound lacks get the amplitude 0; the first one always sounds.
+    tones, seconds = count - noises, torch.arange(samples) / sample_rate_hz
+    octaves = torch.log2(torch.tensor(sample_rate_hz / 2 / 60)) * torch.rand(tones, 4, 1)
+    sounding = torch.arange(4)[:, None] <= torch.randint(4, (tones, 1, 1))
+    amplitudes = torch.rand(tones, 4, 1).add(0.1) * sounding
+    phases = 2 * torch.pi * torch.rand(tones, 4, 1)
+    tone = (amplitudes * (2 * torch.pi * 60 * 2**octaves * seconds + phases).sin()).sum(1)
+    tone = tone / tone.square().mean(-1, keepdim=True).sqrt() + 0.1 * torch.rand(tones, 1) * white[noises:]
+    return peak_normalize(torch.cat([coloured, tone]))
 
 
 def mix_up(waveform: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:

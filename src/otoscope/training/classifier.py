@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,10 +18,26 @@ from otoscope.data import Batch
 from otoscope.errors import CheckpointError, ConfigurationError, DownloadError, TrainingError
 from otoscope.loading import load_start, without_head
 from otoscope.plots import confusion_picture, save_picture
-from otoscope.training.augmentation import drop_bands, mix_up, shift_in_time
+from otoscope.training.augmentation import drop_bands, mix_up, shift_in_time, sounds_of_no_class
 from otoscope.training.task import Schedule, TrainingTask
 
 _RANDOM_START = "--model.start null trains from random weights"
+
+
+class _Inputs(NamedTuple):
+    """Augmented clips of a batch, and sounds of no class behind them.
+
+    Attributes:
+        waveform: Waveforms, shape (clips + sounds, samples).
+        frames: Valid frames of each, where a batch was padded. Shape (clips + sounds,).
+        partner: Index of the clip that each clip is mixed with. Shape (clips,).
+        share: Share of each clip in its mixture. Shape (clips,).
+    """
+
+    waveform: Tensor
+    frames: Tensor | None
+    partner: Tensor | None
+    share: Tensor | None
 
 
 class ClassifierTraining(TrainingTask):
@@ -38,6 +54,9 @@ class ClassifierTraining(TrainingTask):
             no mixing.
         mixup_probability: Share of the batches that are mixed.
         label_smoothing: Share of the target that is spread over all classes.
+        outliers: Number of generated sounds of no class (coloured noise and tones) that are added to each batch
+            with all classes as equal targets, so that the classifier is uncertain about such sounds: outlier
+            exposure (Hendrycks et al. 2019, arXiv 1812.04606).
         layer_decay: Ratio of the learning rates of a layer and of the next one towards the output, in (0, 1];
             below 1, pretrained layers near the input change less. See `Classifier.layers`.
         head_epochs: Number of epochs at the start in which only the last layer is trained.
@@ -45,6 +64,8 @@ class ClassifierTraining(TrainingTask):
             sizes, or SpeechBrain's ``embedding_model`` (default: random weights). Of a list of sources, the first
             that exists is taken; null at its end stands for random weights, if that one cannot be fetched or does
             not fit.
+        checkpoint: Checkpoint that becomes the model: the ``best`` by validation accuracy, or the ``last``, for a
+            fixed schedule and few validation clips.
         schedule: Schedule of the learning rate.
         **training: See `TrainingTask`.
     """
@@ -63,9 +84,11 @@ class ClassifierTraining(TrainingTask):
         mixup_alpha: float = 0.0,
         mixup_probability: float = 0.5,
         label_smoothing: float = 0.0,
+        outliers: int = 0,
         layer_decay: float = 1.0,
         head_epochs: int = 0,
         start: list[str | None] | str | None = None,
+        checkpoint: Literal["best", "last"] = "best",
         schedule: Schedule = "cyclic",
         **training: Any,
     ) -> None:
@@ -74,9 +97,9 @@ class ClassifierTraining(TrainingTask):
             raise ConfigurationError(
                 "classifier training: layer_decay must lie in (0, 1], head_epochs must not be negative"
             )
-        if min(frequency_drops, chunk_drops, mixup_alpha) < 0 or not 0 <= label_smoothing < 1:
+        if min(frequency_drops, chunk_drops, mixup_alpha, outliers) < 0 or not 0 <= label_smoothing < 1:
             raise ConfigurationError(
-                "classifier training: frequency_drops, chunk_drops and mixup_alpha must not be negative, "
+                "classifier training: frequency_drops, chunk_drops, mixup_alpha and outliers must not be negative, "
                 "label_smoothing must lie in [0, 1)"
             )
         self.make_classifier = classifier
@@ -85,10 +108,12 @@ class ClassifierTraining(TrainingTask):
         self.mixup_alpha = mixup_alpha
         self.mixup_probability = mixup_probability
         self.label_smoothing = label_smoothing
+        self.outliers = outliers
         self.layer_decay = layer_decay
         self.head_epochs = head_epochs
         self.start = start
         self._start_weights: dict[str, Tensor] = {}
+        self.checkpoint = checkpoint
         self.classifier: Classifier
 
     @property
@@ -166,7 +191,19 @@ class ClassifierTraining(TrainingTask):
             raise TrainingError(
                 "data: batch normalisation cannot be trained on one clip; set batch_size to 2 or more"
             )
-        waveform, partner, share = batch.waveform, None, None
+        inputs = self._augmented(batch)
+        log_magnitude = self._with_drops(self.classifier.frontend.log_magnitude(inputs.waveform))
+        outputs = self.classifier(log_magnitude, inputs.frames).logits
+        logits, of_outliers = outputs.split([len(batch), self.outliers])
+        losses = self._cross_entropies(logits, batch.target, inputs.partner, inputs.share)
+        # the target of a sound of no class is the uniform distribution
+        loss = torch.cat([losses, -of_outliers.log_softmax(-1).mean(-1)]).mean()
+        self._log_accuracy("fit", logits, batch.target)
+        return self.total({"cross_entropy": loss}, "train", len(batch))
+
+    def _augmented(self, batch: Batch) -> _Inputs:
+        """Rotate and mix the clips of a batch, and add the sounds of no class."""
+        waveform, lengths, partner, share = batch.waveform, batch.lengths, None, None
         if self.time_shift:
             waveform = shift_in_time(waveform)
         mixing = self.mixup_alpha > 0 and bool(torch.rand(()) < self.mixup_probability)
@@ -174,13 +211,15 @@ class ClassifierTraining(TrainingTask):
             mixed, partner, share = mix_up(waveform, self.mixup_alpha)
             # The peak of a mixture differs from the peak of 1 that the clips of validation have.
             waveform = peak_normalize(mixed)
-        log_magnitude = self._with_drops(self.classifier.frontend.log_magnitude(waveform))
+        samples = waveform.shape[-1]
+        if self.outliers:
+            added = sounds_of_no_class(self.outliers, samples, self.frontend.sample_rate_hz)
+            waveform = torch.cat([waveform, added.to(waveform)])
+            lengths = torch.cat([lengths, lengths.new_full((self.outliers,), samples)])
         # Rotating and mixing move sound into the padding of shorter clips, so every frame is valid afterwards.
-        frames = None if self.time_shift or mixing else self._frames(batch)
-        logits = self.classifier(log_magnitude, frames).logits
-        loss = self._cross_entropy(logits, batch.target, partner, share)
-        self._log_accuracy("fit", logits, batch.target)
-        return self.total({"cross_entropy": loss}, "train", len(batch))
+        padded = batch.padded and not (self.time_shift or mixing)
+        frames = self.classifier.frontend.frames(lengths) if padded else None
+        return _Inputs(waveform, frames, partner, share)
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Log loss and accuracy."""
@@ -230,17 +269,17 @@ class ClassifierTraining(TrainingTask):
         logits: Tensor = self.classifier(log_magnitude, self._frames(batch)).logits
         return logits
 
-    def _cross_entropy(
+    def _cross_entropies(
         self, logits: Tensor, target: Tensor, partner: Tensor | None, share: Tensor | None
     ) -> Tensor:
         losses = F.cross_entropy(logits, target, reduction="none", label_smoothing=self.label_smoothing)
         if partner is None or share is None:
-            return losses.mean()
+            return losses
         # Cross-entropy is linear in the target, so this equals the loss for a target of both classes by share.
         partner_losses = F.cross_entropy(
             logits, target[partner], reduction="none", label_smoothing=self.label_smoothing
         )
-        return (share * losses + (1 - share) * partner_losses).mean()
+        return share * losses + (1 - share) * partner_losses
 
     def _log_accuracy(self, stage: str, logits: Tensor, target: Tensor) -> None:
         metric: Any = self.accuracy[stage]

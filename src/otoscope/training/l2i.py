@@ -30,6 +30,7 @@ class L2I(InterpreterBrain):
         beta: Weight of the l1 norm of the activations.
         temperature: Divisor of the classifier's logits, which the interpreter learns to imitate (default: 1, or
             0.01 as published where the logits are cosines, whose probabilities are almost flat).
+        decoder_width: Channels of the light decoder (default: 256).
         **training: See `InterpreterBrain`.
     """
 
@@ -43,6 +44,7 @@ class L2I(InterpreterBrain):
         alpha: float = 10.0,
         beta: float = 0.8,
         temperature: float | None = None,
+        decoder_width: int | None = None,
         **training: Any,
     ) -> None:
         interpreter = partial(
@@ -54,6 +56,7 @@ class L2I(InterpreterBrain):
             alpha=alpha,
             beta=beta,
             temperature=temperature,
+            decoder_width=decoder_width,
         )
         super().__init__(classifier, interpreter, **training)
 

@@ -38,6 +38,7 @@ class LMAC(InterpreterBrain):
             published: 4.
         guidance_correlation: Normalised product of masked and clean spectrogram at or above which a clip is guided.
         guidance_threshold: Share of the clean clip's maximum at or above which a bin is loud.
+        decoder_width: Channels of the light decoder at half of the spectrogram's resolution (default: 16).
         start: Model folder of an earlier run to fine-tune, with the same decoder.
         noise_folder: Folder of noise that is added to the training clips, such as WHAM!; its part ``tr`` is used.
         noise_snr_db: Level of the clips above the noise in dB.
@@ -61,6 +62,7 @@ class LMAC(InterpreterBrain):
         guidance: float = 0.0,
         guidance_correlation: float = 0.6,
         guidance_threshold: float = 0.35,
+        decoder_width: int | None = None,
         start: str | os.PathLike[str] | None = None,
         noise_folder: str | os.PathLike[str] | None = None,
         noise_snr_db: float = WHAM_DB,
@@ -76,6 +78,7 @@ class LMAC(InterpreterBrain):
             guidance=guidance,
             guidance_correlation=guidance_correlation,
             guidance_threshold=guidance_threshold,
+            decoder_width=decoder_width,
         )
         super().__init__(classifier, interpreter, **training)
         if noise_folder is not None and training.get("cache_representations"):

@@ -112,8 +112,10 @@ def _prepare(task: TrainingTask, data: SoundData) -> None:
 
 def _checkpoint_callbacks(task: TrainingTask, folder: Path) -> list[lightning.Callback]:
     """Return the callbacks that save the best and the last checkpoint."""
+    # without a monitored value, each checkpoint replaces the one before
+    monitor = task.monitor if task.checkpoint == "best" else None
     best = ModelCheckpoint(
-        folder, filename="best", monitor=task.monitor, mode=task.monitor_mode, enable_version_counter=False
+        folder, filename="best", monitor=monitor, mode=task.monitor_mode, enable_version_counter=False
     )
     # The option `save_last` of the first callback would write the last checkpoint only when there is a new best,
     # and a resumed run would repeat the epochs since then. So a second callback saves it after every validation.

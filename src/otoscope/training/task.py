@@ -47,6 +47,8 @@ class TrainingTask(lightning.LightningModule):
     """Name of the validation metric that chooses the best checkpoint."""
     monitor_mode: Literal["min", "max"] = "min"
     """Whether the lowest or the highest value of the metric is the best."""
+    checkpoint: Literal["best", "last"] = "best"
+    """Which checkpoint becomes the model: the best by the monitored metric, or the last, whatever its value."""
     labels: list[str]
 
     def __init__(

@@ -57,3 +57,14 @@ def test_unfit_representations_and_unknown_names_are_refused():
         make_mask_decoder("light", [], 513)
     with pytest.raises(ConfigurationError, match="'heavy' is unknown"):
         make_mask_decoder("heavy", [(256, 32, 32)], 513)
+
+
+def test_width_of_the_light_network_is_an_option():
+    shapes = shapes_of(Cnn14Classifier, width=2)
+    assert make_mask_decoder("light", shapes, 513).last.in_channels == 16
+    assert make_mask_decoder("light", shapes, 513, width=3).last.in_channels == 3
+    for name, width in (("published", 16), ("light", 0)):
+        with pytest.raises(
+            ConfigurationError, match=f"decoder_width: {width} must be positive, and only the light"
+        ):
+            make_mask_decoder(name, shapes, 513, width)

@@ -30,7 +30,7 @@ def make_decoder(name: DecoderName, channels: int, stretched: bool = False) -> D
 
 
 def make_activation_decoder(
-    name: DecoderName, shapes: Sequence[Sequence[int]], bins: int, components: int
+    name: DecoderName, shapes: Sequence[Sequence[int]], bins: int, components: int, width: int | None = None
 ) -> ActivationDecoder:
     """Make a decoder to the activations of a dictionary.
 
@@ -39,13 +39,15 @@ def make_activation_decoder(
         shapes: (channels, frequency', time') of each representation of 512 frames, the deepest last.
         bins: Frequency bins of the spectrogram.
         components: Components of the dictionary.
+        width: Channels of the light decoder (default: 256).
 
     Raises:
         ConfigurationError: The name is unknown, there is no representation, or no network was published for them.
     """
     channels = _channels(name, shapes)
+    _check_width(name, width)
     if name == "light":
-        return LightActivations(shapes, components)
+        return LightActivations(shapes, components, **({} if width is None else {"width": width}))
     if len(channels) == 1:
         return PublishedActivations(channels[0], bins, components)
     if _are_cnn14s(channels):
@@ -55,20 +57,24 @@ def make_activation_decoder(
     )
 
 
-def make_mask_decoder(name: DecoderName, shapes: Sequence[Sequence[int]], bins: int) -> MaskDecoder:
+def make_mask_decoder(
+    name: DecoderName, shapes: Sequence[Sequence[int]], bins: int, width: int | None = None
+) -> MaskDecoder:
     """Make a decoder of all representations to the logits of a mask.
 
     Args:
         name: ``light`` for any representations, or ``published`` for the four of CNN14.
         shapes: (channels, frequency', time') of each representation of 512 frames, the deepest last.
         bins: Frequency bins of the spectrogram.
+        width: Channels of the light decoder at half of the spectrogram's resolution (default: 16).
 
     Raises:
         ConfigurationError: The name is unknown, there is no representation, or no network was published for them.
     """
     channels = _channels(name, shapes)
+    _check_width(name, width)
     if name == "light":
-        return LightMask(shapes, bins)
+        return LightMask(shapes, bins, **({} if width is None else {"narrowest": width}))
     if _are_cnn14s(channels):
         return PyramidMask(channels[-1], bins)
     raise ConfigurationError(
@@ -80,6 +86,13 @@ def make_mask_decoder(name: DecoderName, shapes: Sequence[Sequence[int]], bins: 
 def _check(name: str) -> None:
     if name not in ("light", "published"):
         raise ConfigurationError(f"decoder: {name!r} is unknown; choose one of light, published")
+
+
+def _check_width(name: str, width: int | None) -> None:
+    if width is not None and (name != "light" or width < 1):
+        raise ConfigurationError(
+            f"decoder_width: {width} must be positive, and only the light decoder has a width to choose"
+        )
 
 
 def _channels(name: str, shapes: Sequence[Sequence[int]]) -> list[int]:

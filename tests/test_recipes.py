@@ -27,7 +27,7 @@ def run(tmp_path_factory, esc50):
     work = tmp_path_factory.mktemp("recipes") / "ESC50"
     shutil.copytree(RECIPES, work, ignore=shutil.ignore_patterns("results"))
     cache = str(tmp_path_factory.getbasetemp() / "recipes-cache")
-    environment = {**os.environ, "OTOSCOPE_CACHE": cache, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OTOSCOPE_CACHE": cache, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
     def command(folder, *arguments, code=0):
         finished = subprocess.run(

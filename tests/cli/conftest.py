@@ -24,6 +24,8 @@ TINY_PIQ = ["--model.codes=12", *TINY_DATA]
 @pytest.fixture(autouse=True)
 def _cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("OTOSCOPE_CACHE", str(tmp_path_factory.getbasetemp() / "cli-cache"))
+    # The recipes would fetch published weights.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def trained(tmp_path_factory, esc50):
     work = tmp_path_factory.mktemp("work") / "ESC50"
     shutil.copytree(RECIPES, work, ignore=shutil.ignore_patterns("results"))
     cache = str(tmp_path_factory.getbasetemp() / "cli-cache")
-    environment = {**os.environ, "OTOSCOPE_CACHE": cache, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OTOSCOPE_CACHE": cache, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     outputs = {}
     commands = {
         "classification": ["train.py", "hparams/conv2d.yaml", *TINY_CLASSIFIER, "--trainer.max_epochs=2"],

@@ -70,12 +70,10 @@ def _methods(file: Path, training: Any, run: Path, given: Sequence[str]) -> list
         return _evaluated(str(interpreter), title)
     if published := (training.get("init_args") or {}).get("published") if isinstance(training, dict) else None:
         # The trained one does not exist; it is listed so that the report says why the published one is taken.
-        places = [
-            str(interpreter),
-            *paths_of(map_paths(published, lambda path: located(path, recipe_folder(file)))),
-        ]
-        source = os.fspath(choose(places).source)
-        return [f"--classifier={json.dumps(places)}", f"--methods={json.dumps({title: source})}"]
+        folder = recipe_folder(file)
+        sources = [str(interpreter), *(located(path, folder) for path in paths_of(published))]
+        source = os.fspath(choose(sources).source)
+        return [f"--classifier={json.dumps(sources)}", f"--methods={json.dumps({title: source})}"]
     if TRAINING_OF_METHODS.get(name) not in METHODS or METHODS[TRAINING_OF_METHODS[name]].trained:
         raise OtoscopeError(
             f"{interpreter}: holds no trained interpreter; train it first with `otoscope train {file}`, or name "

@@ -96,8 +96,8 @@ class ClassifierTraining(TrainingTask):
             or not 0 <= label_smoothing < 1
         ):
             raise ConfigurationError(
-                "classifier training: frequency_drops, chunk_drops, attenuation_db, mixup_alpha and outliers must not "
-                "be negative, label_smoothing must lie in [0, 1)"
+                "classifier training: frequency_drops, chunk_drops, attenuation_db, mixup_alpha and outliers must "
+                "not be negative, label_smoothing must lie in [0, 1)"
             )
         self.make_classifier = classifier
         self.drops = (frequency_drops, widest_frequency_drop, chunk_drops, widest_chunk_drop)

@@ -78,7 +78,7 @@ def attribution(path: Path) -> dict[str, str]:
 def write_model(options: argparse.Namespace, data: ESC50, lines: Sequence[str]) -> None:
     """Write the model folder with its card."""
     run = options.runs / "classifier"
-    results = {name: read_json(options.runs / name / "test.json") for name in ("fold1", "fold2", "fold3", "fold4")}
+    results = {path.parent.name: read_json(path) for path in sorted(options.runs.glob("fold?/test.json"))}
     correct = sum(round(result["accuracy"] * result["clips"]) for result in results.values())
     metrics = {
         "accuracy": {

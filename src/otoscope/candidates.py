@@ -72,7 +72,8 @@ def choose(candidates: Candidates) -> Choice:
         >>> choose(["../nowhere/model", "speechbrain/PIQ-ESC50/classifier.ckpt"]).source
         'speechbrain/PIQ-ESC50/classifier.ckpt'
     """
-    if isinstance(candidates, str | os.PathLike):
+    # An object of another type is passed on to the function that opens sources, whose error says what to do with it.
+    if isinstance(candidates, str | os.PathLike) or not isinstance(candidates, Sequence):
         return Choice(candidates)
     absent: list[str] = []
     for candidate in candidates:

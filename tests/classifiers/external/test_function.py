@@ -339,4 +339,6 @@ def test_black_box_is_explained_and_scored():
     waveform = 0.2 * torch.sin(2 * torch.pi * 500 * time) + 0.6 * torch.sin(2 * torch.pi * 6000 * time)
     explanation = Explainer(classifier, LowerHalf()).explain(waveform)
     assert explanation.predicted == "loud"
-    assert explanation.scores["p_evidence"] < 0.5 < explanation.scores["p_remainder"]
+    assert explanation.mask_scores["p_evidence"] < 0.5 < explanation.mask_scores["p_remainder"]
+    # both parts are loud when they are played as recordings, at full level
+    assert explanation.scores["p_evidence"] > 0.5

@@ -76,16 +76,15 @@ class TwoBands(nn.Module):
 def make_exhibits() -> Iterator[Exhibit]:
     """Yield the recordings in the order of the page."""
     samples = {sample.name: load_audio(sample.path, RATE_HZ) for sample in sample_recordings()}
-    bundled = otoscope.load()
-    gradients = otoscope.load(method="integrated_gradients")
+    gradients, trained = otoscope.load(), otoscope.load(method="lmac")
     rooster, dog, baby = samples["rooster"], samples["dog"], samples["crying_baby"]
     rain = samples["rooster_in_rain"]
     yield Exhibit("Rooster", "The crow, without the background.", rooster, gradients)
     yield Exhibit(
-        "Rooster, by the bundled method",
-        "The same recording by the interpreter that comes with the package.",
+        "Rooster, by the bundled interpreter",
+        "The same recording by the trained interpreter that comes with the package.",
         rooster,
-        bundled,
+        trained,
     )
     yield Exhibit("Dog", "The barks.", dog, gradients)
     yield Exhibit("Crying baby", "The cries.", baby, gradients)

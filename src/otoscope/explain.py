@@ -28,7 +28,7 @@ from otoscope.interpreters import Components, Interpreter, is_untrained, make_un
 from otoscope.interpreters.base import write_interpreter
 from otoscope.interpreters.sufficiency import Sufficiency, find_sufficient
 from otoscope.loading import load_classifier, load_interpreter
-from otoscope.methods import GRADIENT_FREE, UNTRAINED, same_method, title_of
+from otoscope.methods import DEFAULT_METHOD, GRADIENT_FREE, UNTRAINED, same_method, title_of
 from otoscope.models import bundled_model
 from otoscope.scoring import control_masks, hear_parts, score_prediction
 from otoscope.store.folder import open_model
@@ -460,7 +460,8 @@ def load(
         path: Source of the model: folder ``model`` in the output folder of ``otoscope train`` or of a recipe,
             ``owner/name`` on the hub, a model folder of SpeechBrain, or the results of one of its trainings
             (default: the bundled model of ten everyday sounds).
-        method: Name of a method (default: that of the interpreter in the folder). A method that needs no training
+        method: Name of a method (default: that of the interpreter in the folder; of the bundled model, integrated
+            gradients, whose evidence is smaller than that of its interpreter). A method that needs no training
             (see `otoscope.methods.UNTRAINED`) explains the folder's classifier.
         revision: Branch, tag or commit on the hub.
         **options: Options of a method that needs no training.
@@ -474,7 +475,7 @@ def load(
     if path is None:
         if revision is not None:
             raise ConfigurationError(f"revision: {revision} needs a path, a repository on the hub")
-        path = bundled_model()
+        path, method = bundled_model(), method or DEFAULT_METHOD
     if method is not None and is_untrained(method):
         # The folder may hold an interpreter too; its classifier alone is opened.
         classifier = load_classifier(path, revision)

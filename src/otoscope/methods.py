@@ -78,6 +78,8 @@ _ALL = (
     Method("smoothgrad", "SmoothGrad", f"{_CLASSES}.smoothgrad.SmoothGradInterpreter", ("gradient",)),
 )
 
+DEFAULT_METHOD = "integrated_gradients"
+"""Method that explains the bundled classifier where no other is named."""
 METHODS = {method.name: method for method in _ALL}
 """All methods by name, in alphabetical order."""
 UNTRAINED = tuple(method.name for method in _ALL if not method.trained)

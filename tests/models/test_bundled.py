@@ -37,6 +37,8 @@ def test_load_without_a_path_opens_the_bundled_model(explainer, untrained):
     assert untrained.method == "integrated gradients"
     assert untrained.labels == explainer.labels
     assert untrained.classifier.details["uncertain_below"] == explainer.classifier.details["uncertain_below"]
+    assert otoscope.load(method="lmac").method == "L-MAC"
+    assert otoscope.load(bundled_model()).method == "L-MAC"
     with pytest.raises(ConfigurationError, match="revision: main needs a path"):
         otoscope.load(revision="main")
 

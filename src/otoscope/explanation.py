@@ -431,7 +431,7 @@ class ComponentSound:
 def _is_replaceable(folder: Path) -> bool:
     """Return whether a folder is absent, or holds nothing but an explanation, and may be renamed."""
     try:
-        names = set(os.listdir(folder))
+        names = {path.name for path in folder.iterdir()}
     except FileNotFoundError:
         return True
     except OSError:

@@ -116,12 +116,11 @@ def remove_stale(folder: str | os.PathLike[str]) -> None:
         folder: Folder that results were written to. Folders in it are not searched. It need not exist.
     """
     try:
-        names = os.listdir(folder)
+        paths = list(Path(folder).iterdir())
     except OSError:
         return
-    for name in names:
-        path = Path(folder, name)
-        if (match := _TEMPORARY.match(name)) and not _is_in_use(path, match):
+    for path in paths:
+        if (match := _TEMPORARY.match(path.name)) and not _is_in_use(path, match):
             # A file that cannot be removed does no harm.
             with contextlib.suppress(OSError):
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -168,7 +167,7 @@ def _swap(temporary: Path, folder: Path) -> None:
     """Rename a folder to another that may exist; a failure leaves the former folder in place."""
     if not folder.exists():
         temporary.rename(folder)
-    # In one system call where there is one: then no kill finds the folder absent. The caller removes the former one.
+    # In one system call where there is one, so that the folder is never absent. The caller removes the former one.
     elif not _exchange(temporary, folder):
         former = _former(folder)
         folder.rename(former)

@@ -32,14 +32,14 @@ def write_json(path: str | os.PathLike[str], content: Any) -> Path:
 
 
 def json_text(content: Any, indent: int | None = None) -> str:
-    """Return content as JSON that can be encoded as UTF-8, with null for numbers that JSON cannot hold.
+    r"""Return content as JSON that can be encoded as UTF-8, with null for numbers that JSON cannot hold.
 
     Bytes of a file name that are no text, which Python holds as lone surrogates, become escapes, and are the same
     again when they are read.
 
     Example:
-        >>> json_text({"file": "é\\udcff.wav"})
-        '{"file": "é\\\\udcff.wav"}'
+        >>> json_text({"file": "é\udcff.wav"})
+        '{"file": "é\\udcff.wav"}'
     """
     text = json.dumps(json_values(content), indent=indent, ensure_ascii=False)
     return re.sub("[\ud800-\udfff]", lambda match: f"\\u{ord(match[0]):04x}", text)

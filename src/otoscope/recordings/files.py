@@ -45,17 +45,17 @@ def find_recordings(sources: Sequence[str], output_folder: str | os.PathLike[str
     """
     names = UniqueNames()
     recordings: dict[str, Recording] = {}
-    output = None if output_folder is None else os.path.abspath(output_folder)
+    output = None if output_folder is None else full_path(output_folder)
     for path, name in itertools.chain.from_iterable(_files_of(Path(source), output) for source in sources):
-        if os.path.abspath(path) not in recordings:
-            recordings[os.path.abspath(path)] = Recording(path, names.take(name))
+        if full_path(path) not in recordings:
+            recordings[full_path(path)] = Recording(path, names.take(name))
     return list(recordings.values())
 
 
 class UniqueNames:
     """Names of folders, of which none is another one or lies in another one.
 
-    Names that differ only in case or in the composition of accents count as equal, because they are on some systems.
+    Names that differ only in case or in the composition of accents count as equal, as they are on some systems.
     """
 
     def __init__(self) -> None:
@@ -82,6 +82,11 @@ class UniqueNames:
         return lineage[-1] not in self._parents and not self._names.intersection(lineage)
 
 
+def full_path(path: str | os.PathLike[str]) -> str:
+    """Return an absolute path without ``..``, in which links stay: two links are two recordings."""
+    return os.path.abspath(path)  # noqa: PTH100 - Path.resolve follows links
+
+
 def _numbered(name: str) -> Iterator[str]:
     yield name
     first, slash, rest = name.partition("/")
@@ -102,7 +107,7 @@ def _folded(name: str) -> str:
 
 def _files_of(source: Path, output: str | None) -> list[tuple[Path, str]]:
     """Return a file, or the sound files of a folder, with their names."""
-    if not os.path.isdir(source):  # not Path.is_dir, which raises an error for names that are too long
+    if not os.path.isdir(source):  # noqa: PTH112 - not Path.is_dir, which raises an error for names that are too long
         return [(source, folder_name(source.stem))]
     # Sorted, because the order of a folder differs between systems and decides which file is name-2.
     files = sorted(path for path in _walk(source, output) if path.suffix.lower() in SUFFIXES and path.is_file())
@@ -118,9 +123,7 @@ def _walk(source: Path, output: str | None) -> Iterator[Path]:
             folders.clear()  # the sounds of an explanation are no recordings
             continue
         folders[:] = [
-            name
-            for name in folders
-            if not name.startswith(".") and os.path.abspath(os.path.join(folder, name)) != output
+            name for name in folders if not name.startswith(".") and full_path(Path(folder, name)) != output
         ]
         yield from (Path(folder, name) for name in files if not name.startswith("."))
 

@@ -11,7 +11,7 @@ from typing import Any
 from otoscope.classifiers.fingerprint import answers_to_noise, digest, traits_of
 from otoscope.explain import Explainer
 from otoscope.files.json import json_values, read_json
-from otoscope.recordings.files import EXPLANATION_NAME
+from otoscope.recordings.files import EXPLANATION_NAME, full_path
 
 
 def recording_identity(path: Path) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def recording_identity(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         content = hashlib.file_digest(file, "sha256").hexdigest()
         size_bytes = os.fstat(file.fileno()).st_size
-    return {"path": str(path), "full_path": os.path.abspath(path), "size_bytes": size_bytes, "sha256": content}
+    return {"path": str(path), "full_path": full_path(path), "size_bytes": size_bytes, "sha256": content}
 
 
 def model_identity(explainer: Explainer) -> str:
@@ -55,7 +55,7 @@ def is_of_recording(content: dict[str, Any], path: Path) -> bool:
     """Return whether an explanation is that of the file at a path, whatever the file held then."""
     source = content.get("source")
     recording = source.get("recording") if isinstance(source, dict) else None
-    return isinstance(recording, dict) and recording.get("full_path") == os.path.abspath(path)
+    return isinstance(recording, dict) and recording.get("full_path") == full_path(path)
 
 
 def is_up_to_date(content: dict[str, Any], path: Path, made_with: dict[str, Any]) -> bool:

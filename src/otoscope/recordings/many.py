@@ -187,7 +187,7 @@ def _is_free(folder: Path, name: str, path: Path) -> bool:
     if any(read_explanation(parent) for parent in above):
         return False
     try:
-        return not os.listdir(target) or is_of_recording(read_explanation(target), path)
+        return not any(target.iterdir()) or is_of_recording(read_explanation(target), path)
     except NotADirectoryError:
         return False
     except OSError:  # absent; what cannot be read is reported when the explanation is saved

@@ -303,7 +303,7 @@ def test_odd_names_from_the_command_line(explainer, tmp_path):
     folder = tmp_path / "in"
     write_sound(folder / "clip.wav")
     for name in (b"caf\xe9.wav", b"$_$.wav", b"$$.wav", rb"$\frac$.wav"):
-        shutil.copy(folder / "clip.wav", os.path.join(os.fsencode(folder), name))
+        shutil.copy(folder / "clip.wav", os.fsencode(folder) + b"/" + name)
     shutil.copy(folder / "clip.wav", folder / "...wav")
     out = folder / "out"
     arguments = ["explain", str(folder), str(folder / "...wav"), "x" * 300 + ".wav", "--model", model]
@@ -316,12 +316,13 @@ def test_odd_names_from_the_command_line(explainer, tmp_path):
         )
         assert process.returncode == 1, process.stderr
         assert f"{count} explained".encode() in process.stderr
-        assert b"1 failed" in process.stderr and b"Traceback" not in process.stderr
+        assert b"1 failed" in process.stderr
+        assert b"Traceback" not in process.stderr
     names = {path.parent.name for path in out.rglob("explanation.json")}
     assert names == {"caf%E9", "$_$", "$$", "$_frac$", "__", "clip"}
     assert {path.name for path in tmp_path.iterdir()} == before
     files = {line["file"] for line in read_manifest(out / "manifest.jsonl")}
-    assert os.fsdecode(os.path.join(os.fsencode(folder), b"caf\xe9.wav")) in files
+    assert os.fsdecode(os.fsencode(folder) + b"/caf\xe9.wav") in files
 
 
 def test_summary_of_an_outcome():

@@ -257,7 +257,7 @@ def _explain_batch(
 
 def _release_memory() -> None:
     """Return the memory that a failed batch took on the GPU."""
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
 
 

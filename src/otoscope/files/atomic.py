@@ -156,7 +156,7 @@ def _host() -> str:
 
 
 def _prefix(name: str) -> str:
-    """Return the first part of a temporary name, which tells to what and to which process it belongs."""
+    """Return the first part of a temporary name, with the name of the target and the process that writes it."""
     # A hidden name, so that a process that lists the folder meanwhile does not take the file for a result. Without
     # bytes that are no text, which libraries that write the file may refuse.
     shown = name[:40].encode(errors="replace").decode()

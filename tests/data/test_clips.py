@@ -127,8 +127,8 @@ def test_all_bad_files_are_listed_at_once_or_left_out(tmp_path, capsys):
     data = AudioFolder(bad_folder(tmp_path), skip_bad=True, **options)
     data.prepare_data()
     sets = (data.train_set, data.valid_set, data.test_set)
-    left = [str(file.path) for clips in sets for file in clips.files]
-    assert len(left) == 6
-    assert not any(path.endswith(("dog/1.wav", "rain/2.wav")) for path in left)
+    paths = [str(file.path) for clips in sets for file in clips.files]
+    assert len(paths) == 6
+    assert not any(path.endswith(("dog/1.wav", "rain/2.wav")) for path in paths)
     assert sum(len(list(clips)) for clips in sets) == 6
     assert "2 files cannot be used and left out" in capsys.readouterr().err

@@ -77,8 +77,8 @@ def test_explanations_and_the_output_folder_are_not_searched(folder):
         (explanation / name).touch()
     (folder / "out").mkdir()
     (folder / "out" / "partial.wav").touch()
-    found = find_recordings([str(folder)], folder / "out")
-    assert [recording.name for recording in found] == ["part0/clip", "part1/CLIP2", "part1/clip"]
+    recordings = find_recordings([str(folder)], folder / "out")
+    assert [recording.name for recording in recordings] == ["part0/clip", "part1/CLIP2", "part1/clip"]
 
 
 def test_a_folder_without_sound_is_refused(folder):

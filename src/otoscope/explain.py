@@ -220,8 +220,7 @@ class Explainer(Shareable):
             normalize = bool(self.details.get("normalize", True))
         analysis = self._analyse(list(wavs), target, normalize)
         decoded = self.interpreter.decode(analysis.spectrogram, analysis.prediction)
-        with self.interpreter.at_threshold(threshold):
-            mask, _, _ = self._cut(decoded, analysis)
+        mask, _, _ = self._cut(self.interpreter.with_threshold(threshold), decoded, analysis)
         labels = [self.labels[index] for index in analysis.prediction.explained.tolist()]
         return BatchInterpretation(self._masked_sound(analysis, mask), labels, self.sample_rate_hz)
 
@@ -247,9 +246,10 @@ class Explainer(Shareable):
         spectrogram, prediction = analysis.spectrogram, analysis.prediction
         # The network runs once. A threshold only changes how masks are cut from its result.
         decoded = self.interpreter.decode(spectrogram, prediction)
-        with self.interpreter.at_threshold(threshold):
-            mask, importance, searches = self._cut(decoded, analysis, search=scores)
-            components = self.interpreter.components(decoded, spectrogram)
+        # A copy, because other threads may use this explainer with other thresholds.
+        interpreter = self.interpreter.with_threshold(threshold)
+        mask, importance, searches = self._cut(interpreter, decoded, analysis, search=scores)
+        components = interpreter.components(decoded, spectrogram)
         names = list(names) if names is not None else [f"clip{i}" for i in range(len(waveforms))]
         scored = self._score(analysis, mask, names) if scores else None
         if scored is not None:
@@ -258,16 +258,17 @@ class Explainer(Shareable):
         return self._explanations(analysis, names, mask, importance, searches, scored, components, target)
 
     def _cut(
-        self, decoded: Any, analysis: _Analysis, search: bool = False
+        self, interpreter: Interpreter[Any], decoded: Any, analysis: _Analysis, search: bool = False
     ) -> tuple[Tensor, Tensor, list[Sufficiency] | None]:
         """Return the mask, the map that it was cut from, and the shares that suffice, if they were searched for.
 
         Args:
+            interpreter: Interpreter with the threshold of the masks.
             decoded: Result of the interpreter's ``decode``.
             analysis: Clips.
             search: Whether to search for the shares even if the mask does not depend on them.
         """
-        spectrogram, interpreter = analysis.spectrogram, self.interpreter
+        spectrogram = analysis.spectrogram
         importance = spectrogram.zero_padding(interpreter.output(decoded, spectrogram))
         self._require_finite(importance)
         searches = None

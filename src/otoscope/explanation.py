@@ -16,6 +16,7 @@ from torch import Tensor
 
 from otoscope.audio import Frontend, levelled, peak_normalize, save_audio
 from otoscope.errors import ConfigurationError, OtoscopeError
+from otoscope.files.atomic import replace_folder
 from otoscope.files.json import write_json
 from otoscope.interpreters import Components
 from otoscope.interpreters.sufficiency import Sufficiency
@@ -31,6 +32,13 @@ from otoscope.verdict import Verdict, judge
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_FILES = {
+    *("original.wav", "interpretation.wav", "remainder.wav"),
+    *("interpretation_levelled.flac", "remainder_levelled.flac", "explanation.json", "components"),
+    *(f"{name}{suffix}" for name in ("spectra", "components", "maps") for suffix in (".png", ".svg")),
+}
+"""Names of everything that an explanation saves."""
 
 NO_COMPONENT = "no component is relevant above the threshold: the mask is empty"
 
@@ -262,7 +270,8 @@ class Explanation:
         ``maps.png``.
 
         Args:
-            folder: Folder to write.
+            folder: Folder to write. An earlier explanation in it is replaced as a whole, unless it holds files of
+                the user, which stay.
             content: Content of ``explanation.json`` (default: the result of `to_dict`).
             axis: Scale of the pictures' frequency axes: ``linear``, ``mel`` or ``log``.
             picture: Format of the pictures: ``png`` or ``svg``.
@@ -274,6 +283,19 @@ class Explanation:
             OtoscopeError: The folder cannot be written.
         """
         folder = Path(folder)
+
+        def write(target: Path) -> None:
+            self._write(target, self.to_dict() if content is None else content, axis, picture)
+
+        if _is_replaceable(folder):
+            # As a whole, so that a kill leaves the former explanation or the new one. Links stay links.
+            replace_folder(os.path.realpath(folder), write)
+        else:
+            write(folder)
+        return folder
+
+    def _write(self, folder: Path, content: dict[str, Any], axis: FrequencyAxis, picture: str) -> None:
+        """Write the files into a folder, which may hold an earlier explanation."""
         save_audio(folder / "original.wav", self.original, self.sample_rate_hz)
         save_audio(folder / "interpretation.wav", self.evidence, self.sample_rate_hz)
         save_audio(folder / "remainder.wav", self.remainder, self.sample_rate_hz)
@@ -286,12 +308,11 @@ class Explanation:
             # Both also remove what an earlier explanation left in the folder.
             self._save_components(folder, axis, picture)
             self._save_maps(folder, axis, picture)
-            write_json(folder / "explanation.json", self.to_dict() if content is None else content)
+            write_json(folder / "explanation.json", content)
         except OSError as error:
             raise OtoscopeError(
                 f"{folder}: cannot be written ({error}); check the folder and the free space"
             ) from error
-        return folder
 
     def _save_maps(self, folder: Path, axis: FrequencyAxis, picture: str) -> None:
         # An earlier explanation in this folder may have had maps where this one has none.
@@ -405,6 +426,19 @@ class ComponentSound:
     relevance: float
     centroid_hz: float
     waveform: Tensor
+
+
+def _is_replaceable(folder: Path) -> bool:
+    """Return whether a folder is absent, or holds nothing but an explanation, and may be renamed."""
+    try:
+        names = {path.name for path in folder.iterdir()}
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    # The current folder of a shell stays: a new one of the same name would not be the same folder.
+    is_current = os.path.realpath(folder) == os.path.realpath(".")
+    return not (is_current or os.path.ismount(folder)) and names <= _FILES
 
 
 def _remove_pictures(folder: Path, name: str) -> None:

@@ -1,6 +1,8 @@
 """The entry point: help, unknown verbs, exit codes, the allocator."""
 
 import importlib
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -50,14 +52,29 @@ def test_every_verb_keeps_freed_memory_once(run, monkeypatch, verb):
     assert calls == ["memory", ["some", "options"]]
 
 
-def test_interruptions_and_errors_have_one_exit_code(assert_error, monkeypatch):
-    def interrupt(arguments):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("ending", ["passed on", "swallowed", "other exit code"])
+def test_a_signal_ends_every_verb_with_its_exit_code(run, monkeypatch, number, code, ending):
+    def interrupted(arguments):
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(10)
+        except BaseException:
+            if ending == "passed on":
+                raise
+            if ending == "other exit code":  # as Lightning does
+                sys.exit(1)
 
+    former = signal.getsignal(number)
+    for verb in entry.VERBS:
+        monkeypatch.setattr(importlib.import_module(f"otoscope.cli.{verb}"), "run", interrupted)
+        assert run(verb)[0] == code
+    assert signal.getsignal(number) == former
+
+
+def test_errors_have_one_exit_code(assert_error, monkeypatch):
     def fail(arguments):
         raise OtoscopeError("first line\nsecond line")
 
-    monkeypatch.setattr("otoscope.cli.demo.run", interrupt)
-    assert_error(["demo"], "otoscope demo: stopped by the keyboard")
     monkeypatch.setattr("otoscope.cli.demo.run", fail)
     assert_error(["demo"], "otoscope demo: first line second line")

@@ -3,10 +3,12 @@
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
-from otoscope.data import Clip, ClipFile, batch_of, collate
+from otoscope.data import AudioFolder, Clip, ClipFile, batch_of, collate
 from otoscope.data.clips import ClipFiles, fill_cache, unique_names
 from otoscope.errors import AudioError
 from otoscope.files.array_cache import ArrayCache
@@ -102,3 +104,31 @@ def test_fill_cache_names_the_damaged_file(tmp_path, write_sound):
 )
 def test_names_are_unique_and_short(paths, names):
     assert unique_names([Path(path) for path in paths]) == names
+
+
+def bad_folder(tmp_path):
+    """Two classes of four clips; one file is empty, and one is no sound."""
+    for label in ("dog", "rain"):
+        for take in range(4):
+            path = tmp_path / "clips" / label / f"{take}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, np.full(800, 0.1 * (take + 1)), 16_000)
+    (tmp_path / "clips" / "dog" / "1.wav").write_bytes(b"")
+    (tmp_path / "clips" / "rain" / "2.wav").write_bytes(b"text")
+    return tmp_path / "clips"
+
+
+def test_all_bad_files_are_listed_at_once_or_left_out(tmp_path, capsys):
+    options = {"valid_share": 0.25, "test_share": 0.25, "cache_folder": tmp_path / "cache"}
+    data = AudioFolder(bad_folder(tmp_path), **options)
+    with pytest.raises(AudioError, match=r"2 files cannot be used; .*--data\.skip_bad true") as caught:
+        data.prepare_data()
+    assert all(name in str(caught.value) for name in ("dog/1.wav: is empty", "rain/2.wav: not a sound file"))
+    data = AudioFolder(bad_folder(tmp_path), skip_bad=True, **options)
+    data.prepare_data()
+    sets = (data.train_set, data.valid_set, data.test_set)
+    paths = [str(file.path) for clips in sets for file in clips.files]
+    assert len(paths) == 6
+    assert not any(path.endswith(("dog/1.wav", "rain/2.wav")) for path in paths)
+    assert sum(len(list(clips)) for clips in sets) == 6
+    assert "2 files cannot be used and left out" in capsys.readouterr().err

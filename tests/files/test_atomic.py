@@ -1,10 +1,14 @@
 """Files and folders appear complete or not at all."""
 
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
 from otoscope.errors import AudioError, CheckpointError, OtoscopeError
+from otoscope.files import atomic
 from otoscope.files.atomic import replace_file, replace_folder, replace_text
 
 
@@ -93,3 +97,67 @@ def test_a_failure_keeps_the_former_folder(tmp_path, former):
         replace_folder(folder, interrupt)
     assert names_in(tmp_path) == (["model"] if former else [])
     assert not former or (folder / "weights").read_text() == "former"
+
+
+DEAD = 2**22 + 1
+"""Larger than any process id of Linux."""
+
+
+def leave_behind(folder, process, run="0" * 6, host=None):
+    """Make what a process leaves that is killed while it writes."""
+    names = [f".clip-tmp-{host or atomic._host()}-{process}-{run}-{kind}" for kind in ("folder", "file.wav")]
+    (folder / names[0] / "components").mkdir(parents=True)
+    (folder / names[0] / "components" / "sound.wav").touch()
+    (folder / names[1]).touch()
+    return names
+
+
+def test_the_next_run_removes_what_a_killed_one_left(tmp_path):
+    leave_behind(tmp_path, DEAD)
+    leave_behind(tmp_path, os.getpid())  # an earlier process with the id of this one
+    old = leave_behind(tmp_path, DEAD, host="abcdef")
+    for name in old:
+        os.utime(tmp_path / name, (0, 0))
+    (tmp_path / ".clip-tmp-of-the-user").touch()
+    replace_text(tmp_path / "table.csv", "a")
+    assert names_in(tmp_path) == [".clip-tmp-of-the-user", "table.csv"]
+
+
+def test_what_other_processes_are_writing_stays(tmp_path):
+    names = leave_behind(tmp_path, os.getppid())
+    names += leave_behind(tmp_path, os.getpid(), atomic._RUN)
+    names += leave_behind(tmp_path, DEAD, host="abcdef")  # of another machine, where it may run
+    replace_text(tmp_path / "table.csv", "a")
+    assert names_in(tmp_path) == sorted([*names, "table.csv"])
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_kill_at_any_rename_leaves_the_former_folder_or_the_new_one(tmp_path, exchange):
+    """The process kills itself before its n-th rename; the next run finds one whole folder."""
+    code = """
+import os, signal, sys
+from pathlib import Path
+from otoscope.files import atomic
+folder, count, exchange = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "True"
+def counted(function):
+    def call(*arguments):
+        global count
+        if count == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        count -= 1
+        return function(*arguments)
+    return call
+Path.rename = counted(Path.rename)
+atomic._exchange = counted(atomic._exchange) if exchange else lambda *paths: False
+atomic.replace_folder(folder, lambda temporary: (temporary / "new").write_text("new"))
+"""
+    folder = tmp_path / "model"
+    for count in range(3):
+        replace_folder(folder, lambda temporary: (temporary / "old").write_text("old"))
+        process = subprocess.run([sys.executable, "-c", code, str(folder), str(count), str(exchange)])
+        assert process.returncode in (0, -signal.SIGKILL)
+        atomic._recover(folder)
+        assert names_in(folder) in (["old"], ["new"])
+        assert exchange or process.returncode == 0 or names_in(folder) == ["old"]
+    atomic.remove_stale(tmp_path)
+    assert names_in(tmp_path) == ["model"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,9 +17,17 @@ from otoscope.cli.main import main
 from otoscope.errors import ConfigurationError, OtoscopeError
 from otoscope.explain import Explainer
 from otoscope.explanation import Explanation
-from otoscope.interpreters import L2IInterpreter, PIQInterpreter
+from otoscope.interpreters import L2IInterpreter, PIQInterpreter, make_untrained
 from otoscope.nn import NMFDictionary
-from otoscope.recordings import Outcome, explain_each, explain_recordings, find_recordings, read_manifest
+from otoscope.recordings import (
+    Outcome,
+    PictureOptions,
+    explain_each,
+    explain_recordings,
+    find_recordings,
+    many,
+    read_manifest,
+)
 
 LABELS = ["dog", "rain"]
 UNREADABLE = ["part0/clip1.wav", "part1/clip3.wav", "part1/clip5.wav"]
@@ -185,6 +194,135 @@ def test_mistakes_that_concern_every_recording_are_raised_at_once(explainer, rec
     (tmp_path / "file").touch()
     with pytest.raises(OtoscopeError, match="cannot be written"):
         explain_recordings(explainer, recordings, tmp_path / "file")
+
+
+def write_sound(path, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    samples = 0.1 * torch.randn(4000, generator=torch.Generator().manual_seed(seed))
+    soundfile.write(path, samples.numpy(), 16_000)
+    return find_recordings([str(path)])
+
+
+def explain_again(explainer, recordings, tmp_path, **options):
+    outcome = explain_recordings(explainer, recordings, tmp_path / "out", skip_existing=True, **options)
+    assert not outcome.failed
+    return outcome.explained
+
+
+def test_an_explanation_of_another_recording_is_neither_skipped_nor_overwritten(explainer, tmp_path):
+    first, second = (write_sound(tmp_path / part / "clip.wav", seed=1) for part in "ab")
+    assert explain_again(explainer, first, tmp_path) == 1
+    assert explain_again(explainer, second, tmp_path) == 1
+    assert [explain_again(explainer, each, tmp_path) for each in (first, second)] == [0, 0]
+    for name, part in (("clip", "a"), ("clip-2", "b")):
+        content = json.loads((tmp_path / "out" / name / "explanation.json").read_text())
+        assert content["source"]["recording"]["path"] == str(tmp_path / part / "clip.wav")
+
+
+def test_what_an_explanation_depends_on_is_compared(explainer, experienced, tmp_path):
+    path = tmp_path / "clip.wav"
+    recordings = write_sound(path)
+    assert explain_again(explainer, recordings, tmp_path) == 1
+    status = path.stat()
+    write_sound(path, seed=1)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # same size, same time
+    assert explain_again(explainer, recordings, tmp_path) == 1
+    os.utime(path, (0, 0))
+    assert explain_again(explainer, recordings, tmp_path) == 0
+    assert explain_again(explainer, recordings, tmp_path, pictures=PictureOptions(axis="mel")) == 1
+    other = Explainer(explainer.classifier, PIQInterpreter(explainer.classifier, codes=8))  # other weights
+    assert explain_again(other, recordings, tmp_path) == 1
+    for threshold in (0.1, 0.2, 0.2, None):
+        masks = Explainer(explainer.classifier, make_untrained("saliency", explainer.classifier))
+        expected = 0 if threshold == 0.2 and (tmp_path / "seen").exists() else 1
+        if threshold == 0.2:
+            (tmp_path / "seen").touch()
+        assert explain_again(masks, recordings, tmp_path, threshold=threshold) == expected
+    areas = Explainer(explainer.classifier, make_untrained("saliency", explainer.classifier, area=0.3))
+    assert explain_again(areas, recordings, tmp_path) == 1
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.is_dir()] == ["clip"]
+
+
+def test_folders_of_the_user_are_never_replaced(explainer, tmp_path):
+    recordings = write_sound(tmp_path / "clip.wav")
+    (tmp_path / "out" / "clip").mkdir(parents=True)
+    (tmp_path / "out" / "clip" / "thesis.txt").write_text("mine")
+    assert explain_again(explainer, recordings, tmp_path) == 1
+    assert [path.name for path in (tmp_path / "out" / "clip").iterdir()] == ["thesis.txt"]
+    assert (tmp_path / "out" / "clip-2" / "explanation.json").exists()
+
+
+FAILURES = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"),
+    MemoryError(),
+    ZeroDivisionError("division by zero"),
+    RecursionError(),
+    OSError(36, "File name too long"),
+]
+
+
+@pytest.mark.parametrize("stage", ["explain_batch", "load_audio", "save"])
+@pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
+def test_any_failure_of_a_recording_is_its_own(explainer, tmp_path, monkeypatch, stage, error):
+    for name in "abc":
+        write_sound(tmp_path / "in" / f"{name}.wav")
+    owner, attribute, is_bad = {
+        "explain_batch": (Explainer, "explain_batch", lambda self, waves, target, scores, names, *_: "b" in names),
+        "load_audio": (many, "load_audio", lambda path, rate: path.name == "b.wav"),
+        "save": (Explanation, "save", lambda self, folder, *_: folder.name == "b"),
+    }[stage]
+    original = getattr(owner, attribute)
+
+    def fail(*arguments):
+        if is_bad(*arguments):
+            raise error
+        return original(*arguments)
+
+    monkeypatch.setattr(owner, attribute, fail)
+    outcome = explain_recordings(explainer, find_recordings([str(tmp_path / "in")]), tmp_path / "out")
+    assert outcome.explained == 2
+    (message,) = outcome.failed.values()
+    assert message.startswith(f"{tmp_path / 'in' / 'b.wav'}: ")
+    is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate" in str(error)
+    assert ("memory does not suffice" in message) == is_memory
+
+
+def test_a_full_disk_ends_the_run(explainer, tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise OtoscopeError("full") from OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Explanation, "save", fail)
+    with pytest.raises(OtoscopeError, match="full"):
+        explain_recordings(explainer, write_sound(tmp_path / "clip.wav"), tmp_path / "out")
+
+
+def test_odd_names_from_the_command_line(explainer, tmp_path):
+    """A real process: names that are no text, mathematics of matplotlib, dots, a name that is too long."""
+    model = str(explainer.save_pretrained(tmp_path / "model"))
+    folder = tmp_path / "in"
+    write_sound(folder / "clip.wav")
+    for name in (b"caf\xe9.wav", b"$_$.wav", b"$$.wav", rb"$\frac$.wav"):
+        shutil.copy(folder / "clip.wav", os.fsencode(folder) + b"/" + name)
+    shutil.copy(folder / "clip.wav", folder / "...wav")
+    out = folder / "out"
+    arguments = ["explain", str(folder), str(folder / "...wav"), "x" * 300 + ".wav", "--model", model]
+    before = {path.name for path in tmp_path.iterdir()}
+    for count in (6, 0):
+        process = subprocess.run(
+            [sys.executable, "-m", "otoscope", *arguments, "--out", str(out), "--skip_existing"],
+            capture_output=True,
+            env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        )
+        assert process.returncode == 1, process.stderr
+        assert f"{count} explained".encode() in process.stderr
+        assert b"1 failed" in process.stderr
+        assert b"Traceback" not in process.stderr
+    names = {path.parent.name for path in out.rglob("explanation.json")}
+    assert names == {"caf%E9", "$_$", "$$", "$_frac$", "__", "clip"}
+    assert {path.name for path in tmp_path.iterdir()} == before
+    files = {line["file"] for line in read_manifest(out / "manifest.jsonl")}
+    assert os.fsdecode(os.fsencode(folder) + b"/caf\xe9.wav") in files
 
 
 def test_summary_of_an_outcome():

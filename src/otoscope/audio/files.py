@@ -116,7 +116,7 @@ def save_audio(path: str | os.PathLike[str], waveform: Tensor, sample_rate_hz: i
 
     def write(temporary: Path) -> None:
         try:
-            soundfile.write(temporary, samples, sample_rate_hz, subtype=subtype)
+            soundfile.write(_plain(temporary), samples, sample_rate_hz, subtype=subtype)
         except soundfile.LibsndfileError as error:
             raise OSError(str(error)) from error
 
@@ -141,9 +141,14 @@ def _existing_file(path: str | os.PathLike[str]) -> Path:
     return path
 
 
+def _plain(path: Path) -> str | bytes:
+    """Return a path as soundfile takes it; a name of bytes that are no text only as bytes."""
+    return str(path) if os.name == "nt" else os.fsencode(path)
+
+
 def _opened(path: Path) -> soundfile.SoundFile:
     try:
-        return soundfile.SoundFile(path)
+        return soundfile.SoundFile(_plain(path))
     except (soundfile.LibsndfileError, TypeError, ValueError) as error:
         cause = getattr(error, "error_string", str(error)).rstrip(".")
         raise AudioError(

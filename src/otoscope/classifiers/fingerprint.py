@@ -28,3 +28,15 @@ def traits_of(classifier: Classifier) -> dict[str, Any]:
     content |= {"labels": classifier.labels, "options": classifier.config, "frontend": classifier.frontend.config}
     values: dict[str, Any] = json.loads(json.dumps(content, default=repr, sort_keys=True))
     return {**values, "weights": digest(classifier)}
+
+
+@torch.no_grad()
+def answers_to_noise(classifier: Classifier) -> list[float] | None:
+    """Return the class probabilities of one second of fixed noise, rounded; None if the classifier fails on it."""
+    noise = 0.1 * torch.randn(1, classifier.frontend.sample_rate_hz, generator=torch.Generator().manual_seed(0))
+    try:
+        spectrogram = classifier.frontend(noise.to(classifier.frontend.window.device))
+        probabilities = classifier.probabilities(spectrogram)
+    except Exception:  # user code may raise anything; it is reported for a real recording
+        return None
+    return [float(f"{value:.3g}") for value in probabilities[0].tolist()]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import override
 
+from otoscope.classifiers.hooks import forward_hooks
 from otoscope.classifiers.image import ImageClassifier, make_backbone
 
 _BASE = {"embed_dim": 128, "depths": [2, 2, 18, 2]}
@@ -64,12 +65,8 @@ class FocalNetClassifier(ImageClassifier):
         # the backbone does not return the modulators: hooks record them while it runs
         modulators: list[Tensor] = []
         layers = [stage.layers[-1].modulation.projection_context for stage in self.backbone.focalnet.encoder.stages]
-        handles = [layer.register_forward_hook(lambda *call: modulators.append(call[2])) for layer in layers]
-        try:
+        with forward_hooks({layer: lambda *call: modulators.append(call[2]) for layer in layers}):
             features = self.backbone(picture).feature_maps[-1]
-        finally:
-            for handle in handles:
-                handle.remove()
         # the logits do not depend on the enlarged copy, so `features` is the source of its gradient
         raised = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
         maps = {f"stage{i}": values.norm(dim=1).transpose(-1, -2) for i, values in enumerate(modulators, start=1)}

@@ -44,7 +44,7 @@ def run(arguments: list[str]) -> int:
     if options.batch_size < 1:
         raise OtoscopeError(f"--batch_size {options.batch_size}: must be positive")
     # Before the model is loaded, so that a wrong folder is reported at once.
-    recordings = find_recordings(options.audio)
+    recordings = find_recordings(options.audio, options.output_folder)
     area = {} if options.area is None else {"area": options.area}
     explainer = load(options.model, options.method, options.revision, **area)
     move_to_device(explainer, options.device)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import Any
 
 from otoscope.cli.allocator import keep_freed_memory
 from otoscope.errors import OtoscopeError
@@ -26,6 +31,7 @@ verbs:
 
 `otoscope VERB --help` lists the options of a verb.
 """
+_SIGNALS = {int(signal.SIGINT): "the keyboard", int(signal.SIGTERM): "SIGTERM"}
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
@@ -37,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         Exit code: 0; 1 if some of several recordings could not be explained; 2 for an error that the user can fix,
-        reported in one line.
+        reported in one line; 130 after Ctrl-C, 143 after SIGTERM.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -57,6 +63,58 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(verb: str, options: list[str]) -> int:
     # before the verb's module allocates anything large
     keep_freed_memory()
+    _escape_what_cannot_be_printed()
+    received: list[int] = []
+    try:
+        with _ended_by_signals(received):
+            code = _run_reporting(verb, options)
+    except KeyboardInterrupt:
+        received = received or [int(signal.SIGINT)]
+    except SystemExit:
+        if not received:
+            raise
+    # Whatever became of the exception on its way: Lightning, for example, exits with code 1 after Ctrl-C.
+    if received:
+        print(f"otoscope {verb}: stopped by {_SIGNALS[received[0]]}", file=sys.stderr)
+        return 128 + received[0]
+    return code
+
+
+@contextlib.contextmanager
+def _ended_by_signals(received: list[int]) -> Iterator[None]:
+    """End the block by an exception when Ctrl-C or SIGTERM comes, so that everything is closed and tidied up.
+
+    Args:
+        received: List that the signal is appended to.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        # Exceptions that `except Exception` does not catch. Files are complete or absent at any point.
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
+    # Python sets handlers in the main thread only; a process started in the background ignores Ctrl-C.
+    ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    numbers = [number for number in _SIGNALS if number != signal.SIGINT or not ignored]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+    former: dict[int, Any] = {number: signal.signal(number, end) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _escape_what_cannot_be_printed() -> None:
+    """Print characters that the terminal cannot show as escapes, such as bytes of a file name that are no text."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _run_reporting(verb: str, options: list[str]) -> int:
+    """Run a verb; report errors that the user can fix."""
     try:
         code: int | None = importlib.import_module(f"otoscope.cli.{verb}").run(options)
     except OtoscopeError as error:
@@ -66,8 +124,6 @@ def _run(verb: str, options: list[str]) -> int:
         if error.errno not in _CANNOT_WRITE:
             raise
         return _fail(f"otoscope {verb}: {error.filename or 'a file'}: cannot be written ({error.strerror})")
-    except KeyboardInterrupt:
-        return _fail(f"otoscope {verb}: stopped by the keyboard")
     return code or 0
 
 

@@ -167,6 +167,11 @@ def messages_beside(json_output: bool) -> contextlib.AbstractContextManager[Any]
 
 def print_json(content: Any) -> None:
     """Print results as JSON, with null for numbers that are not finite."""
-    from otoscope.files.json import json_values
+    from otoscope.files.json import json_text
 
-    print(json.dumps(json_values(content), indent=2, ensure_ascii=False))
+    text = json_text(content, indent=2)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a terminal that lacks characters gets JSON's own escapes
+        text = json.dumps(json.loads(text), indent=2)
+    print(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from otoscope.audio import load_audio, peak_normalize
-from otoscope.errors import DataError
+from otoscope.errors import AudioError, DataError
 from otoscope.files.array_cache import ArrayCache, file_key
 
 
@@ -190,6 +190,12 @@ class ClipFiles(Dataset[Clip]):
         except OSError as error:
             raise DataError(f"{path}: listed in the data set, but cannot be read ({error.strerror})") from error
 
+    def leave_out(self, indices: Collection[int]) -> None:
+        """Remove clips; the others keep their names."""
+        remaining = [i for i in range(len(self.files)) if i not in indices]
+        self.files = [self.files[i] for i in remaining]
+        self._names = [self._names[i] for i in remaining]
+
     def missing(self) -> list[int]:
         """Return the indices of the clips that are not in the cache yet."""
         return [i for i, file in enumerate(self.files) if not self.cache.has(self._cache_name(file), self.key(i))]
@@ -230,14 +236,32 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
 
 
 def fill_cache(files: ClipFiles, progress: bool = True) -> None:
-    """Decode the files that are not in the cache yet, on all cores, with a progress bar if it takes long.
+    """Decode the files that are not in the cache yet; see `decode_missing`.
 
     Raises:
-        AudioError: A file is not a usable sound; the message names it.
+        AudioError: Files are no usable sounds; the message names them all.
+    """
+    if errors := decode_missing(files, progress):
+        raise AudioError("; ".join(map(str, errors.values())))
+
+
+def decode_missing(files: ClipFiles, progress: bool = True) -> dict[int, AudioError]:
+    """Decode the files that are not in the cache yet, on all cores, with a progress bar if it takes long.
+
+    Returns:
+        Error of each file that is not a usable sound, by its index.
     """
     missing = files.missing()
+
+    def decode(index: int) -> AudioError | None:
+        try:
+            files[index]
+        except AudioError as error:
+            return error
+        return None
+
     # Threads suffice: libsndfile and soxr release the interpreter lock.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        clips = pool.map(files.__getitem__, missing)
-        for _ in tqdm(clips, "Decoding clips", total=len(missing), disable=not progress, delay=1, leave=False):
-            pass
+        errors = pool.map(decode, missing)
+        bar = tqdm(errors, "Decoding clips", total=len(missing), disable=not progress, delay=1, leave=False)
+        return {index: error for index, error in zip(missing, bar, strict=True) if error is not None}

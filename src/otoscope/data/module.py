@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ import lightning
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from otoscope.data.clips import Batch, Clip, ClipFile, ClipFiles, collate, fill_cache
-from otoscope.errors import ConfigurationError
+from otoscope.data.clips import Batch, Clip, ClipFile, ClipFiles, collate, decode_missing
+from otoscope.errors import AudioError, ConfigurationError, DataError
 from otoscope.files.array_cache import ArrayCache, default_cache_folder
 from otoscope.seeding import generator_for
 
@@ -51,6 +52,7 @@ class SoundData(lightning.LightningDataModule):
         sample_rate_hz: Sample rate of the waveforms.
         seed: Seed of the order of the training clips, of a random division, and of generated clips.
         cache_folder: Folder of the decoded clips (default: the user's cache folder).
+        skip_bad: Whether to leave out files that cannot be read as sound, instead of reporting them as an error.
 
     Raises:
         ConfigurationError: An option is out of its range.
@@ -68,6 +70,7 @@ class SoundData(lightning.LightningDataModule):
         sample_rate_hz: int = 16_000,
         seed: int = 1234,
         cache_folder: str | os.PathLike[str] | None = None,
+        skip_bad: bool = False,
     ) -> None:
         super().__init__()
         if batch_size < 1 or num_workers < 0:
@@ -78,6 +81,7 @@ class SoundData(lightning.LightningDataModule):
         self.num_workers = num_workers
         self.sample_rate_hz = sample_rate_hz
         self.seed = seed
+        self.skip_bad = skip_bad
         self.cache_folder = Path(cache_folder) if cache_folder else default_cache_folder()
 
     def train_dataloader(self) -> DataLoader[Clip]:
@@ -113,10 +117,28 @@ class SoundData(lightning.LightningDataModule):
         )
 
     def decode_all(self) -> None:
-        """Decode all clips that the cache does not hold yet; see `fill_cache`."""
+        """Decode all clips that the cache does not hold yet; see `decode_missing`.
+
+        Raises:
+            AudioError: Files are no usable sounds, and ``skip_bad`` is False; the message names them all.
+            DataError: No clip of a set is left.
+        """
+        reasons: dict[str, None] = {}  # in order, each once: a file may be in two sets
         for clips in (self.train_set, self.valid_set, self.test_set):
             if isinstance(clips, ClipFiles):
-                fill_cache(clips)
+                errors = decode_missing(clips)
+                reasons |= dict.fromkeys(map(str, errors.values()))
+                if self.skip_bad and errors:
+                    clips.leave_out(errors)
+                    if not len(clips):
+                        raise DataError(f"data: no clip of a set can be read: {'; '.join(reasons)}")
+        if not reasons:
+            return
+        count = f"{len(reasons)} file{'s' * (len(reasons) > 1)} cannot be used"
+        if not self.skip_bad:
+            remedy = "" if len(reasons) == 1 else f"{count}; leave them out with --data.skip_bad true: "
+            raise AudioError(remedy + "; ".join(reasons))
+        print(f"{count} and left out:", *reasons, sep="\n  ", file=sys.stderr)
 
     def clip_files(self, files: Sequence[ClipFile]) -> ClipFiles:
         """Return files as a set of clips at the rate of this data set, decoded through its cache."""

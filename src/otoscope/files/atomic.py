@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import functools
+import hashlib
 import os
+import re
+import secrets
 import shutil
+import socket
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +21,11 @@ from pathlib import Path
 from otoscope.errors import OtoscopeError
 
 _REMEDY = "check the folder and the free space"
+_RUN = secrets.token_hex(3)
+"""Differs between two processes that had the same id one after the other, as in a container."""
+_TEMPORARY = re.compile(r"^\..*-tmp-(?P<host>[0-9a-f]{6})-(?P<process>\d+)-(?P<run>[0-9a-f]{6})-")
+_FOREIGN_AGE_S = 86_400.0
+"""Age at which a temporary file of another machine counts as left behind: its process cannot be looked up."""
 
 
 def replace_file(
@@ -34,8 +48,8 @@ def replace_file(
     path = Path(path)
     with _named_errors(path, error, remedy):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A hidden name, so that a process that lists the folder meanwhile does not take the file for a result.
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=path.suffix)
+        _remove_stale_once(path.parent)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path.stem), suffix=path.suffix)
         os.close(handle)
         temporary = Path(name)
         try:
@@ -80,7 +94,9 @@ def replace_folder(
     folder = Path(folder)
     with _named_errors(folder, error, remedy):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:40]}-"))
+        _remove_stale_once(folder.parent)
+        _recover(folder)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_prefix(folder.name)))
         try:
             write(temporary)
             temporary.chmod(0o755)  # mkdtemp lets only the owner enter
@@ -93,20 +109,108 @@ def replace_folder(
     return folder
 
 
+def remove_stale(folder: str | os.PathLike[str]) -> None:
+    """Remove the temporary files and folders that killed processes left in a folder; others stay.
+
+    Args:
+        folder: Folder that results were written to. Folders in it are not searched. It need not exist.
+    """
+    try:
+        paths = list(Path(folder).iterdir())
+    except OSError:
+        return
+    for path in paths:
+        if (match := _TEMPORARY.match(path.name)) and not _is_in_use(path, match):
+            # A file that cannot be removed does no harm.
+            with contextlib.suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+@functools.lru_cache(maxsize=4096)
+def _remove_stale_once(folder: Path) -> None:
+    # Once in a process: what it leaves behind by itself is removed by the next one.
+    remove_stale(folder)
+
+
+def _is_in_use(path: Path, match: re.Match[str]) -> bool:
+    """Return whether the process that made a temporary file may still be running."""
+    if match["host"] != _host():
+        with contextlib.suppress(OSError):
+            return time.time() - path.lstat().st_mtime < _FOREIGN_AGE_S
+        return True
+    process = int(match["process"])
+    if process == os.getpid():
+        return match["run"] == _RUN
+    try:
+        os.kill(process, 0)  # signal 0 only asks whether the process exists
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+@functools.cache
+def _host() -> str:
+    return hashlib.sha256(socket.gethostname().encode(errors="replace")).hexdigest()[:6]
+
+
+def _prefix(name: str) -> str:
+    """Return the first part of a temporary name, with the name of the target and the process that writes it."""
+    # A hidden name, so that a process that lists the folder meanwhile does not take the file for a result. Without
+    # bytes that are no text, which libraries that write the file may refuse.
+    shown = name[:40].encode(errors="replace").decode()
+    return f".{shown}-tmp-{_host()}-{os.getpid()}-{_RUN}-"
+
+
 def _swap(temporary: Path, folder: Path) -> None:
-    """Rename a folder to another that may exist; a failure puts the former folder back."""
+    """Rename a folder to another that may exist; a failure leaves the former folder in place."""
     if not folder.exists():
         temporary.rename(folder)
+    # In one system call where there is one, so that the folder is never absent. The caller removes the former one.
+    elif not _exchange(temporary, folder):
+        former = _former(folder)
+        folder.rename(former)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            former.rename(folder)
+            raise
+        shutil.rmtree(former)
+
+
+def _former(folder: Path) -> Path:
+    """Return the name of a former folder between two renames; it depends on the folder alone, see `_recover`."""
+    digest = hashlib.sha256(os.fsencode(folder.name)).hexdigest()[:16]
+    return folder.with_name(f".former-{digest}")
+
+
+def _recover(folder: Path) -> None:
+    """Finish what a process that was killed between two renames has begun."""
+    former = _former(folder)
+    if not former.is_dir():
         return
-    # No portable system call replaces a folder that is not empty, so the former one is renamed first.
-    former = temporary.with_name(temporary.name + "-former")
-    folder.rename(former)
-    try:
-        temporary.rename(folder)
-    except OSError:
+    if folder.exists():
+        shutil.rmtree(former, ignore_errors=True)
+    else:
         former.rename(folder)
-        raise
-    shutil.rmtree(former)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange the names of two folders in one step; return False where the system or the disk cannot."""
+    name, options = {"linux": ("renameat2", 2), "darwin": ("renameatx_np", 2)}.get(sys.platform, ("", 0))
+    try:
+        function = getattr(ctypes.CDLL(None, use_errno=True), name)
+    except (AttributeError, OSError, TypeError):  # TypeError: Windows has no library of the process itself
+        return False
+    here = -100 if sys.platform == "linux" else -2  # AT_FDCWD: paths are relative to the current folder
+    arguments = (
+        ctypes.c_int(here),
+        ctypes.c_char_p(os.fsencode(first)),
+        ctypes.c_int(here),
+        ctypes.c_char_p(os.fsencode(second)),
+    )
+    return bool(function(*arguments, ctypes.c_uint(options)) == 0)
 
 
 def _sync(path: Path) -> None:

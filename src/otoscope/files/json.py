@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,21 @@ def write_json(path: str | os.PathLike[str], content: Any) -> Path:
     Raises:
         OtoscopeError: The file cannot be written.
     """
-    return replace_text(path, json.dumps(json_values(content), indent=2, ensure_ascii=False) + "\n")
+    return replace_text(path, json_text(content, indent=2) + "\n")
+
+
+def json_text(content: Any, indent: int | None = None) -> str:
+    r"""Return content as JSON that can be encoded as UTF-8, with null for numbers that JSON cannot hold.
+
+    Bytes of a file name that are no text, which Python holds as lone surrogates, become escapes, and are the same
+    again when they are read.
+
+    Example:
+        >>> json_text({"file": "é\udcff.wav"})
+        '{"file": "é\\udcff.wav"}'
+    """
+    text = json.dumps(json_values(content), indent=indent, ensure_ascii=False)
+    return re.sub("[\ud800-\udfff]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def json_values(content: Any) -> Any:

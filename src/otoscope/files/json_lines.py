@@ -10,7 +10,7 @@ from typing import Any
 
 from otoscope.errors import OtoscopeError
 from otoscope.files.atomic import replace_text
-from otoscope.files.json import json_values
+from otoscope.files.json import json_text
 
 
 class JsonLines:
@@ -101,4 +101,4 @@ def _complete_lines(content: bytes) -> list[bytes]:
 
 
 def _as_line(row: Mapping[str, Any]) -> str:
-    return json.dumps(json_values(dict(row)), ensure_ascii=False) + "\n"
+    return json_text(dict(row)) + "\n"

@@ -5,7 +5,6 @@ The methods import captum when they run, since it loads IPython and pyplot, whic
 
 from __future__ import annotations
 
-import contextlib
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -194,26 +193,14 @@ class SeededAttributionInterpreter(AttributionInterpreter):
         super().__init__(classifier, **options)
         self.seed = seed
 
-    @contextlib.contextmanager
-    def seeded(self, device: torch.device, offset: int = 0) -> Iterator[None]:
-        """Seed the global generators, which captum draws from, inside a ``with`` block; then restore them.
+    def generator(self, device: torch.device, offset: int = 0) -> torch.Generator:
+        """Return a generator of the seed. The global generators, which all threads share, are never used.
 
         Args:
             device: Device that the noise is drawn on.
             offset: Number that is added to the seed.
         """
-        former = np.random.get_state()
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            # not torch.manual_seed, which also seeds the generators of devices that fork_rng does not restore
-            torch.default_generator.manual_seed(self.seed + offset)
-            if device.type == "cuda":
-                torch.cuda.manual_seed(self.seed + offset)
-            # NumPy accepts seeds below 2**32 only
-            np.random.seed((self.seed + offset) % 2**32)
-            try:
-                yield
-            finally:
-                np.random.set_state(former)
+        return torch.Generator(device).manual_seed(self.seed + offset)
 
 
 def captum_inputs(spectrogram: Spectrogram, target: Tensor) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +28,8 @@ from otoscope.store.folder import (
 )
 
 Decoded = TypeVar("Decoded")
+
+_threshold_lock = threading.RLock()
 
 
 @dataclass
@@ -196,9 +200,30 @@ class Interpreter(StoredModel, ABC, Generic[Decoded]):
         """
         return self.mask(decoded, spectrogram)
 
+    def with_threshold(self, value: float | None) -> Self:
+        """Return a copy with another threshold, which shares the networks; this interpreter stays as it is.
+
+        Args:
+            value: Threshold (default: the one of the interpreter).
+
+        Raises:
+            ConfigurationError: The method has no threshold to change, or the value is out of its range.
+        """
+        if value is None:
+            return self
+        if self.threshold_name is None:
+            raise ConfigurationError("threshold: this interpreter has none that can be changed after training")
+        # shallow: another attribute, the same parameters
+        changed = copy.copy(self)
+        setattr(changed, self.threshold_name, value)
+        return changed
+
     @contextlib.contextmanager
     def at_threshold(self, value: float | None) -> Iterator[None]:
         """Use another threshold for the masks inside a ``with`` block.
+
+        The interpreter itself changes, also for other threads that read it meanwhile: see `with_threshold`. Blocks
+        of several threads wait for one another.
 
         Args:
             value: Threshold (default: the one of the interpreter).
@@ -209,15 +234,15 @@ class Interpreter(StoredModel, ABC, Generic[Decoded]):
         if value is None:
             yield
             return
-        if self.threshold_name is None:
-            raise ConfigurationError("threshold: this interpreter has none that can be changed after training")
-        former = getattr(self, self.threshold_name)
-        # outside of the try block: a setter that refuses the value has changed nothing
-        setattr(self, self.threshold_name, value)
-        try:
-            yield
-        finally:
-            setattr(self, self.threshold_name, former)
+        self.with_threshold(value)  # a value that is refused has changed nothing
+        name = str(self.threshold_name)
+        with _threshold_lock:
+            former = getattr(self, name)
+            setattr(self, name, value)
+            try:
+                yield
+            finally:
+                setattr(self, name, former)
 
     def components(self, decoded: Decoded, spectrogram: Spectrogram) -> list[Components] | None:
         """Return the components of each clip's mask, if the method has components; else None.

@@ -1,23 +1,33 @@
-"""Explain many recordings in batches: skip unreadable files, keep a manifest, resume an interrupted run."""
+"""Explain many recordings in batches: skip those that fail, keep a manifest, resume an interrupted run."""
 
 from __future__ import annotations
 
+import errno
 import itertools
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from otoscope.audio import load_audio
-from otoscope.errors import AudioError, OtoscopeError
+from otoscope.errors import OtoscopeError, first_line
 from otoscope.explain import Explainer
 from otoscope.explanation import Explanation
+from otoscope.files.atomic import remove_stale
 from otoscope.plots import FrequencyAxis
-from otoscope.recordings.files import Recording
+from otoscope.recordings.files import Recording, UniqueNames
+from otoscope.recordings.identity import (
+    is_of_recording,
+    is_up_to_date,
+    model_identity,
+    read_explanation,
+    recording_identity,
+)
 from otoscope.recordings.manifest import MANIFEST_NAME, Manifest
 from otoscope.recordings.results import Outcome, Result
 
@@ -35,8 +45,9 @@ class PictureOptions(NamedTuple):
 
 
 _DEFAULT_PICTURES = PictureOptions()
-_EXPLANATION_NAME = "explanation.json"
 _LONGEST_BATCH_S = 60.0
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Errors after which no recording can be saved."""
 
 
 def explain_recordings(
@@ -50,7 +61,10 @@ def explain_recordings(
     on_explained: Callable[[Result], None] | None = None,
     pictures: PictureOptions = _DEFAULT_PICTURES,
 ) -> Outcome:
-    """Explain recordings and save each explanation; files without usable sound are skipped.
+    """Explain recordings and save each explanation; those that fail, for whatever reason, are skipped.
+
+    An explanation gets the folder of its recording's name. If another recording has an explanation there, or the
+    folder holds something else, the name gets a number.
 
     ``manifest.jsonl`` in the folder gets a line for each recording as soon as it is done: its result or its error.
 
@@ -61,7 +75,8 @@ def explain_recordings(
         target: Label to explain (default: the predicted label of each recording).
         threshold: Threshold of the interpreter, see `Explainer.explain`.
         batch_size: Largest number of recordings that the networks process at once; fewer if they are long.
-        skip_existing: Skip recordings that already have an explanation by the same method for the same target.
+        skip_existing: Skip recordings that already have an explanation of the same content, by the same model with
+            the same options.
         on_explained: Callback, called with each new result.
         pictures: How the pictures are drawn.
 
@@ -72,7 +87,11 @@ def explain_recordings(
     _check(explainer, target, threshold)
     folder = Path(folder)
     manifest = Manifest(folder / MANIFEST_NAME, {str(recording.path) for recording in recordings}, skip_existing)
-    earlier = _earlier_results(recordings, folder, explainer.method, target) if skip_existing else {}
+    recordings = _placed(recordings, folder)
+    for parent in {(folder / recording.name).parent for recording in recordings}:
+        remove_stale(parent)
+    made_with = _made_with(explainer, target, threshold, pictures)
+    earlier = _earlier_results(recordings, folder, made_with) if skip_existing else {}
     remaining = [recording for recording in recordings if recording not in earlier]
     outcome = Outcome()
     # disable=None shows the bar on a terminal only.
@@ -112,20 +131,67 @@ def explain_each(
         batch_size: Largest number of recordings in a batch.
         pictures: How the pictures are drawn.
     """
+    made_with = _made_with(explainer, target, threshold, pictures)
     sounds = _read(recordings, explainer.sample_rate_hz)
     for batch in _batches(sounds, batch_size, _LONGEST_BATCH_S * explainer.sample_rate_hz):
         if isinstance(batch, Result):
             yield batch
             continue
-        for recording, explanation in _explain_batch(explainer, batch, target, threshold):
-            if isinstance(explanation, OtoscopeError):
-                yield _failure(recording, explanation)
+        for sound, explanation in _explain_batch(explainer, batch, target, threshold):
+            if isinstance(explanation, Exception):
+                yield _failure(sound.recording, explanation)
             else:
-                yield _save(recording, explanation, folder, pictures)
+                yield _save(sound, explanation, folder, pictures, made_with)
 
 
-Sound = tuple[Recording, Tensor]
-"""A recording and its waveform, shape (samples,)."""
+class Sound(NamedTuple):
+    """A recording and its sound.
+
+    Attributes:
+        recording: Recording.
+        waveform: Its waveform, shape (samples,).
+        identity: What identifies the content of the file.
+    """
+
+    recording: Recording
+    waveform: Tensor
+    identity: dict[str, Any]
+
+
+def _made_with(
+    explainer: Explainer, target: str | None, threshold: float | None, pictures: PictureOptions
+) -> dict[str, Any]:
+    """Return the model and the options that explanations are made with (JSON values)."""
+    options = {"target": target, "threshold": threshold, **pictures._asdict()}
+    return {"model": model_identity(explainer), "options": options}
+
+
+def _placed(recordings: Sequence[Recording], folder: Path) -> list[Recording]:
+    """Return the recordings with names whose folders hold nothing else than an explanation of theirs."""
+    names = UniqueNames()
+    placed = []
+    for recording in recordings:
+
+        def is_free(name: str, path: Path = recording.path) -> bool:
+            return _is_free(folder, name, path)
+
+        placed.append(replace(recording, name=names.take(recording.name, is_free)))
+    return placed
+
+
+def _is_free(folder: Path, name: str, path: Path) -> bool:
+    """Return whether a folder is absent, empty, or an explanation of the recording at a path."""
+    target = folder / name
+    # An explanation in which the folder would lie is replaced as a whole.
+    above = itertools.takewhile(lambda parent: parent != folder, target.parents)
+    if any(read_explanation(parent) for parent in above):
+        return False
+    try:
+        return not any(target.iterdir()) or is_of_recording(read_explanation(target), path)
+    except NotADirectoryError:
+        return False
+    except OSError:  # absent; what cannot be read is reported when the explanation is saved
+        return True
 
 
 def _check(explainer: Explainer, target: str | None, threshold: float | None) -> None:
@@ -133,16 +199,17 @@ def _check(explainer: Explainer, target: str | None, threshold: float | None) ->
     # Both calls raise an error if the option does not fit; their results are not needed.
     if target is not None:
         explainer.classifier.index_of(target)
-    with explainer.interpreter.at_threshold(threshold):
-        pass
+    explainer.interpreter.with_threshold(threshold)
 
 
 def _read(recordings: Iterable[Recording], sample_rate_hz: int) -> Iterator[Sound | Result]:
     """Yield the waveform of each recording, or a failure if it holds no usable sound."""
     for recording in recordings:
+        sound: Sound | Result
         try:
-            sound: Sound | Result = (recording, load_audio(recording.path, sample_rate_hz))
-        except AudioError as error:
+            waveform = load_audio(recording.path, sample_rate_hz)
+            sound = Sound(recording, waveform, recording_identity(recording.path))
+        except Exception as error:  # whatever it is, it concerns this recording alone
             sound = _failure(recording, error)
         yield sound
 
@@ -155,7 +222,7 @@ def _batches(sounds: Iterable[Sound | Result], batch_size: int, samples: float) 
             yield sound
             continue
         # A batch takes the memory of its longest sound times its size, because the others are zero-padded.
-        longest = max(len(waveform) for _, waveform in [*batch, sound])
+        longest = max(len(other.waveform) for other in [*batch, sound])
         if batch and (len(batch) >= batch_size or longest * (len(batch) + 1) > samples):
             yield batch
             batch = []
@@ -166,32 +233,72 @@ def _batches(sounds: Iterable[Sound | Result], batch_size: int, samples: float) 
 
 def _explain_batch(
     explainer: Explainer, batch: list[Sound], target: str | None, threshold: float | None
-) -> Iterator[tuple[Recording, Explanation | OtoscopeError]]:
+) -> Iterator[tuple[Sound, Explanation | Exception]]:
     """Yield the explanation of each sound, or its error."""
-    names = [recording.name for recording, _ in batch]
+    names = [sound.recording.name for sound in batch]
+    failure: Exception | None = None
     try:
-        explanations = explainer.explain_batch([waveform for _, waveform in batch], target, True, names, threshold)
-    except OtoscopeError as error:
-        if len(batch) == 1:
-            yield batch[0][0], error
-            return
-        # Explain each recording alone, so that a faulty one does not fail the whole batch.
-        for sound in batch:
-            yield from _explain_batch(explainer, [sound], target, threshold)
+        explanations = explainer.explain_batch([sound.waveform for sound in batch], target, True, names, threshold)
+    except Exception as error:  # any: of a user's classifier, or of PyTorch when the memory does not suffice
+        # Without the frames that it came through, which would keep the tensors of the batch in memory.
+        failure = error.with_traceback(None)
+        failure.__context__ = None
+    if failure is None:
+        yield from zip(batch, explanations, strict=True)
         return
-    yield from zip([recording for recording, _ in batch], explanations, strict=True)
+    _release_memory()
+    if len(batch) == 1:
+        yield batch[0], failure
+        return
+    # Explain each recording alone, so that a faulty one does not fail the whole batch.
+    for sound in batch:
+        yield from _explain_batch(explainer, [sound], target, threshold)
 
 
-def _save(recording: Recording, explanation: Explanation, folder: Path, pictures: PictureOptions) -> Result:
-    content = explanation.to_dict()
-    explanation_folder = explanation.save(folder / recording.name, content, *pictures)
-    return Result(_explained_line(recording, explanation_folder, content), explanation.summary())
+def _release_memory() -> None:
+    """Return the memory that a failed batch took on the GPU."""
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
 
 
-def _failure(recording: Recording, error: OtoscopeError) -> Result:
+def _save(
+    sound: Sound, explanation: Explanation, folder: Path, pictures: PictureOptions, made_with: dict[str, Any]
+) -> Result:
+    """Save an explanation with what it was made from."""
+    recording = sound.recording
+    try:
+        content = {**explanation.to_dict(), "source": {"recording": sound.identity, **made_with}}
+        explanation_folder = explanation.save(folder / recording.name, content, *pictures)
+        return Result(_explained_line(recording, explanation_folder, content), explanation.summary())
+    except Exception as error:
+        if _is_no_room(error):
+            raise
+        return _failure(recording, error)
+
+
+def _is_no_room(error: BaseException | None) -> bool:
+    """Return whether an error, or what caused it, means that nothing more can be written."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            return True
+        error = error.__cause__
+    return False
+
+
+def _failure(recording: Recording, error: Exception) -> Result:
     file = str(recording.path)
-    reason = str(error) if file in str(error) else f"{file}: {error}"
-    return Result({"file": file, "status": "failed", "error": reason})
+    reason = _reason(error)
+    return Result({"file": file, "status": "failed", "error": reason if file in reason else f"{file}: {reason}"})
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OtoscopeError):
+        return str(error)
+    text = first_line(error)
+    # PyTorch raises a plain RuntimeError for the CPU's memory.
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in text or "alloc_cpu" in text:
+        return "the memory does not suffice; cut the recording into shorter ones, or set --batch_size 1"
+    return f"{type(error).__name__}: {text}" if text != type(error).__name__ else text
 
 
 def _explained_line(recording: Recording, folder: Path, content: dict[str, Any]) -> dict[str, Any]:
@@ -199,24 +306,13 @@ def _explained_line(recording: Recording, folder: Path, content: dict[str, Any])
 
 
 def _earlier_results(
-    recordings: Sequence[Recording], folder: Path, method: str, target: str | None
+    recordings: Sequence[Recording], folder: Path, made_with: dict[str, Any]
 ) -> dict[Recording, Result]:
-    """Return the results of an earlier run by the same method and for the same target."""
+    """Return the results of earlier runs that this run would repeat."""
     results = {}
     for recording in recordings:
-        content = _read_explanation(folder / recording.name)
-        # Without a target the label of the explanation must be the predicted one, not one asked for earlier.
-        label = target or content.get("predicted")
-        if content and content.get("method") == method and content.get("label") == label:
+        content = read_explanation(folder / recording.name)
+        if is_up_to_date(content, recording.path, made_with):
             line = _explained_line(recording, folder / recording.name, content)
             results[recording] = Result(line, skipped=True)
     return results
-
-
-def _read_explanation(folder: Path) -> dict[str, Any]:
-    """Return the content of ``explanation.json``; nothing if it is absent or damaged."""
-    try:
-        content = json.loads((folder / _EXPLANATION_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from otoscope.classifiers.hooks import forward_hooks
 from otoscope.errors import ConfigurationError, RepresentationError, ShapeError
 
 LayerAxes = Literal["bcft", "bctf", "bct", "btc", "bc"]
@@ -60,12 +61,11 @@ def record_layers(module: nn.Module, names: Sequence[str]) -> Iterator[dict[str,
 
         return hook
 
-    handles = [layers[name].register_forward_hook(make_hook(name)) for name in names]
-    try:
+    # one hook for each name: two names may mean one layer
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            stack.enter_context(forward_hooks({layers[name]: make_hook(name)}))
         yield outputs
-    finally:
-        for handle in handles:
-            handle.remove()
     if missing := [name for name in names if name not in outputs]:
         raise RepresentationError(
             f"representation: {', '.join(missing)} did not run when the network did (TorchScript runs without "

@@ -72,7 +72,7 @@ def choose(candidates: Candidates) -> Choice:
         >>> choose(["../nowhere/model", "speechbrain/PIQ-ESC50/classifier.ckpt"]).source
         'speechbrain/PIQ-ESC50/classifier.ckpt'
     """
-    # An object of another type is passed on to the function that opens sources, whose error says what to do with it.
+    # An object of another type is passed on to the function that opens sources, whose error names the remedy.
     if isinstance(candidates, str | os.PathLike) or not isinstance(candidates, Sequence):
         return Choice(candidates)
     absent: list[str] = []

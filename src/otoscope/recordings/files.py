@@ -53,7 +53,7 @@ def find_recordings(sources: Sequence[str], output_folder: str | os.PathLike[str
 
 
 class UniqueNames:
-    """Names of folders, of which none is another one or lies in another one.
+    """Names of folders that neither equal nor contain one another.
 
     Names that differ only in case or in the composition of accents count as equal, as they are on some systems.
     """

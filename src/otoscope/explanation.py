@@ -285,7 +285,11 @@ class Explanation:
         folder = Path(folder)
 
         def write(target: Path) -> None:
-            self._write(target, self.to_dict() if content is None else content, axis, picture)
+            try:
+                self._write(target, self.to_dict() if content is None else content, axis, picture)
+            except OtoscopeError as error:
+                # the user knows the folder, not the temporary one beside it
+                raise type(error)(str(error).replace(str(target), str(folder))) from error
 
         if _is_replaceable(folder):
             # As a whole, so that a kill leaves the former explanation or the new one. Links stay links.

@@ -50,7 +50,7 @@ class ClassifierTraining(TrainingTask):
         chunk_drops: Number of chunks of time that are silenced in each clip; 0 for none.
         widest_chunk_drop: Length of the longest chunk, as a share of the clip.
         time_shift: Whether to rotate each clip by a random time.
-        attenuation_db: Largest attenuation, in dB, by which the level of each clip is lowered at random.
+        attenuation_db: Largest attenuation in dB: the level of each clip is lowered at random, up to it.
         mixup_alpha: Parameter of the beta distribution of the shares with which clips of a batch are mixed; 0 for
             no mixing.
         mixup_probability: Share of the batches that are mixed.

@@ -54,7 +54,7 @@ def test_every_verb_keeps_freed_memory_once(run, monkeypatch, verb):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("ending", ["passed on", "swallowed", "other exit code"])
-def test_a_signal_ends_every_verb_with_its_exit_code(run, monkeypatch, number, code, ending):
+def test_a_signal_ends_every_verb_with_its_exit_code(run, monkeypatch, request, number, code, ending):
     def interrupted(arguments):
         try:
             os.kill(os.getpid(), number)
@@ -65,6 +65,9 @@ def test_a_signal_ends_every_verb_with_its_exit_code(run, monkeypatch, number, c
             if ending == "other exit code":  # as Lightning does
                 sys.exit(1)
 
+    # a shell starts commands in the background with SIGINT ignored, and the tests may be one of them
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, inherited))
     former = signal.getsignal(number)
     for verb in entry.VERBS:
         monkeypatch.setattr(importlib.import_module(f"otoscope.cli.{verb}"), "run", interrupted)

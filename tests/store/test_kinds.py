@@ -102,7 +102,8 @@ def test_a_folder_of_version_0_1_opens(folders, kind):
             assert not value.is_floating_point() or (value == 0.25).all()
     if isinstance(model, Interpreter):
         assert classifier[0].labels == ["dog", "rain"]
-        assert model.config == config["init"]
+        # later versions may add options
+        assert config["init"].items() <= model.config.items()
 
 
 @pytest.mark.parametrize("kind", ["conv2d", "piq", "grad_cam", "nmf"])

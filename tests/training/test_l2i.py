@@ -23,7 +23,7 @@ def dictionary():
 def test_options_are_given_to_the_interpreter(classifier, dictionary):
     options = {"relevance_threshold": 0.4, "alpha": 3.0, "beta": 0.1, "temperature": 0.5, "decoder": "published"}
     config = L2I(classifier, dictionary, **options, pooling_frames=40).interpreter.config
-    assert config == {**options, "components": 9, "pooling_frames": 40}
+    assert config == {**options, "components": 9, "pooling_frames": 40, "decoder_width": None}
     options = {"use_vq": False, "use_mask_output": False, "decoder": "published", "mask_threshold": 0.2}
     assert options.items() <= PIQ(classifier, **options).interpreter.config.items()
 

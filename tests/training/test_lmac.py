@@ -30,7 +30,7 @@ def test_options_are_given_to_the_interpreter(classifier):
     options = {"l_in": 1.0, "l_out": 0.5, "l1": 2.0, "tv": 0.1, "guidance": 3.0, "decoder": "light"}
     options |= {"guidance_correlation": 0.7, "guidance_threshold": 0.2}
     task = LMAC(classifier, **options, learning_rate=0.5)
-    assert task.interpreter.config == options
+    assert task.interpreter.config == {**options, "decoder_width": None}
     assert task.learning_rate == 0.5
 
 

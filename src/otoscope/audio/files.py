@@ -143,7 +143,9 @@ def _existing_file(path: str | os.PathLike[str]) -> Path:
 
 def _plain(path: Path) -> str | bytes:
     """Return a path as soundfile takes it; a name of bytes that are no text only as bytes."""
-    return str(path) if os.name == "nt" else os.fsencode(path)
+    text = str(path)
+    is_text = not any("\udc80" <= character <= "\udcff" for character in text)
+    return text if is_text or os.name == "nt" else os.fsencode(path)
 
 
 def _opened(path: Path) -> soundfile.SoundFile:

@@ -101,10 +101,11 @@ def make_exhibits() -> Iterator[Exhibit]:
         "crying_baby",
     )
     yield Exhibit(
-        "A quiet rooster",
-        "40 dB quieter: the classifier hears every recording at full level, so little changes.",
-        0.01 * rooster,
+        "A helicopter among barks",
+        "There is none. Asked for what speaks for one, the method still finds something.",
+        dog,
         gradients,
+        "helicopter",
     )
     yield Exhibit(
         "Noise alone",

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def data_of(run: Path, data_folder: Path) -> ESC50:
     """Return the data of a run, divided as they were in it."""
-    init = yaml.safe_load((run / "hparams.yaml").read_text(encoding="utf-8"))["data"]["init_args"]
+    init = yaml.safe_load((run / "hyperparams.yaml").read_text(encoding="utf-8"))["data"]["init_args"]
     data = ESC50(**{**init, "data_folder": data_folder, "cache_folder": None})
     data.prepare_data()
     return data
@@ -80,7 +80,7 @@ def write_model(options: argparse.Namespace, data: ESC50, lines: Sequence[str]) 
     run = options.runs / "classifier"
     results = {path.parent.name: read_json(path) for path in sorted(options.runs.glob("fold?/test.json"))}
     correct = sum(round(result["accuracy"] * result["clips"]) for result in results.values())
-    metrics = {
+    metrics: dict[str, dict[str, float]] = {
         "accuracy": {
             "cross-validated": correct / sum(result["clips"] for result in results.values()),
             **{f"fold {name[-1]}, trained on the other three": results[name]["accuracy"] for name in results},
@@ -88,10 +88,18 @@ def write_model(options: argparse.Namespace, data: ESC50, lines: Sequence[str]) 
         }
     }
     explainer = load(options.runs / options.interpreter / "model")
+    networks = {"classifier": explainer.classifier, "interpreter": explainer.interpreter}
+    sizes = {
+        name: sum(value.numel() for value in network.state_dict().values()) for name, network in networks.items()
+    }
+    # two bytes each in half precision
+    metrics["size"] = {f"values in the {name}, thousands": size / 1000 for name, size in sizes.items()}
+    metrics["size"]["weights, MB"] = 2e-6 * sum(sizes.values())
     held = ", ".join(sorted(clip.name for clip in clips_of(data.valid_set)))
     details = {
         "data": f"ESC-10 (CC BY 3.0), folds 1 to 4: {len(clips_of(data.train_set))} clips for training; these "
-        f"{len(clips_of(data.valid_set))} were held back from classifier and interpreter: {held}.",
+        f"{len(clips_of(data.valid_set))} were held back from training and chose the checkpoint of the interpreter "
+        f"only: {held}.",
         "license": "cc-by-3.0",
         "limits": LIMITS,
         "training": options.notes.read_text(encoding="utf-8").strip(),

@@ -55,7 +55,7 @@ def held_out(runs: Path, data_folder: Path) -> tuple[list[float], list[float]]:
     correct: list[float] = []
     wrong: list[float] = []
     for run in (runs / name for name in FOLDS):
-        init = yaml.safe_load((run / "hparams.yaml").read_text(encoding="utf-8"))["data"]["init_args"]
+        init = yaml.safe_load((run / "hyperparams.yaml").read_text(encoding="utf-8"))["data"]["init_args"]
         data = ESC50(**{**init, "data_folder": data_folder, "cache_folder": None})
         data.prepare_data()
         classifier = load_classifier(run / "model")

@@ -30,7 +30,6 @@ def common(piq_folder, tmp_path):
     [
         (["a.wav", "--model", "m", "--tagret", "dog"], ["otoscope explain", "--tagret", "--help"]),
         (["a.wav", "--model", "m", "--skip-existing"], ["--skip-existing"]),
-        (["a.wav"], ["a.wav: no such file"]),
         (["--model", "m"], ["audio"]),
         (["a.wav", "--model", "nowhere"], ["nowhere: is no model folder"]),
         (["a.wav", "--model", "m", "--batch_size", "0"], ["--batch_size 0"]),

@@ -70,7 +70,8 @@ def test_the_card_states_command_folds_seed_and_accuracy():
     card = (bundled_model() / "README.md").read_text(encoding="utf-8")
     accuracy = json.loads((bundled_model() / "config.json").read_text())["metrics"]["accuracy"]
     assert f"| {accuracy['cross-validated']:.4g} |" in card
-    for words in ("otoscope train", "esc10_bundled.yaml", "seed", "folds", LIMITS, "CC BY 3.0", "cc-by-3.0"):
+    recipe = ("otoscope train", "esc10_bundled.yaml", "seed", "folds")
+    for words in (*recipe, "size: weights, MB", LIMITS, "CC BY 3.0", "cc-by-3.0"):
         assert words in card
 
 

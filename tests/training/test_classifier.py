@@ -135,7 +135,6 @@ def test_label_smoothing():
         {"chunk_drops": -1},
         {"mixup_alpha": -0.1},
         {"outliers": -1},
-        {"attenuation_db": -1.0},
         {"label_smoothing": 1.0},
         {"layer_decay": 0.0},
         {"head_epochs": -1},

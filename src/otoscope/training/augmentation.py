@@ -23,23 +23,6 @@ def shift_in_time(waveform: Tensor) -> Tensor:
     return torch.stack([clip.roll(-shift) for clip, shift in zip(waveform, shifts, strict=True)])
 
 
-def lower_level(waveform: Tensor, most_db: float) -> Tensor:
-    """Lower the level of each clip by a random number of decibels.
-
-    The logarithm of the front-end, log1p, is not linear in the level, so that a quiet clip is more than a shifted
-    picture of a loud one.
-
-    Args:
-        waveform: Waveforms of the clips, shape (batch, samples).
-        most_db: Largest attenuation in dB.
-
-    Returns:
-        Attenuated waveforms, same shape.
-    """
-    attenuation_db = most_db * torch.rand(len(waveform), 1, device=waveform.device)
-    return waveform * 10 ** (-attenuation_db / 20)
-
-
 def drop_bands(log_magnitude: Tensor, count: int, widest: float, dim: int) -> Tensor:
     """Silence random bands of frequency (``dim`` 1) or chunks of time (``dim`` 2) of each clip.
 

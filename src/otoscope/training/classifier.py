@@ -18,7 +18,7 @@ from otoscope.data import Batch
 from otoscope.errors import CheckpointError, ConfigurationError, DownloadError, TrainingError
 from otoscope.loading import load_start, without_head
 from otoscope.plots import confusion_picture, save_picture
-from otoscope.training.augmentation import drop_bands, lower_level, mix_up, shift_in_time, sounds_of_no_class
+from otoscope.training.augmentation import drop_bands, mix_up, shift_in_time, sounds_of_no_class
 from otoscope.training.task import Schedule, TrainingTask
 
 _RANDOM_START = "--model.start null trains from random weights"
@@ -50,7 +50,6 @@ class ClassifierTraining(TrainingTask):
         chunk_drops: Number of chunks of time that are silenced in each clip; 0 for none.
         widest_chunk_drop: Length of the longest chunk, as a share of the clip.
         time_shift: Whether to rotate each clip by a random time.
-        attenuation_db: Largest attenuation in dB: the level of each clip is lowered at random, up to it.
         mixup_alpha: Parameter of the beta distribution of the shares with which clips of a batch are mixed; 0 for
             no mixing.
         mixup_probability: Share of the batches that are mixed.
@@ -82,7 +81,6 @@ class ClassifierTraining(TrainingTask):
         chunk_drops: int = 2,
         widest_chunk_drop: float = 0.1,
         time_shift: bool = False,
-        attenuation_db: float = 0.0,
         mixup_alpha: float = 0.0,
         mixup_probability: float = 0.5,
         label_smoothing: float = 0.0,
@@ -99,18 +97,14 @@ class ClassifierTraining(TrainingTask):
             raise ConfigurationError(
                 "classifier training: layer_decay must lie in (0, 1], head_epochs must not be negative"
             )
-        if (
-            min(frequency_drops, chunk_drops, attenuation_db, mixup_alpha, outliers) < 0
-            or not 0 <= label_smoothing < 1
-        ):
+        if min(frequency_drops, chunk_drops, mixup_alpha, outliers) < 0 or not 0 <= label_smoothing < 1:
             raise ConfigurationError(
-                "classifier training: frequency_drops, chunk_drops, attenuation_db, mixup_alpha and outliers must "
-                "not be negative, label_smoothing must lie in [0, 1)"
+                "classifier training: frequency_drops, chunk_drops, mixup_alpha and outliers must not be negative, "
+                "label_smoothing must lie in [0, 1)"
             )
         self.make_classifier = classifier
         self.drops = (frequency_drops, widest_frequency_drop, chunk_drops, widest_chunk_drop)
         self.time_shift = time_shift
-        self.attenuation_db = attenuation_db
         self.mixup_alpha = mixup_alpha
         self.mixup_probability = mixup_probability
         self.label_smoothing = label_smoothing
@@ -222,8 +216,6 @@ class ClassifierTraining(TrainingTask):
             added = sounds_of_no_class(self.outliers, samples, self.frontend.sample_rate_hz)
             waveform = torch.cat([waveform, added.to(waveform)])
             lengths = torch.cat([lengths, lengths.new_full((self.outliers,), samples)])
-        if self.attenuation_db:
-            waveform = lower_level(waveform, self.attenuation_db)
         # Rotating and mixing move sound into the padding of shorter clips, so every frame is valid afterwards.
         padded = batch.padded and not (self.time_shift or mixing)
         frames = self.classifier.frontend.frames(lengths) if padded else None

@@ -50,6 +50,13 @@ def test_another_class_that_was_asked_for_need_not_be_predicted():
     assert verdict(change).level == "partly"
 
 
+def test_a_class_that_is_not_there_is_not_said_to_be_elsewhere():
+    nothing = {"p_evidence": 0.01, "p_remainder": 0.004, "Fid-In": 0.0, "MM": 0.01}
+    result = judge("helicopter", 0.005, nothing, {"random": nothing, "loudest": nothing}, decided=False)
+    assert result.level == "not supported"
+    assert result.reasons[1] == "without it 0.00"
+
+
 def test_a_mask_that_keeps_everything_is_not_supported():
     everything = {"p_evidence": 0.84, "p_remainder": 0.1, "Fid-In": 1.0, "MM": 1.0}
     assert judge("rain", 0.84, everything, {"random": everything, "loudest": everything}).level == "not supported"

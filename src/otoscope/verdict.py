@@ -122,7 +122,7 @@ def _evidence_reason(
 
 
 def _remainder_reason(label: str, remainder: float, loses: bool) -> str:
-    if loses:
+    if loses or remainder < MARGIN:
         return f"without it {remainder:.2f}"
     return f"without it {label} still has {remainder:.2f}: other parts of the sound speak for it as well"
 

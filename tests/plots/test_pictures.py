@@ -34,7 +34,10 @@ def test_spectrograms_share_one_scale_and_masks_lie_over_the_first():
 
 @pytest.mark.parametrize("panels", [{"input": np.zeros((4, 1))}, {"mask": np.zeros((4, 3))}])
 def test_silence_and_single_frames(panels):
-    spectra_picture(panels, "$ silent _ ^", 16_000, 0.01).draw_without_rendering()
+    figure = spectra_picture(panels, "$ silent _ ^", 16_000, 0.01)
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_xlim() == (0, 0.01)
+    assert all(np.isfinite(axes.images[0].get_array()).all() for axes in figure.axes if axes.images)
 
 
 @pytest.mark.parametrize(("count", "axis"), [(1, "linear"), (4, "mel"), (5, "log")])
@@ -59,7 +62,9 @@ def test_confusions_with_counts_and_accuracy():
 
 
 def test_confusions_of_nothing():
-    confusion_picture(np.zeros((1, 1), int), ["dog"]).draw_without_rendering()
+    figure = confusion_picture(np.zeros((1, 1), int), ["dog"])
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_title(loc="left") == "accuracy 0.0 % of 0 clips"
 
 
 @pytest.mark.parametrize("axis", AXES)

@@ -9,6 +9,7 @@ from torch import nn
 
 from otoscope.classifiers import Conv2dClassifier
 from otoscope.errors import CheckpointError
+from otoscope.files import atomic
 from otoscope.store import folder as store
 from otoscope.store.folder import StoredModel, find_class, load_weights, read_config, write_folder, write_model
 
@@ -128,13 +129,15 @@ def test_a_file_in_place_of_the_folder_is_not_replaced(module, tmp_path):
     assert names_in(tmp_path) == ["model"]
 
 
-@pytest.mark.parametrize("failing", ["save_file", "json.dumps"])
+@pytest.mark.parametrize("failing", ["save_file", "json.dumps", "into place"])
 def test_a_failed_save_leaves_the_old_model(module, folder, monkeypatch, failing):
     before = contents(folder)
     if failing == "save_file":
         monkeypatch.setattr(store, "save_file", fail)
-    else:
+    elif failing == "json.dumps":
         monkeypatch.setattr(store.json, "dumps", fail)
+    else:
+        monkeypatch.setattr(atomic, "_swap", fail)
     assert "No space left" in refusal(lambda: save(module, folder, step=2), folder)
     assert contents(folder) == before
     assert names_in(folder.parent) == ["model"]

@@ -219,7 +219,13 @@ class Classifier(Shareable, StoredModel, ABC):
         logits = self.logits(spectrogram)
         return logits.sigmoid() if self.multi_label else logits.softmax(-1)
 
-    def hear(self, waveform: Tensor, lengths: Tensor | None = None, normalize: bool = True) -> Spectrogram:
+    def hear(
+        self,
+        waveform: Tensor,
+        lengths: Tensor | None = None,
+        normalize: bool = True,
+        with_phase: bool = True,
+    ) -> Spectrogram:
         """Return the spectrogram of recordings as the networks take them, scaled to a peak of 1.
 
         Every sound takes this way: a recording, and a part of it that was saved as a file.
@@ -228,8 +234,10 @@ class Classifier(Shareable, StoredModel, ABC):
             waveform: Waveforms, shape (batch, samples).
             lengths: Number of samples of each clip, where a batch was padded with zeros. Shape (batch,).
             normalize: Whether to scale each clip to a peak of 1, the level of the trainings.
+            with_phase: Whether to compute the phase too; False saves time where nothing is turned back into sound.
         """
-        spectrogram: Spectrogram = self.frontend(peak_normalize(waveform) if normalize else waveform, lengths)
+        scaled = peak_normalize(waveform) if normalize else waveform
+        spectrogram: Spectrogram = self.frontend(scaled, lengths, with_phase)
         return spectrogram
 
     def hear_masked(self, spectrogram: Spectrogram, mask: Tensor) -> Tensor:
@@ -243,7 +251,7 @@ class Classifier(Shareable, StoredModel, ABC):
             mask: Mask in [0, 1], shape (batch, frequency, time).
         """
         sound = self.frontend.inverse(spectrogram.masked(mask))
-        return self.probabilities(self.hear(sound, spectrogram.lengths))
+        return self.probabilities(self.hear(sound, spectrogram.lengths, with_phase=self.needs_phase))
 
     def activation_map(self, spectrogram: Spectrogram, name: str | None = None) -> Tensor:
         """Return one of the network's activation maps; see `Prediction.activation_map`.

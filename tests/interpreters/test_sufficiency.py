@@ -116,3 +116,22 @@ def test_another_target_is_judged_by_its_own_probability(classifier, clips):
     whole = prediction.probabilities[:, 1]
     assert (classifier.hear_masked(spectrogram, torch.stack([r.mask for r in results]))[:, 1] >= 0.9 * whole).all()
     assert results[0].sufficient < 0.05
+
+
+class BestAtTenPercent(LowBand):
+    """Gets less convinced the further the area of what it hears is from a tenth, and never enough."""
+
+    def hear_masked(self, spectrogram, mask):
+        area = mask.sum((1, 2)) / (mask.shape[1] * torch.tensor(spectrogram.frame_counts))
+        probability = 0.8 - (area - 0.1).abs()
+        return torch.stack([probability, 1 - probability], -1)
+
+
+def test_where_no_share_suffices_the_most_probable_one_is_returned(clips):
+    classifier = BestAtTenPercent(["tone", "other"]).freeze()
+    _, results = search(classifier, clips, lambda spectrogram: spectrogram.log_magnitude)
+    for clip, result in enumerate(results):
+        assert result.sufficient is None
+        closest = min((area for area, _ in result.evidence), key=lambda area: abs(area - 0.1))
+        assert closest < max(area for area, _ in result.evidence)
+        assert float(result.mask.sum()) / (513 * [44, 33][clip]) == pytest.approx(closest)

@@ -36,7 +36,7 @@ UNREADABLE = ["part0/clip1.wav", "part1/clip3.wav", "part1/clip5.wav"]
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch):
     """Pictures take most of the time and are tested elsewhere."""
-    monkeypatch.setattr("otoscope.explanation.save_picture", lambda figure, path: path.touch())
+    monkeypatch.setattr("otoscope.explanation.saving.save_picture", lambda figure, path: path.touch())
 
 
 @pytest.fixture

@@ -40,8 +40,8 @@ class Sufficiency:
     """How much of one clip is enough for its decision, and how much of it is indispensable.
 
     Attributes:
-        mask: Evidence of the smallest sufficient share; all candidates if even they do not suffice.
-            Shape (frequency, time).
+        mask: Evidence of the smallest sufficient share; if no tested share suffices, of the one with the highest
+            probability of the explained class. Shape (frequency, time).
         sufficient: Smallest share of the bins whose sound alone keeps the decision; None if there is none.
         necessary: Smallest share of the bins whose removal loses the decision; None if there is none.
         evidence: Answers to the evidence alone, by rising area.
@@ -151,11 +151,15 @@ class _Bisection:
         self.low, self.high = min(_SMALLEST_SHARE, largest), largest
         self.share = largest
         self.passed: float | None = None
+        self.most_probable = largest
         self.points: dict[float, float] = {}
+        self._highest = float("-inf")
 
     def record(self, area: float, probability: float, passed: bool) -> None:
         """Take the answer for `share`, and choose the next one."""
         self.points[area] = probability
+        if area > 0 and probability > self._highest:
+            self.most_probable, self._highest = self.share, probability
         # nothing is no evidence, even where silence gets the class
         if passed and area > 0:
             self.passed, self.high = self.share, self.share
@@ -198,7 +202,7 @@ def _decides(prediction: Prediction, answer: Tensor) -> Tensor:
 
 
 def _result(ranking: _Candidates, evidence: _Bisection, remainder: _Bisection, like: Tensor) -> Sufficiency:
-    share = evidence.passed if evidence.passed is not None else ranking.largest_share
+    share = evidence.passed if evidence.passed is not None else evidence.most_probable
     mask = torch.zeros_like(like)
     mask[:, : ranking.importance.shape[-1]] = ranking.mask(share)
     curves = [[CurvePoint(*point) for point in sorted(search.points.items())] for search in (evidence, remainder)]

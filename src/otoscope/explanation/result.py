@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import math
 import os
 from dataclasses import asdict, dataclass, field, replace
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,31 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from otoscope.audio import Frontend, levelled, peak_normalize, save_audio
-from otoscope.errors import ConfigurationError, OtoscopeError
-from otoscope.files.atomic import replace_folder
-from otoscope.files.json import write_json
+from otoscope.audio import Frontend, peak_normalize
+from otoscope.errors import ConfigurationError
+from otoscope.explanation.components import ComponentSound
+from otoscope.explanation.notebook import notebook_view
+from otoscope.explanation.saving import save_explanation
 from otoscope.interpreters import Components
 from otoscope.interpreters.sufficiency import Sufficiency
-from otoscope.plots import (
-    FrequencyAxis,
-    SufficiencyCurve,
-    explanation_picture,
-    maps_picture,
-    relevance_picture,
-    save_picture,
-)
+from otoscope.plots import FrequencyAxis, SufficiencyCurve, explanation_picture
 from otoscope.verdict import Verdict, judge
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-_FILES = {
-    *("original.wav", "interpretation.wav", "remainder.wav"),
-    *("interpretation_levelled.flac", "remainder_levelled.flac", "explanation.json", "components"),
-    *(f"{name}{suffix}" for name in ("spectra", "components", "maps") for suffix in (".png", ".svg")),
-}
-"""Names of everything that an explanation saves."""
 
 NO_COMPONENT = "no component is relevant above the threshold: the mask is empty"
 
@@ -282,76 +267,8 @@ class Explanation:
         Raises:
             OtoscopeError: The folder cannot be written.
         """
-        folder = Path(folder)
-
-        def write(target: Path) -> None:
-            try:
-                self._write(target, self.to_dict() if content is None else content, axis, picture)
-            except OtoscopeError as error:
-                # the user knows the folder, not the temporary one beside it
-                raise type(error)(str(error).replace(str(target), str(folder))) from error
-
-        if _is_replaceable(folder):
-            # As a whole, so that a kill leaves the former explanation or the new one. Links stay links.
-            replace_folder(os.path.realpath(folder), write)
-        else:
-            write(folder)
-        return folder
-
-    def _write(self, folder: Path, content: dict[str, Any], axis: FrequencyAxis, picture: str) -> None:
-        """Write the files into a folder, which may hold an earlier explanation."""
-        save_audio(folder / "original.wav", self.original, self.sample_rate_hz)
-        save_audio(folder / "interpretation.wav", self.evidence, self.sample_rate_hz)
-        save_audio(folder / "remainder.wav", self.remainder, self.sample_rate_hz)
-        for name, sound in (("interpretation", self.evidence), ("remainder", self.remainder)):
-            copy = levelled(sound, self.original, self.sample_rate_hz)
-            save_audio(folder / f"{name}_levelled.flac", copy, self.sample_rate_hz)
-        try:
-            _remove_pictures(folder, "spectra")
-            save_picture(self.plot(axis), folder / f"spectra.{picture}")
-            # Both also remove what an earlier explanation left in the folder.
-            self._save_components(folder, axis, picture)
-            self._save_maps(folder, axis, picture)
-            write_json(folder / "explanation.json", content)
-        except OSError as error:
-            raise OtoscopeError(
-                f"{folder}: cannot be written ({error}); check the folder and the free space"
-            ) from error
-
-    def _save_maps(self, folder: Path, axis: FrequencyAxis, picture: str) -> None:
-        # An earlier explanation in this folder may have had maps where this one has none.
-        _remove_pictures(folder, "maps")
-        if self.maps:
-            title = f"{self.name}: {self.label}, {self.method}"
-            panels = {name: values.numpy() for name, values in self.maps.items()}
-            duration_s = len(self.original) / self.sample_rate_hz
-            figure = maps_picture(panels, title, self.sample_rate_hz, duration_s, axis)
-            save_picture(figure, folder / f"maps.{picture}")
-
-    def _save_components(self, folder: Path, axis: FrequencyAxis, picture: str) -> None:
-        # The names of the sounds depend on the explanation, so those of an earlier one would stay beside the new.
-        for former in (folder / "components").glob("*Hz.wav"):
-            former.unlink()
-        _remove_pictures(folder, "components")
-        if self.components is None:
-            return
-        for rank, component in enumerate(self.top_components(), start=1):
-            name = f"{rank}-component{component.index:03d}-{component.centroid_hz:05.0f}Hz.wav"
-            save_audio(folder / "components" / name, component.waveform, self.sample_rate_hz)
-        # By magnitude: components that speak against the class are shown as well.
-        order = self.components.relevance.abs().argsort(descending=True)[:12].tolist()
-        figure = relevance_picture(
-            order,
-            self.components.relevance[order].numpy(),
-            self.components.dictionary[:, order].numpy(),
-            self.components.activations[order].numpy(),
-            self.components.threshold,
-            f"{self.name}: {self.label}",
-            self.sample_rate_hz,
-            len(self.original) / self.sample_rate_hz,
-            axis,
-        )
-        save_picture(figure, folder / f"components.{picture}")
+        save_explanation(self, Path(folder), self.to_dict() if content is None else content, axis, picture)
+        return Path(folder)
 
     def plot(self, axis: FrequencyAxis = "linear") -> Figure:
         """Draw the explanation as a matplotlib figure: spectrogram, attribution, mask, evidence and decision.
@@ -397,65 +314,7 @@ class Explanation:
 
     def _repr_html_(self) -> str:
         """Return the view of the explanation in a notebook: summary, players and picture."""
-        import html
-
-        # Sounds and picture are embedded, so that a saved notebook needs no other files.
-        buffer = BytesIO()
-        self.plot().savefig(buffer, format="png", dpi=70)
-        parts = [f"<p>{html.escape(self.summary())}</p>"]
-        for title, waveform in (
-            ("original", self.original),
-            ("evidence", self.evidence),
-            ("remainder", self.remainder),
-        ):
-            data = base64.b64encode(_wav_bytes(waveform, self.sample_rate_hz)).decode()
-            parts.append(f'<p>{title}<br><audio controls src="data:audio/wav;base64,{data}"></audio></p>')
-        picture = base64.b64encode(buffer.getvalue()).decode()
-        parts.append(f'<img src="data:image/png;base64,{picture}" alt="spectra">')
-        return "\n".join(parts)
-
-
-@dataclass
-class ComponentSound:
-    """A component of an explanation with its sound.
-
-    Attributes:
-        index: Index in the dictionary.
-        relevance: Relevance for the explained class, relative to the largest, in (threshold, 1].
-        centroid_hz: Spectral centroid in Hz.
-        waveform: What a mask of this component alone keeps of the recording. Shape (samples,).
-    """
-
-    index: int
-    relevance: float
-    centroid_hz: float
-    waveform: Tensor
-
-
-def _is_replaceable(folder: Path) -> bool:
-    """Return whether a folder is absent, or holds nothing but an explanation, and may be renamed."""
-    try:
-        names = {path.name for path in folder.iterdir()}
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    # The current folder of a shell stays: a new one of the same name would not be the same folder.
-    is_current = os.path.realpath(folder) == os.path.realpath(".")
-    return not (is_current or os.path.ismount(folder)) and names <= _FILES
-
-
-def _remove_pictures(folder: Path, name: str) -> None:
-    for suffix in (".png", ".svg"):
-        (folder / f"{name}{suffix}").unlink(missing_ok=True)
-
-
-def _wav_bytes(waveform: Tensor, sample_rate_hz: int) -> bytes:
-    import soundfile
-
-    buffer = BytesIO()
-    soundfile.write(buffer, waveform.numpy(), sample_rate_hz, format="WAV", subtype="PCM_16")
-    return buffer.getvalue()
+        return notebook_view(self)
 
 
 def _without_nan(scores: dict[str, float]) -> dict[str, float | None]:

@@ -282,7 +282,7 @@ def test_a_folder_that_cannot_be_written_is_named(explainer, clip, tmp_path, mon
     def refuse(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("otoscope.explanation.save_picture", refuse)
+    monkeypatch.setattr("otoscope.explanation.saving.save_picture", refuse)
     with pytest.raises(OtoscopeError, match=r"full: cannot be written \(.*No space left"):
         result.save(tmp_path / "full")
 

@@ -1,103 +1,31 @@
-"""From a recording to an `Explanation`, in one call."""
+"""Classifier and interpreter together: the path of one recording."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from otoscope.audio import Frontend, Spectrogram, load_audio
-from otoscope.classifiers import Classifier, Prediction
+from otoscope.audio import Frontend, load_audio
+from otoscope.classifiers import Classifier
 from otoscope.classifiers.base import require_classifier
-from otoscope.errors import (
-    AudioError,
-    CheckpointError,
-    ConfigurationError,
-    ShapeError,
-    UnsuitableMethodError,
-)
+from otoscope.errors import ShapeError, UnsuitableMethodError
+from otoscope.explain.analysis import Analysis, analyse
+from otoscope.explain.results import BatchInterpretation, FileInterpretation
+from otoscope.explain.scored import ScoredBatch, score_batch
 from otoscope.explanation import NO_COMPONENT, Explanation
-from otoscope.interpreters import Components, Interpreter, is_untrained, make_untrained
+from otoscope.interpreters import Components, Interpreter
 from otoscope.interpreters.base import write_interpreter
 from otoscope.interpreters.sufficiency import Sufficiency, find_sufficient
-from otoscope.loading import load_classifier, load_interpreter
-from otoscope.methods import DEFAULT_METHOD, GRADIENT_FREE, UNTRAINED, same_method, title_of
-from otoscope.models import bundled_model
-from otoscope.scoring import control_masks, hear_parts, score_prediction
+from otoscope.methods import GRADIENT_FREE, title_of
 from otoscope.store.folder import open_model
 from otoscope.store.sharing import Shareable
-
-
-class FileInterpretation(NamedTuple):
-    """Result of `Explainer.interpret_file`; it can be unpacked in this order.
-
-    Attributes:
-        evidence: Sound that the decision rests on, mono. Shape (samples,).
-        label: Explained class.
-        sample_rate_hz: Sample rate of the sound.
-    """
-
-    evidence: Tensor
-    label: str
-    sample_rate_hz: int
-
-
-class BatchInterpretation(NamedTuple):
-    """Result of `Explainer.interpret_batch`; it can be unpacked in this order.
-
-    Attributes:
-        evidence: Sounds that the decisions rest on, with silence behind shorter clips. Shape (batch, samples).
-        labels: Explained class of each clip.
-        sample_rate_hz: Sample rate of the sounds.
-    """
-
-    evidence: Tensor
-    labels: list[str]
-    sample_rate_hz: int
-
-
-Table = dict[str, dict[str, Tensor]]
-"""Scores by mask, then by name; shape of each (batch,)."""
-
-
-class _Scored(NamedTuple):
-    """Scores of the clips of a batch.
-
-    Attributes:
-        heard: Scores of the sounds, of the method and of its controls.
-        seen: Scores of the masked spectrograms.
-        parts: Class probabilities of the sounds of evidence and remainder. Shape (2, batch, classes).
-    """
-
-    heard: Table
-    seen: Table
-    parts: Tensor
-
-
-@dataclass
-class _Analysis:
-    """Clips as the networks take them, and the classifier's prediction.
-
-    Attributes:
-        waveform: Waveforms as they were given, padded with zeros. Shape (batch, samples).
-        lengths: Samples of each clip. Shape (batch,).
-        gain: Factor from the networks' level to that of the waveforms. Shape (batch, 1).
-        spectrogram: Spectrogram of the clips.
-        prediction: Prediction of the classifier.
-    """
-
-    waveform: Tensor
-    lengths: Tensor
-    gain: Tensor
-    spectrogram: Spectrogram
-    prediction: Prediction
 
 
 class Explainer(Shareable):
@@ -218,11 +146,11 @@ class Explainer(Shareable):
         """
         if normalize is None:
             normalize = bool(self.details.get("normalize", True))
-        analysis = self._analyse(list(wavs), target, normalize)
+        analysis = analyse(self.classifier, list(wavs), target, normalize)
         decoded = self.interpreter.decode(analysis.spectrogram, analysis.prediction)
         mask, _, _ = self._cut(self.interpreter.with_threshold(threshold), decoded, analysis)
         labels = [self.labels[index] for index in analysis.prediction.explained.tolist()]
-        return BatchInterpretation(self._masked_sound(analysis, mask), labels, self.sample_rate_hz)
+        return BatchInterpretation(analysis.masked_sound(mask), labels, self.sample_rate_hz)
 
     @torch.no_grad()
     def explain_batch(
@@ -242,7 +170,7 @@ class Explainer(Shareable):
             names: Names of the recordings (default: ``clip0``, ``clip1`` and so on).
             threshold: Threshold that replaces the interpreter's; see `explain`.
         """
-        analysis = self._analyse(waveforms, target)
+        analysis = analyse(self.classifier, waveforms, target)
         spectrogram, prediction = analysis.spectrogram, analysis.prediction
         # The network runs once. A threshold only changes how masks are cut from its result.
         decoded = self.interpreter.decode(spectrogram, prediction)
@@ -251,14 +179,14 @@ class Explainer(Shareable):
         mask, importance, searches = self._cut(interpreter, decoded, analysis, search=scores)
         components = interpreter.components(decoded, spectrogram)
         names = list(names) if names is not None else [f"clip{i}" for i in range(len(waveforms))]
-        scored = self._score(analysis, mask, names) if scores else None
+        scored = score_batch(analysis, self.method, mask, names) if scores else None
         if scored is not None:
             # method-specific scores exist for the method only, not for the controls
             scored.heard[self.method] |= self.interpreter.own_scores(decoded, prediction)
         return self._explanations(analysis, names, mask, importance, searches, scored, components, target)
 
     def _cut(
-        self, interpreter: Interpreter[Any], decoded: Any, analysis: _Analysis, search: bool = False
+        self, interpreter: Interpreter[Any], decoded: Any, analysis: Analysis, search: bool = False
     ) -> tuple[Tensor, Tensor, list[Sufficiency] | None]:
         """Return the mask, the map that it was cut from, and the shares that suffice, if they were searched for.
 
@@ -291,26 +219,14 @@ class Explainer(Shareable):
                 f"such as {', '.join(GRADIENT_FREE)}"
             )
 
-    def _score(self, analysis: _Analysis, mask: Tensor, names: Sequence[str]) -> _Scored:
-        """Score the mask and its controls by their sounds and by the masked spectrograms."""
-        classifier, spectrogram, prediction = self.classifier, analysis.spectrogram, analysis.prediction
-        parts = hear_parts(classifier, spectrogram, mask)
-        heard = {self.method: score_prediction(classifier, spectrogram, prediction, mask, probabilities=parts)}
-        seen = {self.method: score_prediction(classifier, spectrogram, prediction, mask)}
-        for name, control in control_masks(mask, spectrogram, names).items():
-            sounds = hear_parts(classifier, spectrogram, control)
-            heard[name] = score_prediction(classifier, spectrogram, prediction, control, probabilities=sounds)
-            seen[name] = score_prediction(classifier, spectrogram, prediction, control)
-        return _Scored(heard, seen, parts)
-
     def _explanations(
         self,
-        analysis: _Analysis,
+        analysis: Analysis,
         names: Sequence[str],
         mask: Tensor,
         importance: Tensor,
         searches: Sequence[Sufficiency] | None,
-        scored: _Scored | None,
+        scored: ScoredBatch | None,
         components: Sequence[Components] | None,
         target: str | None,
     ) -> list[Explanation]:
@@ -318,7 +234,7 @@ class Explainer(Shareable):
         spectrogram, prediction = analysis.spectrogram, analysis.prediction
         # Masks multiply the logarithm of the magnitude: evidence and remainder add up to the recording only if the
         # mask holds nothing but zeros and ones.
-        evidence, remainder = self._masked_sound(analysis, mask), self._masked_sound(analysis, 1 - mask)
+        evidence, remainder = analysis.masked_sound(mask), analysis.masked_sound(1 - mask)
         maps = self.interpreter.maps(prediction)
         # a copy on the CPU, like everything that an explanation holds
         frontend = Frontend(**self.classifier.frontend.config)
@@ -328,8 +244,8 @@ class Explainer(Shareable):
             count = self.classifier.frontend.frames(samples)
             parts = None if components is None else components[i].cpu()
             search = None if searches is None else searches[i].cut(count)
-            scores, controls = _row_of(scored.heard if scored else {}, self.method, i)
-            mask_scores, mask_controls = _row_of(scored.seen if scored else {}, self.method, i)
+            scores, controls = scored.heard_row(i) if scored else ({}, {})
+            mask_scores, mask_controls = scored.seen_row(i) if scored else ({}, {})
             heard = scored.parts[:, i].tolist() if scored else ([], [])
             explanations.append(
                 Explanation(
@@ -361,45 +277,6 @@ class Explainer(Shareable):
             )
         return explanations
 
-    def _analyse(
-        self, waveforms: Sequence[Tensor], target: str | Sequence[str] | None, normalize: bool = True
-    ) -> _Analysis:
-        """Run front-end and classifier on waveforms, which may be of different lengths."""
-        if not len(waveforms) or any(waveform.ndim != 1 or len(waveform) == 0 for waveform in waveforms):
-            shapes = ", ".join(str(tuple(waveform.shape)) for waveform in waveforms) or "none"
-            raise ShapeError(f"expected mono waveforms of shape (samples,) each, got {shapes}")
-        for i, waveform in enumerate(waveforms):
-            if not bool(waveform.isfinite().all()):
-                raise AudioError(f"waveform {i}: holds NaN or infinite values; repair or leave out the recording")
-        device = self.classifier.frontend.window.device
-        floats = [waveform.float() for waveform in waveforms]
-        padded = torch.nn.utils.rnn.pad_sequence(floats, batch_first=True).to(device)
-        lengths = torch.tensor([len(waveform) for waveform in waveforms], device=device)
-        # The networks get each clip at a peak of 1. Its peak is the gain that restores the level of the recording
-        # in masked sounds, after the inverse transform, because the log magnitude is not linear in the level.
-        gain = padded.abs().amax(-1, keepdim=True) if normalize else torch.ones_like(padded[:, :1])
-        # without padding no lengths are passed, so that all clips go through the networks together
-        is_padded = bool((lengths != lengths[0]).any())
-        spectrogram = self.classifier.hear(padded, lengths if is_padded else None, normalize)
-        prediction = self.classifier.predict(spectrogram)
-        if target is not None:
-            # only the explained class changes: probabilities and predicted class stay those of the classifier
-            prediction = prediction.towards(self._target_indices(target, len(padded)).to(device))
-        return _Analysis(padded, lengths, gain, spectrogram, prediction)
-
-    def _target_indices(self, target: str | Sequence[str], clips: int) -> Tensor:
-        targets = [target] * clips if isinstance(target, str) else list(target)
-        if len(targets) != clips:
-            raise ConfigurationError(
-                f"target: {len(targets)} labels for {clips} clips; give one label, or one for each clip"
-            )
-        return torch.tensor([self.classifier.index_of(label) for label in targets])
-
-    def _masked_sound(self, analysis: _Analysis, mask: Tensor) -> Tensor:
-        """Return the part that a mask keeps as sound, at the level of the recording. Shape (batch, samples)."""
-        sound: Tensor = analysis.gain * self.classifier.frontend.inverse(analysis.spectrogram.masked(mask))
-        return sound
-
     def _notes(
         self,
         target: str | None,
@@ -418,7 +295,9 @@ class Explainer(Shareable):
         elif peak > 0 and not bool(mask.any()):
             notes.append(f"the mask is empty: {self.method} finds nothing that speaks for the class")
         elif self.interpreter.sufficient and search is not None and search.sufficient is None:
-            notes.append("all bins that speak for the class do not suffice to keep the decision")
+            notes.append(
+                "no tested share of the sound keeps the decision; the evidence is the share that comes closest"
+            )
         return notes
 
     def _limits(self, largest_probability: float) -> list[str]:
@@ -441,63 +320,3 @@ class Explainer(Shareable):
     def from_pretrained(cls, source: str | os.PathLike[str], revision: str | None = None) -> Self:
         interpreter, classifier = open_model(source, revision, role="interpreter")
         return cls(classifier, interpreter)
-
-
-def _row_of(table: Table, method: str, clip: int) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """Return the scores of one clip by the method, and by each control."""
-    rows = {row: {name: float(values[clip]) for name, values in scores.items()} for row, scores in table.items()}
-    return rows.pop(method, {}), rows
-
-
-def load(
-    path: str | os.PathLike[str] | None = None,
-    method: str | None = None,
-    revision: str | None = None,
-    **options: Any,
-) -> Explainer:
-    """Open a model with its classifier, from any source.
-
-    Args:
-        path: Source of the model: folder ``model`` in the output folder of ``otoscope train`` or of a recipe,
-            ``owner/name`` on the hub, a model folder of SpeechBrain, or the results of one of its trainings
-            (default: the bundled model of ten everyday sounds).
-        method: Name of a method (default: that of the interpreter in the folder; of the bundled model, integrated
-            gradients, whose evidence is smaller than that of its interpreter). A method that needs no training
-            (see `otoscope.methods.UNTRAINED`) explains the folder's classifier.
-        revision: Branch, tag or commit on the hub.
-        **options: Options of a method that needs no training.
-
-    Raises:
-        CheckpointError: The folder is missing, incomplete, from a newer version, not to be trusted, or holds only a
-            classifier and no method is named.
-        DownloadError: The model cannot be downloaded.
-        ConfigurationError: The folder holds another method, or the named method needs training or does not exist.
-    """
-    if path is None:
-        if revision is not None:
-            raise ConfigurationError(f"revision: {revision} needs a path, a repository on the hub")
-        path, method = bundled_model(), method or DEFAULT_METHOD
-    if method is not None and is_untrained(method):
-        # The folder may hold an interpreter too; its classifier alone is opened.
-        classifier = load_classifier(path, revision)
-        return Explainer(classifier, make_untrained(method, classifier, **options))
-    try:
-        interpreter, classifier = load_interpreter(path, revision)
-    except CheckpointError as error:
-        if method is None:
-            raise
-        raise ConfigurationError(
-            f"method: {method!r} is none of {', '.join(UNTRAINED)}, which need no training; {error}"
-        ) from error
-    # here the method comes from the folder, and a name can only confirm it
-    explainer = Explainer(classifier, interpreter)
-    if method is not None and not same_method(method, explainer.method):
-        raise ConfigurationError(
-            f"method: {path} holds {explainer.method}, not {method}; methods that need no training: "
-            f"{', '.join(UNTRAINED)}"
-        )
-    if options:
-        raise ConfigurationError(
-            f"{', '.join(options)}: {explainer.method} takes its options from {path}; leave them out"
-        )
-    return explainer

@@ -1,0 +1,67 @@
+"""Opening of a model with its classifier, ready to explain recordings."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from otoscope.errors import CheckpointError, ConfigurationError
+from otoscope.explain.explainer import Explainer
+from otoscope.interpreters import is_untrained, make_untrained
+from otoscope.loading import load_classifier, load_interpreter
+from otoscope.methods import DEFAULT_METHOD, UNTRAINED, same_method
+from otoscope.models import bundled_model
+
+
+def load(
+    path: str | os.PathLike[str] | None = None,
+    method: str | None = None,
+    revision: str | None = None,
+    **options: Any,
+) -> Explainer:
+    """Open a model with its classifier, from any source.
+
+    Args:
+        path: Source of the model: folder ``model`` in the output folder of ``otoscope train`` or of a recipe,
+            ``owner/name`` on the hub, a model folder of SpeechBrain, or the results of one of its trainings
+            (default: the bundled model of ten everyday sounds).
+        method: Name of a method (default: that of the interpreter in the folder; of the bundled model, integrated
+            gradients, whose evidence is smaller than that of its interpreter). A method that needs no training
+            (see `otoscope.methods.UNTRAINED`) explains the folder's classifier.
+        revision: Branch, tag or commit on the hub.
+        **options: Options of a method that needs no training.
+
+    Raises:
+        CheckpointError: The folder is missing, incomplete, from a newer version, not to be trusted, or holds only a
+            classifier and no method is named.
+        DownloadError: The model cannot be downloaded.
+        ConfigurationError: The folder holds another method, or the named method needs training or does not exist.
+    """
+    if path is None:
+        if revision is not None:
+            raise ConfigurationError(f"revision: {revision} needs a path, a repository on the hub")
+        path, method = bundled_model(), method or DEFAULT_METHOD
+    if method is not None and is_untrained(method):
+        # The folder may hold an interpreter too; its classifier alone is opened.
+        classifier = load_classifier(path, revision)
+        return Explainer(classifier, make_untrained(method, classifier, **options))
+    try:
+        interpreter, classifier = load_interpreter(path, revision)
+    except CheckpointError as error:
+        if method is None:
+            raise
+        raise ConfigurationError(
+            f"method: {method!r} is none of {', '.join(UNTRAINED)}, which need no training; {error}"
+        ) from error
+    # here the method comes from the folder, and a name can only confirm it
+    explainer = Explainer(classifier, interpreter)
+    if method is not None and not same_method(method, explainer.method):
+        raise ConfigurationError(
+            f"method: {path} holds {explainer.method}, not {method}; methods that need no training: "
+            f"{', '.join(UNTRAINED)}"
+        )
+    if options:
+        raise ConfigurationError(
+            f"{', '.join(options)}: {explainer.method} takes its options from {path}; leave them out"
+        )
+    return explainer

@@ -49,7 +49,7 @@ def test_a_file_is_flushed_before_it_takes_its_place(tmp_path, monkeypatch):
     fsync = os.fsync
     monkeypatch.setattr(os, "fsync", lambda handle: seen.append((tmp_path / "a").exists()) or fsync(handle))
     replace_text(tmp_path / "a", "text")
-    assert seen == [False]
+    assert seen == [False, True]  # the file before it is renamed, its folder afterwards
 
 
 @pytest.mark.parametrize("former", [None, "former"])
@@ -121,6 +121,17 @@ def test_the_next_run_removes_what_a_killed_one_left(tmp_path):
     (tmp_path / ".clip-tmp-of-the-user").touch()
     replace_text(tmp_path / "table.csv", "a")
     assert names_in(tmp_path) == [".clip-tmp-of-the-user", "table.csv"]
+
+
+def test_what_killed_runs_left_is_removed_from_all_folders_below(tmp_path):
+    deep = tmp_path / "interpretations" / "epoch-2"
+    deep.mkdir(parents=True)
+    for folder in (tmp_path, deep):
+        leave_behind(folder, DEAD)
+    (deep / "sound.wav").touch()
+    atomic.remove_stale_below(tmp_path)
+    assert names_in(tmp_path) == ["interpretations"]
+    assert names_in(deep) == ["sound.wav"]
 
 
 def test_what_other_processes_are_writing_stays(tmp_path):

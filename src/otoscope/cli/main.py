@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 from otoscope.cli.allocator import keep_freed_memory
+from otoscope.cli.threads import share_cores
 from otoscope.errors import OtoscopeError
 
 VERBS = ("demo", "train", "explain", "evaluate", "convert")
@@ -61,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(verb: str, options: list[str]) -> int:
-    # before the verb's module allocates anything large
+    # before the verb's module imports PyTorch, or allocates anything large
+    share_cores()
     keep_freed_memory()
     _escape_what_cannot_be_printed()
     received: list[int] = []

@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from otoscope.cli.main import main
+from otoscope.cli.threads import share_cores
+
+# Already here: a script imports this module first, and then PyTorch together with the classes that it names.
+share_cores()
 
 
 def run_recipe(verb: str, script: str | Path, arguments: Sequence[str] | None = None) -> int:

@@ -58,6 +58,7 @@ def replace_file(
             # Without the flush, a power cut after the rename could leave an empty file under the final name.
             _sync(temporary)
             temporary.replace(path)
+            _sync_folder(path.parent)
         finally:
             # After a success the name is gone already; after a failure this removes the partial file.
             temporary.unlink(missing_ok=True)
@@ -104,9 +105,21 @@ def replace_folder(
                 if path.is_file():
                     _sync(path)
             _swap(temporary, folder)
+            _sync_folder(folder.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def remove_stale_below(folder: str | os.PathLike[str]) -> None:
+    """Remove the temporary files and folders that killed processes left in a folder or anywhere below it.
+
+    Args:
+        folder: Folder that results were written to. It need not exist.
+    """
+    # From the top down, so that a temporary folder is gone before it would be searched.
+    for parent, _, _ in os.walk(folder):
+        remove_stale(parent)
 
 
 def remove_stale(folder: str | os.PathLike[str]) -> None:
@@ -217,6 +230,17 @@ def _sync(path: Path) -> None:
     """Flush a file to the disk."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to the disk, so that a power cut does not undo a rename."""
+    # Some systems cannot open folders, and some file systems cannot flush them; the file is complete all the same.
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 @contextmanager

@@ -57,6 +57,9 @@ class TrainLog(lightning.Callback):
                 for name, value in trainer.callback_metrics.items()
                 if name.startswith(prefix)
             }
+            # A run that resumes at the end of an epoch has no values of it; the line of the epoch stands already.
+            if stage == "train" and not values:
+                return
             line += f" - {_listed(stage, values)}"
         self._write(number, line, lambda former, _: former < number)
 

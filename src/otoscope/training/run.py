@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning
-import torch
-from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
 
 from otoscope.data import SoundData
 from otoscope.errors import CheckpointError, ConfigurationError, OtoscopeError, TrainingError
+from otoscope.files.atomic import remove_stale_below
 from otoscope.files.json import json_values, write_json
 from otoscope.training.callbacks import SaveInterpretations
+from otoscope.training.checkpoints import (
+    BEST_NAME,
+    AtomicCheckpointIO,
+    Resumption,
+    find_resumption,
+    load_tested,
+)
+from otoscope.training.metrics_table import MetricsTable, WriteMetrics
 from otoscope.training.overlap import OverlapTest
 from otoscope.training.record import TrainLog, statistics_of_test, write_label_encoder
 from otoscope.training.task import TrainingTask
@@ -61,27 +67,32 @@ def run_training(
     """
     output_folder = Path(output_folder)
     checkpoints = output_folder / "checkpoints"
-    best, last = checkpoints / "best.ckpt", checkpoints / "last.ckpt"
+    best = checkpoints / BEST_NAME
+    remove_stale_below(output_folder)
     trains = task.trains
     if test_only and trains and not best.is_file():
         if not task.open_published(best):
             raise CheckpointError(f"{best}: no such checkpoint to test; train first, without --test_only")
         trains = False
-    if trains and not test_only and not last.is_file():
+    fits = trains and not test_only
+    resumption = find_resumption(checkpoints) if fits else None
+    if fits and resumption is None:
         task.choose_start()
     lightning.seed_everything(task.seed, verbose=False)
     _prepare(task, data)
     callbacks: list[lightning.Callback] = _checkpoint_callbacks(task, checkpoints) if trains else []
     log = TrainLog(output_folder / "train_log.txt")
     callbacks += [log, *(callback for callback in (interpretations, overlap) if callback is not None)]
-    trainer = _trainer(output_folder, callbacks, dict(trainer_options or {}))
+    last_epoch = None if not fits else -1 if resumption is None else resumption.epoch
+    options = _with_files(dict(trainer_options or {}), MetricsTable(output_folder, last_epoch), resumption)
+    trainer = _trainer(output_folder, callbacks, options)
     try:
         if trainer.is_global_zero and not test_only:
             write_label_encoder(output_folder / "label_encoder.txt", task.labels)
         epoch = 0
         if trains:
-            if not test_only:
-                _fit(trainer, task, data, last if last.is_file() else None)
+            if fits:
+                _fit(trainer, task, data, resumption)
             epoch = _restore(task, best)
         with _ignored_warnings():
             trainer.test(task, datamodule=data, verbose=False)
@@ -114,18 +125,31 @@ def _checkpoint_callbacks(task: TrainingTask, folder: Path) -> list[lightning.Ca
     """Return the callbacks that save the best and the last checkpoint."""
     # without a monitored value, each checkpoint replaces the one before
     monitor = task.monitor if task.checkpoint == "best" else None
-    best = ModelCheckpoint(
-        folder, filename="best", monitor=monitor, mode=task.monitor_mode, enable_version_counter=False
-    )
+    # At the end of an epoch, also where validation is rarer or more frequent: a run resumes between two epochs.
+    common: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": True}
+    best = ModelCheckpoint(folder, filename="best", monitor=monitor, mode=task.monitor_mode, **common)
     # The option `save_last` of the first callback would write the last checkpoint only when there is a new best,
     # and a resumed run would repeat the epochs since then. So a second callback saves it after every validation.
-    last = ModelCheckpoint(folder, filename="last", enable_version_counter=False)
+    last = ModelCheckpoint(folder, filename="last", **common)
     return [best, last]
 
 
-def _trainer(folder: Path, callbacks: Sequence[lightning.Callback], options: dict[str, Any]) -> lightning.Trainer:
+def _with_files(options: dict[str, Any], table: MetricsTable, resumption: Resumption | None) -> dict[str, Any]:
+    """Return the options of the trainer with the writers of ``metrics.csv`` and of the checkpoints."""
     if options.get("logger") in (None, True):
-        options["logger"] = _ResumedCSVLogger(folder, name="", version="", flush_logs_every_n_steps=1)
+        options["logger"] = table
+        options["callbacks"] = [*(options.get("callbacks") or []), WriteMetrics()]
+    plugins = options.get("plugins") or []
+    plugins = list(plugins) if isinstance(plugins, list | tuple) else [plugins]
+    # These strategies write checkpoints of several files by themselves.
+    own_files = str(options.get("strategy", "")).startswith(("fsdp", "deepspeed"))
+    if not own_files and not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+        lost = resumption is not None and resumption.best_is_lost
+        options["plugins"] = [*plugins, AtomicCheckpointIO(forgets_best=lost)]
+    return options
+
+
+def _trainer(folder: Path, callbacks: Sequence[lightning.Callback], options: dict[str, Any]) -> lightning.Trainer:
     options["callbacks"] = [*(options.get("callbacks") or []), *callbacks]
     for name, value in _TRAINER_DEFAULTS.items():
         if options.get(name) is None:
@@ -141,11 +165,14 @@ def _trainer(folder: Path, callbacks: Sequence[lightning.Callback], options: dic
         raise ConfigurationError(f"trainer: {error}") from error
 
 
-def _fit(trainer: lightning.Trainer, task: TrainingTask, data: SoundData, resume: Path | None) -> None:
-    if resume is None:
+def _fit(
+    trainer: lightning.Trainer, task: TrainingTask, data: SoundData, resumption: Resumption | None
+) -> None:
+    if resumption is None:
         task.initialise()
-    else:
-        print(f"Resuming from {resume}")
+    elif trainer.is_global_zero:
+        print(f"Resuming from {resumption.path}")
+    resume = None if resumption is None else resumption.path
     try:
         with _ignored_warnings():
             trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=resume is not None)
@@ -153,7 +180,7 @@ def _fit(trainer: lightning.Trainer, task: TrainingTask, data: SoundData, resume
         # Lightning answers Ctrl-C by an exit; it becomes an error below.
         if not trainer.interrupted:
             raise
-    except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except (RuntimeError, KeyError, ValueError) as error:
         if resume is not None and (explained := _resume_error(resume, error)):
             raise explained from error
         raise
@@ -164,8 +191,6 @@ def _fit(trainer: lightning.Trainer, task: TrainingTask, data: SoundData, resume
 def _resume_error(checkpoint: Path, error: Exception) -> OtoscopeError | None:
     """Return an error that explains why a run could not resume; None if the checkpoint is not the reason."""
     message = str(error)
-    if isinstance(error, EOFError | pickle.UnpicklingError) or "PytorchStreamReader" in message:
-        return CheckpointError(f"{checkpoint}: is damaged; delete it to begin again")
     # OneCycleLR refuses more steps than it was made for.
     if "Tried to step" in message:
         return ConfigurationError(
@@ -180,32 +205,13 @@ def _resume_error(checkpoint: Path, error: Exception) -> OtoscopeError | None:
 
 
 def _restore(task: TrainingTask, best: Path) -> int:
-    """Load the weights of a checkpoint, and return the number of its epoch, from 1."""
-    if not best.is_file():
-        raise CheckpointError(f"{best}: training has saved no checkpoint; is max_epochs at least 1?")
-    try:
-        checkpoint = torch.load(best, map_location="cpu", weights_only=True)
+    """Load the weights of the checkpoint that becomes the model, and return the number of its epoch, from 1."""
+
+    def use(checkpoint: dict[str, Any]) -> None:
         task.on_load_checkpoint(checkpoint)
         task.load_state_dict(checkpoint["state_dict"])
-        return int(checkpoint["epoch"]) + 1
-    except (RuntimeError, KeyError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{best}: does not fit this model ({str(error).splitlines()[0]})") from error
 
-
-class _ResumedCSVLogger(CSVLogger):
-    """Logger that continues the ``metrics.csv`` of an earlier part of the run, which `CSVLogger` would delete."""
-
-    @property
-    @rank_zero_experiment
-    def experiment(self) -> Any:
-        path = Path(self.log_dir) / "metrics.csv"
-        # The file is deleted when the experiment is made, so its content is read before and written back after.
-        former = path.read_text() if self._experiment is None and path.is_file() else ""
-        experiment = super().experiment
-        if former:
-            path.write_text(former)
-            experiment.metrics_keys = former.splitlines()[0].split(",")
-        return experiment
+    return load_tested(best, use)
 
 
 class _ignored_warnings(warnings.catch_warnings):  # noqa: N801, a context manager in lower case reads better
@@ -219,6 +225,8 @@ class _ignored_warnings(warnings.catch_warnings):  # noqa: N801, a context manag
             ".*does not have many workers.*",
             ".*number of training batches.*",
             ".*exists and is not empty.*",
+            # before the first validation, where it does not follow every epoch
+            ".*could not find the monitored key.*",
         ):
             warnings.filterwarnings("ignore", pattern)
         return result

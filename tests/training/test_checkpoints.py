@@ -15,41 +15,45 @@ from otoscope.training import run_training
 from otoscope.training.checkpoints import AtomicCheckpointIO, find_resumption
 
 OTHER_DISK = "/dev/shm"
-CHECKPOINT = "{'epoch': 1, 'state_dict': {'w': torch.ones(100_000)}}"
-KILLS = f"""
-import os, signal, sys
+KILLS = """
+import os, resource, signal, sys
 from pathlib import Path
 import torch
 from otoscope.files import atomic
 from otoscope.training.checkpoints import AtomicCheckpointIO
+
 def kill(*arguments):
     os.kill(os.getpid(), signal.SIGKILL)
+
 def write_half(self, content):
     with self.open("wb") as file:
         file.write(content[: len(content) // 2])
         file.flush()
         kill()
-places = {{
-    "half": (Path, "write_bytes", write_half),
-    "before the flush": (os, "fsync", kill),
-    "before the rename": (Path, "replace", kill),
-    "after the rename": (atomic, "_sync_folder", kill),
-}}
-for moment, (place, name, function) in places.items():
-    process = os.fork()  # a process of its own for each kill, without importing PyTorch again
+
+def limit():
+    # A limit of the size of files fails like a full disk: in the middle of the content.
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+
+prepare = {
+    "half": lambda: setattr(Path, "write_bytes", write_half),
+    "before the flush": lambda: setattr(os, "fsync", kill),
+    "before the rename": lambda: setattr(Path, "replace", kill),
+    "after the rename": lambda: setattr(atomic, "_sync_folder", kill),
+    "no room": limit,
+}
+for moment, function in prepare.items():
+    process = os.fork()  # a process of its own for each, without importing PyTorch again
     if process == 0:
-        setattr(place, name, function)
-        AtomicCheckpointIO().save_checkpoint({CHECKPOINT}, Path(sys.argv[1]) / moment / "last.ckpt")
+        function()
+        try:
+            content = {"epoch": 1, "state_dict": {"w": torch.ones(100_000)}}
+            AtomicCheckpointIO().save_checkpoint(content, Path(sys.argv[1]) / moment / "last.ckpt")
+        except BaseException as error:
+            print(type(error).__name__, error, flush=True)
         os._exit(0)
-    print(moment, os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), sep=":")
-"""
-LIMITED_WRITE = f"""
-import resource, signal, sys
-import torch
-from otoscope.training.checkpoints import AtomicCheckpointIO
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
-AtomicCheckpointIO().save_checkpoint({CHECKPOINT}, sys.argv[1])
+    print(moment, os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), sep=":", flush=True)
 """
 
 
@@ -70,19 +74,21 @@ def damage(path, how):
     path.write_bytes({"empty": b"", "cut off": content[: len(content) // 2], "changed": changed}[how])
 
 
-def test_a_kill_inside_a_write_leaves_the_former_checkpoint_or_the_new_one(tmp_path):
-    moments = ["half", "before the flush", "before the rename", "after the rename"]
+def test_a_write_that_is_killed_or_cut_off_leaves_the_former_checkpoint_or_the_new_one(tmp_path):
+    moments = ["half", "before the flush", "before the rename", "after the rename", "no room"]
     paths = [checkpoint(0, tmp_path / moment / "last.ckpt") for moment in moments]
-    output = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", KILLS, str(tmp_path)], capture_output=True, text=True, check=True
-    ).stdout
-    assert output.splitlines() == [f"{moment}:{-signal.SIGKILL}" for moment in moments]
-    found = [find_resumption(path.parent) for path in paths]
-    assert [(resumption.path, resumption.epoch) for resumption in found] == list(
-        zip(paths, [0, 0, 0, 1], strict=True)
     )
-    # The next run removes what the killed one left.
-    assert [len(names_in(path.parent)) for path in paths] == [2, 2, 2, 1]
+    *killed, error, last = process.stdout.splitlines()
+    assert killed == [f"{moment}:{-signal.SIGKILL}" for moment in moments[:-1]]
+    assert error.startswith(f"TrainingError {paths[-1]}: cannot be written ([Errno 27] File too large)")
+    assert last == "no room:0"
+    found = [find_resumption(path.parent) for path in paths]
+    assert [resumption.path for resumption in found] == paths
+    assert [resumption.epoch for resumption in found] == [0, 0, 0, 1, 0]
+    # The next run removes what the killed ones left.
+    assert [len(names_in(path.parent)) for path in paths] == [2, 2, 2, 1, 1]
     atomic.remove_stale_below(tmp_path)
     assert all(names_in(path.parent) == ["last.ckpt"] for path in paths)
 
@@ -97,18 +103,6 @@ def test_a_full_disk_keeps_the_former_checkpoint(tmp_path, monkeypatch):
         context.setattr(os, "fsync", refuse)
         with pytest.raises(TrainingError, match=r"last\.ckpt: cannot be written \(.*No space left.*resumes from"):
             checkpoint(1, path)
-    assert find_resumption(tmp_path).epoch == 0
-    assert names_in(tmp_path) == ["last.ckpt"]
-
-
-def test_a_write_that_the_system_cuts_off_keeps_the_former_checkpoint(tmp_path):
-    path = checkpoint(0, tmp_path / "last.ckpt")
-    # A limit of the size of files fails like a full disk: in the middle of the content.
-    process = subprocess.run(
-        [sys.executable, "-c", LIMITED_WRITE, str(path)], capture_output=True, text=True, check=False
-    )
-    assert "TrainingError" in process.stderr
-    assert "File too large" in process.stderr
     assert find_resumption(tmp_path).epoch == 0
     assert names_in(tmp_path) == ["last.ckpt"]
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import lightning
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch import distributed
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from typing_extensions import override
 
 from otoscope.data.clips import Batch, Clip, ClipFile, ClipFiles, collate, decode_missing
 from otoscope.errors import AudioError, ConfigurationError, DataError
@@ -18,8 +20,11 @@ from otoscope.files.array_cache import ArrayCache, default_cache_folder
 from otoscope.seeding import generator_for
 
 
-class EpochShuffle(Sampler[int]):
+class EpochShuffle(DistributedSampler[int]):
     """Shuffling that depends on seed and epoch alone, so that a resumed run repeats an uninterrupted one.
+
+    Where several processes train together, they get the clips of this order in turn, so that their batches make up
+    the batch that one process would have.
 
     Args:
         data: Data set to shuffle.
@@ -27,20 +32,19 @@ class EpochShuffle(Sampler[int]):
     """
 
     def __init__(self, data: Sized, seed: int) -> None:
+        together = distributed.is_available() and distributed.is_initialized()
+        processes, rank = (distributed.get_world_size(), distributed.get_rank()) if together else (1, 0)
+        # The class tells Lightning that the clips are dealt already; its own way would shuffle them once more.
+        super().__init__(data, processes, rank, seed=seed)  # type: ignore[arg-type]
         self.data = data
-        self.seed = seed
-        self.epoch = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Set the epoch; the Trainer calls this before each one."""
-        self.epoch = epoch
-
+    @override
     def __iter__(self) -> Iterator[int]:
         generator = generator_for(self.seed, self.epoch)
-        return iter(torch.randperm(len(self.data), generator=generator).tolist())
-
-    def __len__(self) -> int:
-        return len(self.data)
+        order = torch.randperm(len(self.data), generator=generator).tolist()
+        # All processes need equally many clips, so the first ones come again at the end.
+        order += order[: self.total_size - len(order)]
+        return iter(order[self.rank :: self.num_replicas])
 
 
 class SoundData(lightning.LightningDataModule):
@@ -88,8 +92,9 @@ class SoundData(lightning.LightningDataModule):
         """Return a loader that shuffles the training clips anew in each epoch."""
         clips = _with_length(self.train_set)
         # Batch normalisation has no statistics of a batch of one clip, so a last batch of one is left out.
-        single = len(clips) % self.batch_size == 1 < len(clips)
-        return self.loader(self.train_set, sampler=EpochShuffle(clips, self.seed), drop_last=single)
+        sampler = EpochShuffle(clips, self.seed)
+        single = len(sampler) % self.batch_size == 1 < len(sampler)
+        return self.loader(self.train_set, sampler=sampler, drop_last=single)
 
     def val_dataloader(self) -> DataLoader[Clip]:
         """Return a loader of the validation clips, in order."""

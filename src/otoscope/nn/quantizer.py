@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from otoscope.errors import ConfigurationError
+from otoscope.nn.ranks import gather_clips, share_first
 
 CodebookInit = Literal["data", "uniform"]
 
@@ -117,7 +118,8 @@ class ClassQuantizer(nn.Module):
         vectors = hidden.permute(0, 2, 3, 1).reshape(batch, height * width, dim)
         # a code far from all vectors would never be the nearest, and so never be trained
         if self.training and not self.drawn:
-            self.draw_codes(vectors.detach().flatten(0, 1))
+            # of the whole batch, where several processes share it
+            self.draw_codes(torch.cat(gather_clips(list(vectors.detach()))))
         indices = self.nearest(vectors.detach(), label)
         codes = self.codebook(indices).reshape(batch, height, width, dim).permute(0, 3, 1, 2)
         # The gradient passes as if there were no quantiser. The difference in parentheses is exactly 0, so the
@@ -127,12 +129,14 @@ class ClassQuantizer(nn.Module):
 
     @torch.no_grad()
     def draw_codes(self, vectors: Tensor) -> None:
-        """Replace every code by a vector drawn at random.
+        """Replace every code by a vector drawn at random; all processes of a training get the same ones.
 
         Args:
             vectors: Vectors to draw from, shape (positions, dim).
         """
         choice = torch.randint(len(vectors), (len(self.codebook.weight),), device=vectors.device)
+        # The processes draw with random numbers of their own.
+        share_first(choice)
         self.codebook.weight.copy_(vectors[choice])
         self.drawn.fill_(True)
 

@@ -19,9 +19,11 @@ from otoscope.errors import ConfigurationError
 from otoscope.loading import load_dictionary
 from otoscope.nn import AmortizedNMF, NMFDictionary, SparseNMF, frames_of
 from otoscope.nn.nmf import Convergence, FitStep
+from otoscope.nn.ranks import add_up, gather_clips, gather_objects, is_distributed
 from otoscope.plots import components_picture, save_picture
 from otoscope.training.task import TrainingTask
 
+_PLACEHOLDER = "placeholder"
 _SILENT = 1e-3
 """Activations and entries below this share of the largest count as zero in the report."""
 
@@ -99,9 +101,18 @@ class DictionaryTraining(TrainingTask):
         values = {"valid_loss": cost.objective, "valid_error": cost.error}
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(frames), sync_dist=True)
 
+    def on_validation_epoch_end(self) -> None:
+        """Add up the levels of all processes."""
+        self.level_sums.copy_(add_up(self.level_sums))
+        self.level_counts.copy_(add_up(self.level_counts))
+
     def on_test_epoch_start(self) -> None:
         """Discard the numbers of an earlier test."""
         self._batch_numbers = []
+
+    def on_test_epoch_end(self) -> None:
+        """Gather the numbers of all processes."""
+        self._batch_numbers = [number for numbers in gather_objects(self._batch_numbers) for number in numbers]
 
     @torch.no_grad()
     def test_step(self, batch: Batch, index: int) -> None:
@@ -129,7 +140,7 @@ class DictionaryTraining(TrainingTask):
         figure = components_picture(dictionary.components.numpy(), centroids.numpy(), rate_hz)
         save_picture(figure, folder / "components.png")
         for former in (folder / "components").glob("*Hz.wav"):
-            former.unlink()
+            former.unlink(missing_ok=True)
         for k, centroid in enumerate(centroids.tolist()):
             path = folder / "components" / f"{k:03d}-{centroid:05.0f}Hz.wav"
             save_audio(path, dictionary.sound(k), rate_hz)
@@ -204,6 +215,20 @@ class NMFTraining(DictionaryTraining):
         activations = self.solver.infer(rows)
         return rows, activations, self.solver.cost(rows, activations)
 
+    def setup(self, stage: str) -> None:
+        """Add a parameter for a distributed training, which PyTorch refuses for a model without any."""
+        if is_distributed() and not hasattr(self, _PLACEHOLDER):
+            self.register_parameter(_PLACEHOLDER, torch.nn.Parameter(torch.zeros(())))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out the placeholder, so that any number of processes can load the checkpoint."""
+        checkpoint["state_dict"].pop(_PLACEHOLDER, None)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the placeholder where this process has it."""
+        if hasattr(self, _PLACEHOLDER):
+            checkpoint["state_dict"][_PLACEHOLDER] = getattr(self, _PLACEHOLDER).detach()
+
     def configure_optimizers(self) -> Any:
         """Return an optimiser that lets the solver change the dictionary."""
         return _Solver(self.solver.components)
@@ -215,8 +240,9 @@ class NMFTraining(DictionaryTraining):
 
     def training_step(self, batch: Batch, index: int) -> None:
         """Update the dictionary with the frames of a batch."""
-        spectrogram = self.spectrogram(batch)
-        rows = frames_of(spectrogram.log_magnitude, spectrogram.frames)
+        clips = self.spectrogram(batch).split(1)
+        # Each process learns from the frames of all of them, so that all have the same dictionary.
+        rows = torch.cat(gather_clips([frames_of(clip.log_magnitude, clip.frames) for clip in clips]))
         optimizer: Any = self.optimizers()
         optimizer.step(closure=lambda: self._costs.append((self.solver.partial_fit(rows), len(rows))))
         cost, count = self._costs[-1]

@@ -10,12 +10,14 @@ from typing import Any
 
 import lightning
 from lightning.fabric.plugins import CheckpointIO
+from lightning.pytorch.plugins import LayerSync
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from otoscope.data import SoundData
 from otoscope.errors import CheckpointError, ConfigurationError, OtoscopeError, TrainingError
 from otoscope.files.atomic import remove_stale_below
 from otoscope.files.json import json_values, write_json
+from otoscope.training.batch_norm import SharedBatchNorms
 from otoscope.training.callbacks import SaveInterpretations
 from otoscope.training.checkpoints import (
     BEST_NAME,
@@ -145,8 +147,11 @@ def _with_files(options: dict[str, Any], table: MetricsTable, resumption: Resump
     own_files = str(options.get("strategy", "")).startswith(("fsdp", "deepspeed"))
     if not own_files and not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
         lost = resumption is not None and resumption.best_is_lost
-        options["plugins"] = [*plugins, AtomicCheckpointIO(forgets_best=lost)]
-    return options
+        plugins = [*plugins, AtomicCheckpointIO(forgets_best=lost)]
+    # PyTorch's own way of sharing the statistics, which `sync_batchnorm` chooses, works on GPUs only.
+    if not options.get("sync_batchnorm") and not any(isinstance(plugin, LayerSync) for plugin in plugins):
+        plugins = [*plugins, SharedBatchNorms()]
+    return {**options, "plugins": plugins}
 
 
 def _trainer(folder: Path, callbacks: Sequence[lightning.Callback], options: dict[str, Any]) -> lightning.Trainer:

@@ -20,6 +20,8 @@ from otoscope.training.plateau import HalveOnPlateau
 
 Schedule = Literal["constant", "one_cycle", "cyclic", "plateau"]
 OptimizerName = Literal["adam", "adamw"]
+_SEEDS_OF_RANK = 1_000_003
+"""Distance between the seeds of two processes, far above the number of epochs."""
 
 
 class TrainingTask(lightning.LightningModule):
@@ -158,14 +160,19 @@ class TrainingTask(lightning.LightningModule):
         """Seed the random numbers of the epoch."""
         # A resumed run must equal an uninterrupted one. Checkpoints hold no random state, so the state of each
         # epoch depends on nothing but the seed and the number of the epoch.
-        lightning.seed_everything(self.seed + self.current_epoch, verbose=False)
+        lightning.seed_everything(self._seed_of_epoch(), verbose=False)
 
     def on_train_batch_start(self, batch: Any, index: int) -> None:
         """Seed the random numbers of the epoch again, before its first step."""
         # The loader of an epoch draws a random number after `on_train_epoch_start`, but before it in the first
         # epoch after resuming. Without this second seed the steps of the two would differ.
         if index == 0:
-            lightning.seed_everything(self.seed + self.current_epoch, verbose=False)
+            lightning.seed_everything(self._seed_of_epoch(), verbose=False)
+
+    def _seed_of_epoch(self) -> int:
+        # Processes that train together augment different clips, so they must not draw the same numbers. What they
+        # share is drawn by the first one; see `otoscope.nn.ranks`.
+        return (self.seed + self.current_epoch + _SEEDS_OF_RANK * self.global_rank) % 2**32
 
     def total(self, terms: Mapping[str, Tensor], stage: str, batch_size: int) -> Tensor:
         """Return the sum of the terms of a loss, and log each.

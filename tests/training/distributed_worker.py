@@ -1,0 +1,62 @@
+"""One process of a distributed training; `test_distributed` starts two of them, and runs the same in one process."""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from otoscope.classifiers import Conv2dClassifier
+from otoscope.data import Synthetic
+from otoscope.nn import NMFDictionary
+from otoscope.training import LMAC, PIQ, L2I, AmortizedNMFTraining, ClassifierTraining, NMFTraining, run_training
+from otoscope.training.task import TrainingTask
+
+CLASSES = ["siren", "rooster", "clock_tick"]
+
+
+def make_tasks():
+    """Return the trainings, small and without random augmentation."""
+    torch.manual_seed(0)
+    classifier = Conv2dClassifier(CLASSES, width=6, head_width=8).freeze()
+    dictionary = NMFDictionary(torch.rand(513, 5), classifier.frontend)
+    plain = {"schedule": "constant", "learning_rate": 1e-2}
+    make = partial(Conv2dClassifier, width=6, head_width=8)
+    return {
+        # At a higher rate this training is chaotic: rounding errors grow a thousandfold in four steps.
+        "classifier": ClassifierTraining(make, frequency_drops=0, chunk_drops=0, **plain | {"learning_rate": 1e-4}),
+        "piq": PIQ(classifier, codes=12, **plain),
+        "l2i": L2I(classifier, dictionary, decoder_width=8, **plain),
+        "lmac": LMAC(classifier, decoder_width=4, **plain),
+        "nmf": NMFTraining(components=5, iterations=5),
+        "amortized_nmf": AmortizedNMFTraining(components=5, learning_rate=1e-2),
+    }
+
+
+def run(folder, rank, processes):
+    """Run all trainings, and write the weights of this process."""
+    data = Synthetic(
+        clips_per_class=8, classes=CLASSES, duration_s=0.5, batch_size=6 // processes, snr_db=(10, 20), seed=3
+    )
+    options = {"accelerator": "cpu", "enable_progress_bar": False, "max_epochs": 1}
+    if processes > 1:
+        options |= {"devices": processes, "strategy": "ddp"}
+    for name, task in make_tasks().items():
+        run_training(task, data, folder / name, options)
+        torch.save(task.trained_weights, folder / f"{name}-{rank}.pt")
+
+
+def on_train_end(self):
+    """Keep the weights at the end of the training; those that are tested come from a file that all processes read."""
+    self.trained_weights = {name: value.clone() for name, value in self.state_dict().items()}
+
+
+def configure_optimizers(self):
+    """Return an optimiser without Adam's division, which turns the rounding errors of tiny gradients into full steps."""
+    return torch.optim.SGD(self.parameter_groups(), self.learning_rate)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    TrainingTask.on_train_end, TrainingTask.configure_optimizers = on_train_end, configure_optimizers
+    run(Path(sys.argv[1]), int(sys.argv[2]), 2)

@@ -2,9 +2,9 @@
 
     python -m benchmarks.torture.kills --cases 40 --aimed 10 --seed 0
 
-After each kill the same command runs again. In the end its results must equal those of a run that was never killed, and
-no temporary file may remain. Where the machine has two file systems, the results lie on another one than the folder of
-temporary files. The processes are forks of this one, so that a run takes seconds instead of the time of its imports.
+After each kill the same command runs again. In the end its results must equal those of a run that was never killed,
+and no temporary file may remain. Where the machine has two file systems, the results lie on another one than the
+folder of temporary files. The processes are forks of this one, so that a run does not take the time of its imports.
 """
 
 from __future__ import annotations
@@ -110,8 +110,7 @@ class Torture:
             if code == _KILLED:
                 killed += 1
                 self.counts["aimed_kills"] += 1
-            damaged = [path for path in self._checkpoints(verb) if isinstance(checkpoints._epoch_or_damage(path), str)]
-            for path in damaged:
+            for path in filter(_is_damaged, self._checkpoints(verb)):
                 self.counts["damaged_checkpoints"] += 1
                 self._fault("lost_results", f"{path.name} is damaged after a kill {stage}")
             if code != _KILLED:
@@ -122,7 +121,9 @@ class Torture:
         """Return what an uninterrupted run gives, and its duration; the folder is empty afterwards."""
         start = time.monotonic()
         if (code := self._run(verb)) != 0:
-            raise SystemExit(f"torture: {verb.name} fails without a kill (exit code {code}): {self._error_output()}")
+            raise SystemExit(
+                f"torture: {verb.name} fails without a kill (exit code {code}): {self._error_output()}"
+            )
         duration_s = time.monotonic() - start
         expected = verb.compared(verb.output)
         shutil.rmtree(verb.output)
@@ -133,10 +134,14 @@ class Torture:
         code = self._run(verb) if code is None else code
         self.counts["chains"] += 1
         results = verb.compared(verb.output) if code == 0 else {}
-        if different := sorted(name for name in expected.keys() | results if expected.get(name) != results.get(name)):
+        if different := sorted(
+            name for name in expected.keys() | results if expected.get(name) != results.get(name)
+        ):
             self._fault("lost_results", f"{verb.name}: {', '.join(different[:5])} differ")
         folders = (verb.output, self.temporary, self.work / "cache")
-        for path in (path for folder in folders for path in folder.rglob("*") if _is_leftover(path, self.temporary)):
+        for path in (
+            path for folder in folders for path in folder.rglob("*") if _is_leftover(path, self.temporary)
+        ):
             self._fault("leftovers", f"{verb.name}: {path}")
         shutil.rmtree(verb.output, ignore_errors=True)
 
@@ -213,7 +218,7 @@ def main(cases: int, seed: int, aimed: int = 10) -> dict[str, Any]:
         torture._run(verbs[0])  # the classifier that is explained
         for verb in verbs[1:]:
             torture.chain(verb, cases // 3)
-        disks = len({os.stat(path).st_dev for path in (work, temporary)})
+        disks = len({Path(path).stat().st_dev for path in (work, temporary)})
     return {"cases": cases, **torture.counts, "file_systems": disks, "faults": torture.faults}
 
 
@@ -224,33 +229,34 @@ def _make_verbs(torture: Torture) -> list[Verb]:
     for pitch, label in ((300, "low"), (1500, "middle"), (5000, "high")):
         for number in range(RECORDINGS):
             wave = 0.5 * np.sin(2 * np.pi * pitch * seconds * generator.uniform(0.9, 1.1))
-            wave = torch.from_numpy(wave + 0.05 * generator.standard_normal(8000)).float()
-            save_audio(data / label / f"{label}{number}.wav", wave, 16_000)
+            wave += 0.05 * generator.standard_normal(8000)
+            save_audio(data / label / f"{label}{number}.wav", torch.from_numpy(wave).float(), 16_000)
     # no progress bars, and the CPU
     model, quiet = work / "train" / "model", ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
     source = ["--data=otoscope.data.AudioFolder", f"--data.data_folder={data}", "--data.batch_size=4"]
-    classifier = ["--model.classifier=otoscope.Conv2dClassifier", "--model.classifier.width=6"]
+    quiet += [f"--trainer.max_epochs={EPOCHS}"]
+    classifier = ["--model=otoscope.training.ClassifierTraining", "--model.classifier=otoscope.Conv2dClassifier"]
+    classifier += ["--model.classifier.width=6", "--model.time_shift=true"]
+    # One recording at a time: a batch with fewer of them, as after a kill, gives other rounding errors.
+    explaining = ["--method=saliency", "--area=0.2", "--batch_size=1", "--skip_existing"]
+    evaluating = ['--methods={"saliency": "saliency", "input x gradient": "input_x_gradient"}', "--batch_size=2"]
+    evaluating += ["--sanity=false", "--areas=[0.1]", "--conditions.wham=null", "--conditions.speech=null"]
     return [
         Verb(
             "train",
-            ["train", "--model=otoscope.training.ClassifierTraining", *classifier, *source, *quiet]
-            + [f"--trainer.max_epochs={EPOCHS}", f"--output_folder={work / 'train'}", "--model.time_shift=true"],
+            ["train", *classifier, *source, *quiet, f"--output_folder={work / 'train'}"],
             work / "train",
             _trained,
         ),
         Verb(
             "explain",
-            # One at a time: a batch with fewer recordings, as after a kill, gives other rounding errors.
-            ["explain", str(data / "low"), f"--model={model}", "--method=saliency", "--area=0.2", "--batch_size=1"]
-            + ["--skip_existing", f"--out={work / 'explain'}"],
+            ["explain", str(data / "low"), f"--model={model}", *explaining, f"--out={work / 'explain'}"],
             work / "explain",
             _explained,
         ),
         Verb(
             "evaluate",
-            ["evaluate", f"--classifier={model}", '--methods={"saliency": "saliency", "IG": "input_x_gradient"}']
-            + [*source, f"--output_folder={work / 'evaluate'}", "--batch_size=2", "--sanity=false", "--areas=[0.1]"]
-            + ["--conditions.wham=null", "--conditions.speech=null"],
+            ["evaluate", f"--classifier={model}", *evaluating, *source, f"--output_folder={work / 'evaluate'}"],
             work / "evaluate",
             _evaluated,
         ),
@@ -298,15 +304,23 @@ def _content(path: Path) -> bytes:
     if path.suffix not in (".wav", ".flac"):
         return path.read_bytes()
     samples, sample_rate_hz = soundfile.read(path)
-    return samples.tobytes() + bytes(str(sample_rate_hz), "ascii")
+    return bytes(samples.tobytes()) + str(sample_rate_hz).encode()
 
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def _is_damaged(path: Path) -> bool:
+    return isinstance(checkpoints._epoch_or_damage(path), str)
+
+
 def _is_leftover(path: Path, temporary: Path) -> bool:
-    return temporary in path.parents or atomic._TEMPORARY.match(path.name) is not None or path.name.startswith(".former-")
+    return (
+        temporary in path.parents
+        or atomic._TEMPORARY.match(path.name) is not None
+        or path.name.startswith(".former-")
+    )
 
 
 def _kill_inside(file: str, count: int, stage: str) -> None:

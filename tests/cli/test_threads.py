@@ -80,7 +80,9 @@ sys.meta_path.insert(0, Watch())
 import {module}
 import torch
 """
-    environment = {name: value for name, value in threads.os.environ.items() if name not in threads._WAITING_OF_USER}
+    environment = {
+        name: value for name, value in threads.os.environ.items() if name not in threads._WAITING_OF_USER
+    }
     command = [sys.executable, "-c", code]
     output = subprocess.run(command, capture_output=True, text=True, env=environment, check=False).stdout
     assert "POLICY PASSIVE" in output

@@ -1,4 +1,4 @@
-"""One process of a distributed training; `test_distributed` starts two of them, and runs the same in one process."""
+"""One process of a distributed training; `test_distributed` starts two, and runs the same in one process."""
 
 import sys
 from functools import partial
@@ -9,7 +9,7 @@ import torch
 from otoscope.classifiers import Conv2dClassifier
 from otoscope.data import Synthetic
 from otoscope.nn import NMFDictionary
-from otoscope.training import LMAC, PIQ, L2I, AmortizedNMFTraining, ClassifierTraining, NMFTraining, run_training
+from otoscope.training import L2I, LMAC, PIQ, AmortizedNMFTraining, ClassifierTraining, NMFTraining, run_training
 from otoscope.training.task import TrainingTask
 
 CLASSES = ["siren", "rooster", "clock_tick"]
@@ -47,12 +47,12 @@ def run(folder, rank, processes):
 
 
 def on_train_end(self):
-    """Keep the weights at the end of the training; those that are tested come from a file that all processes read."""
+    """Keep the weights at the end of the training; those of the test come from a file that all processes read."""
     self.trained_weights = {name: value.clone() for name, value in self.state_dict().items()}
 
 
 def configure_optimizers(self):
-    """Return an optimiser without Adam's division, which turns the rounding errors of tiny gradients into full steps."""
+    """Return an optimiser without Adam's division, which turns rounding errors of small gradients into steps."""
     return torch.optim.SGD(self.parameter_groups(), self.learning_rate)
 
 

@@ -58,7 +58,9 @@ for moment, function in prepare.items():
 
 
 def checkpoint(epoch, path):
-    AtomicCheckpointIO().save_checkpoint({"epoch": epoch, "state_dict": {"w": torch.full((9,), float(epoch))}}, path)
+    AtomicCheckpointIO().save_checkpoint(
+        {"epoch": epoch, "state_dict": {"w": torch.full((9,), float(epoch))}}, path
+    )
     return path
 
 

@@ -37,7 +37,7 @@ class SharedBatchNorm(_BatchNorm):
         variance = add_up(centred.square().sum(others)) / count
         self._track(mean.detach(), (variance * count / (count - 1)).detach())
         normalised = centred * (variance + self.eps).rsqrt().reshape(channels)
-        if self.weight is None:
+        if not self.affine:
             return normalised
         return normalised * self.weight.reshape(channels) + self.bias.reshape(channels)
 

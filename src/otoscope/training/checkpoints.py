@@ -12,16 +12,14 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only
 from typing_extensions import override
 
 from otoscope.errors import CheckpointError, TrainingError, first_line
 from otoscope.files.atomic import replace_file
 
 BEST_NAME, LAST_NAME = "best.ckpt", "last.ckpt"
-_REMEDY = (
-    "free some space and start the run again, which resumes from its last checkpoint, or choose another output_folder"
-)
+_REMEDY = "free some space and start the run again, which resumes from its last checkpoint, or name another folder"
 
 
 @dataclass(frozen=True)

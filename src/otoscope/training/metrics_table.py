@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import lightning
 from lightning.pytorch.core.saving import save_hparams_to_yaml
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only
 from typing_extensions import override
 
 from otoscope.errors import OtoscopeError
@@ -180,6 +180,6 @@ def _read(path: Path) -> dict[_Row, dict[str, str]]:
         epoch, step = line.pop("epoch", None), line.pop("step", None)
         values = {name: value for name, value in line.items() if name is not None and value}
         with contextlib.suppress(ValueError, TypeError):
-            row = _Row(int(epoch) if epoch else None, int(step), _is_test(values))  # type: ignore[arg-type]
+            row = _Row(int(epoch) if epoch else None, int(step or ""), _is_test(values))
             table.setdefault(row, {}).update(values)
     return table

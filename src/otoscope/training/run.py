@@ -10,8 +10,8 @@ from typing import Any
 
 import lightning
 from lightning.fabric.plugins import CheckpointIO
-from lightning.pytorch.plugins import LayerSync
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins import LayerSync
 
 from otoscope.data import SoundData
 from otoscope.errors import CheckpointError, ConfigurationError, OtoscopeError, TrainingError
@@ -170,9 +170,7 @@ def _trainer(folder: Path, callbacks: Sequence[lightning.Callback], options: dic
         raise ConfigurationError(f"trainer: {error}") from error
 
 
-def _fit(
-    trainer: lightning.Trainer, task: TrainingTask, data: SoundData, resumption: Resumption | None
-) -> None:
+def _fit(trainer: lightning.Trainer, task: TrainingTask, data: SoundData, resumption: Resumption | None) -> None:
     if resumption is None:
         task.initialise()
     elif trainer.is_global_zero:

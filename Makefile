@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 
 OLDEST := .venv-oldest
 
-.PHONY: setup demo test lint types imports docs doctest unit test-oldest bench gallery tutorials clean
+.PHONY: setup demo test lint types imports docs doctest unit test-oldest torture bench gallery tutorials clean
 
 setup: $(STAMP)
 
@@ -66,6 +66,11 @@ gallery: setup
 
 tutorials: setup
 	OMP_NUM_THREADS=1 $(BIN)/python docs/run_tutorials.py
+
+# Hostile files, and kills of running commands; takes long. Prints its counts, and fails if any fault is found.
+# For example: make torture TORTURE="kills --cases kills=10"
+torture: setup
+	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python -W ignore -m benchmarks.torture $(TORTURE)
 
 bench: setup
 	$(BIN)/python benchmarks/train_step.py --width 64 --out benchmarks/results/train_step-narrow.json

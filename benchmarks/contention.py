@@ -2,7 +2,7 @@
 
     python benchmarks/contention.py --repeats 3 --out benchmarks/results/contention.json
 
-`explain` of sample recordings and a short training run in turns alone and beside processes that keep a core busy each.
+`explain` of sample recordings and a short training run in turns alone and beside processes that keep a core busy.
 The variables that set threads are removed from the environment, so that the defaults of the command line hold. Load
 that others put on the machine is in the output: the load average, and the share of the cores that was busy before.
 """

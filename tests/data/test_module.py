@@ -25,6 +25,20 @@ def test_order_depends_on_seed_and_epoch_alone():
     assert len(EpochShuffle(range(20), 1)) == 20
 
 
+@pytest.mark.parametrize(("count", "processes"), [(20, 2), (7, 3)])
+def test_processes_get_the_clips_of_one_order_in_turn(monkeypatch, count, processes):
+    whole = order(1, 3, count)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: processes)
+    parts = []
+    for rank in range(processes):
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
+        parts.append(order(1, 3, count))
+    assert len({len(part) for part in parts}) == 1  # the first clips come again where the number is not divisible
+    dealt = [clip for turn in zip(*parts, strict=True) for clip in turn]
+    assert dealt == [*whole, *whole[: len(dealt) - count]]
+
+
 class TenClips(Dataset[Clip]):
     def __len__(self):
         return 10

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import lightning
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities import rank_zero_only
 
 from otoscope.cli.hparams import add_common_options, instantiate, output_folder_of, parse_hparams
 from otoscope.cli.options import make_parser, messages_beside, print_json, shorten
@@ -48,6 +49,9 @@ def run(arguments: list[str]) -> None:
         record_options(options, parser, folder)
     with messages_beside(options.json):
         results = _train(options, objects, folder)
+    # Where several processes train together, the first one reports.
+    if rank_zero_only.rank:
+        return
     if options.json:
         print_json(results)
     else:

@@ -50,7 +50,7 @@ def run(arguments: list[str]) -> None:
     with messages_beside(options.json):
         results = _train(options, objects, folder)
     # Where several processes train together, the first one reports.
-    if rank_zero_only.rank:
+    if getattr(rank_zero_only, "rank", 0):
         return
     if options.json:
         print_json(results)

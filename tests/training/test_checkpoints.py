@@ -86,9 +86,9 @@ def test_a_write_that_is_killed_or_cut_off_leaves_the_former_checkpoint_or_the_n
     assert killed == [f"{moment}:{-signal.SIGKILL}" for moment in moments[:-1]]
     assert error.startswith(f"TrainingError {paths[-1]}: cannot be written ([Errno 27] File too large)")
     assert last == "no room:0"
-    found = [find_resumption(path.parent) for path in paths]
-    assert [resumption.path for resumption in found] == paths
-    assert [resumption.epoch for resumption in found] == [0, 0, 0, 1, 0]
+    resumptions = [find_resumption(path.parent) for path in paths]
+    assert [resumption.path for resumption in resumptions] == paths
+    assert [resumption.epoch for resumption in resumptions] == [0, 0, 0, 1, 0]
     # The next run removes what the killed ones left.
     assert [len(names_in(path.parent)) for path in paths] == [2, 2, 2, 1, 1]
     atomic.remove_stale_below(tmp_path)
@@ -113,8 +113,8 @@ def test_a_full_disk_keeps_the_former_checkpoint(tmp_path, monkeypatch):
 def test_a_damaged_last_checkpoint_is_replaced_by_the_best(tmp_path, capsys, how):
     best, last = checkpoint(3, tmp_path / "best.ckpt"), checkpoint(0, tmp_path / "last.ckpt")
     damage(last, how)
-    found = find_resumption(tmp_path)
-    assert (found.path, found.epoch, found.best_is_lost) == (best, 3, False)
+    resumption = find_resumption(tmp_path)
+    assert (resumption.path, resumption.epoch, resumption.best_is_lost) == (best, 3, False)
     message = capsys.readouterr().err
     assert message.startswith(f"warning: {last} is damaged (")
     assert message.endswith(f"; the run resumes from {best} (epoch 4)\n")
@@ -207,7 +207,7 @@ def test_leftovers_of_a_killed_run_are_removed_even_if_nothing_remains_to_be_tra
     tmp_path, data, make_classifier_task, trainer_options
 ):
     train(make_classifier_task(), data, tmp_path, trainer_options, 1)
-    left = tmp_path / "checkpoints" / f".last-tmp-{atomic._host()}-{2**22 + 1}-000000-x.ckpt"
-    left.touch()
+    leftover = tmp_path / "checkpoints" / f".last-tmp-{atomic._host()}-{2**22 + 1}-000000-x.ckpt"
+    leftover.touch()
     train(make_classifier_task(), data, tmp_path, trainer_options, 1)
     assert names_in(tmp_path / "checkpoints") == ["best.ckpt", "last.ckpt"]

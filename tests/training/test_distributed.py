@@ -78,10 +78,10 @@ def test_both_processes_have_equal_weights(folders, name):
 
 @pytest.mark.parametrize("name", TASKS)
 def test_two_processes_train_like_one_with_the_double_batch(folders, name):
-    two, one = weights(folders[0], name, 0), weights(folders[1], name, 0)
-    two.pop("placeholder", None)
+    together, alone = weights(folders[0], name, 0), weights(folders[1], name, 0)
+    together.pop("placeholder", None)
     # Sums over the batch are made in another order.
-    torch.testing.assert_close(two, one, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-4)
     assert losses(folders[0], name) == pytest.approx(losses(folders[1], name), rel=1e-4)
     assert len(losses(folders[0], name)) == 2
 

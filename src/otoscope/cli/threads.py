@@ -48,14 +48,14 @@ def core_quota(cgroups: Path = _CGROUPS, of_process: Path = _CGROUP_OF_PROCESS) 
         cgroups: Folder in which the kernel shows control groups.
         of_process: File that names the control group of this process.
     """
-    own = Path()
+    group = Path()
     with contextlib.suppress(OSError):
         # The line `0::/path` is that of the second version, which has one hierarchy for everything.
         for line in of_process.read_text().splitlines():
             if line.startswith("0::/"):
-                own = Path(line.removeprefix("0::/"))
+                group = Path(line.removeprefix("0::/"))
     # A limit of any group above holds too.
-    quotas = [_quota(cgroups / group) for group in (own, *own.parents)]
+    quotas = [_quota(cgroups / place) for place in (group, *group.parents)]
     return min((quota for quota in [*quotas, _first_version(cgroups / "cpu")] if quota is not None), default=None)
 
 

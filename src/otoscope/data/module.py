@@ -34,7 +34,7 @@ class EpochShuffle(DistributedSampler[int]):
     def __init__(self, data: Sized, seed: int) -> None:
         together = distributed.is_available() and distributed.is_initialized()
         processes, rank = (distributed.get_world_size(), distributed.get_rank()) if together else (1, 0)
-        # The class tells Lightning that the clips are dealt already; its own way would shuffle them once more.
+        # Lightning recognises this class and does not deal the clips itself, which would shuffle them once more.
         super().__init__(data, processes, rank, seed=seed)  # type: ignore[arg-type]
         self.data = data
 

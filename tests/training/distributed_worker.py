@@ -23,8 +23,7 @@ def make_tasks():
     plain = {"schedule": "constant", "learning_rate": 1e-2}
     make = partial(Conv2dClassifier, width=6, head_width=8)
     return {
-        # At a higher rate this training is chaotic: rounding errors grow a thousandfold in four steps.
-        "classifier": ClassifierTraining(make, frequency_drops=0, chunk_drops=0, **plain | {"learning_rate": 1e-4}),
+        "classifier": ClassifierTraining(make, frequency_drops=0, chunk_drops=0, **plain),
         "piq": PIQ(classifier, codes=12, **plain),
         "l2i": L2I(classifier, dictionary, decoder_width=8, **plain),
         "lmac": LMAC(classifier, decoder_width=4, **plain),
@@ -42,7 +41,9 @@ def run(folder, rank, processes):
     if processes > 1:
         options |= {"devices": processes, "strategy": "ddp"}
     for name, task in make_tasks().items():
-        run_training(task, data, folder / name, options)
+        # In double precision the rounding errors, which this training multiplies in each step, stay small.
+        precise = {"precision": "64-true"} if name == "classifier" else {}
+        run_training(task, data, folder / name, options | precise)
         torch.save(task.trained_weights, folder / f"{name}-{rank}.pt")
 
 

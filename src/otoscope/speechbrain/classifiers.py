@@ -227,7 +227,7 @@ def _backbone_options(source: Source, call: Call, config: str) -> dict[str, Any]
     if origin in _BASE:
         return {}
     try:
-        configuration = getattr(transformers_package(), config).from_pretrained(origin)
+        configuration = getattr(transformers_package(), config).from_pretrained(origin, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise DownloadError(
             f"{source.name}: the configuration of its backbone, {origin or 'which is not named'}, cannot be opened "

@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from otoscope.store.folder import CLASSIFIER_NAME, read_config
+from otoscope.store.folder import read_config
+from otoscope.store.places import CLASSIFIER_NAME
 from otoscope.store.kinds import class_path_of
 
 CARD_NAME = "README.md"

@@ -236,7 +236,7 @@ def _write_external(folder: Path) -> None:
     clap = transformers.ClapAudioConfig(
         patch_embeds_hidden_size=8, depths=[1, 1], num_attention_heads=[1, 1], hidden_size=16, projection_dim=8
     )
-    torch_net = {"class_path": "torch.nn.Linear", "init_args": {"in_features": 3, "out_features": 3}}
+    torch_net = {"class_path": "torch.nn.AdaptiveAvgPool1d", "init_args": {"output_size": 3}}
     classifiers: dict[str, Classifier] = {
         "focalnet": FocalNetClassifier(LABELS, frontend, backbone=_FOCALNET, head_width=4),
         "vit": ViTClassifier(LABELS, frontend, backbone=_VIT, head_width=4).freeze(),
@@ -246,7 +246,7 @@ def _write_external(folder: Path) -> None:
             transformers.ClapAudioModelWithProjection(clap), LABELS, class_vectors=torch.rand(3, 8)
         ),
         "torch": TorchClassifier(torch_net, LABELS, input="waveform"),
-        "callable": CallableClassifier({"class_path": "otoscope.audio.peak_normalize"}, LABELS),
+        "callable": CallableClassifier({"class_path": "otoscope.audio.frontend.peak_normalize"}, LABELS),
     }
     onnx = _onnx_file(folder)
     if onnx is not None:

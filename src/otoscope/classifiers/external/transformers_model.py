@@ -265,8 +265,8 @@ def _architecture(transformers: Any, config: Mapping[str, Any]) -> Any:
     # The name is looked up in the package only if it is one of these: the package loads what is asked for.
     if name not in allowed:
         raise ConfigurationError(
-            f"model: its configuration names {name or 'nothing'} as architecture, which is no audio classifier of "
-            "transformers"
+            f"model: its configuration names {name or 'nothing'} as architecture, which is no model of "
+            "transformers that classifies sounds"
         )
     return getattr(transformers, name)
 

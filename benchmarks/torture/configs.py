@@ -132,19 +132,25 @@ class ModelFolders(Trial):
         return content, f"{key} = {str(value)[:60]}"
 
     @override
-    def open(self, folder: Path) -> None:
-        import torch
-
-        from otoscope.classifiers import Classifier
+    def open(self, folder: Path) -> Any:
         from otoscope.loading import load_model
         from otoscope.store.card import write_card
 
         model = load_model(folder)
-        classifier = model[1] if isinstance(model, tuple) else model
+        if (folder / "model.safetensors").is_file() and "nmf" not in (folder / "config.json").read_text():
+            write_card(folder, "model")
+        return model
+
+    @override
+    def use(self, opened: Any) -> None:
+        import torch
+
+        from otoscope.classifiers import Classifier
+
+        classifier = opened[1] if isinstance(opened, tuple) else opened
         if isinstance(classifier, Classifier):
             rate = classifier.frontend.sample_rate_hz
             classifier.predict(classifier.frontend(torch.rand(1, min(rate // 5 + 1, 20_000))))
-            write_card(folder, "model")
 
 
 def _damaged_weights(path: Path, draw: random.Random) -> tuple[bytes, str]:

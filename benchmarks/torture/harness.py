@@ -50,8 +50,11 @@ class Trial(ABC):
         """Write a mutated input into an empty folder, and return what was done to it."""
 
     @abstractmethod
-    def open(self, folder: Path) -> None:
+    def open(self, folder: Path) -> Any:
         """Open the input as a user would."""
+
+    def use(self, opened: Any) -> None:
+        """Use what `open` returned; a named error need not name the input any more."""
 
 
 @dataclass(frozen=True)
@@ -109,13 +112,15 @@ def run_case(trial: Trial, index: int, folder: Path, watch: Watch) -> Outcome:
     watch.events.clear()
     previous = signal.signal(signal.SIGALRM, _raise_time_limit)
     signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
-    status, fault = "opened", ""
+    status, fault, used = "opened", "", False
     watch.active = True
     try:
-        trial.open(case)
+        opened = trial.open(case)
+        used = True
+        trial.use(opened)
     except OtoscopeError as error:
         status, fault = "refused", str(error)
-        if "\n" in fault or str(case) not in fault:
+        if not used and ("\n" in fault or str(case) not in fault):
             status = "raw"
     except _TimeLimitError:
         status, fault = "hang", "".join(traceback.format_exc().splitlines()[-8:-1])
@@ -174,6 +179,7 @@ def run_trial(make: Callable[[int], Trial], cases: int, seed: int) -> dict[str, 
     for first in range(min(_PROCESSES, cases)):
         start(first)
     silent_s = dict.fromkeys(workers, 0.0)
+    ready_workers: set[int | None] = set()
     while workers:
         ready = wait(list(workers), timeout=1.0)
         for receiver in list(workers):
@@ -188,14 +194,16 @@ def run_trial(make: Callable[[int], Trial], cases: int, seed: int) -> dict[str, 
                     if outcome is None:
                         del workers[receiver]
                         process.join()
-                    elif outcome.index >= 0:
-                        outcomes.append(outcome)
-                        workers[receiver] = (process, outcome.index + _PROCESSES)
+                    else:
+                        if outcome.index >= 0:
+                            outcomes.append(outcome)
+                        ready_workers.add(process.pid)
+                        workers[receiver] = (process, index if outcome.index < 0 else outcome.index + _PROCESSES)
                     continue
             else:
                 silent_s[receiver] = silent_s.get(receiver, 0.0) + 1.0
-                # the first input waits for imports and for the sound models
-                if silent_s[receiver] < _PATIENCE_S * (1 if index >= _PROCESSES else 8):
+                # The first input waits for imports and for the sound models
+                if silent_s[receiver] < _PATIENCE_S * (1 if process.pid in ready_workers else 20):
                     continue
                 outcomes.append(Outcome(index, "hang", "outside of Python"))
                 process.kill()
@@ -230,6 +238,7 @@ def _work(make: Callable[[int], Trial], seed: int, first: int, cases: int, sende
         (root / "cases").mkdir()
         trial.prepare(root / "sound")
         watch = Watch(root / "sound" / "outside")
+        sender.send(Outcome(-1, "ready", ""))
         for index in range(first, cases, _PROCESSES):
             sender.send(run_case(trial, index, root / "cases", watch))
     sender.send(None)

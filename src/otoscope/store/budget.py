@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map_only
+from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
 from otoscope.errors import CheckpointError
@@ -21,7 +20,7 @@ _TENSORS_PER_WEIGHT = 40
 _LARGEST_RESULT_BYTES = 1 << 30
 
 
-class AllocationLimit(TorchDispatchMode):
+class AllocationLimit(TorchFunctionMode):
     """Context in which tensors are created up to a limit, which is checked before they are allocated.
 
     Operations on other tensors may only have results of limited size.
@@ -48,18 +47,19 @@ class AllocationLimit(TorchDispatchMode):
         self.left_tensors = _SPARE_TENSORS + _TENSORS_PER_WEIGHT * weights_count
 
     @override
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name in _CREATING:
+            size = _size_of(func, args, {**kwargs, "device": "meta"})
+            self._check(size, self.left_bytes)
+            self.left_bytes -= size
+            self.left_tensors -= 1
+            if self.left_tensors < 0:
+                raise CheckpointError(f"{self.source}: describes more layers than there are weights for")
         # An operation on tensors has a result of about their size, unless it pads, repeats or resizes them.
-        creates = not any(isinstance(value, Tensor | list | tuple) and _holds_tensor(value) for value in args)
-        if creates or func.overloadpacket.__name__ in _GROWING:
-            size = _size_of(func, args, kwargs)
-            self._check(size, _LARGEST_RESULT_BYTES if not creates else self.left_bytes)
-            if creates:
-                self.left_bytes -= size
-                self.left_tensors -= 1
-                if self.left_tensors < 0:
-                    raise CheckpointError(f"{self.source}: describes more layers than there are weights for")
+        elif name in _GROWING:
+            self._check(_size_of(func, args, kwargs), _LARGEST_RESULT_BYTES)
         return func(*args, **kwargs)
 
     def _check(self, size: int, limit: int) -> None:
@@ -70,33 +70,37 @@ class AllocationLimit(TorchDispatchMode):
             )
 
 
-_GROWING = frozenset(
+_CREATING = frozenset(
     {
-        "constant_pad_nd", "reflection_pad1d", "replication_pad1d", "repeat", "repeat_interleave", "new_empty", "new_zeros",
-        "new_ones", "new_full", "new_empty_strided", "upsample_bilinear2d", "_upsample_bilinear2d_aa", "upsample_nearest2d",
-        "upsample_linear1d", "resize_",
+        "arange", "bartlett_window", "blackman_window", "empty", "empty_strided", "eye", "full", "hamming_window",
+        "hann_window", "linspace", "logspace", "ones", "rand", "randint", "randn", "randperm", "tril_indices",
+        "triu_indices", "zeros",
     }
 )  # fmt: skip
-"""Operations whose result can be larger than their inputs."""
-
-
-def _holds_tensor(value: Any) -> bool:
-    return isinstance(value, Tensor) or any(isinstance(item, Tensor) for item in value)
+"""Functions that create tensors."""
+_GROWING = frozenset(
+    {
+        "interpolate", "new_empty", "new_full", "new_ones", "new_zeros", "pad", "repeat", "repeat_interleave", "resize_",
+        "tile",
+    }
+)  # fmt: skip
+"""Functions whose result can be larger than their inputs."""
 
 
 def _size_of(func: Any, args: Any, kwargs: Any) -> int:
-    """Return the bytes of the results of an operation, computed without data."""
-    as_meta = tree_map_only(Tensor, _without_data, (args, kwargs))
-    options = as_meta[1]
-    if "device" in options or not any(isinstance(value, Tensor) for value in tree_flatten(as_meta)[0]):
-        options = {**options, "device": torch.device("meta")}
+    """Return the bytes of the result of a function, computed without data."""
+    # Without data, windows would make torch import its compiler, which takes seconds.
+    if func.__name__.endswith("_window"):
+        return int(args[0]) * torch.get_default_dtype().itemsize if args else 0
     try:
-        results = tree_flatten(func(*as_meta[0], **options))[0]
-    # Not all operations run without data; the real one raises its own error if there is one.
-    except (RuntimeError, TypeError, NotImplementedError):
+        result = func(*(_without_data(value) for value in args), **{k: _without_data(v) for k, v in kwargs.items()})
+    # Not all of them run without data; the real call raises its own error if there is one.
+    except (RuntimeError, TypeError, NotImplementedError, ValueError):
         return 0
-    return sum(value.numel() * value.element_size() for value in results if isinstance(value, Tensor))
+    return result.numel() * result.element_size() if isinstance(result, Tensor) else 0
 
 
-def _without_data(value: Tensor) -> Tensor:
+def _without_data(value: Any) -> Any:
+    if not isinstance(value, Tensor):
+        return value
     return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")

@@ -28,6 +28,7 @@ _MOST_BYTES = 1 << 17
 _LONGEST_TEXT = 4096
 _MOST_STEPS = 1000
 _MOST_DEPTH = 50
+_MOST_BRACKETS = 100
 _MOST_NODES = 20_000
 """Largest number of values in a file, where a value counts as often as aliases repeat it."""
 
@@ -204,6 +205,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _parsed(text: str) -> Any:
     """Return the content of YAML, after checking how large it is with all aliases."""
+    _check_brackets(text)
     loader = _Loader(text)
     try:
         node = loader.get_single_node()
@@ -213,6 +215,15 @@ def _parsed(text: str) -> Any:
         return loader.construct_document(node)
     finally:
         loader.dispose()
+
+
+def _check_brackets(text: str) -> None:
+    """Raise a `ValueError` if brackets are nested deeply: reading them takes time by the square of the depth."""
+    depth = 0
+    for match in re.finditer(r"[\[{]|[\]}]", text):
+        depth = depth + 1 if match[0] in "[{" else max(0, depth - 1)
+        if depth > _MOST_BRACKETS:
+            raise ValueError("it is nested too deeply")
 
 
 def _check_size(root: yaml.Node) -> None:

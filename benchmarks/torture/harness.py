@@ -23,10 +23,12 @@ from pathlib import Path
 from typing import Any
 
 LIMIT_S = 5
-_PATIENCE_S = 15
+"""Seconds of computing time, so that other processes on the machine do not count."""
+_PATIENCE_S = 60
 """Silence of a process after which it counts as hanging outside of Python, where no alarm reaches it."""
 _MEMORY_BYTES = 10 << 30
 _PROCESSES = 2
+_FAULTS = ("raw", "hang", "code")
 _LAUNCHES = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "pty.spawn")
 _NETWORK = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname")
 
@@ -104,37 +106,48 @@ class Watch:
 
 def run_case(trial: Trial, index: int, folder: Path, watch: Watch) -> Outcome:
     """Write one input and open it under a time limit."""
-    from otoscope.errors import OtoscopeError
-
     case = folder / f"case{index}"
     case.mkdir()
     done = trial.write(index, case)
     watch.events.clear()
-    previous = signal.signal(signal.SIGALRM, _raise_time_limit)
-    signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
-    status, fault, used = "opened", "", False
+    previous = signal.signal(signal.SIGPROF, _raise_time_limit)
+    signal.setitimer(signal.ITIMER_PROF, LIMIT_S)
     watch.active = True
+    try:
+        status, fault = _opened(trial, case)
+    # Outside of the other handlers, because the time may be over in one of them.
+    except _TimeLimitError as error:
+        status, fault = "hang", " < ".join(map(_place, reversed(traceback.extract_tb(error.__traceback__)[-12:])))
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, previous)
+        watch.active = False
+        shutil.rmtree(case, ignore_errors=True)
+    if watch.events:
+        status, fault = "code", "; ".join(watch.events[:3])
+    return Outcome(index, status, f"{done}: {fault}"[:600])
+
+
+def _opened(trial: Trial, case: Path) -> tuple[str, str]:
+    """Open an input, and return the status and the fault."""
+    from otoscope.errors import OtoscopeError
+
+    used = False
     try:
         opened = trial.open(case)
         used = True
         trial.use(opened)
     except OtoscopeError as error:
-        status, fault = "refused", str(error)
-        if not used and ("\n" in fault or str(case) not in fault):
-            status = "raw"
-    except _TimeLimitError:
-        status, fault = "hang", "".join(traceback.format_exc().splitlines()[-8:-1])
+        named = used or ("\n" not in str(error) and str(case) in str(error))
+        return "refused" if named else "raw", str(error)
     except (Exception, SystemExit) as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        status, fault = "raw", f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
-    finally:
-        watch.active = False
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-        shutil.rmtree(case, ignore_errors=True)
-    if watch.events:
-        status, fault = "code", "; ".join(watch.events[:3])
-    return Outcome(index, status, f"{done}: {fault}"[:600])
+        last = _place(traceback.extract_tb(error.__traceback__)[-1])
+        return "raw", f"{type(error).__name__}: {error} ({last})"
+    return "opened", ""
+
+
+def _place(frame: traceback.FrameSummary) -> str:
+    return f"{Path(frame.filename).name}:{frame.lineno}"
 
 
 def _raise_time_limit(*_: object) -> None:
@@ -197,6 +210,8 @@ def run_trial(make: Callable[[int], Trial], cases: int, seed: int) -> dict[str, 
                     else:
                         if outcome.index >= 0:
                             outcomes.append(outcome)
+                            if outcome.status in _FAULTS:
+                                print(outcome, file=sys.stderr, flush=True)
                         ready_workers.add(process.pid)
                         workers[receiver] = (process, index if outcome.index < 0 else outcome.index + _PROCESSES)
                     continue
@@ -211,7 +226,7 @@ def run_trial(make: Callable[[int], Trial], cases: int, seed: int) -> dict[str, 
             del workers[receiver]
             start(index + _PROCESSES)
     counts = collections.Counter(outcome.status for outcome in outcomes)
-    faults = [outcome for outcome in outcomes if outcome.status in ("raw", "hang", "code")]
+    faults = [outcome for outcome in outcomes if outcome.status in _FAULTS]
     return {
         "cases": len(outcomes),
         "opened": counts["opened"],

@@ -1,6 +1,6 @@
 """Mutated model folders of every kind: none may raise a raw exception, hang, or run code.
 
-    python -m benchmarks.torture.configs --cases 10000 --seed 0
+python -m benchmarks.torture.configs --cases 10000 --seed 0
 """
 
 from __future__ import annotations
@@ -232,7 +232,12 @@ def _write_external(folder: Path) -> None:
     torch.manual_seed(0)
     frontend = Frontend(**_FRONTEND)
     names = dict(enumerate(LABELS))
-    small: dict[str, Any] = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    small: dict[str, Any] = {
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 8,
+    }
     convolutions = {"conv_dim": [4, 4], "conv_kernel": [10, 8], "conv_stride": [5, 8]}
     convolutions |= {"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}  # type: ignore[dict-item]
     wav2vec2 = transformers.Wav2Vec2Config(

@@ -54,15 +54,22 @@ def odd_value(draw: random.Random, present: Any = None) -> Any:
     if kind == 1:
         return draw.choice(TEXTS)
     if kind == 2 and isinstance(present, int | float) and not isinstance(present, bool):
-        return draw.choice((present * 10, present * 1000, -present, present + 1, present / 3, float(present), 10**7))
+        return draw.choice(
+            (present * 10, present * 1000, -present, present + 1, present / 3, float(present), 10**7)
+        )
     if kind <= 3:
         return draw.choice(NUMBERS)
     if kind == 4:
-        return draw.choice(({}, [], [[]], [None], {"": None}, {"a": {"a": {"a": []}}}, [0] * draw.choice((1, 20_000))))
+        return draw.choice(
+            ({}, [], [[]], [None], {"": None}, {"a": {"a": {"a": []}}}, [0] * draw.choice((1, 20_000)))
+        )
     if kind == 5:
         return [copy.deepcopy(present)] * draw.choice((1, 2, 3, 1000))
     if kind == 6:
-        return {"class_path": draw.choice(CLASSES), **draw.choice(({}, {"init_args": {}}, {"init_args": hostile_arguments(draw)}))}
+        return {
+            "class_path": draw.choice(CLASSES),
+            **draw.choice(({}, {"init_args": {}}, {"init_args": hostile_arguments(draw)})),
+        }
     if kind == 7:
         return nested(draw.choice((3, 40, 400)), draw)
     return draw.choice(CLASSES)

@@ -1,6 +1,6 @@
 """Mutated model folders of SpeechBrain: none may raise a raw exception, hang, or run code.
 
-    python -m benchmarks.torture.speechbrain_folders --cases 2000 --seed 0
+python -m benchmarks.torture.speechbrain_folders --cases 2000 --seed 0
 """
 
 from __future__ import annotations
@@ -144,7 +144,9 @@ class SpeechBrainFolders(Trial):
             path.write_bytes(data)
             return f"{path.name} {done}"
         if kind < 0.22:
-            label = draw.choice((*TEXTS, "'dog' => 0", "x => y", "[[1]] => 3", "'a' => 99999999999", "'\\ud800' => 3"))
+            label = draw.choice(
+                (*TEXTS, "'dog' => 0", "x => y", "[[1]] => 3", "'a' => 99999999999", "'\\ud800' => 3")
+            )
             path = folder / "label_encoder.txt"
             text = path.read_text(errors="replace") if path.is_file() else ""
             path.write_text(label + "\n" + text, errors="surrogatepass")
@@ -195,7 +197,9 @@ def _odd_value(draw: random.Random, lines: list[str]) -> str:
     if kind == 2:
         return draw.choice(TEXTS)
     if kind == 3:
-        return draw.choice(("[]", "{}", "null", "[1, 2]", "{a: 1}", "true", "*x", "&x", "<<", "-", "? :", "|", "> x"))
+        return draw.choice(
+            ("[]", "{}", "null", "[1, 2]", "{a: 1}", "true", "*x", "&x", "<<", "-", "? :", "|", "> x")
+        )
     if kind == 4:
         name = draw.choice(lines).partition(":")[0].strip() or "x"
         return draw.choice((f"!ref <{name}>", f"!ref <{name}[{name}]>", f"!ref <{name}> * 2", f"!copy <{name}>"))
@@ -216,7 +220,7 @@ def _rewrite(path: Path, draw: random.Random) -> str:
         torch.zeros(0), torch.zeros(10**9, 0), torch.zeros(1).expand(10**6, 10**6), torch.tensor(float("nan")),
         torch.full_like(value, float("nan")) if value.is_floating_point() else value, torch.zeros(3).to_sparse(), 7, None,
         torch.zeros(2, dtype=torch.complex64), [1], {"a": 1}, "text", value[None], torch.zeros(3, 3, 3, 3, 3, 3, 3, 3, 3),
-        torch.ones(value.shape, dtype=torch.int64), torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.quint8),
+        torch.ones(value.shape, dtype=torch.int64), torch.zeros(2, dtype=torch.bool), torch.zeros(2, dtype=torch.float8_e5m2),
     ]  # fmt: skip
     choice = draw.randrange(len(odd) + 4)
     if choice < len(odd):
@@ -263,14 +267,18 @@ def _write_folders(folder: Path) -> None:
     _write(folder / "nmf", _FRONTEND + _NMF, nmf)
     _write(folder / "undescribed", None, conv2d_files)
     # The results of a training, in the layout of a recipe.
-    keeper = "\ncheckpointer: !new:speechbrain.utils.checkpoints.Checkpointer\n    recoverables:\n        psi_model: 1\n"
+    keeper = (
+        "\ncheckpointer: !new:speechbrain.utils.checkpoints.Checkpointer\n    recoverables:\n        psi_model: 1\n"
+    )
     root = folder / "results"
     _write(root, _FRONTEND + _CONV2D + _PIQ + keeper, {})
     for name, files in (("", conv2d_files), ("CKPT+2024", psi)):
         (root / "save" / name).mkdir(parents=True, exist_ok=True)
         for file, state in files.items():
             torch.save(state, root / "save" / name / file)
-    (root / "save" / "CKPT+2024" / "CKPT.yaml").write_text("# yamllint disable\nloss: 0.5\nunixtime: 1.5\nend-of-epoch: true\n")
+    (root / "save" / "CKPT+2024" / "CKPT.yaml").write_text(
+        "# yamllint disable\nloss: 0.5\nunixtime: 1.5\nend-of-epoch: true\n"
+    )
 
 
 def _write(folder: Path, text: str | None, files: Mapping[str, Mapping[str, Any]]) -> None:

@@ -128,7 +128,8 @@ def test_invalid_hyperparameter_files_are_refused(read, text):
 
 
 ALIASES = {
-    "multiplied": "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 9)),
+    "multiplied": "a0: &a0 [x, x]\n"
+    + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 9)),
     "merged": "a0: &a0 {x: 1}\n"
     + "".join(f"a{i}: &a{i}\n  <<: [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 9)),
     "in itself": "a: &a [*a]\n",

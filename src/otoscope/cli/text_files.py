@@ -44,7 +44,9 @@ def raise_if_quoted(message: str, arguments: Sequence[str]) -> None:
         if value and _is_text(path) and (fault := _fault(path)):
             words = {word for word in path.read_text(encoding="utf-8").split() if len(word) >= _SHORTEST}
             if any(word in message for word in words - set(arguments)):
-                raise OtoscopeError(f"{option or value}{f' {value}' if option else ''}: {fault}; expected a YAML file")
+                raise OtoscopeError(
+                    f"{option or value}{f' {value}' if option else ''}: {fault}; expected a YAML file"
+                )
 
 
 def _is_text(path: Path) -> bool:

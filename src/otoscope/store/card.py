@@ -44,7 +44,9 @@ def card_text(name: str, config: Mapping[str, Any], classifier: Mapping[str, Any
     title = _class_name(config).removesuffix("Interpreter").removesuffix("Classifier")
     summary = f"{title} explanations of a {_class_name(classifier)}" if explains else f"{title} sound classifier"
     labels, frontend = classifier["labels"], classifier["frontend"]
-    rate, n_fft, window, hop = (frontend.get(key, "?") for key in ("sample_rate_hz", "n_fft", "window_ms", "hop_ms"))
+    rate, n_fft, window, hop = (
+        frontend.get(key, "?") for key in ("sample_rate_hz", "n_fft", "window_ms", "hop_ms")
+    )
     parts = [
         _header(config),
         f"# {escaped(name)}",
@@ -132,7 +134,7 @@ def _example(name: str, explains: bool) -> str:
         lines += [f'explanation = otoscope.load({quoted}).explain("clip.wav")', 'explanation.save("explanation")']
     else:
         lines += [
-            f'classifier = otoscope.load_classifier({quoted})',
+            f"classifier = otoscope.load_classifier({quoted})",
             'waveform = otoscope.load_audio("clip.wav", classifier.frontend.sample_rate_hz)',
             "spectrogram = classifier.frontend(waveform[None] / waveform.abs().max())",
             "probabilities = classifier(spectrogram.log_magnitude).probabilities",
@@ -145,7 +147,9 @@ def _metrics(metrics: Any) -> str:
     rows = list(_numbers(metrics, ""))[:_MAX_METRICS] if isinstance(metrics, Mapping) else []
     if not rows:
         return "Not stated."
-    return "\n".join(["| Metric | Value |", "|---|---|", *(f"| {escaped(name)} | {value:.4g} |" for name, value in rows)])
+    return "\n".join(
+        ["| Metric | Value |", "|---|---|", *(f"| {escaped(name)} | {value:.4g} |" for name, value in rows)]
+    )
 
 
 def _numbers(metrics: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:

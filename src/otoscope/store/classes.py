@@ -44,6 +44,8 @@ def find_class(config: Mapping[str, Any], folder: Path) -> type[StoredModel]:
     kind = getattr(module, "__dict__", {}).get(class_name)
     role = config.get("kind")
     if not (isinstance(kind, type) and issubclass(kind, StoredModel) and getattr(kind, "role", None) == role):
-        expected = WITH_ARTICLE.get(role, f"of kind {str(role)[:40]!r}") if isinstance(role, str) else f"of kind {role!r}"
+        expected = (
+            WITH_ARTICLE.get(role, f"of kind {str(role)[:40]!r}") if isinstance(role, str) else f"of kind {role!r}"
+        )
         raise CheckpointError(f"{folder}: {name[:100]} is not {expected[:100]}")
     return kind

@@ -76,7 +76,9 @@ def check_config(cls: type[StoredModel], config: Mapping[str, Any], given: Mappi
     hints = constructor_hints(cls)
     if "frontend" in config and "frontend" not in given:
         _check_arguments(config["frontend"], constructor_hints(_class_in(hints["frontend"])), "frontend", path)
-    saved = {name: hint for name, hint in hints.items() if name not in (*cls.unsaved_arguments, "frontend", "labels")}
+    saved = {
+        name: hint for name, hint in hints.items() if name not in (*cls.unsaved_arguments, "frontend", "labels")
+    }
     rest = {name: value for name, value in init.items() if name not in given}
     _check_arguments(rest, {**saved, **cls.saved_types}, "init", path)
 
@@ -189,7 +191,9 @@ def _fits(value: Any, hint: Any) -> bool:
 
 def _is_text(value: Any) -> bool:
     # Lone surrogates cannot be written to any file.
-    return isinstance(value, str) and len(value) <= _LONGEST_TEXT and not any("\ud800" <= c <= "\udfff" for c in value)
+    return (
+        isinstance(value, str) and len(value) <= _LONGEST_TEXT and not any("\ud800" <= c <= "\udfff" for c in value)
+    )
 
 
 _PLAIN: dict[Any, Callable[[Any], bool]] = {
@@ -229,13 +233,17 @@ def _type_name(hint: Any) -> str:
 
 
 def _is_json(hint: Any) -> bool:
-    return hint in _PLAIN or hint in (None, type(None), Any) or get_origin(hint) not in (None, os.PathLike, Callable)
+    return (
+        hint in _PLAIN or hint in (None, type(None), Any) or get_origin(hint) not in (None, os.PathLike, Callable)
+    )
 
 
 @functools.cache
 def _class_in(hint: Any) -> type:
     """Return the class in an optional type."""
-    return next(option for option in (hint, *get_args(hint)) if isinstance(option, type) and option is not type(None))
+    return next(
+        option for option in (hint, *get_args(hint)) if isinstance(option, type) and option is not type(None)
+    )
 
 
 def _fault(path: Path, key: str, fault: str) -> CheckpointError:

@@ -11,11 +11,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from typing_extensions import override
-
 from benchmarks.torture import harness
 from benchmarks.torture.harness import Trial
 from benchmarks.torture.mutations import CLASSES, as_text, damage, mutate
+from typing_extensions import override
 
 LABELS = ["dog", "rain", "siren"]
 _FRONTEND = {"sample_rate_hz": 16_000, "n_fft": 128, "window_ms": 8.0, "hop_ms": 4.0}

@@ -55,7 +55,7 @@ class Trial(ABC):
     def open(self, folder: Path) -> Any:
         """Open the input as a user would."""
 
-    def use(self, opened: Any) -> None:
+    def use(self, opened: Any) -> None:  # noqa: B027  # nothing by default
         """Use what `open` returned; a named error need not name the input any more."""
 
 

@@ -9,22 +9,32 @@ from collections.abc import Iterator
 from typing import Any
 
 TEXTS = (
-    "", " ", "\x00", "\ud800", "é" * 300, "x" * 100_000, "null", "-1", "1e400", "NaN", "../../etc/passwd", "/etc/passwd",
-    "$_$", "<script>alert(1)</script>", "a\nb: c\n---", "%s%n", "雨", "🐶", "\u202e", "{}", "[]", "{0.__class__}", "nan",
+    "", " ", "\x00", "\ud800", "é" * 300, "x" * 100_000, "null", "-1", "1e400", "NaN", "../../etc/passwd",
+    "/etc/passwd",
+    "$_$", "<script>alert(1)</script>", "a\nb: c\n---", "%s%n", "雨", "🐶", "\u202e", "{}", "[]",
+    "{0.__class__}", "nan",
     "float8_e4m3fn", "int8", "complex64", "auto", "published", "light", "data", "uniform", "waveform", "mel",
 )  # fmt: skip
 NUMBERS = (
-    0, -1, 1, 2, 3, 7, 0.5, -0.0, 1e-300, 1e300, 10**6, 10**9, 10**12, 2**31, 2**63, -(2**63), 10**40, 65_536, 65_537,
+    0, -1, 1, 2, 3, 7, 0.5, -0.0, 1e-300, 1e300, 10**6, 10**9, 10**12, 2**31, 2**63, -(2**63), 10**40, 65_536,
+    65_537,
     float("nan"), float("inf"), float("-inf"), True, False, 1024, 4096, 100_000,
 )  # fmt: skip
 CLASSES = (
-    "os.system", "builtins.exec", "builtins.eval", "subprocess.run", "otoscope.__main__.main", "otoscope.__main__.X",
-    "otoscope.load", "otoscope.cli.main.main", "torch.hub.load", "torch.load", "torch.ops.aten.relu", "torch.classes.x.y",
-    "torture_canary.Canary", "torture_canary", "otoscope", "torch", "transformers.pipeline", "transformers.AutoModel",
-    "torch.nn.Linear", "torch.nn.Sequential", "torch.nn.Module", "otoscope.store.folder.StoredModel", "piq", "conv2d",
-    "otoscope.classifiers.base.Classifier", "otoscope.interpreters.base.Interpreter", "pathlib.Path", "shutil.rmtree",
-    "otoscope.nn.dictionary.NMFDictionary", "transformers.models.auto.modeling_auto.AutoModel", "sys.exit", ".", "..", "a.",
-    "torch.nn.modules.lazy.LazyModuleMixin", "torch.nn.DataParallel", "torch.jit.load", "pickle.loads", "__main__.main",
+    "os.system", "builtins.exec", "builtins.eval", "subprocess.run", "otoscope.__main__.main",
+    "otoscope.__main__.X",
+    "otoscope.load", "otoscope.cli.main.main", "torch.hub.load", "torch.load", "torch.ops.aten.relu",
+    "torch.classes.x.y",
+    "torture_canary.Canary", "torture_canary", "otoscope", "torch", "transformers.pipeline",
+    "transformers.AutoModel",
+    "torch.nn.Linear", "torch.nn.Sequential", "torch.nn.Module", "otoscope.store.folder.StoredModel", "piq",
+    "conv2d",
+    "otoscope.classifiers.base.Classifier", "otoscope.interpreters.base.Interpreter", "pathlib.Path",
+    "shutil.rmtree",
+    "otoscope.nn.dictionary.NMFDictionary", "transformers.models.auto.modeling_auto.AutoModel", "sys.exit",
+    ".", "..", "a.",
+    "torch.nn.modules.lazy.LazyModuleMixin", "torch.nn.DataParallel", "torch.jit.load", "pickle.loads",
+    "__main__.main",
 )  # fmt: skip
 
 

@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from typing_extensions import override
-
 from benchmarks.torture import harness
 from benchmarks.torture.harness import Trial
 from benchmarks.torture.mutations import CLASSES, NUMBERS, TEXTS, damage
+from typing_extensions import override
 
 LABELS = ["dog", "it's raining", "siren"]
 _FRONTEND = """
@@ -101,10 +100,14 @@ _BOMBS = (
     "pairs: !!omap [1]\n",
 )
 _TAGS = (
-    "!!python/object/apply:os.system ['touch canary']", "!!python/name:os.system", "!apply:os.system ['touch canary']",
-    "!new:subprocess.Popen [['touch', 'canary']]", "!name:builtins.eval", "!include:outside.yaml", "!copy <n_fft>", "!ref <x>",
-    "!ref", "!new:", "!new", "!tuple (1, 2)", "!applyref:os.system", "!!python/module:torture_canary", "!module:torture_canary",
-    "!apply:transformers.ViTModel.from_pretrained [owner/name]", "!apply:transformers.FocalNetBackbone.from_pretrained [/etc]",
+    "!!python/object/apply:os.system ['touch canary']", "!!python/name:os.system",
+    "!apply:os.system ['touch canary']",
+    "!new:subprocess.Popen [['touch', 'canary']]", "!name:builtins.eval", "!include:outside.yaml",
+    "!copy <n_fft>", "!ref <x>",
+    "!ref", "!new:", "!new", "!tuple (1, 2)", "!applyref:os.system", "!!python/module:torture_canary",
+    "!module:torture_canary",
+    "!apply:transformers.ViTModel.from_pretrained [owner/name]",
+    "!apply:transformers.FocalNetBackbone.from_pretrained [/etc]",
     "!apply:torture_canary.run", "!new:torture_canary.Canary {}", "!lambda:x", "!PLACEHOLDER",
 )  # fmt: skip
 
@@ -213,14 +216,19 @@ def _rewrite(path: Path, draw: random.Random) -> str:
     try:
         state = torch.load(path, weights_only=True)
         name = draw.choice(sorted(state))
-    except (pickle.UnpicklingError, RuntimeError, AttributeError, IndexError, TypeError, EOFError):
+        value = state[name]
+        if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
+            return "left as it is"
+    except Exception:  # damaged already
         return "left as it is"
-    value = state[name]
-    odd = [
+    odd: list[Any] = [
         torch.zeros(0), torch.zeros(10**9, 0), torch.zeros(1).expand(10**6, 10**6), torch.tensor(float("nan")),
-        torch.full_like(value, float("nan")) if value.is_floating_point() else value, torch.zeros(3).to_sparse(), 7, None,
-        torch.zeros(2, dtype=torch.complex64), [1], {"a": 1}, "text", value[None], torch.zeros(3, 3, 3, 3, 3, 3, 3, 3, 3),
-        torch.ones(value.shape, dtype=torch.int64), torch.zeros(2, dtype=torch.bool), torch.zeros(2, dtype=torch.float8_e5m2),
+        torch.full_like(value, float("nan")) if value.is_floating_point() else value,
+        torch.zeros(3).to_sparse(), 7, None,
+        torch.zeros(2, dtype=torch.complex64), [1], {"a": 1}, "text", value[None], torch.zeros(3, 3, 3, 3, 3,
+        3, 3, 3, 3),
+        torch.ones(value.shape, dtype=torch.int64), torch.zeros(2, dtype=torch.bool), torch.zeros(2,
+        dtype=torch.float8_e5m2),
     ]  # fmt: skip
     choice = draw.randrange(len(odd) + 4)
     if choice < len(odd):

@@ -230,8 +230,8 @@ class Classifier(Shareable, StoredModel, ABC):
         # While a classifier is trained, its training reports a loss that is not finite.
         if not self.training and bool(logits.detach().isnan().any()):
             raise ClassifierError(
-                f"{type(self).__name__}: the classifier returns NaN for this recording; silence, a logarithm of 0 or "
-                "damaged weights may be the cause"
+                f"{type(self).__name__}: the classifier returns NaN for this recording; silence, a logarithm of 0 "
+                "or damaged weights may be the cause"
             )
 
     def logits(self, spectrogram: Spectrogram) -> Tensor:

@@ -80,7 +80,8 @@ _CREATING = frozenset(
 """Functions that create tensors."""
 _GROWING = frozenset(
     {
-        "interpolate", "new_empty", "new_full", "new_ones", "new_zeros", "pad", "repeat", "repeat_interleave", "resize_",
+        "interpolate", "new_empty", "new_full", "new_ones", "new_zeros", "pad", "repeat", "repeat_interleave",
+        "resize_",
         "tile",
     }
 )  # fmt: skip

@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from otoscope.store.folder import read_config
-from otoscope.store.places import CLASSIFIER_NAME
 from otoscope.store.kinds import class_path_of
+from otoscope.store.places import CLASSIFIER_NAME
 
 CARD_NAME = "README.md"
 _MAX_METRICS = 40
@@ -56,8 +56,8 @@ def card_text(name: str, config: Mapping[str, Any], classifier: Mapping[str, Any
         "## Classes",
         f"{len(labels)}: {', '.join(map(escaped, labels))}.",
         "## Front-end",
-        f"Mono at {rate} Hz; log magnitude of an STFT with {n_fft} points, a Hamming window of {window} ms and a hop "
-        f"of {hop} ms.",
+        f"Mono at {rate} Hz; log magnitude of an STFT with {n_fft} points, a Hamming window of {window} ms and a "
+        f"hop of {hop} ms.",
         "## Data",
         _prose(config.get("data") or "Not stated."),
         *(_section(config, classifier, name) for name in ("intended_use", "limits", "training")),

@@ -36,8 +36,8 @@ def find_class(config: Mapping[str, Any], folder: Path) -> type[StoredModel]:
         module = sys.modules[module_name]
     else:
         raise CheckpointError(
-            f"{folder}: its class {name[:100]} is not part of otoscope; if you trust it, import {module_name[:100]} "
-            "before loading, on the command line by --import"
+            f"{folder}: its class {name[:100]} is not part of otoscope; if you trust it, import "
+            f"{module_name[:100]} before loading, on the command line by --import"
         )
     # Looked up among the names that the module has: `getattr` would run the module's own `__getattr__`, which may
     # import others. The name may be that of anything, so it is checked before it is called.

@@ -61,8 +61,10 @@ def name_of(function: Callable[..., Any]) -> dict[str, Any] | None:
 
 _LIBRARIES = frozenset(
     {
-        "ai_edge_litert", "captum", "gradio", "huggingface_hub", "jinja2", "jsonargparse", "lightning", "matplotlib",
-        "numpy", "onnx", "onnxruntime", "otoscope", "pip", "pooch", "pyarrow", "pytorch_lightning", "ray", "requests",
+        "ai_edge_litert", "captum", "gradio", "huggingface_hub", "jinja2", "jsonargparse", "lightning",
+        "matplotlib",
+        "numpy", "onnx", "onnxruntime", "otoscope", "pip", "pooch", "pyarrow", "pytorch_lightning", "ray",
+        "requests",
         "safetensors", "scipy", "setuptools", "sklearn", "soundfile", "soxr", "torch", "torchaudio", "torchmetrics",
         "torchvision", "tqdm", "transformers", "yaml",
     }

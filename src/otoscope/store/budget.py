@@ -37,7 +37,7 @@ class AllocationLimit(TorchFunctionMode):
         >>> with AllocationLimit(1000, 2, "config.json"):
         ...     torch.zeros(10**9)
         Traceback (most recent call last):
-        otoscope.errors.CheckpointError: config.json: asks for more memory (4.0 GB) than its weights take (1000 bytes)
+        otoscope.errors.CheckpointError: config.json: asks for more memory (4.0 GB) than its weights take (1000 ...
     """
 
     def __init__(self, weights_bytes: int, weights_count: int, source: object) -> None:

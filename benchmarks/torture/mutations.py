@@ -100,7 +100,7 @@ def hostile_arguments(draw: random.Random) -> Any:
 
 
 def nested(depth: int, draw: random.Random) -> Any:
-    """Return a value that is nested as deeply as told."""
+    """Return a value that is nested to a given depth."""
     value: Any = draw.choice((0, "x", None))
     for _ in range(depth):
         value = draw.choice(([value], {"a": value}))

@@ -45,7 +45,7 @@ def test_a_kill_at_any_step_loses_no_model(tmp_path, monkeypatch, exchange, step
         save_classifier(classifier("new"), folder)
         os._exit(0)
     os.waitpid(process, 0)
-    # Whoever writes next finishes what was begun; the former model or the new one was there all the time.
+    # The next writer finishes what was begun; the former model or the new one was there all the time.
     atomic._recover(folder)
     assert open_model(folder).labels in (["dog", "old"], ["dog", "new"])
     save_classifier(classifier("newest"), folder)

@@ -20,7 +20,9 @@ HPARAMS = "recipes/ESC50/interpret/hparams/piq.yaml"
         ["evaluate", "{}"],
     ],
 )
-@pytest.mark.parametrize("text", [SECRET, "a: [hunter2, swordfish\n", "hunter2 swordfish", "- hunter2\n- swordfish\n"])
+@pytest.mark.parametrize(
+    "text", [SECRET, "a: [hunter2, swordfish\n", "hunter2 swordfish", "- hunter2\n- swordfish\n"]
+)
 def test_the_content_of_a_file_is_not_printed(tmp_path, capfd, arguments, text):
     path = tmp_path / "private"
     path.write_text(text)

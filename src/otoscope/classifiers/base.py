@@ -195,8 +195,11 @@ class Classifier(Shareable, StoredModel, ABC):
         # each module gets back its own mode: parts of the network may have been frozen in evaluation mode
         modes = {module: module.training for module in self.modules()}
         try:
-            # Not checked: a sound network may return NaN for silence.
-            prediction = self.eval().run(self.frontend.silence(frames))
+            # Not checked, because a sound network may return NaN for silence. Classes with a `predict` of their own
+            # may need more of the spectrogram than `run` gives to `forward`.
+            run = self.run if type(self).predict is Classifier.predict else self.predict
+            self.eval()
+            prediction = run(self.frontend.silence(frames))
         finally:
             for module, training in modes.items():
                 module.training = training

@@ -38,6 +38,10 @@ class ConfigurationError(OtoscopeError):
     """Options are invalid or contradict one another."""
 
 
+class ClassifierError(ConfigurationError):
+    """A classifier returns what is no number."""
+
+
 class GradientError(OtoscopeError):
     """A method that needs gradients was asked to explain a black box."""
 

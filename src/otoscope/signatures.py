@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, get_type_hints
 
 
 def constructor_arguments(
@@ -47,3 +48,34 @@ def constructor_arguments(
     attributes = attributes or {}
     values = {name: getattr(instance, attributes.get(name, name)) for name in names if name not in skip}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+@functools.cache
+def constructor_hints(cls: type) -> Mapping[str, Any]:
+    """Return the type hints of the arguments that a constructor takes, with those it hands on as ``**options``.
+
+    Args:
+        cls: Class whose modules import the names of all types when they run.
+
+    Example:
+        >>> class Base:
+        ...     def __init__(self, area: float = 0.2):
+        ...         self.area = area
+        >>> class Method(Base):
+        ...     def __init__(self, steps: int = 16, **options):
+        ...         super().__init__(**options)
+        >>> dict(constructor_hints(Method))
+        {'steps': <class 'int'>, 'area': <class 'float'>}
+    """
+    hints: dict[str, Any] = {}
+    for kind in cls.__mro__:
+        if "__init__" not in vars(kind):
+            continue
+        function = vars(kind)["__init__"]
+        parameters = list(inspect.signature(function).parameters.values())[1:]
+        stated = get_type_hints(function)
+        named = [part.name for part in parameters if part.kind not in (part.VAR_POSITIONAL, part.VAR_KEYWORD)]
+        hints |= {name: stated.get(name, Any) for name in named if name not in hints}
+        if not any(part.kind is part.VAR_KEYWORD for part in parameters):
+            break
+    return hints

@@ -326,6 +326,6 @@ def test_scores_remain_if_the_randomised_classifier_fails(data, tmp_path):
     settings = Settings(**{**QUICK, "sanity": True})
     methods = {"saliency": "saliency"}
     results = run_evaluation(fragile, methods, data, tmp_path, CONDITIONS, settings, progress=False).results
-    assert "the network returned NaN" in results["skipped"]["checks"]["sanity"]
+    assert "the classifier returns NaN" in results["skipped"]["checks"]["sanity"]
     assert results["scores"]["clean"]["own"]["mask"]["saliency"]["AD"]["n"] == 4
     assert torch.equal(fragile.module.weight, Fragile().weight)  # the weights are restored

@@ -127,10 +127,40 @@ def test_invalid_hyperparameter_files_are_refused(read, text):
         read(text)
 
 
-def test_nested_aliases_are_not_expanded(read):
-    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
-    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 20)]
-    assert len(read("\n".join(lines)).get("a19")) == 10
+ALIASES = {
+    "multiplied": "a0: &a0 [x, x]\n"
+    + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 9)),
+    "merged": "a0: &a0 {x: 1}\n"
+    + "".join(f"a{i}: &a{i}\n  <<: [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 9)),
+    "in itself": "a: &a [*a]\n",
+    "merged with itself": "a: &a {<<: *a}\n",
+}
+
+
+@pytest.mark.parametrize("kind", ALIASES)
+def test_aliases_that_multiply_values_are_refused(tmp_path, kind):
+    path = tmp_path / "hyperparams.yaml"
+    path.write_text(ALIASES[kind])
+    fault = None
+    # Without pytest's own report of the chain of errors, which would print the expanded values.
+    try:
+        Hyperparameters(path)
+    except CheckpointError as error:
+        fault = str(error)
+    assert fault in (
+        f"{path}: cannot be read (it holds more than 20000 values, or aliases that multiply them)",
+        f"{path}: cannot be read (an alias refers to what contains it)",
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["a: !ref <a[a]>\n", "a: !ref <b[x]>\nb: !ref <a[x]>\n", "a: !!timestamp x\n", "a: !!int ''\n"]
+)
+def test_endless_references_and_odd_values_are_one_error(tmp_path, text):
+    path = tmp_path / "hyperparams.yaml"
+    path.write_text(text)
+    with pytest.raises(CheckpointError, match=r"hyperparams\.yaml"):
+        Hyperparameters(path).get("a")
 
 
 def test_missing_file_is_reported(tmp_path):

@@ -10,7 +10,7 @@ from torch import nn
 from otoscope.classifiers import Conv2dClassifier
 from otoscope.errors import CheckpointError
 from otoscope.files import atomic
-from otoscope.store import folder as store
+from otoscope.store import writing as store
 from otoscope.store.folder import StoredModel, find_class, load_weights, read_config, write_folder, write_model
 
 
@@ -135,7 +135,7 @@ def test_a_failed_save_leaves_the_old_model(module, folder, monkeypatch, failing
     if failing == "save_file":
         monkeypatch.setattr(store, "save_file", fail)
     elif failing == "json.dumps":
-        monkeypatch.setattr(store.json, "dumps", fail)
+        monkeypatch.setattr(store, "json_text", fail)
     else:
         monkeypatch.setattr(atomic, "_swap", fail)
     assert "No space left" in refusal(lambda: save(module, folder, step=2), folder)

@@ -164,7 +164,9 @@ def test_files_in_the_cache_show_no_progress_and_are_not_fetched_again(hub, publ
     assert not [address for _, address, _ in hub.requests if "/resolve/" in address]
 
 
-@pytest.mark.parametrize("networks", [{"network.onnx", "net.onnx.data"}, {"network.tflite"}])
+@pytest.mark.parametrize(
+    "networks", [{"network.onnx", "net.onnx.data"}, {"network.tflite"}, {"classifier/network.onnx"}]
+)
 def test_all_files_of_a_model_are_fetched_and_no_others(hub, networks):
     config = b'{"format": 1, "kind": "classifier", "class": "onnx"}'
     others = {"README.md": b"card", "notes/long.txt": b"text"}

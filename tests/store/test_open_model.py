@@ -12,6 +12,7 @@ from otoscope.explain import Explainer
 from otoscope.interpreters import PIQInterpreter, save_interpreter
 from otoscope.nn import NMFDictionary
 from otoscope.store import folder as store
+from otoscope.store import places
 from otoscope.store.folder import find_model_folder, locate, model_folder_of, open_model
 
 
@@ -91,7 +92,7 @@ def test_each_configuration_is_read_once(folders, reads):
 
 def test_the_source_is_examined_once(folders, monkeypatch):
     asked = []
-    monkeypatch.setattr(store, "is_repository_id", lambda source: asked.append(source))
+    monkeypatch.setattr(places, "is_repository_id", lambda source: asked.append(source))
     otoscope.load(folders["interpreter"])
     assert asked == [folders["interpreter"]]
 

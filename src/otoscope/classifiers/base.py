@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from otoscope.audio import Frontend, Spectrogram, peak_normalize
-from otoscope.errors import ActivationMapError, CheckpointError, ConfigurationError
+from otoscope.errors import ActivationMapError, CheckpointError, ClassifierError, ConfigurationError
 from otoscope.signatures import constructor_arguments
 from otoscope.store.folder import StoredModel, open_model, write_folder, write_model
 from otoscope.store.sharing import Shareable
@@ -195,7 +195,11 @@ class Classifier(Shareable, StoredModel, ABC):
         # each module gets back its own mode: parts of the network may have been frozen in evaluation mode
         modes = {module: module.training for module in self.modules()}
         try:
-            prediction = self.eval().predict(self.frontend.silence(frames))
+            # Not checked, because a sound network may return NaN for silence. Classes with a `predict` of their own
+            # may need more of the spectrogram than `run` gives to `forward`.
+            run = self.run if type(self).predict is Classifier.predict else self.predict
+            self.eval()
+            prediction = run(self.frontend.silence(frames))
         finally:
             for module, training in modes.items():
                 module.training = training
@@ -206,9 +210,32 @@ class Classifier(Shareable, StoredModel, ABC):
 
         Args:
             spectrogram: Spectrogram of the clips, with its phase if `needs_phase`.
+
+        Raises:
+            ClassifierError: The network returns NaN.
         """
+        prediction = self.run(spectrogram)
+        # Here, so that no method and no score is blamed for what the classifier returned.
+        self.reject_nan(prediction.logits)
+        return prediction
+
+    def run(self, spectrogram: Spectrogram) -> Prediction:
+        """Classify spectrograms without checking the result; see `predict`."""
         prediction: Prediction = self(spectrogram.log_magnitude, spectrogram.frames)
         return prediction
+
+    def reject_nan(self, logits: Tensor) -> None:
+        """Raise a `ClassifierError` if logits hold NaN.
+
+        Args:
+            logits: Logits that this classifier returned, shape (batch, classes).
+        """
+        # While a classifier is trained, its training reports a loss that is not finite.
+        if not self.training and bool(logits.detach().isnan().any()):
+            raise ClassifierError(
+                f"{type(self).__name__}: the classifier returns NaN for this recording; silence, a logarithm of 0 "
+                "or damaged weights may be the cause"
+            )
 
     def logits(self, spectrogram: Spectrogram) -> Tensor:
         """Return the logits alone, shape (batch, classes); see `predict`."""

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from otoscope.classifiers.hooks import forward_hooks
-from otoscope.classifiers.image import ImageClassifier, make_backbone
+from otoscope.classifiers.image import ImageClassifier, make_backbone, transformers_package
 
 _BASE = {"embed_dim": 128, "depths": [2, 2, 18, 2]}
 
@@ -36,6 +36,11 @@ class FocalNetClassifier(ImageClassifier):
     Reference:
         Yang et al. 2022, arXiv 2203.11926.
     """
+
+    @classmethod
+    @override
+    def backbone_config(cls) -> Any:
+        return transformers_package().FocalNetConfig
 
     def _backbone(self, options: dict[str, Any], weights: str | None) -> Any:
         options = options if weights else {**_BASE, **options}

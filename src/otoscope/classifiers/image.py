@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from typing_extensions import override
 from otoscope.audio import Frontend, Spectrogram
 from otoscope.classifiers.base import Classifier, Prediction
 from otoscope.classifiers.heads import CosineHead
+from otoscope.classifiers.network_options import checked_options
 from otoscope.errors import ConfigurationError, DownloadError, MissingExtraError
 from otoscope.signatures import constructor_arguments
 
@@ -110,6 +112,7 @@ class ImageClassifier(Classifier):
     """
 
     stretched = True
+    unsaved_arguments = ("weights", "gradient_checkpointing")
 
     def __init__(
         self,
@@ -133,6 +136,17 @@ class ImageClassifier(Classifier):
             self.backbone.gradient_checkpointing_enable()
         self.head_width, self.scale, self.train_scale = head_width, scale, train_scale
         self.head = CosineHead(self.embedding_size, len(self.labels), head_width, scale, train_scale)
+
+    @classmethod
+    @override
+    def from_folder(cls, config: Mapping[str, Any], folder: Path, **given: Any) -> Self:
+        options = checked_options(config["init"].get("backbone") or {}, cls.backbone_config(), "init.backbone")
+        return super().from_folder({**config, "init": {**config["init"], "backbone": options}}, folder, **given)
+
+    @classmethod
+    @abstractmethod
+    def backbone_config(cls) -> Any:
+        """Return the class of `transformers` that the options of the backbone belong to."""
 
     @abstractmethod
     def _backbone(self, options: dict[str, Any], weights: str | None) -> Any:
@@ -229,7 +243,7 @@ def make_backbone(kind: str, options: Mapping[str, Any], weights: str | None, **
     if weights is None:
         return model(model.config_class(**options), **arguments)
     try:
-        return model.from_pretrained(weights, **options, **arguments)
+        return model.from_pretrained(weights, trust_remote_code=False, **options, **arguments)
     except (OSError, ValueError) as error:
         raise DownloadError(
             f"weights: {weights} cannot be opened ({str(error).splitlines()[0]}); without a network connection, "

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from otoscope.classifiers.image import ImageClassifier, make_backbone
+from otoscope.classifiers.image import ImageClassifier, make_backbone, transformers_package
 
 
 class ViTClassifier(ImageClassifier):
@@ -34,6 +34,11 @@ class ViTClassifier(ImageClassifier):
     Reference:
         Dosovitskiy et al. 2020, arXiv 2010.11929.
     """
+
+    @classmethod
+    @override
+    def backbone_config(cls) -> Any:
+        return transformers_package().ViTConfig
 
     def _backbone(self, options: dict[str, Any], weights: str | None) -> Any:
         backbone = make_backbone("ViTModel", options, weights, add_pooling_layer=False)

@@ -83,9 +83,14 @@ def parse(parser: jsonargparse.ArgumentParser, arguments: Sequence[str]) -> Any:
 
     import jsonargparse
 
+    from otoscope.cli.text_files import check_options_file, raise_if_quoted
+
+    for path in values_of("--config", arguments):
+        check_options_file(path, "--config")
     try:
         return parser.parse_args(list(arguments))
     except (argparse.ArgumentError, jsonargparse.ArgumentError) as error:
+        raise_if_quoted(str(error), arguments)
         raise OtoscopeError(f"{shorten(str(error), arguments)} (see {parser.prog} --help)") from error
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,22 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: The file holds no valid JSON.
+        ValueError: The file holds no valid JSON, is nested too deeply, or an object in it has a key twice.
     """
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    text = Path(path).read_text(encoding="utf-8")
+    try:
+        return json.loads(text, object_pairs_hook=_object)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object after checking that each key occurs once: which of two values counts differs by program."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        counts = Counter(name for name, _ in pairs)
+        raise ValueError(f"the key {counts.most_common(1)[0][0][:60]!r} occurs twice")
+    return content
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> Path:

@@ -106,7 +106,7 @@ class Interpreter(StoredModel, ABC, Generic[Decoded]):
     """Attribute that can be changed after training, for another mask of the same decoding; see `at_threshold`."""
     argument_attributes: ClassVar[Mapping[str, str]] = {}
     """Attribute that holds an argument of the constructor, where the argument's own name is taken."""
-    unsaved_arguments: tuple[str, ...] = ("classifier",)
+    unsaved_arguments: ClassVar[tuple[str, ...]] = ("classifier",)
     """Arguments of the constructor that are not part of `config`."""
     sufficient: bool = False
     """Whether explanations cut `output` at the smallest sufficient share, see `find_sufficient`, not by `mask`."""

@@ -96,7 +96,7 @@ class L2IInterpreter(Interpreter[L2IDecoded]):
 
     threshold_name = "relevance_threshold"
     argument_attributes: ClassVar[Mapping[str, str]] = {"decoder": "decoder_name", "components": "component_count"}
-    unsaved_arguments = ("classifier", "dictionary")
+    unsaved_arguments: ClassVar[tuple[str, ...]] = ("classifier", "dictionary")
     own_score_names = ("Fid-L2I", "Fid-L2I@3")
     dictionary: Tensor
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -37,6 +37,8 @@ class NMFDictionary(StoredModel):
     """
 
     role = "dictionary"
+    unsaved_arguments = ("levels",)
+    saved_types: ClassVar[Mapping[str, Any]] = {"components": int}
     components: Tensor
     levels: Tensor
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,16 @@ from otoscope.classifiers import (
     ViTClassifier,
 )
 from otoscope.classifiers.image import ImageClassifier, transformers_package
+from otoscope.classifiers.network_options import checked_options
 from otoscope.errors import CheckpointError, ConfigurationError, DownloadError, MismatchError
 from otoscope.speechbrain import names
+from otoscope.speechbrain.faults import one_error
 from otoscope.speechbrain.hyperparameters import Call, Hyperparameters
 from otoscope.speechbrain.labels import assumed_labels, read_labels
 from otoscope.speechbrain.networks import focalnet_options, recognise, vit_options
 from otoscope.speechbrain.source import Source
-from otoscope.speechbrain.weights import Part, load_parts, read_weights
+from otoscope.speechbrain.weights import Part, load_parts, memory_limit, read_weights
+from otoscope.store.schema import RANGES, shown
 
 _BACKBONES = {
     "transformers.FocalNetBackbone.from_pretrained": "FocalNetBackbone",
@@ -40,12 +44,16 @@ _SUPPORTED = ("Conv2dEncoder_v2", "Cnn14", *_IMAGE_CLASSES)
 _BASE = ("microsoft/focalnet-base", "google/vit-base-patch16-224")
 """Backbones with the sizes that our classes have by default."""
 
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*\w")
+_MOST_RATE_HZ = 1_000_000
+
 _DEFAULT_STFT: Mapping[str, Any] = {"win_length": 25, "hop_length": 10, "n_fft": 400}
 """Defaults of SpeechBrain's STFT, for options that a file does not state."""
 _PUBLISHED_STFT = {"sample_rate": 16_000, "n_fft": 1024, "win_length": 23.2199, "hop_length": 11.6099}
 """Options of SpeechBrain's recipes, for files without an STFT."""
 
 
+@one_error
 def read_classifier(source: Source) -> Classifier:
     """Build the classifier of a SpeechBrain source, frozen.
 
@@ -68,6 +76,7 @@ def read_classifier(source: Source) -> Classifier:
     return _image(source, network, call, frontend)
 
 
+@one_error
 def load_encoder(classifier: Classifier, source: Source) -> None:
     """Load the weights of a published ``embedding_model`` into a classifier, and leave its head as it is.
 
@@ -160,8 +169,11 @@ def read_frontend(content: Hyperparameters) -> Frontend:
         raise CheckpointError(f"{content.path}: spec_mag_power {power} is not supported, 0.5 is")
     try:
         lengths = (float(stated["win_length"]), float(stated["hop_length"]))
-        return Frontend(int(stated["sample_rate"]), int(stated["n_fft"]), *lengths)
-    except (KeyError, TypeError, ValueError, ConfigurationError) as error:
+        sample_rate_hz, n_fft = int(stated["sample_rate"]), int(stated["n_fft"])
+        if not (0 < sample_rate_hz <= _MOST_RATE_HZ and 0 < n_fft <= RANGES["n_fft"][1]):
+            raise ValueError(f"sample_rate {sample_rate_hz}, n_fft {n_fft}"[:100])
+        return Frontend(sample_rate_hz, n_fft, *lengths)
+    except (KeyError, TypeError, ValueError, OverflowError, ConfigurationError) as error:
         raise CheckpointError(f"{content.path}: compute_stft does not describe a front-end ({error})") from error
 
 
@@ -172,7 +184,8 @@ def _conv2d(source: Source, frontend: Frontend) -> Classifier:
     encoder = Part(_encoder_file(source), names.CONV2D_ENCODER)
     head, labels = _cosine_head(source)
     width, neurons = encoder.shape(_WIDTHS["Conv2dEncoder_v2"])[0], head.shape("weight")[1]
-    classifier = Conv2dClassifier(labels, frontend, width=width, head_width=neurons, scale=1)
+    with memory_limit([encoder, head], source.name):
+        classifier = Conv2dClassifier(labels, frontend, width=width, head_width=neurons, scale=1)
     # SpeechBrain's head has no scale on the cosines: ours keeps the 1 that it was built with
     load_parts(classifier, [encoder, head], unstored=["head.log_scale"])
     return classifier.freeze()
@@ -186,7 +199,8 @@ def _cnn14(source: Source, call: Call, frontend: Frontend) -> Classifier:
     head = Part(source.file("classifier"), names.LINEAR_HEAD)
     labels = _checked_labels(source, head, "Linear")
     width = encoder.shape(_WIDTHS["Cnn14"])[0]
-    classifier = Cnn14Classifier(labels, frontend, width=width, mel_bins=mel_bins)
+    with memory_limit([encoder, head], source.name):
+        classifier = Cnn14Classifier(labels, frontend, width=width, mel_bins=mel_bins)
     load_parts(classifier, [encoder, head])
     return classifier.freeze()
 
@@ -199,16 +213,21 @@ def _mel_bins(content: Hyperparameters, call: Call, frontend: Frontend) -> int:
     stated: dict[str, Any] = {"log_mel": True, "f_max": 8000, **bank.arguments} if bank else {}
     highest_hz = frontend.sample_rate_hz / 2
     _require(content, stated, {"log_mel": False, "filter_shape": "triangular", "f_min": 0, "f_max": highest_hz})
-    return int(call.arguments.get("mel_bins") or stated.get("n_mels") or 80)
+    bins = int(call.arguments.get("mel_bins") or stated.get("n_mels") or 80)
+    if not 0 < bins <= RANGES["mel_bins"][1]:
+        raise CheckpointError(f"{content.path}: {shown(bins)} mel bins are not possible")
+    return bins
 
 
 def _image(source: Source, network: str, call: Call | None, frontend: Frontend) -> Classifier:
     kind, config, options_of = _IMAGE_CLASSES[network]
     path = _encoder_file(source)
     options = options_of(read_weights(path)) if call is None else _backbone_options(source, call, config)
+    options = checked_options(options, getattr(transformers_package(), config), f"{source.name}: backbone")
     head, labels = _cosine_head(source)
     neurons = head.shape("weight")[1]
-    classifier = kind(labels, frontend, backbone=options, head_width=neurons, scale=1)
+    with memory_limit([Part(path, names.BACKBONE), head], source.name):
+        classifier = kind(labels, frontend, backbone=options, head_width=neurons, scale=1)
     load_parts(classifier, [_backbone_part(path, classifier), head], unstored=["head.log_scale"])
     return classifier.freeze()
 
@@ -226,8 +245,11 @@ def _backbone_options(source: Source, call: Call, config: str) -> dict[str, Any]
     origin = str(source.hyperparameters.follow(call.positional[0])) if call.positional else ""
     if origin in _BASE:
         return {}
+    # Only the numbers of a configuration are read; a file on this machine is none of the source's business.
+    if not _REPOSITORY.fullmatch(origin):
+        raise CheckpointError(f"{source.name}: its backbone, {shown(origin)}, is no owner/name on the hub")
     try:
-        configuration = getattr(transformers_package(), config).from_pretrained(origin)
+        configuration = getattr(transformers_package(), config).from_pretrained(origin, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise DownloadError(
             f"{source.name}: the configuration of its backbone, {origin or 'which is not named'}, cannot be opened "
@@ -269,4 +291,4 @@ def _require(content: Hyperparameters, stated: Mapping[str, Any], expected: Mapp
     """Raise an error if an option of SpeechBrain's differs from the only value that our classes support."""
     for name, value in expected.items():
         if name in stated and stated[name] != value:
-            raise CheckpointError(f"{content.path}: {name} {stated[name]} is not supported, {value} is")
+            raise CheckpointError(f"{content.path}: {name} {shown(stated[name])} is not supported, {value} is")

@@ -24,9 +24,13 @@ _HARMLESS_PYTHON = ("tuple", *(f"object/apply:{name}" for name in _SEEDS))
 """YAML's own Python tags that SpeechBrain's recipes contain; like all others they are read as data."""
 _HARMLESS_LIBRARY = ("random.seed", "functools.partial", "collections.OrderedDict")
 _REFERENCE = re.compile(r"<([^<>]*)>")
-_MOST_BYTES = 1 << 20
+_MOST_BYTES = 1 << 17
 _LONGEST_TEXT = 4096
-_MOST_STEPS = 200
+_MOST_STEPS = 1000
+_MOST_DEPTH = 50
+_MOST_BRACKETS = 100
+_MOST_NODES = 20_000
+"""Largest number of values in a file, where a value counts as often as aliases repeat it."""
 
 
 @dataclass
@@ -56,6 +60,14 @@ class _Reference:
     """Tag ``!ref`` or ``!copy``: text in which ``<key>`` stands for another value."""
 
     text: str
+
+
+@dataclass
+class _Steps:
+    """References followed so far to resolve one value, and how many of them are unfinished."""
+
+    count: int = 0
+    depth: int = 0
 
 
 class Hyperparameters:
@@ -116,44 +128,52 @@ class Hyperparameters:
         """Return all objects at the top level of the file, with their references unresolved."""
         return [value for value in self._content.values() if isinstance(value, Call)]
 
-    def follow(self, value: Any, steps: int = _MOST_STEPS) -> Any:
+    def follow(self, value: Any) -> Any:
         """Resolve a value if it is a reference; references inside it are left unresolved.
 
         Args:
             value: Value to resolve.
-            steps: Largest number of references to follow, so that circles end.
 
         Raises:
             CheckpointError: It refers to a missing value or to itself, or its text is too long.
         """
+        return self._followed(value, _Steps())
+
+    def _followed(self, value: Any, steps: _Steps) -> Any:
         if not isinstance(value, _Reference):
             return value
-        if steps <= 0:
-            raise CheckpointError(f"{self.path}: !ref {value.text[:80]} refers to itself")
+        # Both the number of steps and their depth are limited: a text may hold several references.
+        steps.count += 1
+        steps.depth += 1
+        if steps.count > _MOST_STEPS or steps.depth > _MOST_DEPTH:
+            raise CheckpointError(f"{self.path}: !ref {value.text[:80]!r} refers to itself, or to too much")
         if whole := _REFERENCE.fullmatch(value.text.strip()):
-            return self.follow(self._look_up(whole[1]), steps - 1)
-        text = _REFERENCE.sub(lambda match: self._text(match[1], steps), value.text)
-        if len(text) > _LONGEST_TEXT:
-            raise CheckpointError(f"{self.path}: !ref {value.text[:80]} is longer than {_LONGEST_TEXT} characters")
-        return text
+            resolved = self._followed(self._look_up(whole[1], steps), steps)
+        else:
+            resolved = _REFERENCE.sub(lambda match: self._text(match[1], steps), value.text)
+            if len(resolved) > _LONGEST_TEXT:
+                raise CheckpointError(
+                    f"{self.path}: !ref {value.text[:80]!r} is longer than {_LONGEST_TEXT} characters"
+                )
+        steps.depth -= 1
+        return resolved
 
-    def _text(self, key: str, steps: int) -> str:
-        # a text may hold several references, so that the number of steps must fall quickly with the depth
-        value = self.follow(self._look_up(key), steps // 4)
+    def _text(self, key: str, steps: _Steps) -> str:
+        value = self._followed(self._look_up(key, steps), steps)
         text = "" if value is None or isinstance(value, Call) else str(value)
         if len(text) > _LONGEST_TEXT:
-            raise CheckpointError(f"{self.path}: <{key}> is longer than {_LONGEST_TEXT} characters")
+            raise CheckpointError(f"{self.path}: <{key[:80]}> is longer than {_LONGEST_TEXT} characters")
         return text
 
-    def _look_up(self, key: str) -> Any:
+    def _look_up(self, key: str, steps: _Steps) -> Any:
         """Return the value under ``key`` or ``key[inner][inner]``."""
         first, *inner = re.split(r"[\[\]]+", key.strip().rstrip("]"))
         value: Any = self._content
         for part in (first, *inner):
-            value = self.follow(value)
+            value = self._followed(value, steps)
             value = value.arguments if isinstance(value, Call) else value
             if not isinstance(value, dict) or part not in value:
-                raise CheckpointError(f"{self.path}: <{key}> is referred to, but is not in the file")
+                raise CheckpointError(f"{self.path}: <{key[:80]}> is referred to, but is not in the file")
             value = value[part]
         return value
 
@@ -166,18 +186,75 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise CheckpointError(f"{path}: is larger than {_MOST_BYTES} bytes, which no hyperparameter file is")
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        content = _parsed(path.read_text(encoding="utf-8"))
     except _RefusedTagError as error:
         raise CheckpointError(
             f"{path}: {error}; the file was not opened and nothing was executed: do not trust its source"
         ) from error
-    except (yaml.YAMLError, OSError, UnicodeDecodeError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
+    except CheckpointError:
+        raise
     except RecursionError as error:
         raise CheckpointError(f"{path}: is nested too deeply") from error
+    # YAML's own constructors raise errors of many kinds for values that look like dates or numbers, and are none.
+    except Exception as error:
+        raise CheckpointError(f"{path}: cannot be read ({' '.join(str(error).split())[:300]})") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: is no hyperparameter file")
     return {str(key): value for key, value in content.items()}
+
+
+def _parsed(text: str) -> Any:
+    """Return the content of YAML, after checking how large it is with all aliases."""
+    _check_brackets(text)
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_size(node)
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _check_brackets(text: str) -> None:
+    """Raise a `ValueError` if brackets are nested deeply: reading them takes time by the square of the depth."""
+    depth = 0
+    for match in re.finditer(r"[\[{]|[\]}]", text):
+        depth = depth + 1 if match[0] in "[{" else max(0, depth - 1)
+        if depth > _MOST_BRACKETS:
+            raise ValueError("it is nested too deeply")
+
+
+def _check_size(root: yaml.Node) -> None:
+    """Raise a `ValueError` if a file holds too many values: aliases repeat one, which may repeat others in turn.
+
+    A value that contains itself is refused too.
+    """
+    sizes: dict[int, int] = {}
+    open_nodes: set[int] = set()
+    stack = [(root, False)]
+    # Each node is seen before and after its children; aliases lead to nodes whose size is known by then.
+    while stack:
+        node, finished = stack.pop()
+        children = _children(node)
+        if finished:
+            open_nodes.discard(id(node))
+            sizes[id(node)] = 1 + sum(sizes[id(child)] for child in children)
+            if sizes[id(node)] > _MOST_NODES:
+                raise ValueError(f"it holds more than {_MOST_NODES} values, or aliases that multiply them")
+        elif id(node) in open_nodes:
+            raise ValueError("an alias refers to what contains it")
+        elif id(node) not in sizes:
+            open_nodes.add(id(node))
+            stack.append((node, True))
+            stack += [(child, False) for child in children]
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
 
 
 class _RefusedTagError(Exception):

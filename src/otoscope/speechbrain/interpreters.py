@@ -11,16 +11,19 @@ from otoscope.interpreters import Interpreter, L2IInterpreter, LMACInterpreter, 
 from otoscope.nn import NMFDictionary
 from otoscope.speechbrain import names
 from otoscope.speechbrain.classifiers import read_classifier, read_frontend
+from otoscope.speechbrain.faults import one_error
 from otoscope.speechbrain.hyperparameters import FILE_NAME, Call
 from otoscope.speechbrain.networks import recognise
 from otoscope.speechbrain.source import Source
-from otoscope.speechbrain.weights import Part, load_parts, read_weights
+from otoscope.speechbrain.weights import Part, load_parts, memory_limit, read_weights
 
 _KEYS = ("psi_model", "psi")
+_MOST_CODES = 1_000_000
 _PUBLISHED_BATCH = 16
 """Batch size over which SpeechBrain sums L-MAC's regulariser; ours is the mean, with a weight that much larger."""
 
 
+@one_error
 def has_interpreter(source: Source) -> bool:
     """Whether a source holds an interpreter, not only a classifier."""
     if source.described:
@@ -28,6 +31,7 @@ def has_interpreter(source: Source) -> bool:
     return source.find("psi_model") is not None
 
 
+@one_error
 def has_classifier(source: Source) -> bool:
     """Whether a source holds a classifier."""
     if source.described:
@@ -35,6 +39,7 @@ def has_classifier(source: Source) -> bool:
     return source.find("embedding_model") is not None and source.find("classifier") is not None
 
 
+@one_error
 def read_interpreter(source: Source) -> tuple[Interpreter[Any], Classifier]:
     """Build the interpreter of a SpeechBrain source and the classifier that it explains, both frozen.
 
@@ -69,6 +74,7 @@ def _recognised_psi(source: Source) -> Call:
     return Call("new", network)
 
 
+@one_error
 def read_dictionary(source: Source) -> NMFDictionary:
     """Build the NMF dictionary of a SpeechBrain source.
 
@@ -102,7 +108,10 @@ def _piq(source: Source, psi: Call, classifier: Classifier) -> PIQInterpreter:
         options["codes"] = part.shape("codebook.embedding.weight")[0]
         options["shared_codes"] = int(psi.arguments.get("shared_keys", 0))
         options["codebook_classes"] = int(psi.arguments.get("numclasses", default))
-    interpreter = PIQInterpreter(classifier, decoder="published", codebook_init="uniform", **options)
+        if not (0 <= options["shared_codes"] <= _MOST_CODES and 0 < options["codebook_classes"] <= _MOST_CODES):
+            raise CheckpointError(f"{content.path}: psi_model has impossible numbers of codes or classes")
+    with memory_limit([part], source.name):
+        interpreter = PIQInterpreter(classifier, decoder="published", codebook_init="uniform", **options)
     load_parts(interpreter, [part])
     return interpreter
 
@@ -124,16 +133,17 @@ def _l2i(
         parts[2].shape("W")  # raises if it is missing
         # SpeechBrain applies a ReLU to the dictionary in every step; ours is not negative
         parts[2].weights["W"] = parts[2].weights["W"].relu()
-        interpreter = L2IInterpreter(
-            classifier,
-            decoder="published",
-            components=parts[2].shape("W")[1],
-            relevance_threshold=float(content.get("relevance_th", 0.2)),
-            pooling_frames=parts[1].shape("hard_att.weight")[1],
-            alpha=float(content.get("alpha", 10.0)),
-            beta=float(content.get("beta", 0.8)),
-            temperature=float(content.get("classifier_temp", default_temperature)),
-        )
+        with memory_limit(parts, source.name):
+            interpreter = L2IInterpreter(
+                classifier,
+                decoder="published",
+                components=parts[2].shape("W")[1],
+                relevance_threshold=float(content.get("relevance_th", 0.2)),
+                pooling_frames=parts[1].shape("hard_att.weight")[1],
+                alpha=float(content.get("alpha", 10.0)),
+                beta=float(content.get("beta", 0.8)),
+                temperature=float(content.get("classifier_temp", default_temperature)),
+            )
         load_parts(interpreter, parts)
         return interpreter
 
@@ -144,19 +154,21 @@ def _lmac(source: Source, psi: Call, classifier: Classifier) -> LMACInterpreter:
     content = source.hyperparameters
     if not content.get("use_mask_output", True):
         raise CheckpointError(f"{content.path}: L-MAC with use_mask_output False is not supported")
-    interpreter = LMACInterpreter(
-        classifier,
-        decoder="published",
-        l_in=float(content.get("l_in_w", 4.0)),
-        l_out=float(content.get("l_out_w", 0.2)),
-        # the regulariser of ours is a mean over clips, that of SpeechBrain a sum over a batch
-        l1=_PUBLISHED_BATCH * float(content.get("reg_w_l1", 0.4)),
-        tv=float(content.get("reg_w_tv", 0.0)),
-        guidance=float(content.get("g_w", 4.0)) if content.get("finetuning", False) else 0.0,
-        guidance_correlation=float(content.get("crosscor_th", 0.6)),
-        guidance_threshold=float(content.get("bin_th", 0.35)),
-    )
-    load_parts(interpreter, [Part(source.file(*_psi_files(source)), names.LMAC_CNN14)])
+    part = Part(source.file(*_psi_files(source)), names.LMAC_CNN14)
+    with memory_limit([part], source.name):
+        interpreter = LMACInterpreter(
+            classifier,
+            decoder="published",
+            l_in=float(content.get("l_in_w", 4.0)),
+            l_out=float(content.get("l_out_w", 0.2)),
+            # the regulariser of ours is a mean over clips, that of SpeechBrain a sum over a batch
+            l1=_PUBLISHED_BATCH * float(content.get("reg_w_l1", 0.4)),
+            tv=float(content.get("reg_w_tv", 0.0)),
+            guidance=float(content.get("g_w", 4.0)) if content.get("finetuning", False) else 0.0,
+            guidance_correlation=float(content.get("crosscor_th", 0.6)),
+            guidance_threshold=float(content.get("bin_th", 0.35)),
+        )
+    load_parts(interpreter, [part])
     return interpreter
 
 

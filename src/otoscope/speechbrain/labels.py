@@ -6,9 +6,11 @@ import ast
 from pathlib import Path
 
 from otoscope.errors import CheckpointError
+from otoscope.store.schema import check_labels
 
 _ARROW = " => "
 _SEPARATOR = "================"
+_MOST_BYTES = 1 << 22
 
 # fmt: off
 ESC50_LABELS = [
@@ -51,16 +53,20 @@ def read_labels(path: Path) -> list[str]:
     """
     labels: dict[int, str] = {}
     try:
+        if (size := path.stat().st_size) > _MOST_BYTES:
+            raise ValueError(f"it has {size} bytes")
         lines = path.read_text(encoding="utf-8").splitlines()
         for line in lines[: lines.index(_SEPARATOR)] if _SEPARATOR in lines else lines:
             literal, arrow, index = line.rpartition(_ARROW)
             if not arrow or int(index) in labels:
                 raise ValueError(f"{line!r} is not a line for another label")
             labels[int(index)] = str(ast.literal_eval(literal.strip()))
-    except (OSError, ValueError, SyntaxError, MemoryError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         raise CheckpointError(
-            f"{path}: is no label encoder ({error}); expected a line such as 'dog' => 0 for each class"
+            f"{path}: is no label encoder ({str(error)[:200]}); expected a line such as 'dog' => 0 for each class"
         ) from error
     if sorted(labels) != list(range(len(labels))) or not labels:
         raise CheckpointError(f"{path}: its indices are not 0, 1, 2 and so on, each once")
-    return [labels[index] for index in range(len(labels))]
+    ordered = [labels[index] for index in range(len(labels))]
+    check_labels(ordered, path)
+    return ordered

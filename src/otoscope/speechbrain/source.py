@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from otoscope.errors import CheckpointError, DownloadError
+from otoscope.speechbrain.faults import one_error
 from otoscope.speechbrain.hyperparameters import FILE_NAME, Hyperparameters
 from otoscope.speechbrain.networks import KEYS, recognise
 from otoscope.speechbrain.weights import read_weights
@@ -127,6 +128,7 @@ class Source:
         return next((folder / name for folder in self.folders if (folder / name).is_file()), None)
 
 
+@one_error
 def find_source(source: str | os.PathLike[str] | Repository | RemoteFile) -> Source | None:
     """Find SpeechBrain's files; None if there are none.
 

@@ -12,9 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from otoscope.errors import CheckpointError, MismatchError
+from otoscope.store.budget import AllocationLimit
+from otoscope.store.weights import check_finite
 
 _PARALLEL = "module."
 _MOST_NAMED = 12
+_MOST_AXES = 8
+_MOST_SIZE = 100_000_000
 _COUNTER = "num_batches_tracked"  # of batch norms; old files do not have it, and no result depends on it
 
 
@@ -39,7 +43,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"{path}: {fault}, but a file of weights holds only tensors; it was refused and nothing was executed: "
             "do not trust its source"
         ) from error
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError, AttributeError, TypeError) as error:
+    # A damaged file makes the reader fail in many ways.
+    except (Exception, MemoryError) as error:
         cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"{path}: cannot be read ({cause}); copy or download it again") from error
     if not isinstance(content, Mapping) or not content:
@@ -48,7 +53,33 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: holds no state dict ({', '.join(others[:3])}: not tensors)")
     if all(str(name).startswith(_PARALLEL) for name in content):  # saved from several GPUs
         content = {str(name).removeprefix(_PARALLEL): value for name, value in content.items()}
-    return {str(name): value for name, value in content.items()}
+    weights = {str(name): value for name, value in content.items()}
+    for name, value in weights.items():
+        _check_tensor(name, value, path)
+    check_finite(weights, path)
+    return weights
+
+
+def _check_tensor(name: str, value: Tensor, path: Path) -> None:
+    """Raise a `CheckpointError` unless a tensor is of plain numbers that are all in the file."""
+    plain = value.layout == torch.strided and not (value.is_quantized or value.is_complex() or value.is_meta)
+    # A tensor may repeat the few numbers that the file holds; a copy of it would fill the memory.
+    if not plain or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        raise CheckpointError(f"{path}: {name[:100]} is no plain tensor; save the state dict of the network again")
+    if value.ndim > _MOST_AXES or max(value.shape, default=0) > _MOST_SIZE:
+        raise CheckpointError(f"{path}: {name[:100]} has the impossible shape {tuple(value.shape)[:_MOST_AXES]}")
+
+
+def memory_limit(parts: Sequence[Part], source: object) -> AllocationLimit:
+    """Return a context in which a network is built that takes about the memory of its files.
+
+    Args:
+        parts: Files of the network.
+        source: Name of the source, for messages.
+    """
+    values = [value for part in parts for value in part.weights.values()]
+    total = sum(value.numel() * value.element_size() for value in values)
+    return AllocationLimit(total, len(values), source)
 
 
 class Part:

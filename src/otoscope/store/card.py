@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import html
+import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from otoscope.store.folder import CLASSIFIER_NAME, read_config
+from otoscope.store.folder import read_config
 from otoscope.store.kinds import class_path_of
+from otoscope.store.places import CLASSIFIER_NAME
 
 CARD_NAME = "README.md"
 _MAX_METRICS = 40
@@ -40,30 +44,62 @@ def card_text(name: str, config: Mapping[str, Any], classifier: Mapping[str, Any
     title = _class_name(config).removesuffix("Interpreter").removesuffix("Classifier")
     summary = f"{title} explanations of a {_class_name(classifier)}" if explains else f"{title} sound classifier"
     labels, frontend = classifier["labels"], classifier["frontend"]
+    rate, n_fft, window, hop = (
+        frontend.get(key, "?") for key in ("sample_rate_hz", "n_fft", "window_ms", "hop_ms")
+    )
     parts = [
         _header(config),
-        f"# {name}",
+        f"# {escaped(name)}",
         f"{summary}, for the Python package otoscope.",
         "## Use",
         _example(name, explains),
         "## Classes",
-        f"{len(labels)}: {', '.join(labels)}.",
+        f"{len(labels)}: {', '.join(map(escaped, labels))}.",
         "## Front-end",
-        f"Mono at {frontend['sample_rate_hz']} Hz; log magnitude of an STFT with {frontend['n_fft']} points, a "
-        f"Hamming window of {frontend['window_ms']} ms and a hop of {frontend['hop_ms']} ms.",
+        f"Mono at {rate} Hz; log magnitude of an STFT with {n_fft} points, a Hamming window of {window} ms and a "
+        f"hop of {hop} ms.",
         "## Data",
-        str(config.get("data") or "Not stated."),
+        _prose(config.get("data") or "Not stated."),
         *(_section(config, classifier, name) for name in ("intended_use", "limits", "training")),
         "## Metrics",
         _metrics(config.get("metrics")),
         "## Licence",
-        str(config.get("license") or "Not stated: ask the owner before you use it."),
+        escaped(config.get("license") or "Not stated: ask the owner before you use it."),
         _section(config, classifier, "attribution"),
     ]
     parts = [part for part in parts if part]
     if source := config.get("source"):
-        parts += ["## Origin", f"Converted from {source}."]
+        parts += ["## Origin", f"Converted from {escaped(source)}."]
     return "\n\n".join(parts) + "\n"
+
+
+def escaped(text: Any) -> str:
+    r"""Return text that Markdown and HTML show as it is, on one line.
+
+    Args:
+        text: Name, label or licence of any origin.
+
+    Example:
+        >>> escaped("<b>dog</b> [x](y)"), escaped("clock_tick")
+        ('&lt;b&gt;dog&lt;/b&gt; \\[x\\](y)', 'clock_tick')
+    """
+    line = " ".join(_writable(text).split())
+    line = html.escape(re.sub(r"([\\`*\[\]#|~$!])", r"\\\1", line), quote=False)
+    # Underscores inside words stand for themselves.
+    return re.sub(r"(?<!\w)_|_(?!\w)", r"\_", line)
+
+
+def _prose(text: Any) -> str:
+    """Return text of several lines that may use Markdown's emphasis, but no HTML, no headings and no rules."""
+    # Links lead to the web, not to `javascript:`.
+    safe = re.sub(r"\]\((?!https?://)", r"]\\(", html.escape(_writable(text), quote=False))
+    lines = safe.splitlines()
+    return "\n".join(re.sub(r"^(\s*)([#=]|-{3}|`{3}|~{3})", r"\1\\\2", line) for line in lines)
+
+
+def _writable(text: Any) -> str:
+    """Return text without lone surrogates, which cannot be written to a file."""
+    return str(text).encode("utf-8", "backslashreplace").decode()
 
 
 def _section(config: Mapping[str, Any], classifier: Mapping[str, Any], name: str) -> str:
@@ -71,7 +107,8 @@ def _section(config: Mapping[str, Any], classifier: Mapping[str, Any], name: str
     content = config.get(name) or classifier.get(name)
     if not content:
         return ""
-    text = content if isinstance(content, str) else "\n".join(f"- {line}" for line in content)
+    lines = content if isinstance(content, list | tuple) else None
+    text = _prose(content) if lines is None else "\n".join(f"- {_prose(line)}" for line in lines)
     title = name.capitalize().replace("_", " ")
     return f"## {title}\n\n{text}"
 
@@ -84,17 +121,20 @@ def _header(config: Mapping[str, Any]) -> str:
         "tags": ["otoscope", "audio", "explainable-ai"],
     }
     if license_ := config.get("license"):
-        header["license"] = str(license_)
-    return f"---\n{yaml.safe_dump(header, sort_keys=False)}---"
+        # on one line, so that no line of it can end the block
+        header["license"] = " ".join(_writable(license_).split())
+    return f"---\n{yaml.safe_dump(header, sort_keys=False, width=10_000)}---"
 
 
 def _example(name: str, explains: bool) -> str:
+    # A text of JSON is one of Python too; lines of code do not begin with it, so that it cannot end the block.
+    quoted = json.dumps(str(name))
     lines = ["```python", "import otoscope", ""]
     if explains:
-        lines += [f'explanation = otoscope.load("{name}").explain("clip.wav")', 'explanation.save("explanation")']
+        lines += [f'explanation = otoscope.load({quoted}).explain("clip.wav")', 'explanation.save("explanation")']
     else:
         lines += [
-            f'classifier = otoscope.load_classifier("{name}")',
+            f"classifier = otoscope.load_classifier({quoted})",
             'waveform = otoscope.load_audio("clip.wav", classifier.frontend.sample_rate_hz)',
             "spectrogram = classifier.frontend(waveform[None] / waveform.abs().max())",
             "probabilities = classifier(spectrogram.log_magnitude).probabilities",
@@ -107,7 +147,9 @@ def _metrics(metrics: Any) -> str:
     rows = list(_numbers(metrics, ""))[:_MAX_METRICS] if isinstance(metrics, Mapping) else []
     if not rows:
         return "Not stated."
-    return "\n".join(["| Metric | Value |", "|---|---|", *(f"| {name} | {value:.4g} |" for name, value in rows)])
+    return "\n".join(
+        ["| Metric | Value |", "|---|---|", *(f"| {escaped(name)} | {value:.4g} |" for name, value in rows)]
+    )
 
 
 def _numbers(metrics: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:

@@ -6,68 +6,47 @@ of other packages must have been imported before.
 
 from __future__ import annotations
 
-import importlib
-import json
 import os
-import sys
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
-
-from otoscope.errors import CheckpointError, ConfigurationError, OtoscopeError
-from otoscope.files.atomic import replace_folder
+from otoscope.errors import CheckpointError
 from otoscope.files.json import read_json
-from otoscope.store.hub import RemoteFile, Repository, is_hub_address, is_repository_id
-from otoscope.store.kinds import class_path_of, kind_of
+from otoscope.store.building import build_model
+from otoscope.store.classes import find_class
+from otoscope.store.hub import RemoteFile, Repository
+from otoscope.store.model import Role, StoredModel
+from otoscope.store.places import CLASSIFIER_NAME, CONFIG_NAME, Place, locate, model_folder_of
+from otoscope.store.schema import check_structure, shown
+from otoscope.store.weights import WEIGHTS_NAME, load_weights
+from otoscope.store.writing import FORMAT, write_folder, write_model
 
-FORMAT = 1
-CONFIG_NAME = "config.json"
-WEIGHTS_NAME = "model.safetensors"
-CLASSIFIER_NAME = "classifier"
-"""Folder of the classifier inside an interpreter's folder."""
+__all__ = [
+    "CLASSIFIER_NAME",
+    "CONFIG_NAME",
+    "FORMAT",
+    "WEIGHTS_NAME",
+    "ModelFolder",
+    "Place",
+    "Role",
+    "StoredModel",
+    "find_class",
+    "find_model_folder",
+    "load_weights",
+    "locate",
+    "model_folder_of",
+    "open_model",
+    "read_config",
+    "write_folder",
+    "write_model",
+]
+
 _NETWORK_FILES = ("*.onnx", "*.onnx.data", "*.tflite")
 _CLASSIFIER_FILES = (f"{CLASSIFIER_NAME}/{CONFIG_NAME}", f"{CLASSIFIER_NAME}/{WEIGHTS_NAME}")
 _MODEL_FILES = (WEIGHTS_NAME, *_CLASSIFIER_FILES, *_NETWORK_FILES)
-Role = Literal["classifier", "interpreter", "dictionary"]
 _RECORD_NAME = "hyperparams.yaml"
-# Keys that describe the model itself; all others are its `details`.
-_CONFIG_KEYS = ("format", "kind", "class", "init", "labels", "frontend")
-_WITH_ARTICLE = {"classifier": "a classifier", "interpreter": "an interpreter", "dictionary": "a dictionary"}
-
-
-class StoredModel(nn.Module):
-    """Base class of the networks that model folders hold: classifiers, interpreters and dictionaries.
-
-    Attributes:
-        role: Value of ``kind`` in the folder's configuration.
-        details: JSON values kept beside the model, such as ``metrics``.
-    """
-
-    role: ClassVar[Role]
-    details: dict[str, Any]
-
-    @classmethod
-    def from_folder(cls, config: Mapping[str, Any], folder: Path, **given: Any) -> Self:
-        """Build the model that a folder describes, before its weights are loaded.
-
-        Args:
-            config: Configuration of the folder.
-            folder: The folder.
-            **given: Arguments that replace those of the configuration.
-        """
-        raise NotImplementedError
-
-    def check_weights(self, folder: Path) -> None:
-        """Raise a `CheckpointError` if the loaded weights are impossible.
-
-        Args:
-            folder: Folder they come from, for the message.
-        """
+_MOST_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -88,8 +67,8 @@ class ModelFolder:
         return cls(path, read_config(path))
 
     @property
-    def role(self) -> str | None:
-        """Role of the model: classifier, interpreter or dictionary."""
+    def role(self) -> Any:
+        """Role of the model: classifier, interpreter or dictionary, if the configuration is right."""
         return self.config.get("kind")
 
 
@@ -119,33 +98,22 @@ def open_model(
     """
     folder = source if isinstance(source, ModelFolder) else _model_folder(source, revision)
     if role == "classifier" and folder.role == "interpreter":
-        return open_model(ModelFolder.read(folder.path / CLASSIFIER_NAME), role=role, **given)
+        return build_model(*_inner_classifier(folder), given)
     if role is not None and folder.role != role:
         raise CheckpointError(f"{folder.path}: {_wrong_role(folder, role)}")
     if folder.role != "interpreter":
-        return _build(folder, given)
+        return build_model(folder.config, folder.path, given)
     # The classifier comes first, because the interpreter is built around it.
-    classifier = open_model(ModelFolder.read(folder.path / CLASSIFIER_NAME), role="classifier", **given)
-    return _build(folder, {"classifier": classifier}), classifier
+    classifier = build_model(*_inner_classifier(folder), given)
+    return build_model(folder.config, folder.path, {"classifier": classifier}), classifier
 
 
-def _build(folder: ModelFolder, given: Mapping[str, Any]) -> StoredModel:
-    kind = find_class(folder.config, folder.path)
-    try:
-        model = kind.from_folder(folder.config, folder.path, **given)
-    # Our own errors name the fault already. Some of them are ValueErrors, which the next clause would catch.
-    except OtoscopeError:
-        raise
-    # A folder may come from anywhere: a missing key or a value of a wrong type is its fault, not a bug.
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{folder.path / CONFIG_NAME}: does not describe {_WITH_ARTICLE[kind.role]} ({error})"
-        ) from error
-    load_weights(model, folder.path)
-    # After loading, because values can be impossible although all names and shapes fit.
-    model.check_weights(folder.path)
-    model.details = {name: value for name, value in folder.config.items() if name not in _CONFIG_KEYS}
-    return model.eval().requires_grad_(False)
+def _inner_classifier(folder: ModelFolder) -> tuple[dict[str, Any], Path]:
+    """Return configuration and folder of the classifier inside the folder of an interpreter."""
+    inner = ModelFolder.read(folder.path / CLASSIFIER_NAME)
+    if inner.role != "classifier":
+        raise CheckpointError(f"{inner.path}: {_wrong_role(inner, 'classifier')}")
+    return inner.config, inner.path
 
 
 def _wrong_role(folder: ModelFolder, role: Role) -> str:
@@ -165,52 +133,6 @@ def _wrong_role(folder: ModelFolder, role: Role) -> str:
         "holds a classifier without an interpreter; train one on it, for instance "
         f"`otoscope train recipes/ESC50/interpret/hparams/piq.yaml --model.classifier {folder.path}`"
     )
-
-
-def model_folder_of(source: str | os.PathLike[str]) -> Path:
-    """Return the model folder that a path leads to: itself, that of a run, or that of a checkpoint.
-
-    Args:
-        source: Model folder, folder of a run (which holds ``model``), or a file in one of these or in a checkpoint
-            of SpeechBrain, such as ``psi_model.ckpt``.
-
-    Returns:
-        The folder to open; what leads to none stays as it is.
-    """
-    path = Path(source)
-    if path.is_file():
-        path = path.parent.parent if path.parent.name == "checkpoints" else path.parent
-    inner = path / "model"
-    return inner if (inner / CONFIG_NAME).is_file() else path
-
-
-Place = Path | Repository | RemoteFile
-
-
-def locate(source: str | os.PathLike[str], revision: str | None = None) -> Place:
-    """Return the local path, the repository or the file in one that a source refers to.
-
-    Local paths take precedence over the hub.
-
-    Raises:
-        CheckpointError: A revision is given for a local path.
-        ConfigurationError: The source is neither a path nor a name.
-    """
-    if not isinstance(source, str | os.PathLike):
-        raise ConfigurationError(
-            f"expected a folder or owner/name on the hub, got {type(source).__name__}; networks and pipelines in "
-            "memory become classifiers by otoscope.from_pipeline(pipe), TransformersClassifier(model) or "
-            "TorchClassifier(module, labels)"
-        )
-    if is_repository_id(source):
-        return Repository(os.fspath(source), revision)
-    if is_hub_address(source) and (file := RemoteFile.parse(source, revision)) is not None:
-        return file
-    if revision is not None:
-        raise CheckpointError(
-            f"revision {revision}: only repositories on the hub have revisions, and {source} is not one"
-        )
-    return Path(source)
 
 
 def find_model_folder(place: Place) -> ModelFolder | None:
@@ -236,7 +158,7 @@ def find_model_folder(place: Place) -> ModelFolder | None:
         # the folder of a run holds the model in a folder of its own
         folder = model_folder_of(place) if place.is_dir() else place
     try:
-        config = read_json(folder / CONFIG_NAME)
+        config = _read(folder / CONFIG_NAME)
     # No readable configuration is no error here: another kind of model may lie at this place.
     except (OSError, ValueError):
         # The record of a run has the name of SpeechBrain's hyperparameter file, and must not be taken for one.
@@ -281,121 +203,27 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{folder}: is no model folder (no {CONFIG_NAME}); give the folder named `model` that training wrote"
         )
     try:
-        config = read_json(path)
+        config = _read(path)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error})") from error
+        raise CheckpointError(f"{path}: cannot be read ({' '.join(str(error).split())[:300]})") from error
     _check_config(config, folder)
     return dict(config)
 
 
+def _read(path: Path) -> Any:
+    if (size := path.stat().st_size) > _MOST_BYTES:
+        raise ValueError(f"it has {size} bytes, more than any configuration")
+    return read_json(path)
+
+
 def _check_config(config: Any, folder: Path) -> None:
     path = folder / CONFIG_NAME
-    if not isinstance(config, dict) or not isinstance(config.get("format"), int):
+    form = config.get("format") if isinstance(config, dict) else None
+    if not isinstance(form, int) or isinstance(form, bool):
         raise CheckpointError(f"{path}: is not a configuration written by otoscope")
-    if config["format"] > FORMAT:
+    if form != FORMAT:
+        comparison = "newer than" if form > FORMAT else "unlike"
         raise CheckpointError(
-            f"{path}: format {config['format']} is newer than {FORMAT}, which this version reads; update otoscope"
+            f"{path}: format {shown(form)} is {comparison} {FORMAT}, which this version reads; update otoscope"
         )
-
-
-def find_class(config: Mapping[str, Any], folder: Path) -> type[StoredModel]:
-    """Return the class that a configuration names: one of otoscope, or a user's that is imported already.
-
-    Raises:
-        CheckpointError: There is no such class, it is not imported, or it has another role than the configuration.
-    """
-    name = str(config.get("class", ""))
-    path = class_path_of(name)
-    module_name, _, class_name = (path or name).rpartition(".")
-    # Importing a module runs its code, so only those of otoscope are imported on behalf of a folder.
-    if path is not None:
-        module = importlib.import_module(module_name)
-    elif not module_name or module_name.split(".")[0] == "otoscope":
-        raise CheckpointError(f"{folder}: this version of otoscope has no class {name!r}; update otoscope")
-    elif module_name in sys.modules:
-        module = sys.modules[module_name]
-    else:
-        raise CheckpointError(
-            f"{folder}: its class {name} is not part of otoscope; if you trust it, import {module_name} before "
-            "loading, on the command line by --import"
-        )
-    # The name may be that of anything in the module, so it is checked before it is called.
-    kind = getattr(module, class_name, None)
-    role = config.get("kind")
-    if not (isinstance(kind, type) and issubclass(kind, StoredModel) and kind.role == role):
-        raise CheckpointError(f"{folder}: {name} is not {_WITH_ARTICLE.get(str(role), f'of kind {role!r}')}")
-    return kind
-
-
-def load_weights(module: nn.Module, folder: Path) -> None:
-    """Load ``model.safetensors`` into a network.
-
-    Raises:
-        CheckpointError: The file cannot be read, or parameters are missing, unknown or of another shape. The
-            network keeps its weights.
-    """
-    path = folder / WEIGHTS_NAME
-    try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error}); copy or train the model again") from error
-    # Compared before loading: `load_state_dict` copies the parameters that fit before it raises an error.
-    expected = module.state_dict()
-    faults = [f"{name} is missing" for name in expected.keys() - weights.keys()]
-    faults += [f"{name} is unknown" for name in weights.keys() - expected.keys()]
-    faults += [
-        f"{name} has shape {tuple(weights[name].shape)} instead of {tuple(expected[name].shape)}"
-        for name in expected.keys() & weights.keys()
-        if expected[name].shape != weights[name].shape
-    ]
-    if faults:
-        raise CheckpointError(f"{path}: {'; '.join(sorted(faults)[:10])}")
-    module.load_state_dict(weights)
-
-
-def write_folder(folder: str | os.PathLike[str], write: Callable[[Path], object]) -> Path:
-    """Write a model folder atomically; see `otoscope.files.atomic.replace_folder`.
-
-    Raises:
-        CheckpointError: The folder cannot be written, or it exists and holds no model. It is left as it was.
-    """
-    folder = Path(folder)
-    # The folder is replaced as a whole, so a wrong name must not delete somebody's files.
-    obstacle = None
-    if folder.exists() and not folder.is_dir():
-        obstacle = "a file of this name exists"
-    elif folder.exists() and any(folder.iterdir()) and not (folder / CONFIG_NAME).is_file():
-        obstacle = "the folder exists and is not a model folder"
-    if obstacle is not None:
-        raise CheckpointError(f"{folder}: cannot be written ({obstacle}); choose another folder")
-    return replace_folder(folder, write, CheckpointError)
-
-
-def write_model(model: StoredModel, folder: Path, config: Mapping[str, Any]) -> None:
-    """Write ``config.json`` and ``model.safetensors`` into an existing folder.
-
-    Args:
-        model: The network.
-        folder: Target folder.
-        config: Values for the configuration besides format, role and class.
-
-    Raises:
-        CheckpointError: The class is not defined at the top of a module, so it could not be imported again.
-        OSError: The files cannot be written.
-    """
-    content = {"format": FORMAT, "kind": model.role, "class": _class_name(model), **config}
-    # Copies, because layers may share a tensor, which the file format does not allow.
-    weights = {name: value.contiguous().clone() for name, value in model.state_dict().items()}
-    try:
-        save_file(weights, folder / WEIGHTS_NAME)
-    except SafetensorError as error:
-        raise OSError(str(error)) from error
-    (folder / CONFIG_NAME).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def _class_name(model: StoredModel) -> str:
-    """Return the name of a model's class in a configuration: its kind, or the import path of a user's class."""
-    cls = type(model)
-    if "." in cls.__qualname__:
-        raise CheckpointError(f"{cls.__qualname__}: define the class at the top of a module to save it")
-    return kind_of(f"{cls.__module__}.{cls.__qualname__}")
+    check_structure(config, path)

@@ -245,7 +245,7 @@ def test_logits_of_nan_are_refused():
         def forward(self, spectrogram):
             return spectrogram.mean((1, 2, 3)).log()[:, None] * torch.zeros(3)
 
-    with pytest.raises(ConfigurationError, match="the network returned NaN"):
+    with pytest.raises(ConfigurationError, match="the classifier returns NaN for this recording"):
         TorchClassifier(Logarithm(), LABELS)(torch.zeros(1, 513, 40))
 
 

@@ -228,10 +228,8 @@ class ExternalClassifier(Classifier):
 
     def _check(self, output: NetworkOutput, inputs: Tensor) -> None:
         batch = len(inputs)
-        if output.logits.isnan().any() and not inputs.isnan().any():
-            raise ConfigurationError(
-                f"{type(self).__name__}: the network returned NaN; silence or a logarithm of 0 may be the cause"
-            )
+        if not inputs.isnan().any():
+            self.reject_nan(output.logits)
         if output.logits.shape != (batch, len(self.labels)):
             first = ", ".join(self.labels[:5]) + (", ..." if len(self.labels) > 5 else "")
             raise ShapeError(

@@ -59,43 +59,73 @@ def name_of(function: Callable[..., Any]) -> dict[str, Any] | None:
     return {"class_path": f"{module}.{name}"}
 
 
-def reject_untrusted(value: Any, folder: object) -> None:
+_LIBRARIES = frozenset(
+    {
+        "ai_edge_litert", "captum", "gradio", "huggingface_hub", "jinja2", "jsonargparse", "lightning",
+        "matplotlib",
+        "numpy", "onnx", "onnxruntime", "otoscope", "pip", "pooch", "pyarrow", "pytorch_lightning", "ray",
+        "requests",
+        "safetensors", "scipy", "setuptools", "sklearn", "soundfile", "soxr", "torch", "torchaudio", "torchmetrics",
+        "torchvision", "tqdm", "transformers", "yaml",
+    }
+)  # fmt: skip
+"""Packages that are imported for reasons of their own: that they are says nothing about what the user trusts."""
+_LAYERS = "torch.nn.modules."
+_HARMLESS_FUNCTIONS = ("otoscope.audio.frontend.peak_normalize",)
+
+
+def reject_untrusted(value: Any, folder: object, nested: bool = False) -> None:
     """Raise an error if a model folder, which may come from anywhere, names anything that is not harmless.
 
-    Harmless are modules of networks and plain functions that the user's program has imported already: opening a
-    folder never imports code, and never calls a function of the standard library.
+    Harmless are the layers of ``torch.nn``, and modules of networks and plain functions that the user's own program
+    has defined or imported already. Opening a folder never imports code, and never names a function of the standard
+    library or of a package that otoscope itself is built on, such as ``torch.hub.load``.
 
     Args:
         value: Value from the folder's configuration.
         folder: Model folder, for messages.
+        nested: Whether the value is an argument of something else that is named, where functions are refused too.
 
     Raises:
         CheckpointError: The value names something that is not imported yet, or that is neither an ``nn.Module`` nor
-            a function outside the standard library.
+            a function of the user.
     """
     if isinstance(value, list | tuple):
         for item in value:
-            reject_untrusted(item, folder)
+            reject_untrusted(item, folder, nested)
         return
     if not isinstance(value, Mapping):
         return
-    if is_named(value):
-        path = str(value["class_path"])
-        module, _, name = path.rpartition(".")
-        if module not in sys.modules:
-            raise CheckpointError(
-                f"{folder}: its {path} is not part of otoscope; if you trust it, import {module} before "
-                f"loading (on the command line: --import {module})"
-            )
-        named = getattr(sys.modules[module], name, None)
-        trusted = isinstance(named, type) and issubclass(named, nn.Module)
-        if isinstance(named, FunctionType) and "init_args" not in value:
-            # only where it was defined: a module may have imported `os.system`
-            trusted = module.partition(".")[0] not in sys.stdlib_module_names and named.__module__ == module
-        if not trusted:
-            raise CheckpointError(f"{folder}: {path} is neither a torch.nn.Module nor a function of its own module")
+    named = "class_path" in value
+    if named:
+        _reject_name(value, folder, nested)
     for item in value.values():
-        reject_untrusted(item, folder)
+        reject_untrusted(item, folder, nested or named)
+
+
+def _reject_name(value: Mapping[str, Any], folder: object, nested: bool) -> None:
+    """Raise an error if a mapping with ``class_path`` names anything that is not harmless."""
+    path = str(value["class_path"])
+    shown = path[:100]
+    module, _, name = path.rpartition(".")
+    if module not in sys.modules:
+        raise CheckpointError(
+            f"{folder}: its {shown} is not part of otoscope; if you trust it, import {module[:100]} before "
+            f"loading (on the command line: --import {module[:100]})"
+        )
+    # Looked up among the names that the module has: `getattr` would run the module's own `__getattr__`.
+    named = getattr(sys.modules[module], "__dict__", {}).get(name)
+    package = module.partition(".")[0]
+    foreign = package in sys.stdlib_module_names or package in _LIBRARIES
+    if isinstance(named, type) and issubclass(named, nn.Module):
+        trusted = named.__module__.startswith(_LAYERS) if foreign else True
+    elif isinstance(named, FunctionType) and "init_args" not in value and not nested:
+        # only where it was defined: a module may have imported `os.system`
+        trusted = path in _HARMLESS_FUNCTIONS or (not foreign and named.__module__ == module)
+    else:
+        trusted = False
+    if not trusted:
+        raise CheckpointError(f"{folder}: {shown} is neither a torch.nn.Module nor a function of its own module")
 
 
 def _import_object(path: str, option: str) -> Any:

@@ -76,6 +76,7 @@ class FileClassifier(BlackBoxClassifier):
 
     file_name: ClassVar[str]
     """Name of the network's file in a model folder."""
+    unsaved_arguments = ("labels", "sample_rate_hz")
 
     def __init__(
         self,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from typing_extensions import override
@@ -32,6 +33,7 @@ class OnnxClassifier(FileClassifier):
     """
 
     file_name = "network.onnx"
+    saved_types: ClassVar[Mapping[str, Any]] = {"path": Literal["network.onnx"]}
 
     @override
     def open_network(

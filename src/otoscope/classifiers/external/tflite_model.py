@@ -7,7 +7,7 @@ import threading
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from typing_extensions import override
@@ -34,6 +34,7 @@ class TfliteClassifier(FileClassifier):
     """
 
     file_name = "network.tflite"
+    saved_types: ClassVar[Mapping[str, Any]] = {"path": Literal["network.tflite"]}
 
     @override
     def open_network(

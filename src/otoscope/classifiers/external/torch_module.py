@@ -78,6 +78,8 @@ class TorchClassifier(ExternalClassifier):
         (torch.Size([1, 2]), torch.Size([1, 4, 513, 87]))
     """
 
+    unsaved_arguments = ("weights",)
+
     def __init__(
         self,
         module: Mapping[str, Any] | nn.Module | None,

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +20,13 @@ from otoscope.classifiers.external.features import FilterBank, make_features
 from otoscope.classifiers.external.layers import LayerAxes, as_map, check_layer, record_layers
 from otoscope.classifiers.external.torch_module import take_logits
 from otoscope.classifiers.image import transformers_package
+from otoscope.classifiers.network_options import check_extractor, checked_options
 from otoscope.classifiers.rows import divide_rows
-from otoscope.errors import ConfigurationError, DownloadError
+from otoscope.errors import CheckpointError, ConfigurationError, DownloadError
 
 _AST = "audio-spectrogram-transformer"
 _CLAP_AUDIO = "clap_audio_model"
+_CLAP_CLASS = "ClapAudioModelWithProjection"
 _CLAP_SCALE = 1 / 0.07
 """Factor on the cosines at the start of CLAP's training, for models that do not hold the learnt one."""
 
@@ -70,6 +72,13 @@ class TransformersClassifier(ExternalClassifier):
         (['dog', 'rain'], torch.Size([1, 8, 1, 43]))
     """
 
+    unsaved_arguments = ("labels", "class_vectors", "prompt")
+    saved_types: ClassVar[Mapping[str, Any]] = {
+        "model": dict[str, Any],
+        "feature_extractor": dict[str, Any],
+        "representation": list[str] | None,
+    }
+
     def __init__(
         self,
         model: str | os.PathLike[str] | Mapping[str, Any] | nn.Module,
@@ -110,6 +119,16 @@ class TransformersClassifier(ExternalClassifier):
         self._config |= {"representation": list(self._names) or None, "representation_axes": representation_axes}
         self._config |= {"multi_label": multi_label, "duration_s": duration_s}
         self.freeze()
+
+    @classmethod
+    @override
+    def from_folder(cls, config: Mapping[str, Any], folder: Path, **given: Any) -> Self:
+        init = dict(config["init"])
+        if "model" not in given:
+            init["model"] = _checked_model(transformers_package(), init.get("model"))
+        if "feature_extractor" not in given:
+            check_extractor(init.get("feature_extractor"), "init.feature_extractor")
+        return super().from_folder({**config, "init": init}, folder, **given)
 
     @property
     def representation_names(self) -> tuple[str, ...]:
@@ -234,33 +253,72 @@ def _opened(model: Any, labels: Sequence[str] | None, class_vectors: Any, prompt
     return opened
 
 
-def _from_config(transformers: Any, config: Mapping[str, Any]) -> Any:
-    """Build a model with random weights; only classes of `transformers` are accepted."""
-    name = str((config.get("architectures") or [""])[0])
-    kind = getattr(transformers, name, None)
-    if not (isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)):
+def _architecture(transformers: Any, config: Mapping[str, Any]) -> Any:
+    """Return the class of `transformers` that a configuration names: an audio classifier, or CLAP's audio model."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES
+
+    named = config.get("architectures") or [""]
+    name = str(named[0] if isinstance(named, Sequence) else named)[:100]
+    allowed: set[str] = {_CLAP_CLASS}
+    for names in MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES.values():
+        allowed |= {names} if isinstance(names, str) else set(names)
+    # The name is looked up in the package only if it is one of these: the package loads what is asked for.
+    if name not in allowed:
         raise ConfigurationError(
-            f"model: its configuration names {name or 'nothing'} as architecture, which is no model of transformers"
+            f"model: its configuration names {name or 'nothing'} as architecture, which is no model of "
+            "transformers that classifies sounds"
         )
-    network = kind(kind.config_class.from_dict(dict(config)))  # type: ignore[attr-defined]
+    return getattr(transformers, name)
+
+
+def _from_config(transformers: Any, config: Mapping[str, Any]) -> Any:
+    """Build a model with random weights; only audio classifiers of `transformers` are accepted."""
+    kind = _architecture(transformers, config)
+    network = kind(kind.config_class.from_dict(dict(config)))
     # in the precision of the weights that will be loaded
-    dtype = getattr(torch, str(config.get("dtype")), None)
-    return network.to(dtype) if isinstance(dtype, torch.dtype) else network
+    dtype = _DTYPES.get(str(config.get("dtype")))
+    return network if dtype is None else network.to(dtype)
+
+
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
+
+
+def _checked_model(transformers: Any, config: Any) -> dict[str, Any]:
+    """Return the configuration of a model in a model folder after checking it; see `checked_options`.
+
+    Raises:
+        CheckpointError: It leads to other networks, code or repositories, or an option has a wrong type.
+        ConfigurationError: It names no audio classifier.
+    """
+    if not isinstance(config, Mapping):
+        raise CheckpointError(f"init.model: expected an object, got {type(config).__name__}")
+    kind = _architecture(transformers, config)
+    expected = kind.config_class.model_type
+    if config.get("model_type", expected) != expected:
+        raise CheckpointError(f"init.model.model_type: {kind.__name__} is of type {expected}")
+    options = checked_options(config, kind.config_class, "init.model")
+    dtype = config.get("dtype")
+    if dtype is not None and (not isinstance(dtype, str) or dtype not in _DTYPES):
+        raise CheckpointError(f"init.model.dtype: expected one of {', '.join(_DTYPES)}")
+    return {**options, "architectures": [kind.__name__], "dtype": dtype}
 
 
 def _from_pretrained(
     transformers: Any, source: str | os.PathLike[str], labels: Sequence[str] | None, vectors: Tensor, prompt: str
 ) -> _Opened:
     try:
-        config = transformers.AutoConfig.from_pretrained(source)
+        config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=False)
         has_extractor = not Path(source).is_dir() or (Path(source) / "preprocessor_config.json").is_file()
-        extractor = transformers.AutoFeatureExtractor.from_pretrained(source) if has_extractor else None
+        extractor = None
+        if has_extractor:
+            extractor = transformers.AutoFeatureExtractor.from_pretrained(source, trust_remote_code=False)
         if config.model_type != "clap":
-            model = transformers.AutoModelForAudioClassification.from_pretrained(source)
+            model = transformers.AutoModelForAudioClassification.from_pretrained(source, trust_remote_code=False)
             return _Opened(model, extractor, vectors)
-        model = transformers.ClapModel.from_pretrained(source)
+        model = transformers.ClapModel.from_pretrained(source, trust_remote_code=False)
         if len(vectors) == 0 and labels:
-            vectors = text_vectors(model, transformers.AutoTokenizer.from_pretrained(source), labels, prompt)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+            vectors = text_vectors(model, tokenizer, labels, prompt)
     except (OSError, ValueError) as error:
         raise DownloadError(
             f"model: {source} cannot be opened ({str(error).splitlines()[0]}); without a network connection, "
@@ -296,6 +354,9 @@ def _audio_model(transformers: Any, model: Any) -> Any:
 
 def _model_config(model: Any) -> dict[str, Any]:
     config: dict[str, Any] = json.loads(model.config.to_json_string(use_diff=True))
+    # where the model came from, and how its attention is computed, are no part of what it is
+    config = {name: value for name, value in config.items() if not name.startswith("_")}
+    config.pop("attn_implementation", None)
     config |= {"model_type": model.config.model_type, "architectures": [type(model).__name__]}
     return {**config, "dtype": str(_dtype_of(model)).removeprefix("torch.")}
 

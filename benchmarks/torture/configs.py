@@ -17,7 +17,7 @@ from benchmarks.torture.mutations import CLASSES, as_text, damage, mutate
 from typing_extensions import override
 
 LABELS = ["dog", "rain", "siren"]
-_FRONTEND = {"sample_rate_hz": 16_000, "n_fft": 128, "window_ms": 8.0, "hop_ms": 4.0}
+_FRONTEND: dict[str, Any] = {"sample_rate_hz": 16_000, "n_fft": 128, "window_ms": 8.0, "hop_ms": 4.0}
 _FOCALNET = {"embed_dim": 4, "depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 32, 32], "image_size": 32}
 _VIT = {
     "hidden_size": 8,
@@ -237,8 +237,8 @@ def _write_external(folder: Path) -> None:
         "num_attention_heads": 2,
         "intermediate_size": 8,
     }
-    convolutions = {"conv_dim": [4, 4], "conv_kernel": [10, 8], "conv_stride": [5, 8]}
-    convolutions |= {"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}  # type: ignore[dict-item]
+    convolutions: dict[str, Any] = {"conv_dim": [4, 4], "conv_kernel": [10, 8], "conv_stride": [5, 8]}
+    convolutions |= {"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}
     wav2vec2 = transformers.Wav2Vec2Config(
         **small, **convolutions, classifier_proj_size=8, id2label=names, vocab_size=4
     )

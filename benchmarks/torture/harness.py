@@ -91,7 +91,11 @@ class Watch:
         self.active = False
         sys.addaudithook(self._hook)
         # A question whether to trust somebody's code is answered as a careless user would.
-        builtins.input = lambda prompt="": self.events.append(f"asked {prompt!r}") or "y"
+        builtins.input = self._agree
+
+    def _agree(self, prompt: object = "") -> str:
+        self.events.append(f"asked {prompt!r}")
+        return "y"
 
     def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self.active:
@@ -200,7 +204,7 @@ def run_trial(make: Callable[[int], Trial], cases: int, seed: int) -> dict[str, 
             if receiver in ready:
                 silent_s[receiver] = 0.0
                 try:
-                    outcome = receiver.recv()  # type: ignore[union-attr]
+                    outcome = receiver.recv()
                 except EOFError:  # killed, for instance when memory ran out
                     outcomes.append(Outcome(index, "raw", f"the process died with {process.exitcode}"))
                 else:

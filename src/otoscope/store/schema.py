@@ -73,7 +73,7 @@ def check_config(cls: type[StoredModel], config: Mapping[str, Any], given: Mappi
     # A user's class reads what it wrote in its own way.
     if kind_of(f"{cls.__module__}.{cls.__qualname__}") == f"{cls.__module__}.{cls.__qualname__}":
         return
-    hints = constructor_hints(cls)
+    hints = constructor_hints(cls)  # type: ignore[arg-type]  # mypy takes the hash of a class for its objects'
     if "frontend" in config and "frontend" not in given:
         _check_arguments(config["frontend"], constructor_hints(_class_in(hints["frontend"])), "frontend", path)
     saved = {

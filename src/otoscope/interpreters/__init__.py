@@ -1,5 +1,6 @@
 """Interpreters, one paper or one idea per file."""
 
+from otoscope.interpreters.agreement import AgreementInterpreter
 from otoscope.interpreters.amt import AMTDecoded, AMTInterpreter
 from otoscope.interpreters.attribution import AttributionInterpreter, SeededAttributionInterpreter
 from otoscope.interpreters.base import Components, Interpreter, save_interpreter
@@ -24,6 +25,7 @@ from otoscope.interpreters.untrained import is_untrained, make_untrained
 __all__ = [
     "AMTDecoded",
     "AMTInterpreter",
+    "AgreementInterpreter",
     "AttributionInterpreter",
     "Components",
     "GradCAMInterpreter",

@@ -121,6 +121,11 @@ class ClassifierTraining(TrainingTask):
     def frontend(self) -> Frontend:
         return self.classifier.frontend
 
+    @property
+    @override
+    def expected_rate_hz(self) -> int:
+        return self._copy().frontend.sample_rate_hz
+
     def adapt_to(self, labels: Sequence[str]) -> None:
         """Make the classifier for the labels of the data set."""
         self.labels = list(labels)
@@ -144,10 +149,8 @@ class ClassifierTraining(TrainingTask):
         """
         if self.start is None:
             return
-        # The labels are not known yet. Only the head depends on them, and the head is not loaded. The random
-        # numbers of this copy must not change those of the training.
-        with torch.random.fork_rng(devices=[]):
-            copy = self.make_classifier(["first", "second"])
+        # Only the head depends on the labels, and the head is not loaded.
+        copy = self._copy()
         try:
             loaded = load_start(copy, self.start)
         except DownloadError as error:
@@ -155,6 +158,12 @@ class ClassifierTraining(TrainingTask):
         except CheckpointError as error:
             raise CheckpointError(f"{error}; {_RANDOM_START}") from error
         self._start_weights = without_head(copy.state_dict()) if loaded else {}
+
+    def _copy(self) -> Classifier:
+        """Return a classifier of the same kind before the labels are known, with two of its own."""
+        # The random numbers of this copy must not change those of the training.
+        with torch.random.fork_rng(devices=[]):
+            return self.make_classifier(["first", "second"])
 
     @override
     def initialise(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,7 @@ def survey(entries: Sequence[Entry]) -> Traits:
     )
 
 
-def settings_for(traits: Traits) -> Settings:
+def settings_for(traits: Traits, rate_hz: int | None = None, window_ms: float | None = None) -> Settings:
     """Choose settings for recordings.
 
     Long clips get the settings of the narrow ESC-50 recipes; what differs for short ones was chosen on validation
@@ -126,17 +126,20 @@ def settings_for(traits: Traits) -> Settings:
 
     Args:
         traits: Traits of the recordings.
+        rate_hz: Sample rate that the user chose (default: it follows from the recordings).
+        window_ms: Window that the user chose (default: that of the published recipes).
     """
-    rate_hz = _rate(traits.rate_hz)
+    rate_hz = rate_hz or _rate(traits.rate_hz)
+    window_ms = window_ms or _WINDOW_MS
     short = traits.median_s < SHORT_S
     # Clips of half a second would otherwise give the network a handful of columns.
     hop_ms = _SHORT_HOP_MS if short else _HOP_MS
-    transform = rate_hz * (_WINDOW_MS if short else _TRANSFORM_MS) / 1000
+    transform_ms = window_ms if short else max(window_ms, _TRANSFORM_MS)
     least, most = _EPOCHS
     return Settings(
         sample_rate_hz=rate_hz,
-        n_fft=1 << (max(64, int(transform)) - 1).bit_length(),
-        window_ms=_WINDOW_MS,
+        n_fft=1 << (max(64, round(rate_hz * transform_ms / 1000)) - 1).bit_length(),
+        window_ms=window_ms,
         hop_ms=hop_ms,
         # Rotated, a word begins in its middle; mixed, two words are none. Long recordings of surroundings bear both.
         time_shift=not short,
@@ -149,21 +152,23 @@ def settings_for(traits: Traits) -> Settings:
     )
 
 
-def describe(traits: Traits, settings: Settings) -> str:
-    """Describe recordings and the settings that follow from them, in one line."""
-    augmentation = (
-        f"speed changed by up to {100 * settings.speed_change:.0f} %, up to {1000 * settings.silence_s:.0f} ms of silence "
-        "around"
-        if settings.speed_change
-        else "rotated and mixed"
-    )
+def describe(traits: Traits, options: Mapping[str, Any]) -> str:
+    """Describe recordings and the settings that follow from them, in one line.
+
+    Args:
+        traits: Traits of the recordings.
+        options: Values that are taken, by the dotted names of options.
+    """
+    values = ", ".join(f"{name.rpartition('.')[2]} {_text(value)}" for name, value in options.items())
     return (
         f"settings that follow from {traits.clips} recordings of {traits.classes} classes (at least "
-        f"{traits.smallest_class} each, median {traits.median_s:.2f} s, {traits.rate_hz} Hz): {settings.sample_rate_hz} Hz, "
-        f"window {settings.window_ms:.1f} ms, hop {settings.hop_ms:.1f} ms, n_fft {settings.n_fft}, clips {augmentation}, "
-        f"batch_size {settings.batch_size}, learning_rate {settings.learning_rate:g}, max_epochs {settings.max_epochs}; "
-        "every option overrides its setting, --follow_data false keeps those of the file"
+        f"{traits.smallest_class} each, median {traits.median_s:.2f} s, {traits.rate_hz} Hz): {values}; any of these "
+        "can be given as an option, and --follow_data false takes those of the file"
     )
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}"
 
 
 def _rate(rate_hz: int) -> int:

@@ -23,8 +23,9 @@ _WINDOW_MS, _HOP_MS = 23.2199, 11.6099  # of the published recipes, with a trans
 _TRANSFORM_MS = 64.0
 _SHORT_HOP_MS = 8.0
 _BATCH_SIZE = 16
-_PRESENTED_CLIPS = 10_000
-_EPOCHS = (10, 50)
+_PRESENTED_CLIPS = 40_000
+_EPOCHS = (10, 80)
+_EPOCHS_OF_LONG_CLIPS = 50
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def settings_for(traits: Traits, rate_hz: int | None = None, window_ms: float | 
     # Clips of half a second would otherwise give the network a handful of columns.
     hop_ms = _SHORT_HOP_MS if short else _HOP_MS
     transform_ms = window_ms if short else max(window_ms, _TRANSFORM_MS)
-    least, most = _EPOCHS
+    least, most = _EPOCHS[0], _EPOCHS[1] if short else _EPOCHS_OF_LONG_CLIPS
     return Settings(
         sample_rate_hz=rate_hz,
         n_fft=1 << (max(64, round(rate_hz * transform_ms / 1000)) - 1).bit_length(),

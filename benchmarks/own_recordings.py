@@ -1,9 +1,10 @@
 """Accuracy of the README's command for one's own recordings, beside its linear baseline, as JSON.
 
-Two sides train on the same division of the same recordings: `before` with the settings of the hyperparameter file
-(--follow_data false, at 16 kHz), `after` with those that follow from the recordings. Recordings in folders named after
-their classes are taken from --data_folder. Without it, words are synthesised: ten words, each a sequence of vowels and
-fricatives, spoken by six voices of different pitch and vocal tract, eight times each, in 0.3 to 1 s, at 8 kHz.
+Two sides train on the same division of the same recordings: `before` with the settings of the hyperparameter
+file (--follow_data false, at 16 kHz), `after` with those that follow from the recordings. Recordings in folders
+named after their classes are taken from --data_folder. Without it, words are synthesised: ten words, each a
+sequence of vowels and fricatives, spoken by six voices of different pitch and vocal tract, eight times each, in 0.3
+to 1 s, at 8 kHz.
 
 Usage: ``python benchmarks/own_recordings.py [--data_folder sounds] [--seeds 1234,1] [--out results.json]``
 """
@@ -98,7 +99,7 @@ def synthesise(word: Sequence[Sound], voice: int, generator: np.random.Generator
         Samples at `RATE_HZ`, with a peak of 1.
     """
     of_voice = np.random.default_rng(voice)
-    pitch_hz, tract, hiss = of_voice.uniform(90, 240), of_voice.uniform(0.88, 1.14), of_voice.uniform(0.5, 1.5)
+    pitch_hz, tract, hiss = of_voice.uniform(90, 240), of_voice.uniform(0.85, 1.2), of_voice.uniform(0.4, 1.6)
     duration_s = float(np.clip(generator.normal(0.5, 0.12), 0.3, 1.0))
     samples = int(duration_s * RATE_HZ)
     shares = np.array([sound.share * generator.uniform(0.6, 1.5) for sound in word])
@@ -106,7 +107,7 @@ def synthesise(word: Sequence[Sound], voice: int, generator: np.random.Generator
     place = np.arange(samples)
 
     def track(values: Sequence[float]) -> Array:
-        return np.interp(place, centres, np.asarray(values) * generator.normal(1, 0.06, len(values)))
+        return np.interp(place, centres, np.asarray(values) * generator.normal(1, 0.09, len(values)))
 
     melody = pitch_hz * generator.uniform(0.85, 1.15) * np.linspace(generator.uniform(0.95, 1.2), 0.85, samples)
     phase = np.cumsum(melody) / RATE_HZ
@@ -120,7 +121,9 @@ def synthesise(word: Sequence[Sound], voice: int, generator: np.random.Generator
     hissed = _resonance(noise, track([sound.noise_hz for sound in word]), 900.0)
     fade = np.minimum(1, np.minimum(place, place[::-1]) / (0.02 * RATE_HZ))
     wave = (spoken / np.abs(spoken).max() + 0.5 * hissed / max(1.0, float(np.abs(hissed).max()))) * fade
-    room_db = generator.uniform(15, 35)
+    # A microphone of random tilt, then the noise of a room.
+    wave = wave + generator.uniform(-0.6, 0.6) * np.concatenate([[0.0], wave[:-1]])
+    room_db = generator.uniform(6, 25)
     wave = wave / np.abs(wave).max()
     wave += 10 ** (-room_db / 20) * np.sqrt(np.mean(wave**2)) * generator.standard_normal(samples)
     loudest: Array = wave / np.abs(wave).max()
@@ -155,7 +158,11 @@ def train(folder: Path, hparams: Path, options: Sequence[str], seed: int, thread
         command = [sys.executable, "-m", "otoscope", "train", str(hparams), "--data", "otoscope.data.AudioFolder"]
         command += ["--data_folder", str(folder), "--output_folder", str(Path(temporary) / "run"), "--json"]
         command += ["--seed", str(seed), "--trainer.enable_progress_bar", "false", *options]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OTOSCOPE_CACHE": str(Path(temporary) / "cache")}
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": str(threads),
+            "OTOSCOPE_CACHE": str(Path(temporary) / "cache"),
+        }
         begin = time.perf_counter()
         finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         seconds = time.perf_counter() - begin
@@ -176,7 +183,9 @@ def train(folder: Path, hparams: Path, options: Sequence[str], seed: int, thread
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compare both sides, and print the results as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data_folder", type=Path, help="Recordings in class folders (default: synthesised words).")
+    parser.add_argument(
+        "--data_folder", type=Path, help="Recordings in class folders (default: synthesised words)."
+    )
     parser.add_argument(
         "--hparams", type=Path, default=ROOT / "recipes/ESC50/classification/hparams/conv2d_narrow.yaml"
     )
@@ -188,7 +197,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.data_folder or write_words(Path(temporary) / "words")
         results = {
-            side: [train(folder, options.hparams, SIDES[side], int(seed), options.threads) for seed in options.seeds.split(",")]
+            side: [
+                train(folder, options.hparams, SIDES[side], int(seed), options.threads)
+                for seed in options.seeds.split(",")
+            ]
             for side in options.sides.split(",")
         }
     report = {

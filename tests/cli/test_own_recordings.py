@@ -51,12 +51,22 @@ def test_settings_follow_from_the_recordings(run, narrow, sounds, tmp_path):
 
     # A model that was trained at 8 kHz sets the rate of its interpreter's data, and labels are words for explain.
     piq = narrow.parents[2] / "interpret" / "hparams" / "piq.yaml"
-    options = ["--model.classifier", out / "model", "--data_folder", sounds, "-o", tmp_path / "piq", "--model.codes=12"]
+    options = [
+        "--model.classifier",
+        out / "model",
+        "--data_folder",
+        sounds,
+        "-o",
+        tmp_path / "piq",
+        "--model.codes=12",
+    ]
     code, _, error = run("train", piq, *options, *FAST)
     assert code == 0, error
     assert "settings that follow" not in error
     clip = sounds / "no" / "0.wav"
-    code, output, error = run("explain", clip, "--model", tmp_path / "piq", "--target", "no", "--json", "-o", tmp_path / "e")
+    code, output, error = run(
+        "explain", clip, "--model", tmp_path / "piq", "--target", "no", "--json", "-o", tmp_path / "e"
+    )
     assert code == 0, error
     assert json.loads(output)[0]["label"] == "no"
 
@@ -82,7 +92,9 @@ def test_options_and_the_user_s_own_files_come_first(run, narrow, sounds, tmp_pa
     code, _, error = run(*command, "-o", tmp_path / "c", "--follow_data=false")
     assert code == 0, error
     assert "settings that follow" not in error
-    assert record_of(tmp_path / "c")["model"]["init_args"]["classifier"]["init_args"]["frontend"] is None
+    model = record_of(tmp_path / "c")["model"]["init_args"]
+    assert model["classifier"]["init_args"].get("frontend") is None
+    assert (model["time_shift"], model["mixup_alpha"]) == (True, 0.4)
 
 
 def test_a_resumed_run_keeps_its_settings(run, narrow, sounds, tmp_path):
@@ -101,14 +113,24 @@ def test_a_resumed_run_keeps_its_settings(run, narrow, sounds, tmp_path):
 def test_a_table_may_be_the_data_folder(run, narrow, sounds, tmp_path):
     rows = [f"{path.parent.name}/{path.name};{path.parent.name}" for path in sorted(sounds.rglob("*.wav"))]
     (sounds / "list.csv").write_text("\n".join(["file;class", *rows]))
-    code, output, error = run("train", narrow, "--data_folder", sounds / "list.csv", "-o", tmp_path / "o", *TINY, "--json")
+    code, output, error = run(
+        "train", narrow, "--data_folder", sounds / "list.csv", "-o", tmp_path / "o", *TINY, "--json"
+    )
     assert code == 0, error
     assert json.loads(output)["labels"] == ["0", "1.0", "no"]
 
 
 def test_a_rate_that_does_not_fit_is_reported_before_decoding(assert_error, narrow, sounds, tmp_path):
     (sounds / "no" / "0.wav").write_bytes(b"no sound")  # decoding would report it
-    options = ["--data_folder", sounds, "-o", tmp_path / "o", *TINY, "--follow_data=false", "--data.sample_rate_hz=8000"]
+    options = [
+        "--data_folder",
+        sounds,
+        "-o",
+        tmp_path / "o",
+        *TINY,
+        "--follow_data=false",
+        "--data.sample_rate_hz=8000",
+    ]
     assert_error(
         ["train", narrow, "--data", "otoscope.data.AudioFolder", *options],
         "data.sample_rate_hz: the clips are to have 8000 Hz, but the model's front-end takes 16000 Hz",
@@ -120,4 +142,6 @@ def test_words_that_yaml_reads_as_other_values_are_classes(run, assert_error, na
     code, output, error = run(*command, "--data.classes=[no, 1.0]", "-o", tmp_path / "o", "--json")
     assert code == 0, error
     assert json.loads(output)["labels"] == ["1.0", "no"]
-    assert_error([*command, "--data.classes=[yes]", "-o", tmp_path / "p"], "classes: true not in", "it has 0, 1.0, no")
+    assert_error(
+        [*command, "--data.classes=[yes]", "-o", tmp_path / "p"], "classes: true not in", "it has 0, 1.0, no"
+    )

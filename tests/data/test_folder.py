@@ -121,7 +121,11 @@ def test_csv_alone_is_divided_at_random(listed):
 @pytest.mark.parametrize(
     ("header", "cells", "message"),
     [
-        ("name,label", [""], r"has no column filename; it has name, label \(filename may also be called file, path"),
+        (
+            "name,label",
+            [""],
+            r"has no column filename; it has name, label \(filename may also be called file, path",
+        ),
         ("filename,kind", [""], r"has no column label; it has filename, kind \(label may also be called category"),
         ("filename,label", [], "lists no clips"),
         ("filename,label,split", [",train", ",later"], "line 3: split is 'later', expected train, valid or test"),

@@ -72,16 +72,26 @@ def test_a_csv_may_have_segments(morning):
     rows = [f"morning.wav;{n / 2};{n / 2 + 0.2};{'owl' if n % 2 else 'wren'}" for n in range(6)]
     (morning / "list.csv").write_text("\n".join(["file;start;end;label", *rows]))
     data = prepared(morning)
-    assert {len(clip.waveform) for part in (data.train_set, data.valid_set, data.test_set) for clip in part} == {1600}
+    assert {len(clip.waveform) for part in (data.train_set, data.valid_set, data.test_set) for clip in part} == {
+        1600
+    }
 
 
 @pytest.mark.parametrize(
     ("content", "error", "message"),
     [
-        (RAVEN.replace("\tAnnotation", "") + "1\tW\t1\t0\t1\t0\t1\n", DataError, "has no column label; it has Selection"),
+        (
+            RAVEN.replace("\tAnnotation", "") + "1\tW\t1\t0\t1\t0\t1\n",
+            DataError,
+            "has no column label; it has Selection",
+        ),
         (RAVEN + "1\tW\t1\t2.0\t1.0\t0\t1\twren\n", DataError, "line 2: begins at 2 s and ends at 1 s"),
         (RAVEN + "1\tW\t1\tx\t1.0\t0\t1\twren\n", DataError, "line 2: begin_s is 'x', expected a number"),
-        ("3.5\t4.5\twren\n3.6\t4.6\twren\n3.7\t4.7\twren\n", AudioError, r"ends at 4\.5 s, but the recording at 4\.00 s"),
+        (
+            "3.5\t4.5\twren\n3.6\t4.6\twren\n3.7\t4.7\twren\n",
+            AudioError,
+            r"ends at 4\.5 s, but the recording at 4\.00 s",
+        ),
     ],
 )
 def test_errors_name_the_line(morning, content, error, message):

@@ -21,7 +21,9 @@ def test_regression_equals_that_of_scikit_learn():
     features[:, 0] += target
     model = fit_logistic_regression(features, target, 3)
     standardised = (features - features.mean(0)) / features.std(0, correction=0)
-    oracle = linear_model.LogisticRegression(C=1.0, max_iter=1000, tol=1e-8).fit(standardised.numpy(), target.numpy())
+    oracle = linear_model.LogisticRegression(C=1.0, max_iter=1000, tol=1e-8).fit(
+        standardised.numpy(), target.numpy()
+    )
     expected = torch.from_numpy(oracle.predict_proba(standardised.numpy())).float()
     torch.testing.assert_close(model.logits(features).softmax(1), expected, atol=2e-3, rtol=0)
 

@@ -12,7 +12,6 @@ from otoscope.data.listed import Entry
 from otoscope.errors import DataError
 from otoscope.training.presets import Traits, describe, settings_for, survey
 
-
 NARROW = Path(__file__).parents[2] / "recipes/ESC50/classification/hparams/conv2d_narrow.yaml"
 
 
@@ -35,7 +34,8 @@ def test_traits_are_read_from_the_headers(recordings, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rate_hz", "expected_hz"), [(8000, 8000), (11_025, 11_025), (16_000, 16_000), (44_100, 16_000), (250_000, 250_000)]
+    ("rate_hz", "expected_hz"),
+    [(8000, 8000), (11_025, 11_025), (16_000, 16_000), (44_100, 16_000), (250_000, 250_000)],
 )
 @pytest.mark.parametrize("median_s", [0.02, 0.4, 5.0])
 def test_every_rate_and_duration_gives_a_front_end(rate_hz, expected_hz, median_s):
@@ -73,5 +73,8 @@ def test_a_chosen_rate_or_window_fits_the_transform():
 def test_description_has_the_values_that_are_taken():
     traits = Traits(480, 10, 48, 0.42, 8000)
     text = describe(traits, {"model.classifier.frontend.hop_ms": 8.0, "model.time_shift": False})
-    assert "480 recordings of 10 classes (at least 48 each, median 0.42 s, 8000 Hz): hop_ms 8, time_shift false;" in text
+    assert (
+        "480 recordings of 10 classes (at least 48 each, median 0.42 s, 8000 Hz): hop_ms 8, time_shift false;"
+        in text
+    )
     assert "\n" not in text

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from otoscope.cli.own_recordings import with_data_class
 from otoscope.cli.options import DEFAULT_SEED, add_shared, import_modules, parse, shorten, values_of
+from otoscope.cli.own_recordings import with_data_class
 from otoscope.cli.paths import located_options
 from otoscope.cli.undotted import Command, options_by_name, translate_flags
 from otoscope.errors import OtoscopeError

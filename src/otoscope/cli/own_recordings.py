@@ -50,8 +50,8 @@ def settings_of_data(options: Any, content: Mapping[str, Any], overrides: Sequen
 
     Args:
         options: Parsed options.
-        content: Content of the hyperparameter file. If it names `AudioFolder` itself, what it says stays; a file for
-            another data set describes the network only.
+        content: Content of the hyperparameter file. If it names `AudioFolder` itself, what it says stays; a file
+            for another data set describes the network only.
         overrides: Command line without the file; what it says stays.
         folder: Folder of the run. A run that resumes keeps its settings.
 
@@ -90,8 +90,8 @@ def _is_own_training(options: Any) -> bool:
 
 
 def _recordings(data: Any) -> Any:
-    options = {name: data.init_args.get(name) for name in ("data_folder", "csv_file", "train_folds", "valid_folds")}
-    options["test_folds"] = data.init_args.get("test_folds")
+    names = ("data_folder", "csv_file", "train_folds", "valid_folds", "test_folds", "classes")
+    options = {name: data.init_args[name] for name in names if name in data.init_args}
     return AudioFolder(**options).recordings()
 
 

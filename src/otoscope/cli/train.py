@@ -72,8 +72,8 @@ def build_parser() -> jsonargparse.ArgumentParser:
         "--follow_data",
         type=bool,
         default=True,
-        help="Whether sample rate, front-end, augmentation and epochs of a classifier's training follow from your own "
-        "recordings; options that are given stay.",
+        help="Whether sample rate, front-end, augmentation and epochs of a classifier's training follow from your "
+        "own recordings; options that are given stay.",
     )
     parser.add_subclass_arguments(TrainingTask, "model", required=True)
     parser.add_subclass_arguments(SoundData, "data", required=True)

@@ -9,7 +9,7 @@ import yaml
 from otoscope.errors import ConfigurationError
 
 ClassName = str | bool | int | float | None
-"""Name of a class, or what YAML makes of one without quotes: true of ``yes`` and ``on``, 0 of ``0``, None of ``null``."""
+"""Name of a class, or what YAML makes of one without quotes: true of ``yes``, 0 of ``0``, None of ``null``."""
 
 _LONGEST_LIST = 12
 

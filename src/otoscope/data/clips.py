@@ -213,7 +213,9 @@ class ClipFiles(Dataset[Clip]):
         try:
             return f"{file_key(file.path)}{file.part}|{self.sample_rate_hz}"
         except OSError as error:
-            raise DataError(f"{file.path}: listed in the data set, but cannot be read ({error.strerror})") from error
+            raise DataError(
+                f"{file.path}: listed in the data set, but cannot be read ({error.strerror})"
+            ) from error
 
     def leave_out(self, indices: Collection[int]) -> None:
         """Remove clips; the others keep their names."""
@@ -256,7 +258,7 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
 
 
 def _numbered(names: Sequence[str]) -> list[str]:
-    """Number the repetitions of names: a file that is listed twice still has one name."""
+    """Return names with their repetitions numbered: a file that is listed twice still has one name."""
     seen: Counter[str] = Counter()
     result = []
     for name in names:

@@ -95,9 +95,12 @@ class AudioFolder(SoundData):
             DataError: There are none, or a table is malformed.
         """
         listing = self._listing()
-        if listing.split is None:
-            return list(listing.entries)
-        return [entry for part in listing.split.values() for entry in part]
+        parts = [listing.entries] if listing.split is None else listing.split.values()
+        entries = [entry for part in parts for entry in part]
+        if self.classes is None:
+            return entries
+        chosen = choose_classes(self.classes, sorted({entry.label for entry in entries}), self.data_folder)
+        return [entry for entry in entries if entry.label in chosen]
 
     def _list_clips(self) -> None:
         split = self._split(self._listing())
@@ -168,7 +171,7 @@ def class_entries(folder: Path) -> list[Entry]:
 
 
 def only_table(folder: Path) -> Path | None:
-    """Return the only CSV of a folder, or of its folder ``meta`` or ``metadata``; None if there is none or several."""
+    """Return the only CSV of a folder, or of its folder ``meta`` or ``metadata``; None without a single one."""
     for place in (folder, folder / "meta", folder / "metadata"):
         tables = sorted(path for path in place.glob("*") if path.suffix.lower() in (".csv", ".tsv"))
         if len(tables) == 1:

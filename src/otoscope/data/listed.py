@@ -144,7 +144,8 @@ class _Recordings:
             return same_name[0]
         cause = f"there are {len(same_name)} files" if same_name else "there is no"
         raise DataError(
-            f"{self.table}, line {line}: {cause} {self.folder / filename}; filenames must be relative to data_folder"
+            f"{self.table}, line {line}: {cause} {self.folder / filename}; filenames must be relative to "
+            "data_folder"
         )
 
     @cached_property
@@ -174,8 +175,8 @@ def _entries_of_segments(path: Path, segments: Sequence[Segment], recordings: _R
     for segment in segments:
         if not segment.filename and beside is None:
             raise DataError(
-                f"{path}: names no recording, and there is none beside it with its name; call it like its recording, "
-                "such as morning.txt beside morning.wav"
+                f"{path}: names no recording, and there is none beside it with its name; call it like its "
+                "recording, such as morning.txt beside morning.wav"
             )
         recording = recordings.path(segment.filename, segment.line) if segment.filename else beside
         entries.append(Entry(recording, segment.label, segment.begin_s, segment.end_s))  # type: ignore[arg-type]

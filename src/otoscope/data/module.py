@@ -17,7 +17,6 @@ from otoscope.errors import AudioError, ConfigurationError, DataError
 from otoscope.files.array_cache import ArrayCache, default_cache_folder
 from otoscope.seeding import generator_for
 
-
 _DEFAULT_RATE_HZ = 16_000
 
 
@@ -103,8 +102,8 @@ class SoundData(lightning.LightningDataModule):
             return
         if self.rate_is_chosen:
             raise ConfigurationError(
-                f"data.sample_rate_hz: the clips are to have {self.sample_rate_hz} Hz, but the model's front-end takes "
-                f"{model_rate_hz} Hz; leave out data.sample_rate_hz, or set both to the same rate"
+                f"data.sample_rate_hz: the clips are to have {self.sample_rate_hz} Hz, but the model's front-end "
+                f"takes {model_rate_hz} Hz; leave out data.sample_rate_hz, or set both to the same rate"
             )
         self.sample_rate_hz = model_rate_hz
 

@@ -52,10 +52,10 @@ class Segment:
 
 
 def is_raven_table(text: str) -> bool:
-    """Return whether a text is a selection table of Raven, which begins with the names of its columns.
+    r"""Return whether a text is a selection table of Raven, which begins with the names of its columns.
 
     Example:
-        >>> is_raven_table("Selection\\tView\\tBegin Time (s)\\tEnd Time (s)\\n")
+        >>> is_raven_table("Selection\tView\tBegin Time (s)\tEnd Time (s)\n")
         True
     """
     columns = {column_key(name) for name in text.partition("\n")[0].split("\t")}

@@ -31,10 +31,30 @@ COLUMN_NAMES: Mapping[str, Sequence[str]] = MappingProxyType(
             "fname",
             "slicefilename",
         ),
-        "label": ("label", "category", "class", "classname", "labelname", "classlabel", "species", "annotation", "tag"),
+        "label": (
+            "label",
+            "category",
+            "class",
+            "classname",
+            "labelname",
+            "classlabel",
+            "species",
+            "annotation",
+            "tag",
+        ),
         "split": ("split", "subset", "partition"),
         "fold": ("fold",),
-        "begin_s": ("begins", "starts", "begintimes", "starttimes", "begintime", "starttime", "begin", "start", "onset"),
+        "begin_s": (
+            "begins",
+            "starts",
+            "begintimes",
+            "starttimes",
+            "begintime",
+            "starttime",
+            "begin",
+            "start",
+            "onset",
+        ),
         "end_s": ("ends", "endtimes", "stoptimes", "endtime", "stoptime", "end", "stop", "offset"),
     }
 )
@@ -96,10 +116,10 @@ def read_text(path: Path) -> str:
 
 
 def separator_of(text: str) -> str:
-    """Return the separator of a table: the one of comma, semicolon and tab that its first line has most often.
+    r"""Return the separator of a table: the one of comma, semicolon and tab that its first line has most often.
 
     Example:
-        >>> separator_of("file;label\\na.wav;dog, large"), separator_of("file")
+        >>> separator_of("file;label\na.wav;dog, large"), separator_of("file")
         (';', ',')
     """
     line = next((line for line in text.splitlines() if line.strip()), "")
@@ -129,7 +149,9 @@ def _canonical(name: str, header: Sequence[str], names: Mapping[str, Sequence[st
 def _missing_columns(
     missing: Sequence[str], header: Sequence[str], layout: str, names: Mapping[str, Sequence[str]]
 ) -> str:
-    spellings = "; ".join(f"{name} may also be called {', '.join(names[name][1:4])}" for name in missing if name in names)
+    spellings = "; ".join(
+        f"{name} may also be called {', '.join(names[name][1:4])}" for name in missing if name in names
+    )
     listed = ", ".join(header[:_LONGEST_LIST]) + (", ..." if len(header) > _LONGEST_LIST else "")
     hint = f"; expected the layout of {layout}" if layout else ""
     return f"has no column {', '.join(missing)}; it has {listed}{hint}" + (f" ({spellings})" if spellings else "")

@@ -70,7 +70,7 @@ def fit_logistic_regression(features: Tensor, target: Tensor, classes: int) -> L
     standardised = (features - mean) / deviation
     weight = torch.zeros(features.shape[1], classes, requires_grad=True)
     bias = torch.zeros(classes, requires_grad=True)
-    # The objective is convex and smooth, so that L-BFGS finds its only minimum from any start, without a learning rate.
+    # The objective is convex and smooth: L-BFGS finds its only minimum from any start, without a learning rate.
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=_MAX_ITERATIONS, line_search_fn="strong_wolfe")
 
     def objective() -> Tensor:
@@ -114,8 +114,8 @@ def compare(accuracy: float, baseline: float) -> str:
     if accuracy >= baseline:
         return line
     return (
-        f"{line}: WARNING: the classifier loses to it; train longer (trainer.max_epochs), use settings that suit the "
-        "data (--follow_data true), or give it more recordings before you explain it"
+        f"{line}: WARNING: the classifier loses to it; train longer (trainer.max_epochs), use settings that suit "
+        "the data (--follow_data true), or give it more recordings before you explain it"
     )
 
 

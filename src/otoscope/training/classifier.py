@@ -58,7 +58,7 @@ class ClassifierTraining(TrainingTask):
         chunk_drops: Number of chunks of time that are silenced in each clip; 0 for none.
         widest_chunk_drop: Length of the longest chunk, as a share of the clip.
         time_shift: Whether to rotate each clip by a random time.
-        speed_change: Largest relative change of the speed, and so of the pitch, of each clip, in [0, 1); 0 for none.
+        speed_change: Largest relative change of the speed, and so of the pitch, of each clip, in [0, 1).
         silence_s: Longest silence that is added before and after each clip, in seconds; 0 for none.
         mixup_alpha: Parameter of the beta distribution of the shares with which clips of a batch are mixed; 0 for
             no mixing.
@@ -74,8 +74,8 @@ class ClassifierTraining(TrainingTask):
             sizes, or SpeechBrain's ``embedding_model`` (default: random weights). Of a list of sources, the first
             that exists is taken; null at its end stands for random weights, if that one cannot be fetched or does
             not fit.
-        linear_baseline: Whether to train a logistic regression on log-mel statistics too, which takes seconds, and to
-            report its accuracy beside that of the classifier.
+        linear_baseline: Whether to train a logistic regression on log-mel statistics too, which takes seconds, and
+            to report its accuracy beside that of the classifier.
         checkpoint: Checkpoint that becomes the model: the ``best`` by validation accuracy, or the ``last``, for a
             fixed schedule and few validation clips.
         schedule: Schedule of the learning rate.
@@ -121,8 +121,8 @@ class ClassifierTraining(TrainingTask):
         self.drops = (frequency_drops, widest_frequency_drop, chunk_drops, widest_chunk_drop)
         if not 0 <= speed_change < 1 or silence_s < 0:
             raise ConfigurationError(
-                f"classifier training: speed_change ({speed_change}) must lie in [0, 1), silence_s ({silence_s}) must "
-                "not be negative"
+                f"classifier training: speed_change ({speed_change}) must lie in [0, 1), silence_s ({silence_s}) "
+                "must not be negative"
             )
         self.time_shift = time_shift
         self.speed_change = speed_change

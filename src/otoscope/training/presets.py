@@ -1,4 +1,4 @@
-"""Settings of a classifier's training that follow from the recordings: sample rate, front-end, augmentation, epochs."""
+"""Settings of a training that follow from the recordings: sample rate, front-end, augmentation, epochs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from otoscope.data.listed import Entry
 from otoscope.errors import AudioError, DataError
 
 SHORT_S = 2.0
-"""Clips with a median duration below this are single events, such as words and calls, which begin and end in them."""
+"""Clips with a median duration below this are single events, such as words and calls, from begin to end."""
 
 _LONGEST_SURVEY = 1000
 _COMMON_RATE_HZ = 16_000
@@ -78,7 +78,7 @@ class Settings:
     max_epochs: int
 
     def options(self) -> dict[str, Any]:
-        """Return the values by the dotted names of the options of `ClassifierTraining`, its data and the Trainer."""
+        """Return the values by the dotted names of the options of training, data and Trainer."""
         frontend = "model.classifier.frontend"
         return {
             f"{frontend}.sample_rate_hz": self.sample_rate_hz,
@@ -142,7 +142,7 @@ def settings_for(traits: Traits, rate_hz: int | None = None, window_ms: float | 
         n_fft=1 << (max(64, round(rate_hz * transform_ms / 1000)) - 1).bit_length(),
         window_ms=window_ms,
         hop_ms=hop_ms,
-        # Rotated, a word begins in its middle; mixed, two words are none. Long recordings of surroundings bear both.
+        # A rotated word begins in its middle, and two mixed words are none; recordings of surroundings bear both.
         time_shift=not short,
         mixup_alpha=0.0 if short else 0.4,
         speed_change=0.15 if short else 0.0,
@@ -163,8 +163,8 @@ def describe(traits: Traits, options: Mapping[str, Any]) -> str:
     values = ", ".join(f"{name.rpartition('.')[2]} {_text(value)}" for name, value in options.items())
     return (
         f"settings that follow from {traits.clips} recordings of {traits.classes} classes (at least "
-        f"{traits.smallest_class} each, median {traits.median_s:.2f} s, {traits.rate_hz} Hz): {values}; any of these "
-        "can be given as an option, and --follow_data false takes those of the file"
+        f"{traits.smallest_class} each, median {traits.median_s:.2f} s, {traits.rate_hz} Hz): {values}; any "
+        "of these can be given as an option, and --follow_data false takes those of the file"
     )
 
 

@@ -34,7 +34,9 @@ def renamed(state, prefix):
     return {prefix + name: value for name, value in state.items()}
 
 
-@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "model.", "model._orig_mod.", "a.b.module.", "encoder."])
+@pytest.mark.parametrize(
+    "prefix", ["", "module.", "_orig_mod.", "model.", "model._orig_mod.", "a.b.module.", "encoder."]
+)
 def test_prefixes_of_training_frameworks_are_removed(trained, tmp_path, prefix):
     torch.save(renamed(trained.state_dict(), prefix), tmp_path / "weights.pt")
     assert loaded(tmp_path / "weights.pt") == [0.75]
@@ -44,7 +46,9 @@ def test_prefixes_of_training_frameworks_are_removed(trained, tmp_path, prefix):
 
 @pytest.mark.parametrize("entry", ["state_dict", "model_state_dict", "model", "net"])
 def test_checkpoints_hold_weights_in_an_entry(trained, tmp_path, entry):
-    torch.save({"epoch": 3, entry: renamed(trained.state_dict(), "module."), "optimizer": {"state": {}}}, tmp_path / "c.pt")
+    torch.save(
+        {"epoch": 3, entry: renamed(trained.state_dict(), "module."), "optimizer": {"state": {}}}, tmp_path / "c.pt"
+    )
     assert loaded(tmp_path / "c.pt") == [0.75]
 
 
@@ -58,7 +62,9 @@ def test_checkpoint_of_lightning(trained, tmp_path):
 
     task = Training()
     task.teacher(torch.zeros(2, 1, 8))
-    torch.save({"state_dict": task.state_dict(), "pytorch-lightning_version": "2.6.0", "loops": {}}, tmp_path / "last.ckpt")
+    torch.save(
+        {"state_dict": task.state_dict(), "pytorch-lightning_version": "2.6.0", "loops": {}}, tmp_path / "last.ckpt"
+    )
     assert loaded(tmp_path / "last.ckpt") == [0.75]
 
 

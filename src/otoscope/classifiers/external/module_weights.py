@@ -18,7 +18,7 @@ from otoscope.errors import CheckpointError
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "params")
 """Entries of a checkpoint that may hold the weights, beside optimisers and counters; Lightning has the first."""
 _PREFERRED = ("model.", "net.", "network.", "module.", "classifier.", "backbone.", "student.")
-"""Attributes under which a training module usually holds its network, for checkpoints that hold several copies."""
+"""Usual attributes that hold the network of a training module, for checkpoints that hold several copies."""
 _COMPILED = "_orig_mod."
 _COUNTERS = ".num_batches_tracked"
 _SHOWN = 3
@@ -28,8 +28,8 @@ def load_module_weights(module: nn.Module, path: str | os.PathLike[str]) -> None
     """Load a ``state_dict`` into a network.
 
     Every weight of the network must be in the file. A prefix that all names have in common is removed, such as
-    ``module.`` of data-parallel training, ``_orig_mod.`` of `torch.compile`, or the attribute of a Lightning module;
-    what that module holds beside the network is ignored.
+    ``module.`` of data-parallel training, ``_orig_mod.`` of `torch.compile`, or the attribute of a Lightning
+    module; what that module holds beside the network is ignored.
 
     Args:
         module: Network to load into.
@@ -57,10 +57,12 @@ def _read(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "weights" not in str(error).lower():
-            raise CheckpointError(f"weights: {path} is damaged or no file of torch.save ({_first(error)})") from error
+            raise CheckpointError(
+                f"weights: {path} is damaged or no file of torch.save ({_first(error)})"
+            ) from error
         raise CheckpointError(
-            f"weights: {path} holds Python objects besides weights, whose code is not run; where you trust the file, "
-            "export its weights alone: checkpoint = torch.load(path, weights_only=False); "
+            f"weights: {path} holds Python objects besides weights, whose code is not run; where you trust the "
+            "file, export its weights alone: checkpoint = torch.load(path, weights_only=False); "
             'torch.save(checkpoint["state_dict"], "weights.pt") for a checkpoint, or '
             'torch.save(checkpoint.state_dict(), "weights.pt") for a whole network'
         ) from error
@@ -84,7 +86,11 @@ def _weights_in(path: Path, content: Any) -> dict[str, Tensor]:
         else {}
     )
     if not weights:
-        kind = f"a mapping of {', '.join(map(str, list(content)[:5]))}" if isinstance(content, Mapping) else "no mapping"
+        kind = (
+            f"a mapping of {', '.join(map(str, list(content)[:5]))}"
+            if isinstance(content, Mapping)
+            else "no mapping"
+        )
         raise CheckpointError(
             f"weights: {path} does not fit: it is {kind}, without weights by name; export them with "
             'torch.save(model.state_dict(), "weights.pt")'
@@ -108,15 +114,17 @@ def _without_prefix(path: Path, weights: Mapping[str, Tensor], expected: Mapping
         raise CheckpointError(
             f"weights: {path} holds the network several times, under {', '.join(fitting)}; export one of them"
         )
-    return {name.removeprefix(preferred[0]): value for name, value in weights.items() if name.startswith(preferred[0])}
+    return {
+        name.removeprefix(preferred[0]): value for name, value in weights.items() if name.startswith(preferred[0])
+    }
 
 
 def _difference(weights: Mapping[str, Tensor], needed: Sequence[str]) -> str:
     absent = [name for name in needed if name not in weights]
     return (
-        f"it lacks {len(absent)} of the {len(needed)} weights of the network ({', '.join(absent[:_SHOWN])}) and has "
-        f"others ({', '.join([name for name in weights if name not in needed][:_SHOWN])}); give the weights of this "
-        'very network, as torch.save(model.state_dict(), "weights.pt") exports them'
+        f"it lacks {len(absent)} of the {len(needed)} weights of the network ({', '.join(absent[:_SHOWN])}) and "
+        f"has others ({', '.join([name for name in weights if name not in needed][:_SHOWN])}); give the weights of "
+        'this very network, as torch.save(model.state_dict(), "weights.pt") exports them'
     )
 
 

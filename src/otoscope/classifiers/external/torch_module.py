@@ -16,7 +16,7 @@ from otoscope.classifiers.external.class_paths import is_named, make_named, name
 from otoscope.classifiers.external.layers import LayerAxes, as_map, check_layer, record_layers
 from otoscope.classifiers.external.module_weights import load_module_weights
 from otoscope.classifiers.rows import divide_rows
-from otoscope.errors import ConfigurationError, ShapeError
+from otoscope.errors import CheckpointError, ConfigurationError, ShapeError
 
 InputName = Literal["log_magnitude", "magnitude", "mel", "waveform"]
 InputAxes = Literal["bft", "btf", "bcft", "bctf", "bt", "bct"]

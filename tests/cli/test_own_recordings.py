@@ -142,6 +142,8 @@ def test_words_that_yaml_reads_as_other_values_are_classes(run, assert_error, na
     code, output, error = run(*command, "--data.classes=[no, 1.0]", "-o", tmp_path / "o", "--json")
     assert code == 0, error
     assert json.loads(output)["labels"] == ["1.0", "no"]
+    synthetic = ["train", narrow, "--data", "otoscope.data.Synthetic", "-o", tmp_path / "q", *TINY]
+    assert_error([*synthetic, "--data.classes=[yes]"], "classes: YAML reads yes", "in quotes")
     assert_error(
         [*command, "--data.classes=[yes]", "-o", tmp_path / "p"], "classes: true not in", "it has 0, 1.0, no"
     )

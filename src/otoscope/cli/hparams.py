@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from otoscope.cli.options import DEFAULT_SEED, add_shared, import_modules, parse, shorten, values_of
+from otoscope.cli.options import (
+    DEFAULT_SEED,
+    add_shared,
+    import_modules,
+    messages_beside,
+    parse,
+    shorten,
+    values_of,
+)
 from otoscope.cli.own_recordings import with_data_class
 from otoscope.cli.paths import located_options
 from otoscope.cli.undotted import Command, options_by_name, translate_flags
@@ -98,7 +106,8 @@ def parse_hparams(
     overrides = translate_flags(command, options_by_name(content, parser))
     # The paths come before the overrides, which take precedence.
     before = [*file, *(located_options(Path(file[1]), content) if file else [])]
-    overrides = with_data_class(content, overrides)
+    with messages_beside("--json" in overrides):
+        overrides = with_data_class(content, overrides)
     return Parsed(parser, parse(parser, [*before, *overrides]), overrides, before, content)
 
 

@@ -21,7 +21,7 @@ DEFAULT_SEED = 1234
 _LONGEST_MESSAGE = 400
 _QUOTE = (
     "YAML reads yes, no, on, off, null and numbers as other values than text; put them in quotes, such as "
-    "'[\"yes\", \"0\"]'"
+    '\'["yes", "0"]\''
 )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ def with_data_class(content: Mapping[str, Any], overrides: Sequence[str]) -> lis
     folder = given[-1] if given else options.get("data_folder")
     if (class_path and class_path not in _ESC50) or not folder or not is_own_recordings(Path(folder)):
         return overrides
-    print(f"{folder}: not in the layout of ESC-50, so it is read as {OWN_RECORDINGS}", file=sys.stderr)
+    print(f"{folder}: not in the layout of ESC-50, so it is read as {OWN_RECORDINGS}")
     return ["--data", OWN_RECORDINGS, *overrides]
 
 
@@ -77,7 +76,7 @@ def settings_of_data(options: Any, content: Mapping[str, Any], overrides: Sequen
         recorded = _flat(read_record(folder / RECORD_NAME))
         values = {name: recorded.get(name, value) for name, value in values.items()}
     elif values:
-        print(describe(traits, values), file=sys.stderr)
+        print(describe(traits, values))
     return list(_arguments(values))
 
 

@@ -41,7 +41,9 @@ def run(arguments: list[str]) -> None:
         # The run may have been trained with overrides, which need not be repeated.
         options = recorded_options(parser, options, folder, overrides) or options
     elif options.follow_data:
-        options = parsed.with_settings(settings_of_data(options, parsed.content, overrides, folder))
+        with messages_beside(options.json):
+            settings = settings_of_data(options, parsed.content, overrides, folder)
+        options = parsed.with_settings(settings)
     # Before the objects are made, because they take the seed from their options.
     _share_seed(options)
     # Opening models prints which ones were taken, and Lightning prints its progress bars. With --json, only the

@@ -77,11 +77,11 @@ def fit_logistic_regression(features: Tensor, target: Tensor, classes: int) -> L
         optimizer.zero_grad()
         losses = F.cross_entropy(standardised @ weight + bias, target, reduction="sum")
         loss = losses + _PENALTY / 2 * weight.square().sum()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     with torch.enable_grad():
-        optimizer.step(objective)  # type: ignore[arg-type]  # the stubs want a float
+        optimizer.step(objective)  # type: ignore[no-untyped-call]
     return LinearModel(mean, deviation, weight.detach(), bias.detach())
 
 

@@ -13,7 +13,7 @@ RAVEN = "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\t
 
 @pytest.fixture
 def morning(tmp_path):
-    """Create a recording of 4 s whose samples rise, so that each tells where it was cut."""
+    """Create a recording of 4 s whose samples rise, so that each shows where it was cut."""
     save_audio(tmp_path / "morning.wav", torch.linspace(0, 1, 32_000), 8000)
     return tmp_path
 

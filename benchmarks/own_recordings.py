@@ -170,6 +170,8 @@ def train(folder: Path, hparams: Path, options: Sequence[str], seed: int, thread
             raise SystemExit(finished.stderr)
         result = json.loads(finished.stdout)
     settings = [line for line in finished.stderr.splitlines() if line.startswith("settings that follow")]
+    # Reported at once, because the other side may take minutes more.
+    print(f"seed {seed}, {' '.join(options) or 'settings that follow'}: {result['accuracy']:.3f}", file=sys.stderr)
     return {
         "seed": seed,
         "accuracy": result["accuracy"],

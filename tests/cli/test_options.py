@@ -24,6 +24,7 @@ VOCABULARY = {
     "config",
     "curves",
     "data",
+    "follow_data",
     "help",
     "interpretations",
     "license",

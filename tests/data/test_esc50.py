@@ -237,7 +237,7 @@ def test_metadata_of_spreadsheets_is_read(tmp_path):
 
 
 def test_metadata_that_is_not_text(tmp_path):
-    (tmp_path / "esc50.csv").write_bytes(b"\xff\xfe\x00\x80")
+    (tmp_path / "esc50.csv").write_bytes(b"RIFF\x00\x80")
     with pytest.raises(DataError, match=r"esc50\.csv: cannot be read"):
         read_metadata(tmp_path / "esc50.csv")
 

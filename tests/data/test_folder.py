@@ -121,8 +121,12 @@ def test_csv_alone_is_divided_at_random(listed):
 @pytest.mark.parametrize(
     ("header", "cells", "message"),
     [
-        ("file,label", [""], "has no column filename"),
-        ("filename,class", [""], "has no column label"),
+        (
+            "name,label",
+            [""],
+            r"has no column filename; it has name, label \(filename may also be called file, path",
+        ),
+        ("filename,kind", [""], r"has no column label; it has filename, kind \(label may also be called category"),
         ("filename,label", [], "lists no clips"),
         ("filename,label,split", [",train", ",later"], "line 3: split is 'later', expected train, valid or test"),
         ("filename,label,split", [",train", ""], "line 3: split is None"),
@@ -186,3 +190,58 @@ def test_a_list_of_test_clips_alone_is_enough_for_a_test(listed):
     data.prepare_data()
     data.setup("test")
     assert len(data.test_set) == 6
+
+
+@pytest.mark.parametrize(
+    ("header", "separator", "encoding"),
+    [
+        ("filename,label,fold", ",", "utf-8"),
+        ("file_name;class;fold", ";", "utf-8-sig"),
+        ("Path\tCategory\tFold", "\t", "utf-16"),
+        ("File Name,species,fold", ",", "cp1252"),
+    ],
+)
+def test_lists_as_spreadsheets_and_pandas_write_them(tmp_path, write_sound, header, separator, encoding):
+    lines = [header]
+    for number in range(6):
+        write_sound(tmp_path / "birds" / "audio" / f"{number}.wav", seed=number)
+        label = "\u00e9toile" if number % 2 else "yes"
+        lines.append(separator.join([f"{number}.wav", label, f"{number // 2 + 1}.0"]))
+    (tmp_path / "birds" / "list.csv").write_text("\r\n".join(lines), encoding=encoding)
+    # The only table of a folder without class-named folders needs no option.
+    data = prepared(tmp_path / "birds", train_folds=[1], valid_folds=[2], test_folds=[3])
+    assert data.labels == ["yes", "\u00e9toile"]
+    assert [file.path.name for file in data.test_set.files] == ["4.wav", "5.wav"]
+    again = prepared(tmp_path / "birds" / "list.csv", train_folds=[3], valid_folds=[2], test_folds=[1])
+    assert [file.path.name for file in again.test_set.files] == ["0.wav", "1.wav"]
+
+
+def test_a_broken_line_is_named(listed):
+    folder = listed("filename,label", "", ",one,too,many")
+    with pytest.raises(DataError, match=r"list\.csv, line 3: has more cells than the header"):
+        prepared(folder, csv_file="list.csv")
+
+
+def test_words_that_yaml_reads_as_other_values_are_labels(tmp_path, write_sound):
+    words = ("0", "1.0", "no", "null", "on", "yes")
+    for label in words:
+        for number in range(3):
+            write_sound(tmp_path / "answers" / label / f"{number}.wav", seed=number)
+    assert prepared(tmp_path / "answers").labels == list(words)
+    # What YAML makes of [no, 0, 1.0, null, owl] without quotes.
+    assert prepared(tmp_path / "answers", classes=[False, 0, 1.0, None]).labels == ["0", "1.0", "no", "null"]
+    with pytest.raises(ConfigurationError, match="classes: true may be on or yes; put the name in quotes"):
+        prepared(tmp_path / "answers", classes=[True])
+    with pytest.raises(ConfigurationError, match=r"classes: owl not in .*answers; it has 0, 1\.0, no"):
+        prepared(tmp_path / "answers", classes=["owl"])
+
+
+def test_the_rate_of_the_model_is_adopted_or_refused_before_decoding(by_class):
+    (by_class / "owl" / "3.wav").write_bytes(b"no sound")  # decoding would report it
+    data = AudioFolder(by_class, sample_rate_hz=16_000)
+    with pytest.raises(ConfigurationError, match=r"are to have 16000 Hz, but the model's front-end takes 8000 Hz"):
+        data.take_rate(8000)
+    data = AudioFolder(by_class, skip_bad=True)
+    data.take_rate(8000)
+    data.prepare_data()
+    assert data.train_set.sample_rate_hz == 8000

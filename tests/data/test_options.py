@@ -37,7 +37,7 @@ def test_help_shows_the_options_of_class_and_base(parser, capsys, name):
 def test_shared_options_are_accepted_with_the_defaults_of_the_base(parser, name):
     options = parse(parser, name, "--data.batch_size", "4", "--data.seed", "7")
     assert (options.batch_size, options.seed) == (4, 7)
-    assert (options.num_workers, options.sample_rate_hz) == (0, 16_000)
+    assert (options.num_workers, options.sample_rate_hz) == (0, None)  # None: that of the model
 
 
 @pytest.mark.parametrize("name", CLASSES)

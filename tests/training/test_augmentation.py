@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from otoscope.training.augmentation import drop_bands, mix_up, shift_in_time, sounds_of_no_class
+from otoscope.training.augmentation import (
+    add_silence,
+    change_speed,
+    drop_bands,
+    mix_up,
+    shift_in_time,
+    sounds_of_no_class,
+)
 
 
 def test_each_clip_is_rotated_by_its_own_shift():
@@ -82,3 +89,28 @@ def test_sounds_of_no_class_are_coloured_noise_and_tones():
     assert 4 < fall_db.max() < 7
     assert not torch.equal(sounds, sounds_of_no_class(41, 16_000, 16_000))
     assert sounds_of_no_class(1, 100, 16_000).shape == (1, 100)
+
+
+def test_clips_are_played_faster_and_slower():
+    tone = torch.sin(0.3 * torch.arange(2000.0)).repeat(40, 1)
+    changed, lengths = change_speed(tone, torch.full((40,), 2000), 0.2)
+    assert lengths.min() >= 2000 / 1.2 - 1
+    assert lengths.max() <= 2000 / 0.8 + 1
+    assert len(lengths.unique()) > 30
+    for clip, length in zip(changed, lengths.tolist(), strict=True):
+        assert not clip[length:].any()
+        # the number of periods stays: 95 in 2000 samples
+        crossings = (clip[: length - 1].sign() != clip[1:length].sign()).sum().item()
+        assert abs(crossings - 191) <= 1
+
+
+def test_silence_is_added_on_both_sides():
+    clips = torch.tensor([[1.0, 2.0, 3.0], [4.0, 0.0, 0.0]]).repeat(50, 1)
+    longer, lengths = add_silence(clips, torch.tensor([3, 1]).repeat(50), 5)
+    assert torch.equal(longer.sum(1), clips.sum(1))
+    starts = (longer > 0).float().argmax(1)
+    assert starts.min() == 0
+    assert starts.max() == 5
+    ends = lengths - starts - torch.tensor([3, 1]).repeat(50)
+    assert ends.min() == 0
+    assert ends.max() == 5

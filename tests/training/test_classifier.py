@@ -74,15 +74,30 @@ def test_drops_silence_bands_and_chunks_only_while_training(monkeypatch):
     assert not (task.classifier.inputs[1][0] == 0).any()
 
 
-@pytest.mark.parametrize("options", [{"time_shift": True}, {"mixup_alpha": 0.4, "mixup_probability": 1.0}])
-def test_all_frames_of_shifted_or_mixed_clips_are_valid(monkeypatch, options):
-    task, batch = make_task(monkeypatch, **options), clips(2000, 1000)
+def test_rotated_clips_keep_their_padding(monkeypatch):
+    task, batch = make_task(monkeypatch, time_shift=True), clips(2000, 1000)
     before = batch.waveform.clone()
-    task.training_step(batch, 0)
-    seen, frames = task.classifier.inputs[0]
-    assert frames is None
+    inputs = task._augmented(batch)
     assert torch.equal(batch.waveform, before)
-    assert not torch.equal(seen, task.classifier.frontend.log_magnitude(before))
+    assert not inputs.waveform[1, 1000:].any()
+    assert torch.equal(inputs.waveform.sort(1).values, before.sort(1).values)
+    assert not torch.equal(inputs.waveform, before)
+    assert torch.equal(inputs.frames, task.classifier.frontend.frames(batch.lengths))
+
+
+def test_a_mixture_lasts_as_long_as_the_longer_clip(monkeypatch):
+    task, batch = make_task(monkeypatch, mixup_alpha=0.4, mixup_probability=1.0), clips(2000, 1000, 500)
+    inputs = task._augmented(batch)
+    longest = torch.maximum(batch.lengths, batch.lengths[inputs.partner])
+    assert torch.equal(inputs.frames, task.classifier.frontend.frames(longest))
+
+
+def test_changed_speed_and_added_silence_change_the_valid_frames(monkeypatch):
+    task, batch = make_task(monkeypatch, speed_change=0.2, silence_s=0.05), clips(20_000, 20_000, 10_000)
+    inputs = task._augmented(batch)
+    frames = task.classifier.frontend.frames
+    assert all(inputs.frames != frames(batch.lengths))
+    assert inputs.frames.max() <= frames(int(20_000 / 0.8) + 1600)
 
 
 def test_sounds_of_no_class_have_all_classes_as_targets(monkeypatch):
@@ -138,6 +153,8 @@ def test_label_smoothing():
         {"label_smoothing": 1.0},
         {"layer_decay": 0.0},
         {"head_epochs": -1},
+        {"speed_change": 1.0},
+        {"silence_s": -0.1},
     ],
 )
 def test_options_out_of_range_are_refused(options):

@@ -39,7 +39,8 @@ def run(arguments: list[str]) -> None:
         OtoscopeError: An option, the data or a method is wrong; the message says which.
     """
     arguments = evaluation_arguments(arguments)
-    parser, options, _ = parse_hparams("evaluate", build_parser, arguments, required="--classifier")
+    parsed = parse_hparams("evaluate", build_parser, arguments, required="--classifier")
+    parser, options = parsed.parser, parsed.options
     with messages_beside(options.json):
         objects = instantiate(parser, options)
         classifier = objects.classifier

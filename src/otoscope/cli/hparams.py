@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from otoscope.cli.options import DEFAULT_SEED, add_shared, import_modules, parse, shorten, values_of
+from otoscope.cli.options import (
+    DEFAULT_SEED,
+    add_shared,
+    import_modules,
+    messages_beside,
+    parse,
+    shorten,
+    values_of,
+)
+from otoscope.cli.own_recordings import with_data_class
 from otoscope.cli.paths import located_options
 from otoscope.cli.undotted import Command, options_by_name, translate_flags
 from otoscope.errors import OtoscopeError
@@ -47,11 +56,20 @@ class Parsed(NamedTuple):
         parser: Parser of the verb.
         options: The options.
         overrides: Command line without the hyperparameter file, in options of the parser.
+        before: Options that come before the overrides: the hyperparameter file, and the paths in it.
+        content: Content of the hyperparameter file.
     """
 
     parser: jsonargparse.ArgumentParser
     options: Any
     overrides: list[str]
+    before: list[str]
+    content: dict[str, Any]
+
+    def with_settings(self, settings: Sequence[str]) -> Any:
+        """Return the options with settings between those of the file and the overrides, which take precedence."""
+        with _without_deprecations():
+            return parse(self.parser, [*self.before, *settings, *self.overrides]) if settings else self.options
 
 
 @contextlib.contextmanager
@@ -87,8 +105,10 @@ def parse_hparams(
     command = Command(verb, overrides, file[1] if file else "", model.rpartition(".")[2])
     overrides = translate_flags(command, options_by_name(content, parser))
     # The paths come before the overrides, which take precedence.
-    paths = located_options(Path(file[1]), content) if file else []
-    return Parsed(parser, parse(parser, [*file, *paths, *overrides]), overrides)
+    before = [*file, *(located_options(Path(file[1]), content) if file else [])]
+    with messages_beside("--json" in overrides):
+        overrides = with_data_class(content, overrides)
+    return Parsed(parser, parse(parser, [*before, *overrides]), overrides, before, content)
 
 
 def read_hparams(file: Path) -> dict[str, Any]:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 DEFAULT_SEED = 1234
 _LONGEST_MESSAGE = 400
+_QUOTE = (
+    "YAML reads yes, no, on, off, null and numbers as other values than text; put them in quotes, such as "
+    '\'["yes", "0"]\''
+)
 
 
 class Option(NamedTuple):
@@ -109,6 +113,10 @@ def shorten(message: str, arguments: Sequence[str] = ()) -> str:
         given = [argument.split("=")[0] for argument in arguments]
         given = [option for option in given if option.startswith("--") and option.rsplit(".", 1)[-1] == name]
         return f"there is no option {given[0] if given else repr(name)}"
+    # Words that YAML reads as other values, where text is expected.
+    if re.search(r"Expected a <class 'str'>\. Got value: (True|False|None|-?[\d.]+)", message):
+        name = re.search(r'Parser key "([^"]+)"', message)
+        return f"{name.group(1) if name else 'an option'}: {_QUOTE}"
     # A wrong value. Of the report on every type only the key, the expectation and the value matter.
     if wrong := re.findall(r'Parser key "([^"]+)":\s+(Expected [^.]+\.\s+Got value: [^\n.]+)', message):
         name, text = wrong[-1]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import jsonargparse
 
 RECORD_NAME = "hyperparams.yaml"
+LAST_CHECKPOINT = Path("checkpoints") / "last.ckpt"
+"""Checkpoint in the folder of a run that it resumes from."""
 _MAY_CHANGE = ("data_folder", "num_workers", "cache_folder", "cache_representations", "download")
 """Options that may differ when a run resumes: they do not change its results."""
 
@@ -31,8 +33,8 @@ def record_options(options: Any, parser: jsonargparse.ArgumentParser, folder: Pa
     path = folder / RECORD_NAME
     content = _content(options, parser)
     # Without a checkpoint there is nothing to resume, and the record is that of a failed start.
-    resumes = path.is_file() and (folder / "checkpoints" / "last.ckpt").is_file()
-    if resumes and (changed := _changed_options(_read(path), content)):
+    resumes = path.is_file() and (folder / LAST_CHECKPOINT).is_file()
+    if resumes and (changed := _changed_options(read_record(path), content)):
         raise ConfigurationError(
             f"{folder}: holds a run with other options ({'; '.join(changed[:5])}); choose another "
             "--output_folder to start a new run, or give the same options to resume this one"
@@ -61,7 +63,7 @@ def recorded_options(
     path = folder / RECORD_NAME
     if not path.is_file():
         return None
-    record = _read(path)
+    record = read_record(path)
     import_modules(record.get("import") or [])
     # The record has absolute paths; the file spells the same paths as the user knows them.
     recorded = dict(path_options(record))
@@ -79,7 +81,12 @@ def recorded_options(
     return options
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_record(path: Path) -> dict[str, Any]:
+    """Return the content of a record.
+
+    Raises:
+        ConfigurationError: It cannot be read.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:

@@ -11,10 +11,12 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from otoscope.cli.hparams import add_common_options, instantiate, output_folder_of, parse_hparams
 from otoscope.cli.options import make_parser, messages_beside, print_json, shorten
+from otoscope.cli.own_recordings import settings_of_data
 from otoscope.cli.run_record import record_options, recorded_options
 from otoscope.data import SoundData
 from otoscope.errors import OtoscopeError
 from otoscope.scoring import format_table
+from otoscope.training.baseline import compare
 from otoscope.training.callbacks import SaveInterpretations
 from otoscope.training.overlap import OverlapTest
 from otoscope.training.run import run_training
@@ -33,11 +35,16 @@ def run(arguments: list[str]) -> None:
     Raises:
         OtoscopeError: An option, the data or a checkpoint is wrong; the message says which.
     """
-    parser, options, overrides = parse_hparams("train", build_parser, arguments, required="--model")
+    parsed = parse_hparams("train", build_parser, arguments, required="--model")
+    parser, options, overrides = parsed.parser, parsed.options, parsed.overrides
     folder = output_folder_of(options, options.model.class_path.rsplit(".", 1)[-1].lower())
     if options.test_only:
         # The run may have been trained with overrides, which need not be repeated.
         options = recorded_options(parser, options, folder, overrides) or options
+    elif options.follow_data:
+        with messages_beside(options.json):
+            settings = settings_of_data(options, parsed.content, overrides, folder)
+        options = parsed.with_settings(settings)
     # Before the objects are made, because they take the seed from their options.
     _share_seed(options)
     # Opening models prints which ones were taken, and Lightning prints its progress bars. With --json, only the
@@ -67,6 +74,13 @@ def build_parser() -> jsonargparse.ArgumentParser:
     )
     add_common_options(parser)
     parser.add_argument("--test_only", action="store_true", help="Evaluate the best checkpoint only.")
+    parser.add_argument(
+        "--follow_data",
+        type=bool,
+        default=True,
+        help="Whether sample rate, front-end, augmentation and epochs of a classifier's training follow from your "
+        "own recordings; options that are given stay.",
+    )
     parser.add_subclass_arguments(TrainingTask, "model", required=True)
     parser.add_subclass_arguments(SoundData, "data", required=True)
     skip = {"default_root_dir"}
@@ -112,6 +126,8 @@ def _print_results(results: dict[str, Any], folder: Path) -> None:
         for label, value in results["accuracy_per_class"].items():
             print(f"  {label:<24}" + ("-" if value is None else f"{100 * value:6.1f} %"))
         print(f"test accuracy {100 * results['accuracy']:.1f} % of {results['clips']} clips")
+    if "linear_baseline" in results:
+        print(compare(results["accuracy"], results["linear_baseline"]))
     for name, value in results.get("nmf", {}).items():
         print(f"{name.replace('_', ' '):<24}{value:.5g}")
     print(f"results in {folder} (model, test.json, checkpoints)")

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from otoscope.audio import load_audio, peak_normalize
+from otoscope.data.segments import load_segment
 from otoscope.errors import AudioError, DataError
 from otoscope.files.array_cache import ArrayCache, file_key
 
@@ -144,10 +145,34 @@ def _zero_padded(waveforms: Sequence[Tensor]) -> Tensor:
 
 @dataclass(frozen=True)
 class ClipFile:
-    """A sound file with the index of its class."""
+    """A sound file, or a segment of one, with the index of its class.
+
+    Attributes:
+        path: Sound file.
+        target: Index of its class.
+        begin_s: Begin of the segment.
+        end_s: End of the segment; None for the whole file.
+    """
 
     path: Path
     target: int
+    begin_s: float = 0.0
+    end_s: float | None = None
+
+    def load(self, sample_rate_hz: int) -> Tensor:
+        """Decode the sound at a sample rate, as a mono waveform of shape (samples,).
+
+        Raises:
+            AudioError: It cannot be read.
+        """
+        if self.end_s is None:
+            return load_audio(self.path, sample_rate_hz)
+        return load_segment(self.path, self.begin_s, self.end_s, sample_rate_hz)
+
+    @property
+    def part(self) -> str:
+        """Begin and end, for names and keys; empty for the whole file."""
+        return "" if self.end_s is None else f"-{self.begin_s:.3f}-{self.end_s:.3f}"
 
 
 class ClipFiles(Dataset[Clip]):
@@ -161,7 +186,9 @@ class ClipFiles(Dataset[Clip]):
 
     def __init__(self, files: Sequence[ClipFile], sample_rate_hz: int, cache: ArrayCache) -> None:
         self.files = list(files)
-        self._names = unique_names([file.path for file in self.files])
+        recordings = list(dict.fromkeys(file.path for file in self.files))
+        name_of = dict(zip(recordings, unique_names(recordings), strict=True))
+        self._names = _numbered([name_of[file.path] + file.part for file in self.files])
         self.sample_rate_hz = sample_rate_hz
         self.cache = cache
 
@@ -171,9 +198,7 @@ class ClipFiles(Dataset[Clip]):
     def __getitem__(self, index: int) -> Clip:
         file = self.files[index]
         key = self.key(index)
-        samples = self.cache.get(
-            self._cache_name(file), key, lambda: load_audio(file.path, self.sample_rate_hz).numpy()
-        )
+        samples = self.cache.get(self._cache_name(file), key, lambda: file.load(self.sample_rate_hz).numpy())
         # The cached array is read-only and shared; the caller gets a copy that it may change.
         waveform = peak_normalize(torch.from_numpy(samples.copy()))
         return Clip(waveform, file.target, self._names[index], key)
@@ -184,11 +209,13 @@ class ClipFiles(Dataset[Clip]):
         Raises:
             DataError: The file no longer exists.
         """
-        path = self.files[index].path
+        file = self.files[index]
         try:
-            return f"{file_key(path)}|{self.sample_rate_hz}"
+            return f"{file_key(file.path)}{file.part}|{self.sample_rate_hz}"
         except OSError as error:
-            raise DataError(f"{path}: listed in the data set, but cannot be read ({error.strerror})") from error
+            raise DataError(
+                f"{file.path}: listed in the data set, but cannot be read ({error.strerror})"
+            ) from error
 
     def leave_out(self, indices: Collection[int]) -> None:
         """Remove clips; the others keep their names."""
@@ -202,7 +229,7 @@ class ClipFiles(Dataset[Clip]):
 
     def _cache_name(self, file: ClipFile) -> str:
         # Without the time of the file, so that a changed file replaces its former array.
-        return f"{file.path.resolve()}|{self.sample_rate_hz}"
+        return f"{file.path.resolve()}{file.part}|{self.sample_rate_hz}"
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
@@ -227,12 +254,17 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
             name if len(owners[name]) == 1 else "-".join(path.parts[-depth:])
             for name, path in zip(names, plain, strict=True)
         ]
-    # A file that is listed twice still has one name; number its repetitions.
+    return _numbered(names)
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """Return names with their repetitions numbered: a file that is listed twice still has one name."""
     seen: Counter[str] = Counter()
-    for index, name in enumerate(names):
+    result = []
+    for name in names:
         seen[name] += 1
-        names[index] = name if seen[name] == 1 else f"{name}-{seen[name]}"
-    return names
+        result.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    return result
 
 
 def fill_cache(files: ClipFiles, progress: bool = True) -> None:

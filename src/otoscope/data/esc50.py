@@ -14,6 +14,7 @@ import pooch
 from typing_extensions import override
 
 from otoscope.audio.files import SUFFIXES
+from otoscope.data.class_names import ClassName, choose_classes
 from otoscope.data.clips import ClipFile
 from otoscope.data.module import SoundData
 from otoscope.data.splits import SPLITS, hold_back, split_by_fold
@@ -62,7 +63,7 @@ class ESC50(SoundData):
         valid_folds: Sequence[int] = (4,),
         test_folds: Sequence[int] = (5,),
         valid_share: float = 0.0,
-        classes: Sequence[str] | None = None,
+        classes: Sequence[ClassName] | None = None,
         download: bool = True,
         **options: Any,
     ) -> None:
@@ -125,12 +126,9 @@ class ESC50(SoundData):
     def _of_chosen_classes(self, rows: list[dict[str, str]]) -> list[dict[str, str]]:
         if self.classes is None:
             return rows
-        categories = {row["category"] for row in rows}
-        if unknown := sorted(set(self.classes) - categories):
-            raise ConfigurationError(
-                f"classes: {', '.join(unknown)} not in {self.data_folder}; it has {', '.join(sorted(categories))}"
-            )
-        return [row for row in rows if row["category"] in self.classes]
+        categories = sorted({row["category"] for row in rows})
+        chosen = choose_classes(self.classes, categories, self.data_folder)
+        return [row for row in rows if row["category"] in chosen]
 
     def _audio(self, filename: str) -> Path:
         path = self.data_folder / "audio" / filename

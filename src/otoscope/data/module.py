@@ -19,6 +19,8 @@ from otoscope.errors import AudioError, ConfigurationError, DataError
 from otoscope.files.array_cache import ArrayCache, default_cache_folder
 from otoscope.seeding import generator_for
 
+_DEFAULT_RATE_HZ = 16_000
+
 
 class EpochShuffle(DistributedSampler[int]):
     """Shuffling that depends on seed and epoch alone, so that a resumed run repeats an uninterrupted one.
@@ -53,7 +55,7 @@ class SoundData(lightning.LightningDataModule):
     Args:
         batch_size: Number of clips in a batch.
         num_workers: Number of worker processes of each loader; 0 is fastest for cached clips.
-        sample_rate_hz: Sample rate of the waveforms.
+        sample_rate_hz: Sample rate of the waveforms (default: that of the model; 16 000 Hz without one).
         seed: Seed of the order of the training clips, of a random division, and of generated clips.
         cache_folder: Folder of the decoded clips (default: the user's cache folder).
         skip_bad: Whether to leave out files that cannot be read as sound, instead of reporting them as an error.
@@ -71,7 +73,7 @@ class SoundData(lightning.LightningDataModule):
         self,
         batch_size: int = 16,
         num_workers: int = 0,
-        sample_rate_hz: int = 16_000,
+        sample_rate_hz: int | None = None,
         seed: int = 1234,
         cache_folder: str | os.PathLike[str] | None = None,
         skip_bad: bool = False,
@@ -83,10 +85,31 @@ class SoundData(lightning.LightningDataModule):
             )
         self.batch_size = batch_size
         self.num_workers = num_workers
-        self.sample_rate_hz = sample_rate_hz
+        if sample_rate_hz is not None and sample_rate_hz < 1:
+            raise ConfigurationError(f"data.sample_rate_hz: {sample_rate_hz} must be positive")
+        self.sample_rate_hz = _DEFAULT_RATE_HZ if sample_rate_hz is None else sample_rate_hz
+        self.rate_is_chosen = sample_rate_hz is not None
         self.seed = seed
         self.skip_bad = skip_bad
         self.cache_folder = Path(cache_folder) if cache_folder else default_cache_folder()
+
+    def take_rate(self, model_rate_hz: int) -> None:
+        """Adopt the sample rate of the model, before anything is decoded.
+
+        Args:
+            model_rate_hz: Sample rate that the model's front-end takes.
+
+        Raises:
+            ConfigurationError: Another rate was chosen for the data.
+        """
+        if model_rate_hz == self.sample_rate_hz:
+            return
+        if self.rate_is_chosen:
+            raise ConfigurationError(
+                f"data.sample_rate_hz: the clips are to have {self.sample_rate_hz} Hz, but the model's front-end "
+                f"takes {model_rate_hz} Hz; leave out data.sample_rate_hz, or set both to the same rate"
+            )
+        self.sample_rate_hz = model_rate_hz
 
     def train_dataloader(self) -> DataLoader[Clip]:
         """Return a loader that shuffles the training clips anew in each epoch."""

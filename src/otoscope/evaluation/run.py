@@ -61,9 +61,11 @@ def run_evaluation(
         OtoscopeError: An argument, the data or a method is wrong; the message states the remedy.
     """
     settings, output_folder = settings or Settings(), Path(output_folder)
+    # before anything is decoded, which can take long
+    data.take_rate(require_classifier(classifier).frontend.sample_rate_hz)
     data.prepare_data()
     data.setup("test")
-    _check(require_classifier(classifier), data)
+    _check(classifier, data)
     classifier = classifier.freeze().to(device)
     ready = build_methods(methods, classifier)
     for method in ready.ready.values():
@@ -140,11 +142,6 @@ def select_clips(clips: Any, count: int | None) -> list[int]:
 
 
 def _check(classifier: Classifier, data: SoundData) -> None:
-    if classifier.frontend.sample_rate_hz != data.sample_rate_hz:
-        raise ConfigurationError(
-            f"data.sample_rate_hz: the clips are at {data.sample_rate_hz} Hz, the classifier's front-end takes "
-            f"{classifier.frontend.sample_rate_hz} Hz; set both to the same rate"
-        )
     if not set(classifier.labels) & set(data.labels):
         raise ConfigurationError(
             "data: it shares no class with the classifier; give data that the classifier was trained for"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from otoscope.audio import peak_normalize
 
 
-def shift_in_time(waveform: Tensor) -> Tensor:
+def shift_in_time(waveform: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Rotate each clip by a random number of samples.
 
     Args:
         waveform: Waveforms of the clips, shape (batch, samples).
+        lengths: Number of samples of each clip, where a batch was padded; the padding stays. Shape (batch,).
 
     Returns:
         Rotated waveforms, same shape; samples that leave at the start come back at the end.
@@ -20,7 +22,54 @@ def shift_in_time(waveform: Tensor) -> Tensor:
     samples = waveform.shape[-1]
     shifts = torch.randint(samples, (len(waveform), 1), device=waveform.device)[:, 0].tolist()
     # Clip by clip, because torch.roll takes the same shift for a whole batch; a gather takes ten times as long.
-    return torch.stack([clip.roll(-shift) for clip, shift in zip(waveform, shifts, strict=True)])
+    if lengths is None:
+        return torch.stack([clip.roll(-shift) for clip, shift in zip(waveform, shifts, strict=True)])
+    rotated = torch.zeros_like(waveform)
+    for row, (shift, length) in enumerate(zip(shifts, lengths.tolist(), strict=True)):
+        rotated[row, :length] = waveform[row, :length].roll(-shift)
+    return rotated
+
+
+def change_speed(waveform: Tensor, lengths: Tensor, largest: float) -> tuple[Tensor, Tensor]:
+    """Play each clip faster or slower at random, which changes its pitch too.
+
+    Args:
+        waveform: Waveforms of the clips, zero-padded at the end. Shape (batch, samples).
+        lengths: Number of samples of each clip. Shape (batch,).
+        largest: Largest relative change, in [0, 1); speeds are uniform in [1 - largest, 1 + largest].
+
+    Returns:
+        Waveforms, zero-padded at the end, and the new number of samples of each.
+
+    Reference:
+        Ko et al. 2015, Audio augmentation for speech recognition, Interspeech.
+    """
+    speeds = 1 + largest * (2 * torch.rand(len(waveform)) - 1)
+    changed = (lengths.cpu() / speeds).round().long().clamp(min=1)
+    # Linear interpolation suffices: what it attenuates near half the sample rate is another augmentation.
+    clips = [
+        F.interpolate(clip[None, None, :length], size=size, mode="linear", align_corners=False)[0, 0]
+        for clip, length, size in zip(waveform, lengths.tolist(), changed.tolist(), strict=True)
+    ]
+    return torch.nn.utils.rnn.pad_sequence(clips, batch_first=True), changed.to(lengths)
+
+
+def add_silence(waveform: Tensor, lengths: Tensor, longest: int) -> tuple[Tensor, Tensor]:
+    """Add silence of random length before and after each clip.
+
+    Args:
+        waveform: Waveforms of the clips, zero-padded at the end. Shape (batch, samples).
+        lengths: Number of samples of each clip. Shape (batch,).
+        longest: Longest silence, in samples.
+
+    Returns:
+        Waveforms, zero-padded at the end, and the new number of samples of each.
+    """
+    before, after = torch.randint(longest + 1, (2, len(waveform))).tolist()
+    rows = zip(waveform, lengths.tolist(), before, after, strict=True)
+    clips = [F.pad(clip[:length], (start, end)) for clip, length, start, end in rows]
+    silence = torch.tensor([start + end for start, end in zip(before, after, strict=True)])
+    return torch.nn.utils.rnn.pad_sequence(clips, batch_first=True), lengths + silence.to(lengths)
 
 
 def drop_bands(log_magnitude: Tensor, count: int, widest: float, dim: int) -> Tensor:

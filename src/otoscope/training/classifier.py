@@ -14,11 +14,19 @@ from typing_extensions import override
 
 from otoscope.audio import Frontend, peak_normalize
 from otoscope.classifiers import Classifier, save_classifier
-from otoscope.data import Batch
+from otoscope.data import Batch, SoundData
 from otoscope.errors import CheckpointError, ConfigurationError, DownloadError, TrainingError
 from otoscope.loading import load_start, without_head
 from otoscope.plots import confusion_picture, save_picture
-from otoscope.training.augmentation import drop_bands, mix_up, shift_in_time, sounds_of_no_class
+from otoscope.training.augmentation import (
+    add_silence,
+    change_speed,
+    drop_bands,
+    mix_up,
+    shift_in_time,
+    sounds_of_no_class,
+)
+from otoscope.training.baseline import baseline_accuracy
 from otoscope.training.task import Schedule, TrainingTask
 
 _RANDOM_START = "--model.start null trains from random weights"
@@ -50,6 +58,8 @@ class ClassifierTraining(TrainingTask):
         chunk_drops: Number of chunks of time that are silenced in each clip; 0 for none.
         widest_chunk_drop: Length of the longest chunk, as a share of the clip.
         time_shift: Whether to rotate each clip by a random time.
+        speed_change: Largest relative change of the speed, and so of the pitch, of each clip, in [0, 1).
+        silence_s: Longest silence that is added before and after each clip, in seconds; 0 for none.
         mixup_alpha: Parameter of the beta distribution of the shares with which clips of a batch are mixed; 0 for
             no mixing.
         mixup_probability: Share of the batches that are mixed.
@@ -64,6 +74,8 @@ class ClassifierTraining(TrainingTask):
             sizes, or SpeechBrain's ``embedding_model`` (default: random weights). Of a list of sources, the first
             that exists is taken; null at its end stands for random weights, if that one cannot be fetched or does
             not fit.
+        linear_baseline: Whether to train a logistic regression on log-mel statistics too, which takes seconds, and
+            to report its accuracy beside that of the classifier.
         checkpoint: Checkpoint that becomes the model: the ``best`` by validation accuracy, or the ``last``, for a
             fixed schedule and few validation clips.
         schedule: Schedule of the learning rate.
@@ -81,6 +93,8 @@ class ClassifierTraining(TrainingTask):
         chunk_drops: int = 2,
         widest_chunk_drop: float = 0.1,
         time_shift: bool = False,
+        speed_change: float = 0.0,
+        silence_s: float = 0.0,
         mixup_alpha: float = 0.0,
         mixup_probability: float = 0.5,
         label_smoothing: float = 0.0,
@@ -88,6 +102,7 @@ class ClassifierTraining(TrainingTask):
         layer_decay: float = 1.0,
         head_epochs: int = 0,
         start: list[str | None] | str | None = None,
+        linear_baseline: bool = True,
         checkpoint: Literal["best", "last"] = "best",
         schedule: Schedule = "cyclic",
         **training: Any,
@@ -104,7 +119,15 @@ class ClassifierTraining(TrainingTask):
             )
         self.make_classifier = classifier
         self.drops = (frequency_drops, widest_frequency_drop, chunk_drops, widest_chunk_drop)
+        if not 0 <= speed_change < 1 or silence_s < 0:
+            raise ConfigurationError(
+                f"classifier training: speed_change ({speed_change}) must lie in [0, 1), silence_s ({silence_s}) "
+                "must not be negative"
+            )
         self.time_shift = time_shift
+        self.speed_change = speed_change
+        self.silence_s = silence_s
+        self.linear_baseline = linear_baseline
         self.mixup_alpha = mixup_alpha
         self.mixup_probability = mixup_probability
         self.label_smoothing = label_smoothing
@@ -120,6 +143,11 @@ class ClassifierTraining(TrainingTask):
     @override
     def frontend(self) -> Frontend:
         return self.classifier.frontend
+
+    @property
+    @override
+    def expected_rate_hz(self) -> int:
+        return self._copy().frontend.sample_rate_hz
 
     def adapt_to(self, labels: Sequence[str]) -> None:
         """Make the classifier for the labels of the data set."""
@@ -144,10 +172,8 @@ class ClassifierTraining(TrainingTask):
         """
         if self.start is None:
             return
-        # The labels are not known yet. Only the head depends on them, and the head is not loaded. The random
-        # numbers of this copy must not change those of the training.
-        with torch.random.fork_rng(devices=[]):
-            copy = self.make_classifier(["first", "second"])
+        # Only the head depends on the labels, and the head is not loaded.
+        copy = self._copy()
         try:
             loaded = load_start(copy, self.start)
         except DownloadError as error:
@@ -155,6 +181,12 @@ class ClassifierTraining(TrainingTask):
         except CheckpointError as error:
             raise CheckpointError(f"{error}; {_RANDOM_START}") from error
         self._start_weights = without_head(copy.state_dict()) if loaded else {}
+
+    def _copy(self) -> Classifier:
+        """Return a classifier of the same kind before the labels are known, with two of its own."""
+        # The random numbers of this copy must not change those of the training.
+        with torch.random.fork_rng(devices=[]):
+            return self.make_classifier(["first", "second"])
 
     @override
     def initialise(self) -> None:
@@ -202,22 +234,28 @@ class ClassifierTraining(TrainingTask):
         return self.total({"cross_entropy": loss}, "train", len(batch))
 
     def _augmented(self, batch: Batch) -> _Inputs:
-        """Rotate and mix the clips of a batch, and add the sounds of no class."""
+        """Change, rotate and mix the clips of a batch, and add the sounds of no class."""
         waveform, lengths, partner, share = batch.waveform, batch.lengths, None, None
+        padded = batch.padded
+        if self.speed_change:
+            waveform, lengths = change_speed(waveform, lengths, self.speed_change)
+            padded = True
+        if silence := round(self.silence_s * self.frontend.sample_rate_hz):
+            waveform, lengths = add_silence(waveform, lengths, silence)
+            padded = True
         if self.time_shift:
-            waveform = shift_in_time(waveform)
-        mixing = self.mixup_alpha > 0 and bool(torch.rand(()) < self.mixup_probability)
-        if mixing:
+            waveform = shift_in_time(waveform, lengths if padded else None)
+        if self.mixup_alpha > 0 and bool(torch.rand(()) < self.mixup_probability):
             mixed, partner, share = mix_up(waveform, self.mixup_alpha)
             # The peak of a mixture differs from the peak of 1 that the clips of validation have.
             waveform = peak_normalize(mixed)
+            # a mixture lasts as long as the longer of its two clips
+            lengths = torch.maximum(lengths, lengths[partner])
         samples = waveform.shape[-1]
         if self.outliers:
             added = sounds_of_no_class(self.outliers, samples, self.frontend.sample_rate_hz)
             waveform = torch.cat([waveform, added.to(waveform)])
             lengths = torch.cat([lengths, lengths.new_full((self.outliers,), samples)])
-        # Rotating and mixing move sound into the padding of shorter clips, so every frame is valid afterwards.
-        padded = batch.padded and not (self.time_shift or mixing)
         frames = self.classifier.frontend.frames(lengths) if padded else None
         return _Inputs(waveform, frames, partner, share)
 
@@ -239,7 +277,7 @@ class ClassifierTraining(TrainingTask):
         matrix = self.confusion.compute().cpu()[:count, :count]
         clips = matrix.sum(1)
         save_picture(confusion_picture(matrix.numpy(), self.labels), folder / "confusion.png")
-        return {
+        result = {
             "accuracy": float(matrix.diag().sum() / matrix.sum()),
             "clips": int(matrix.sum()),
             "accuracy_per_class": {
@@ -247,6 +285,10 @@ class ClassifierTraining(TrainingTask):
             },
             "confusion": matrix.tolist(),
         }
+        data = getattr(self._trainer, "datamodule", None)
+        if self.linear_baseline and isinstance(data, SoundData):
+            result["linear_baseline"] = baseline_accuracy(data, self.frontend)
+        return result
 
     @override
     def export(self, folder: Path, **extra: Any) -> Path:

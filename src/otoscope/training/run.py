@@ -112,7 +112,9 @@ def run_training(
 
 
 def _prepare(task: TrainingTask, data: SoundData) -> None:
-    """Load the data, adapt the task to its labels, and check that both have the same sample rate."""
+    """Load the data at the sample rate of the model, and adapt the task to its labels."""
+    # before anything is decoded, which can take long
+    data.take_rate(task.expected_rate_hz)
     data.prepare_data()
     data.setup("fit")
     task.adapt_to(data.labels)

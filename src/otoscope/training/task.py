@@ -81,6 +81,11 @@ class TrainingTask(lightning.LightningModule):
     def frontend(self) -> Frontend:
         """Front-end that computes the spectrograms; the data must have its sample rate."""
 
+    @property
+    def expected_rate_hz(self) -> int:
+        """Sample rate of the front-end, also before the labels of the data are known."""
+        return self.frontend.sample_rate_hz
+
     @abstractmethod
     def adapt_to(self, labels: Sequence[str]) -> None:
         """Prepare for the labels of the data set, before training or evaluation."""

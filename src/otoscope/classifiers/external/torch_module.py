@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -18,6 +14,7 @@ from otoscope.audio import Frontend, MelBank, mel_centers_hz
 from otoscope.classifiers.external.base import ExternalClassifier, NetworkOutput, check_probabilities, logits_of
 from otoscope.classifiers.external.class_paths import is_named, make_named, name_of
 from otoscope.classifiers.external.layers import LayerAxes, as_map, check_layer, record_layers
+from otoscope.classifiers.external.module_weights import load_module_weights
 from otoscope.classifiers.rows import divide_rows
 from otoscope.errors import CheckpointError, ConfigurationError, ShapeError
 
@@ -247,30 +244,6 @@ def take_logits(output: Any, key: str | None = None) -> Tensor:
         f"output: the network returned {type(output).__name__}{inside}, in which no tensor of logits was found; "
         "set output_key, or wrap the network so that it returns them"
     )
-
-
-def load_module_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Load a ``state_dict`` into a network; every key must fit.
-
-    Args:
-        module: Network to load into.
-        path: ``.safetensors`` file, or file that ``torch.save`` wrote of a ``state_dict`` or of a checkpoint with
-            ``state_dict`` or ``model``. Pickles are read as weights only.
-
-    Raises:
-        CheckpointError: The file cannot be read, or does not fit.
-    """
-    path = Path(path)
-    try:
-        if path.suffix == ".safetensors":
-            state: Any = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            for key in ("state_dict", "model"):
-                state = state[key] if isinstance(state.get(key), Mapping) else state
-        module.load_state_dict(state)
-    except (OSError, RuntimeError, SafetensorError, EOFError, AttributeError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"weights: {path} does not fit ({' '.join(str(error).split())[:300]})") from error
 
 
 def _guessed_axes(output: Tensor, input_axes: str) -> str:

@@ -30,6 +30,7 @@ class Clip:
         name: Stable name, safe as a file name.
         key: Cache key; changes with the waveform.
         event: The part of the waveform that the label describes, if it is known. Shape (samples,).
+        peak: Largest absolute sample of the recording, by which the waveform was divided.
     """
 
     waveform: Tensor
@@ -37,6 +38,7 @@ class Clip:
     name: str
     key: str
     event: Tensor | None = None
+    peak: float = 1.0
 
 
 class PaddedData(NamedTuple):
@@ -64,6 +66,7 @@ class Batch:
         padded: Whether any clip is padded, that is, whether the clips differ in length.
         event: Event of each clip, if every clip has one. Shape (batch, samples).
         clean: The clips as loud as in ``waveform``, without the noise that was mixed in. Shape (batch, samples).
+        peak: Largest absolute sample of each recording, by which its waveform was divided. Shape (batch,).
     """
 
     waveform: Tensor
@@ -74,6 +77,7 @@ class Batch:
     padded: bool
     event: Tensor | None = None
     clean: Tensor | None = None
+    peak: Tensor | None = None
 
     @property
     def sig(self) -> PaddedData:
@@ -114,6 +118,7 @@ def collate(clips: Sequence[Clip]) -> Batch:
         key=[clip.key for clip in clips],
         padded=bool((lengths != lengths[0]).any()),
         event=_zero_padded(events) if len(events) == len(clips) else None,
+        peak=torch.tensor([clip.peak for clip in clips]),
     )
 
 
@@ -175,8 +180,9 @@ class ClipFiles(Dataset[Clip]):
             self._cache_name(file), key, lambda: load_audio(file.path, self.sample_rate_hz).numpy()
         )
         # The cached array is read-only and shared; the caller gets a copy that it may change.
-        waveform = peak_normalize(torch.from_numpy(samples.copy()))
-        return Clip(waveform, file.target, self._names[index], key)
+        waveform = torch.from_numpy(samples.copy())
+        peak = float(waveform.abs().max()) or 1.0  # silence stays silent
+        return Clip(peak_normalize(waveform), file.target, self._names[index], key, peak=peak)
 
     def key(self, index: int) -> str:
         """Return the cache key of a clip without reading its sound.

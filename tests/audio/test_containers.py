@@ -53,7 +53,7 @@ def test_placeholders_are_read_to_the_end(tmp_path, container):
     for size in PLACEHOLDERS_64 if SIZES[container][2] == 8 else PLACEHOLDERS_32:
         path = written(tmp_path, with_size(sound(container), container, lambda _, size=size: size))
         recording = read_recording(path)
-        # chunks behind the sound are read as sound, because nothing tells where it ends
+        # chunks behind the sound are read as sound, because its end is not known
         assert len(whole.samples) <= len(recording.samples) <= len(whole.samples) + 60, hex(size)
         assert torch.equal(recording.samples[: len(whole.samples)], whole.samples), hex(size)
         assert "placeholder" in recording.notes[0]

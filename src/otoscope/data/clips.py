@@ -30,7 +30,7 @@ class Clip:
         name: Stable name, safe as a file name.
         key: Cache key; changes with the waveform.
         event: The part of the waveform that the label describes, if it is known. Shape (samples,).
-        peak: Largest absolute sample of the recording, by which the waveform was divided.
+        peak: Largest absolute sample of the recording before it was scaled to a peak of 1.
     """
 
     waveform: Tensor
@@ -66,7 +66,7 @@ class Batch:
         padded: Whether any clip is padded, that is, whether the clips differ in length.
         event: Event of each clip, if every clip has one. Shape (batch, samples).
         clean: The clips as loud as in ``waveform``, without the noise that was mixed in. Shape (batch, samples).
-        peak: Largest absolute sample of each recording, by which its waveform was divided. Shape (batch,).
+        peak: Largest absolute sample of each recording before it was scaled to a peak of 1. Shape (batch,).
     """
 
     waveform: Tensor

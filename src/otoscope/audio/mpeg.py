@@ -30,7 +30,7 @@ class _Frame(NamedTuple):
 def missing_end(path: Path) -> str:
     """Return what shows that the end of an mp3 is missing; empty if nothing does.
 
-    Encoders write the number of frames into the first one. Without it, only a last frame that is cut off shows a cut.
+    Encoders write the number of frames into the first one; without it, a last frame that is cut off shows a cut.
 
     Args:
         path: File of MPEG audio.

@@ -237,7 +237,7 @@ def _floats(samples: Tensor, notes: list[str]) -> Tensor:
         return values
     bits = 16 if peak <= 2**15 else 32
     notes.append(f"its integers of 64 bits are taken as samples of {bits} bits")
-    return values / 2 ** (bits - 1)
+    return values / float(2 ** (bits - 1))
 
 
 def _mixed_down(samples: Tensor, channel: int | None, notes: list[str], name: str) -> Tensor:

@@ -222,7 +222,7 @@ def _mutate(content: bytearray, draw: random.Random) -> bytearray:
         width, order = draw.choice((2, 4, 4, 8)), draw.choice(("little", "big"))
         names = [content.find(name) for name in (b"data", b"SSND", b"fmt ", b"COMM", b"ds64", b"BODY")]
         at = draw.choice([place, *(name + 4 for name in names if name >= 0)])
-        content[at : at + width] = (draw.choice(_SIZES) % 256**width).to_bytes(width, order)  # type: ignore[arg-type]
+        content[at : at + width] = (draw.choice(_SIZES) % 256**width).to_bytes(width, order)
     elif kind == 4:  # something behind the end
         content += draw.choice((bytes(5000), b"LIST\x04\0\0\0abcd", b"TAG" + bytes(125), bytes(content)))
     elif kind == 5:  # a piece that is missing

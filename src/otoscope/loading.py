@@ -13,6 +13,7 @@ from torch import Tensor
 
 from otoscope.candidates import Candidates, PathOrId, choose
 from otoscope.classifiers import Classifier
+from otoscope.classifiers.base import NORMALIZE
 from otoscope.errors import CheckpointError, ConfigurationError, DownloadError, MismatchError
 from otoscope.interpreters import Interpreter
 from otoscope.nn import NMFDictionary
@@ -227,16 +228,16 @@ def _open(role: str, source: Candidates, revision: str | None, read: Callable[[O
 
 def _classifier(origin: Origin, source: Source) -> Classifier:
     classifier = read_classifier(source)
-    classifier.details = origin.details
+    classifier.details = {**origin.details, NORMALIZE: False}  # see `_interpreter`
     return classifier
 
 
 def _interpreter(origin: Origin, source: Source) -> tuple[Interpreter[Any], Classifier]:
     interpreter, classifier = read_interpreter(source)
-    classifier.details = origin.details
     # SpeechBrain's interface does not change the level of a waveform, although its trainings scale each to a peak
-    # of 1. With ``normalize`` off, `Explainer.interpret_batch` gives the same results as that interface.
-    interpreter.details = {**origin.details, "normalize": False}
+    # of 1. So explanations are about the same answers as those of that interface.
+    classifier.details = {**origin.details, NORMALIZE: False}
+    interpreter.details = origin.details
     return interpreter, classifier
 
 

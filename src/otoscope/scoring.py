@@ -96,20 +96,23 @@ def control_masks(
 
 
 @torch.no_grad()
-def hear_parts(classifier: Classifier, spectrogram: Spectrogram, mask: Tensor) -> Tensor:
+def hear_parts(
+    classifier: Classifier, spectrogram: Spectrogram, mask: Tensor, normalize: bool | None = None
+) -> Tensor:
     """Classify the sounds of evidence and remainder as recordings, as they can be saved.
 
     Args:
         classifier: Classifier that is explained.
         spectrogram: Spectrogram of the clips, with its phase.
         mask: Mask in [0, 1], shape (batch, frequency, time).
+        normalize: Whether to scale each sound to a peak of 1; see `Classifier.hear`.
 
     Returns:
         Class probabilities of the evidence and of the remainder, shape (2, batch, classes). With them,
         `score_prediction` returns heard scores.
     """
     parts = torch.cat([mask, spectrogram.zero_padding(1 - mask)])
-    probabilities = classifier.hear_masked(spectrogram.repeat(2), parts)
+    probabilities = classifier.hear_masked(spectrogram.repeat(2), parts, normalize)
     return probabilities.view(2, len(mask), -1)
 
 

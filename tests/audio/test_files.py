@@ -10,8 +10,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from otoscope.audio import AudioInfo, audio_info, load_audio, save_audio
-from otoscope.audio.files import SUFFIXES
+from otoscope.audio import AudioInfo, audio_info, load_audio, read_recording, save_audio
+from otoscope.audio.formats import _SUFFIXES_OF_FORMAT, SUFFIXES
 from otoscope.errors import AudioError
 
 RATES_HZ = (8_000, 16_000, 22_050, 44_100, 48_000)
@@ -91,9 +91,10 @@ def test_every_kind_becomes_mono_at_16_khz(tmp_path, ending, subtype, tolerance,
 
 def write_as(path):
     """Write a tone in the format of the suffix."""
-    formats = {".aif": ("AIFF", None), ".opus": ("OGG", "OPUS")}
-    kind, subtype = formats.get(path.suffix, (None, None))
-    soundfile.write(path, sine(440, 48_000), 48_000, format=kind, subtype=subtype)
+    kind = next(name for name, suffixes in _SUFFIXES_OF_FORMAT.items() if path.suffix in suffixes)
+    rate_hz = 8_000 if kind == "WVE" else 44_100 if kind == "XI" else 48_000
+    subtype = "OPUS" if path.suffix == ".opus" else None
+    soundfile.write(path, sine(440, rate_hz), rate_hz, format=kind, subtype=subtype)
     return path
 
 
@@ -101,6 +102,8 @@ def write_as(path):
 def test_every_suffix_is_readable(tmp_path, suffix):
     waveform = load_audio(write_as(tmp_path / f"tone{suffix}"))
     assert fitted_sine(waveform, 440)[0] == pytest.approx(0.5, rel=0.1)
+    if suffix == ".sd2":  # its header is in another file, which has the name of this one
+        return
     capital = (tmp_path / f"tone{suffix}").rename(tmp_path / f"TONE{suffix.upper()}")
     assert torch.equal(load_audio(capital), waveform)
 
@@ -120,7 +123,10 @@ def test_channels_are_averaged(tmp_path):
 def test_opposite_channels_cancel(tmp_path):
     channel = sine(300, 16_000)
     soundfile.write(tmp_path / "wide.wav", np.stack([channel, -channel], 1), 16_000, subtype="FLOAT")
-    assert load_audio(tmp_path / "wide.wav").abs().max() == 0
+    assert "cancel out" in refusal(tmp_path / "wide.wav")
+    for index, sign in ((0, 1), (1, -1)):
+        np.testing.assert_allclose(load_audio(tmp_path / "wide.wav", channel=index), sign * channel, atol=1e-6)
+    assert "no channel 2" in refusal(tmp_path / "wide.wav", lambda path: load_audio(path, channel=2))
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 44_100, 48_000])
@@ -345,8 +351,10 @@ def test_samples_must_be_finite(tmp_path, value, rate_hz):
 
 
 def test_samples_beyond_float32(tmp_path):
-    soundfile.write(tmp_path / "a.wav", np.full(10, 1e200), 16_000, subtype="DOUBLE")
-    assert "infinite" in refusal(tmp_path / "a.wav")
+    soundfile.write(tmp_path / "a.wav", np.linspace(-1e200, 1e200, 11), 16_000, subtype="DOUBLE")
+    recording = read_recording(tmp_path / "a.wav")
+    torch.testing.assert_close(recording.samples, torch.linspace(-1, 1, 11))
+    assert recording.notes == ("its samples reach 1e+200: scaled to a peak of 1",)
 
 
 @pytest.mark.parametrize(
@@ -360,7 +368,8 @@ def test_samples_beyond_float32(tmp_path):
         {"rate_hz": 5_000_000},
         {"rate_hz": 4_000_000_000},
         {"data": b""},
-        {"announced": 2**32 - 2},
+        {"announced": 2**30},
+        {"announced": 2**32 - 2**25},
     ],
     ids=str,
 )

@@ -176,7 +176,7 @@ def test_long_recordings_make_small_batches(explainer, tmp_path, monkeypatch):
     monkeypatch.setattr(
         Explainer,
         "explain_batch",
-        lambda self, waves, *rest: sizes.append(len(waves)) or explain(self, waves, *rest),
+        lambda self, waves, *rest, **named: sizes.append(len(waves)) or explain(self, waves, *rest, **named),
     )
     monkeypatch.setattr("otoscope.recordings.many._LONGEST_BATCH_S", 0.5)
     for index, seconds in enumerate((0.1, 0.1, 0.1, 0.4, 0.1, 0.1)):
@@ -262,22 +262,22 @@ FAILURES = [
 ]
 
 
-@pytest.mark.parametrize("stage", ["explain_batch", "load_audio", "save"])
+@pytest.mark.parametrize("stage", ["explain_batch", "read_recording", "save"])
 @pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
 def test_any_failure_of_a_recording_is_its_own(explainer, tmp_path, monkeypatch, stage, error):
     for name in "abc":
         write_sound(tmp_path / "in" / f"{name}.wav")
     owner, attribute, is_bad = {
         "explain_batch": (Explainer, "explain_batch", lambda self, waves, target, scores, names, *_: "b" in names),
-        "load_audio": (many, "load_audio", lambda path, rate: path.name == "b.wav"),
+        "read_recording": (many, "read_recording", lambda path, *_: path.name == "b.wav"),
         "save": (Explanation, "save", lambda self, folder, *_: folder.name == "b"),
     }[stage]
     original = getattr(owner, attribute)
 
-    def fail(*arguments):
+    def fail(*arguments, **named):
         if is_bad(*arguments):
             raise error
-        return original(*arguments)
+        return original(*arguments, **named)
 
     monkeypatch.setattr(owner, attribute, fail)
     outcome = explain_recordings(explainer, find_recordings([str(tmp_path / "in")]), tmp_path / "out")

@@ -1,16 +1,18 @@
 """Sound in and out, and the spectrogram in between."""
 
-from otoscope.audio.files import AudioInfo, audio_info, load_audio, save_audio
+from otoscope.audio.files import AudioInfo, audio_info, load_audio, open_recording, read_recording, save_audio
 from otoscope.audio.frontend import Frontend, peak_normalize
 from otoscope.audio.level import levelled
 from otoscope.audio.mel import MelBank, mel_centers_hz, mel_filters
 from otoscope.audio.padding import frame_counts, masked_mean, valid_frames, zero_padding
 from otoscope.audio.spectrogram import Spectrogram
+from otoscope.audio.waveforms import MonoWaveform, to_mono
 
 __all__ = [
     "AudioInfo",
     "Frontend",
     "MelBank",
+    "MonoWaveform",
     "Spectrogram",
     "audio_info",
     "frame_counts",
@@ -19,8 +21,11 @@ __all__ = [
     "masked_mean",
     "mel_centers_hz",
     "mel_filters",
+    "open_recording",
     "peak_normalize",
+    "read_recording",
     "save_audio",
+    "to_mono",
     "valid_frames",
     "zero_padding",
 ]

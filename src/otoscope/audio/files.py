@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import soundfile
-import soxr
 import torch
 from torch import Tensor
 
-from otoscope.errors import AudioError
+from otoscope.audio.containers import Container, PatchedFile, check_container
+from otoscope.audio.formats import SUFFIXES as SUFFIXES
+from otoscope.audio.formats import conversion_command, needs_conversion
+from otoscope.audio.mpeg import missing_end
+from otoscope.audio.waveforms import (
+    MAX_CHANNELS,
+    SAMPLE_RATES_HZ,
+    MonoWaveform,
+    cancellation_error,
+    cancels,
+    finish,
+    mixing_note,
+    require_channel,
+    to_mono,
+)
+from otoscope.errors import AudioError, ConfigurationError
 from otoscope.files.atomic import replace_file
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif")
-"""Suffixes that mark sound files in a folder. `load_audio` also reads other formats of libsndfile."""
-
-SAMPLE_RATES_HZ = (1_000, 1_000_000)
-"""Sample rates outside this range are regarded as a damaged header."""
-
-MAX_CHANNELS = 256
 _BLOCK_FRAMES = 1 << 18
 _SUBTYPES = {".wav": "FLOAT", ".flac": "PCM_24"}
-# Sizes that recorders write as placeholders before they know the size, and that some never replace.
-_PLACEHOLDER_SIZES = (0, 0xFFFFFFFF)
 
 
 @dataclass(frozen=True)
@@ -55,39 +62,93 @@ def audio_info(path: str | os.PathLike[str]) -> AudioInfo:
         AudioError: The file is missing, not a sound file, or its header is implausible.
     """
     path = _existing_file(path)
-    with _opened(path) as file:
+    try:
+        container = check_container(path)
+    except AudioError:  # a truncated file still has a header
+        container = Container()
+    with _opened(path, container) as file:
         return _checked_info(path, file)
 
 
-def load_audio(path: str | os.PathLike[str], sample_rate_hz: int = 16_000) -> Tensor:
+def load_audio(path: str | os.PathLike[str], sample_rate_hz: int = 16_000, channel: int | None = None) -> Tensor:
     """Load a sound file as a mono waveform; channels are averaged, other rates resampled (soxr HQ).
 
     Args:
         path: Sound file in any format that libsndfile reads; see `SUFFIXES`.
         sample_rate_hz: Sample rate of the result.
+        channel: Channel to take instead of the average, counted from 0.
 
     Returns:
         Waveform, float32, nominally in [-1, 1]. Shape (samples,).
 
     Raises:
-        AudioError: The file is missing, empty, truncated or not audio, has an implausible header, or holds NaN
-            or infinite samples. The message names the file and a remedy. Truncation is detected in wav, aiff,
-            flac, ogg and opus, but not in mp3, whose header only estimates the length.
+        AudioError: See `read_recording`.
+    """
+    return read_recording(path, sample_rate_hz, channel).samples
+
+
+def open_recording(
+    audio: Any,
+    sample_rate_hz: int = 16_000,
+    source_rate_hz: float | None = None,
+    channel: int | None = None,
+    name: str = "waveform",
+) -> MonoWaveform:
+    """Return a recording as a mono waveform, whatever it is given as: a sound file, or sound in memory.
+
+    Args:
+        audio: Path of a sound file, or sound in memory as `to_mono` takes it.
+        sample_rate_hz: Sample rate of the result.
+        source_rate_hz: Sample rate of sound in memory that does not state it.
+        channel: Channel to take instead of the average, counted from 0.
+        name: Name of a waveform, for messages.
+
+    Raises:
+        AudioError: See `read_recording` and `to_mono`.
+        ConfigurationError: A sample rate is given for a file, which states its own, or is implausible.
+        ShapeError: A waveform is empty, or holds no samples that could be understood.
+    """
+    if not isinstance(audio, str | os.PathLike):
+        return to_mono(audio, sample_rate_hz, source_rate_hz, channel, name)
+    if source_rate_hz is not None:
+        raise ConfigurationError(f"sample_rate_hz: {audio} states its own sample rate; leave out sample_rate_hz")
+    return read_recording(audio, sample_rate_hz, channel)
+
+
+def read_recording(
+    path: str | os.PathLike[str], sample_rate_hz: int = 16_000, channel: int | None = None
+) -> MonoWaveform:
+    """Read a sound file as a mono waveform, with notes on what is unusual about it.
+
+    Headers with placeholder sizes, as pipes and interrupted recorders leave them, are read to the end of the file.
+
+    Args:
+        path: Sound file in any format that libsndfile reads.
+        sample_rate_hz: Sample rate of the result.
+        channel: Channel to take instead of the average, counted from 0.
+
+    Raises:
+        AudioError: The file is missing, empty, truncated or not audio, has an implausible header, holds NaN or
+            infinite samples, its channels cancel out when they are mixed down, or it has no such channel. The
+            message names the file and a remedy. An mp3 without its end is read up to there, with a note. Truncation
+            is detected in wav, RF64, aiff, 8svx, Wave64, caf, au, flac, ogg, opus and mp3.
     """
     path = _existing_file(path)
-    with _opened(path) as file:
+    container = check_container(path)
+    with _opened(path, container) as file:
         info = _checked_info(path, file)
-        _refuse_short_container(path, file.format)
-        mono = _read_mono(path, file, info)
+        if file.format == "OGG" and not _ogg_ends(path):
+            raise AudioError(f"{path}: truncated, the stream's last page is missing; copy or export it again")
+        mono = _read_mono(path, file, info, channel)
+        notes = [*container.notes]
+        if file.format in ("MP3", "MPEG") and (fault := missing_end(path)):
+            notes.append(f"the recording seems to be truncated: it {fault}")
+    if info.channels > 1 and channel is None:
+        notes.append(mixing_note(info.channels))
     if not np.isfinite(mono).all():
         bad = int(np.count_nonzero(~np.isfinite(mono)))
         raise AudioError(f"{path}: {bad} samples are NaN or infinite; export the recording again or cut them")
-    if info.sample_rate_hz != sample_rate_hz:
-        # HQ is a linear-phase filter with a stop band of 120 dB: nothing audible is aliased or delayed.
-        mono = soxr.resample(mono, info.sample_rate_hz, sample_rate_hz, quality="HQ")
-    if len(mono) == 0:
-        raise AudioError(f"{path}: too short to hold a sample at {sample_rate_hz} Hz; use a longer recording")
-    return torch.from_numpy(np.ascontiguousarray(mono, dtype=np.float32))
+    return finish(torch.from_numpy(mono), info.sample_rate_hz, sample_rate_hz, notes, str(path))
 
 
 def save_audio(path: str | os.PathLike[str], waveform: Tensor, sample_rate_hz: int = 16_000) -> Path:
@@ -148,14 +209,23 @@ def _plain(path: Path) -> str | bytes:
     return text if is_text or os.name == "nt" else os.fsencode(path)
 
 
-def _opened(path: Path) -> soundfile.SoundFile:
-    try:
-        return soundfile.SoundFile(_plain(path))
-    except (soundfile.LibsndfileError, TypeError, ValueError) as error:
-        cause = getattr(error, "error_string", str(error)).rstrip(".")
-        raise AudioError(
-            f"{path}: not a sound file that can be read, or damaged ({cause}); convert it to wav or flac"
-        ) from error
+@contextlib.contextmanager
+def _opened(path: Path, container: Container) -> Iterator[soundfile.SoundFile]:
+    """Open a sound file, with a corrected header if that is necessary."""
+    with contextlib.ExitStack() as stack:
+        source = stack.enter_context(PatchedFile(path, container.patches)) if container.patches else _plain(path)
+        try:
+            file = stack.enter_context(soundfile.SoundFile(source))
+        except (soundfile.LibsndfileError, TypeError, ValueError) as error:
+            if needs_conversion(path):
+                raise AudioError(
+                    f"{path}: this format cannot be read; convert it with {conversion_command(path)}"
+                ) from error
+            cause = getattr(error, "error_string", str(error)).rstrip(".")
+            raise AudioError(
+                f"{path}: not a sound file that can be read, or damaged ({cause}); convert it to wav or flac"
+            ) from error
+        yield file
 
 
 def _checked_info(path: Path, file: soundfile.SoundFile) -> AudioInfo:
@@ -171,13 +241,24 @@ def _checked_info(path: Path, file: soundfile.SoundFile) -> AudioInfo:
     return info
 
 
-def _read_mono(path: Path, file: soundfile.SoundFile, info: AudioInfo) -> np.ndarray:
-    # Block by block, so that a damaged header that announces terabytes cannot exhaust the memory.
+def _read_mono(path: Path, file: soundfile.SoundFile, info: AudioInfo, channel: int | None) -> np.ndarray:
+    """Return the mean of the channels, or one of them, in single precision, or double if the file holds floats."""
+    if channel is not None:
+        require_channel(channel, info.channels, str(path))
+    # Floats may be as large as their format allows, so that sums overflow in single precision.
+    dtype = "float64" if file.subtype in ("FLOAT", "DOUBLE") else "float32"
     blocks = []
+    levels = np.zeros(2)  # summed absolute samples of the mixture and of the channels
+    # Block by block, so that a damaged header that announces terabytes cannot exhaust the memory.
     try:
-        while len(block := file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
-            blocks.append(block[:, 0] if info.channels == 1 else block.mean(axis=1))
-    except (soundfile.LibsndfileError, RuntimeError) as error:
+        with np.errstate(over="ignore", invalid="ignore"):
+            while len(block := file.read(_BLOCK_FRAMES, dtype=dtype, always_2d=True)):
+                is_mixed = info.channels > 1 and channel is None
+                mono = block.mean(axis=1) if is_mixed else block[:, channel or 0].copy()
+                if is_mixed:
+                    levels += np.abs(mono, dtype="float64").sum(), np.abs(block, dtype="float64").mean(axis=1).sum()
+                blocks.append(mono)
+    except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
         raise AudioError(f"{path}: damaged or truncated ({error}); copy or export it again") from error
     mono = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     # The header of an mp3 only estimates the length, so fewer frames than announced are no fault there.
@@ -187,33 +268,9 @@ def _read_mono(path: Path, file: soundfile.SoundFile, info: AudioInfo) -> np.nda
             f"{path}: truncated, holds {len(mono)} of the {info.frames} frames that its header announces; "
             "copy or export it again"
         )
+    if cancels(*levels):
+        raise cancellation_error(str(path), info.channels)
     return mono
-
-
-def _refuse_short_container(path: Path, container: str) -> None:
-    """Detect truncation that libsndfile does not report: it silently lowers the length to what the file holds."""
-    missing = 0
-    if container in ("WAV", "WAVEX", "AIFF"):
-        missing = _bytes_missing_from_chunks(path)
-    elif container == "OGG" and not _ogg_ends(path):
-        raise AudioError(f"{path}: truncated, the stream's last page is missing; copy or export it again")
-    if missing > 0:
-        raise AudioError(f"{path}: truncated, {missing} bytes of sound are missing; copy or export it again")
-
-
-def _bytes_missing_from_chunks(path: Path) -> int:
-    """Return how many bytes of the sample chunk of a wav or aiff lie beyond the end of the file."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        # Container header: "RIFF" (wav, little-endian), "RIFX" or "FORM" (aiff, both big-endian), size, type.
-        order: Literal["little", "big"] = "big" if file.read(12)[:4] in (b"RIFX", b"FORM") else "little"
-        # Then chunks: a name and a length of 4 bytes each, the content, and a zero byte if the length is odd.
-        while len(header := file.read(8)) == 8:
-            length = int.from_bytes(header[4:], order)
-            if header[:4] in (b"data", b"SSND"):
-                return 0 if length in _PLACEHOLDER_SIZES else file.tell() + length - size
-            file.seek(length + length % 2, os.SEEK_CUR)
-    return 0
 
 
 def _ogg_ends(path: Path) -> bool:

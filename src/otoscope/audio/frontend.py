@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -22,7 +23,8 @@ class Frontend(nn.Module):
 
     Args:
         sample_rate_hz: Sample rate of the waveforms.
-        n_fft: Length of the Fourier transform in samples, which gives ``n_fft // 2 + 1`` frequency bins.
+        n_fft: Length of the Fourier transform in samples, which gives ``n_fft // 2 + 1`` frequency bins (default:
+            the next power of two beyond 1.8 windows, and at least 1024: 2048 at 48 kHz, 16384 at 256 kHz).
         window_ms: Length of the Hamming window.
         hop_ms: Distance between the centres of neighbouring frames.
 
@@ -47,16 +49,17 @@ class Frontend(nn.Module):
     def __init__(
         self,
         sample_rate_hz: int = 16_000,
-        n_fft: int = 1024,
+        n_fft: int | None = None,
         window_ms: float = 23.2199,
         hop_ms: float = 11.6099,
     ) -> None:
         super().__init__()
         self.sample_rate_hz = sample_rate_hz
-        self.n_fft = n_fft
         self.window_ms = window_ms
         self.hop_ms = hop_ms
         self.window_length = round(sample_rate_hz * window_ms / 1000)
+        n_fft = default_n_fft(self.window_length) if n_fft is None else n_fft
+        self.n_fft = n_fft
         self.hop_length = round(sample_rate_hz * hop_ms / 1000)
         # with a hop longer than half a window (rounded up), no frame would cover the end of some clips
         if not 0 < self.hop_length <= self.window_length // 2 + 1 or self.window_length > n_fft:
@@ -192,6 +195,18 @@ class Frontend(nn.Module):
             pad_mode="constant",
             return_complex=True,
         )
+
+
+def default_n_fft(window_length: int) -> int:
+    """Return the length of the Fourier transform for a window, in samples.
+
+    Example:
+        >>> default_n_fft(372), default_n_fft(1115)
+        (1024, 2048)
+    """
+    # A power of two that exceeds the window by a similar factor as at 16 kHz, where it is 1024 over 372.
+    shortest = max(1024.0, 1.8 * window_length)
+    return int(2 ** math.ceil(math.log2(shortest)))
 
 
 def peak_normalize(waveform: Tensor) -> Tensor:

@@ -19,6 +19,9 @@ from otoscope.signatures import constructor_arguments
 from otoscope.store.folder import StoredModel, open_model, write_folder, write_model
 from otoscope.store.sharing import Shareable
 
+NORMALIZE = "normalize"
+"""Key of a model folder's configuration: see `Classifier.normalize`."""
+
 
 @dataclass
 class Prediction:
@@ -118,6 +121,8 @@ class Classifier(Shareable, StoredModel, ABC):
     """Whether each class is decided independently; see `Prediction.multi_label`."""
     stretched: bool = False
     """Whether representations span the whole clip, whatever its length; see `Prediction.stretched`."""
+    normalized_by_default: bool = True
+    """Whether the networks take recordings at a peak of 1 unless `normalize` states it: so do our trainings."""
     differentiable: bool = True
     """Whether gradients flow from the logits to the spectrogram; False for black boxes."""
 
@@ -134,6 +139,20 @@ class Classifier(Shareable, StoredModel, ABC):
         self.labels = labels
         self.frontend = frontend or Frontend()
         self.details: dict[str, Any] = {}
+
+    @property
+    def normalize(self) -> bool:
+        """Whether recordings are scaled to a peak of 1 for the network; saved with the model.
+
+        Our trainings give the networks every clip at a peak of 1. A network of other origin takes a recording at
+        its own level, unless it was trained otherwise.
+        """
+        stated = self.details.get(NORMALIZE)
+        return stated if isinstance(stated, bool) else self.normalized_by_default
+
+    @normalize.setter
+    def normalize(self, value: bool) -> None:
+        self.details = {**self.details, NORMALIZE: value}
 
     @property
     def cosine_logits(self) -> bool:
@@ -250,24 +269,28 @@ class Classifier(Shareable, StoredModel, ABC):
         self,
         waveform: Tensor,
         lengths: Tensor | None = None,
-        normalize: bool = True,
+        normalize: bool | None = None,
         with_phase: bool = True,
     ) -> Spectrogram:
-        """Return the spectrogram of recordings as the networks take them, scaled to a peak of 1.
+        """Return the spectrogram of recordings at the level at which the networks take them.
 
         Every sound takes this way: a recording, and a part of it that was saved as a file.
 
         Args:
             waveform: Waveforms, shape (batch, samples).
             lengths: Number of samples of each clip, where a batch was padded with zeros. Shape (batch,).
-            normalize: Whether to scale each clip to a peak of 1, the level of the trainings.
+            normalize: Whether to scale each clip to a peak of 1 (default: `normalize`).
             with_phase: Whether to compute the phase too; False saves time where nothing is turned back into sound.
         """
-        scaled = peak_normalize(waveform) if normalize else waveform
+        scaled = peak_normalize(waveform) if self.resolve_normalize(normalize) else waveform
         spectrogram: Spectrogram = self.frontend(scaled, lengths, with_phase)
         return spectrogram
 
-    def hear_masked(self, spectrogram: Spectrogram, mask: Tensor) -> Tensor:
+    def resolve_normalize(self, normalize: bool | None) -> bool:
+        """Return whether to scale recordings to a peak of 1: as asked for, or by default as `normalize` states."""
+        return self.normalize if normalize is None else normalize
+
+    def hear_masked(self, spectrogram: Spectrogram, mask: Tensor, normalize: bool | None = None) -> Tensor:
         """Return the class probabilities of the sound that a mask keeps, shape (batch, classes).
 
         In general no sound has the masked spectrogram, so that the classifier may answer differently to it than to
@@ -276,9 +299,10 @@ class Classifier(Shareable, StoredModel, ABC):
         Args:
             spectrogram: Spectrogram of the clips, with its phase.
             mask: Mask in [0, 1], shape (batch, frequency, time).
+            normalize: Whether to scale each sound to a peak of 1; see `hear`.
         """
         sound = self.frontend.inverse(spectrogram.masked(mask))
-        return self.probabilities(self.hear(sound, spectrogram.lengths, with_phase=self.needs_phase))
+        return self.probabilities(self.hear(sound, spectrogram.lengths, normalize, with_phase=self.needs_phase))
 
     def activation_map(self, spectrogram: Spectrogram, name: str | None = None) -> Tensor:
         """Return one of the network's activation maps; see `Prediction.activation_map`.
@@ -316,7 +340,8 @@ class Classifier(Shareable, StoredModel, ABC):
 
     @override
     def write_model(self, folder: Path, **details: Any) -> None:
-        config = {"init": self.config, "labels": self.labels, "frontend": self.frontend.config, **details}
+        config: dict[str, Any] = {"init": self.config, "labels": self.labels, "frontend": self.frontend.config}
+        config |= {NORMALIZE: self.normalize, **details}
         write_model(self, folder, config)
         self.write_files(folder)
 

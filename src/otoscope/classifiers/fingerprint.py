@@ -26,6 +26,7 @@ def traits_of(classifier: Classifier) -> dict[str, Any]:
     """Return everything that a classifier's predictions depend on, as JSON values by name."""
     content: dict[str, Any] = {"class": f"{type(classifier).__module__}.{type(classifier).__qualname__}"}
     content |= {"labels": classifier.labels, "options": classifier.config, "frontend": classifier.frontend.config}
+    content |= {"normalize": classifier.normalize}
     values: dict[str, Any] = json.loads(json.dumps(content, default=repr, sort_keys=True))
     return {**values, "weights": digest(classifier)}
 

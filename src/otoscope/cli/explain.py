@@ -39,7 +39,7 @@ def run(arguments: list[str]) -> int:
     options = parse(build_parser(), arguments)
     import_modules(options["import"])
     from otoscope.explain import load
-    from otoscope.recordings import PictureOptions, explain_recordings, find_recordings
+    from otoscope.recordings import HearingOptions, PictureOptions, explain_recordings, find_recordings
 
     if options.batch_size < 1:
         raise OtoscopeError(f"--batch_size {options.batch_size}: must be positive")
@@ -58,6 +58,7 @@ def run(arguments: list[str]) -> int:
         options.batch_size,
         options.skip_existing,
         pictures=PictureOptions(options.axis, options.picture),
+        hearing=HearingOptions(options.channel, options.normalize),
         on_explained=(lambda result: lines.append(result.line)) if options.json else print_result,
     )
     if options.json:
@@ -81,7 +82,12 @@ def build_parser() -> jsonargparse.ArgumentParser:
         "in the output folder has a line for each. A single recording that cannot be read is an error, with exit "
         "code 2.",
     )
-    parser.add_argument("audio", nargs="+", type=str, help="Sound files (wav, flac, ogg, mp3) or folders of them.")
+    parser.add_argument(
+        "audio",
+        nargs="+",
+        type=str,
+        help="Sound files (wav, flac, ogg, mp3, aiff and others that libsndfile reads) or folders of them.",
+    )
     parser.add_argument(
         "--model",
         type=str | None,
@@ -108,6 +114,18 @@ def build_parser() -> jsonargparse.ArgumentParser:
         type=str | None,
         default=None,
         help=f"Method of explanation (default: that of the model); without training there are {_method_names()}.",
+    )
+    parser.add_argument(
+        "--channel",
+        type=int | None,
+        default=None,
+        help="Channel to explain, counted from 0 (default: the average of all channels).",
+    )
+    parser.add_argument(
+        "--normalize",
+        type=bool | None,
+        default=None,
+        help="Whether to scale each recording to a peak of 1 for the networks (default: as the model was trained).",
     )
     parser.add_argument(
         "--axis", type=Literal["linear", "mel", "log"], default="linear", help="Frequency axis of the pictures."

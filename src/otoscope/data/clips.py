@@ -31,6 +31,7 @@ class Clip:
         name: Stable name, safe as a file name.
         key: Cache key; changes with the waveform.
         event: The part of the waveform that the label describes, if it is known. Shape (samples,).
+        peak: Largest absolute sample of the recording before it was scaled to a peak of 1.
     """
 
     waveform: Tensor
@@ -38,6 +39,7 @@ class Clip:
     name: str
     key: str
     event: Tensor | None = None
+    peak: float = 1.0
 
 
 class PaddedData(NamedTuple):
@@ -65,6 +67,7 @@ class Batch:
         padded: Whether any clip is padded, that is, whether the clips differ in length.
         event: Event of each clip, if every clip has one. Shape (batch, samples).
         clean: The clips as loud as in ``waveform``, without the noise that was mixed in. Shape (batch, samples).
+        peak: Largest absolute sample of each recording before it was scaled to a peak of 1. Shape (batch,).
     """
 
     waveform: Tensor
@@ -75,6 +78,7 @@ class Batch:
     padded: bool
     event: Tensor | None = None
     clean: Tensor | None = None
+    peak: Tensor | None = None
 
     @property
     def sig(self) -> PaddedData:
@@ -115,6 +119,7 @@ def collate(clips: Sequence[Clip]) -> Batch:
         key=[clip.key for clip in clips],
         padded=bool((lengths != lengths[0]).any()),
         event=_zero_padded(events) if len(events) == len(clips) else None,
+        peak=torch.tensor([clip.peak for clip in clips]),
     )
 
 
@@ -200,8 +205,9 @@ class ClipFiles(Dataset[Clip]):
         key = self.key(index)
         samples = self.cache.get(self._cache_name(file), key, lambda: file.load(self.sample_rate_hz).numpy())
         # The cached array is read-only and shared; the caller gets a copy that it may change.
-        waveform = peak_normalize(torch.from_numpy(samples.copy()))
-        return Clip(waveform, file.target, self._names[index], key)
+        waveform = torch.from_numpy(samples.copy())
+        peak = float(waveform.abs().max()) or 1.0  # silence stays silent
+        return Clip(peak_normalize(waveform), file.target, self._names[index], key, peak=peak)
 
     def key(self, index: int) -> str:
         """Return the cache key of a clip without reading its sound.

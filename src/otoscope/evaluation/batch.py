@@ -96,11 +96,15 @@ def classify_batch(
         device: Device that the classifier is on.
     """
     waveform = batch.waveform.to(device)
-    spectrogram: Spectrogram = classifier.frontend(waveform, batch.lengths.to(device) if batch.padded else None)
+    lengths = batch.lengths.to(device) if batch.padded else None
+    # Data sets hold clips at a peak of 1. A classifier that was not trained so hears recordings at their own level.
+    level = _heard_level(classifier, batch).to(device)
+    waveform = level * waveform
+    spectrogram: Spectrogram = classifier.frontend(waveform, lengths)
     truth = None
     if batch.event is not None:
         # Magnitudes do not add, so the rest is analysed as a sound: it is what remains of the waveform.
-        event = batch.event.to(device)
+        event = level * batch.event.to(device)
         alone, rest = (classifier.frontend.log_magnitude(sound) for sound in (event, waveform - event))
         truth = Truth(event, ideal_mask(alone, rest, frames=spectrogram.frames), alone.expm1() - rest.expm1())
     return ClassifiedBatch(
@@ -115,13 +119,21 @@ def classify_batch(
     )
 
 
+def _heard_level(classifier: Classifier, batch: Batch) -> Tensor:
+    """Return the factor from clips to what the classifier hears, shape (batch, 1) or (1, 1)."""
+    if classifier.normalize:
+        peak = batch.waveform.abs().amax(-1, keepdim=True)
+        return 1 / torch.where(peak > 0, peak, torch.ones_like(peak))
+    return torch.ones(1, 1) if batch.peak is None else batch.peak[:, None]
+
+
 @torch.no_grad()
 def classify_masked(batch: ClassifiedBatch, masks: Tensor, heard: bool) -> MaskedProbabilities:
     """Classify masked clips as the classifier sees them, and as a listener hears them.
 
     A listener hears the masked spectrogram after the inverse transform, as an explanation saves it: as 32-bit
-    float, so that nothing clips and nothing is rounded, at its level in the normalised clip. The front-end analyses
-    that sound like a recording.
+    float, so that nothing clips and nothing is rounded. The classifier is given that sound like a recording: see
+    `Classifier.hear`.
 
     Args:
         batch: Clips.
@@ -139,7 +151,7 @@ def classify_masked(batch: ClassifiedBatch, masks: Tensor, heard: bool) -> Maske
             continue
         # In general no sound has the masked spectrogram, so analysing its inverse gives a different one.
         sound = classifier.frontend.inverse(masked)
-        again = classifier.frontend(sound, masked.lengths, with_phase=classifier.needs_phase)
+        again = classifier.hear(sound, masked.lengths, with_phase=classifier.needs_phase)
         from_sounds.append(classifier.probabilities(again))
         if batch.truth is not None:
             # Clips of this piece may all be shorter than the batch, to which the event and the mixture are padded.

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from otoscope.audio import Frontend, load_audio
+from otoscope.audio import Frontend, MonoWaveform, open_recording
 from otoscope.classifiers import Classifier
 from otoscope.classifiers.base import require_classifier
 from otoscope.errors import ShapeError, UnsuitableMethodError
@@ -68,16 +67,22 @@ class Explainer(Shareable):
 
     def explain(
         self,
-        audio: str | os.PathLike[str] | Tensor | np.ndarray,
+        audio: Any,
         target: str | None = None,
         scores: bool = True,
         name: str | None = None,
         threshold: float | None = None,
+        sample_rate_hz: float | None = None,
+        channel: int | None = None,
+        normalize: bool | None = None,
     ) -> Explanation:
         """Explain one recording.
 
         Args:
-            audio: Sound file, or mono waveform (tensor or array) at `sample_rate_hz`, shape (samples,).
+            audio: Path of a sound file; samples as a tensor, array or list, of shape (samples,), (channels,
+                samples) or (samples, channels), where the shorter axis is that of the channels; or a mapping with
+                ``array`` and ``sampling_rate``, as in data sets of Hugging Face. Integers are divided by their full
+                scale; see `otoscope.audio.to_mono`.
             target: Class to explain (default: the predicted one).
             scores: Whether to compute the scores of the method and of its controls, and the sufficient and the
                 necessary share (32 more runs of the classifier).
@@ -85,19 +90,25 @@ class Explainer(Shareable):
             threshold: Threshold that replaces the interpreter's: the relevance of L2I's components, the quantile of
                 AMT, the area of attributions (a share instead of the smallest that suffices), or the threshold of
                 PIQ's softplus mask.
+            sample_rate_hz: Sample rate of samples in memory, which are resampled (default: that of the classifier,
+                `sample_rate_hz`). Files and mappings state their own.
+            channel: Channel to explain, counted from 0 (default: the average of all, with a note).
+            normalize: Whether to scale the recording to a peak of 1 for the networks (default: as they were
+                trained, see `Classifier.normalize`).
 
         Raises:
-            AudioError: The file cannot be read as sound.
-            ConfigurationError: The classifier does not know the target, or the interpreter has no threshold.
-            ShapeError: The waveform is not mono, or empty.
+            AudioError: The file cannot be read as sound, samples are not finite, the channels cancel out, or there
+                is no such channel.
+            ConfigurationError: The classifier does not know the target, the interpreter has no threshold, or the
+                sample rate is implausible or contradicts that of the recording.
+            ShapeError: The samples have another shape, are empty, or are no numbers.
         """
-        if isinstance(audio, Tensor | np.ndarray):
-            waveform, name = torch.as_tensor(audio), name or "clip"
-        else:
-            waveform, name = load_audio(audio, self.sample_rate_hz), name or Path(audio).stem
-        if waveform.ndim != 1 or len(waveform) == 0:
-            raise ShapeError(f"expected one mono waveform, got shape {tuple(waveform.shape)}")
-        return self.explain_batch([waveform], target, scores, [name], threshold)[0]
+        if name is None:
+            name = Path(audio).stem if isinstance(audio, str | os.PathLike) else "clip"
+        recordings = [audio]
+        return self.explain_batch(
+            recordings, target, scores, [name], threshold, sample_rate_hz, channel, normalize
+        )[0]
 
     def interpret_file(
         self,
@@ -105,6 +116,7 @@ class Explainer(Shareable):
         target: str | None = None,
         threshold: float | None = None,
         normalize: bool | None = None,
+        channel: int | None = None,
     ) -> FileInterpretation:
         """Return the evidence of one sound file, without scores and pictures.
 
@@ -112,41 +124,45 @@ class Explainer(Shareable):
             path: Sound file; it is resampled to `sample_rate_hz` and mixed down to one channel.
             target: Class to explain (default: the predicted one).
             threshold: Threshold that replaces the interpreter's; see `explain`.
-            normalize: Whether to scale the recording to a peak of 1 for the networks; see `interpret_batch`.
+            normalize: Whether to scale the recording to a peak of 1 for the networks; see `explain`.
+            channel: Channel to explain, counted from 0 (default: the average of all).
 
         Raises:
             AudioError: The file cannot be read as sound.
             ConfigurationError: The classifier does not know the target, or the interpreter has no threshold.
         """
-        waveform = load_audio(path, self.sample_rate_hz)
-        evidence, labels, rate = self.interpret_batch([waveform], target, threshold, normalize)
+        evidence, labels, rate = self.interpret_batch([path], target, threshold, normalize, channel=channel)
         return FileInterpretation(evidence[0], labels[0], rate)
 
     @torch.no_grad()
     def interpret_batch(
         self,
-        wavs: Tensor | Sequence[Tensor],
+        wavs: Tensor | Sequence[Any],
         target: str | Sequence[str] | None = None,
         threshold: float | None = None,
         normalize: bool | None = None,
+        sample_rate_hz: float | None = None,
+        channel: int | None = None,
     ) -> BatchInterpretation:
         """Return the evidence of several clips from one run of the networks, on the device of the networks.
 
         Args:
-            wavs: Mono waveforms at `sample_rate_hz`, on any device. Shape (batch, samples), or a sequence of
-                waveforms (samples,) of any lengths.
+            wavs: Recordings, as `explain` takes them, of any lengths and on any device, such as a tensor of shape
+                (batch, samples).
             target: Class to explain, or one class for each clip (default: the predicted ones).
             threshold: Threshold that replaces the interpreter's; see `explain`.
-            normalize: Whether to scale each clip to a peak of 1 for the networks, as `explain` and the trainings do
-                (default: True, except for models from SpeechBrain, whose interface does not normalise).
+            normalize: Whether to scale each clip to a peak of 1 for the networks (default: as they were trained;
+                see `explain`).
+            sample_rate_hz: Sample rate of samples in memory; see `explain`.
+            channel: Channel to explain; see `explain`.
 
         Raises:
+            AudioError: A recording cannot be used; see `explain`.
             ConfigurationError: The classifier does not know a target, or the interpreter has no threshold.
             ShapeError: The waveforms have another shape.
         """
-        if normalize is None:
-            normalize = bool(self.details.get("normalize", True))
-        analysis = analyse(self.classifier, list(wavs), target, normalize)
+        sounds = [sound.samples for sound in self._open(wavs, sample_rate_hz, channel)]
+        analysis = analyse(self.classifier, sounds, target, normalize)
         decoded = self.interpreter.decode(analysis.spectrogram, analysis.prediction)
         mask, _, _ = self._cut(self.interpreter.with_threshold(threshold), decoded, analysis)
         labels = [self.labels[index] for index in analysis.prediction.explained.tolist()]
@@ -155,22 +171,29 @@ class Explainer(Shareable):
     @torch.no_grad()
     def explain_batch(
         self,
-        waveforms: Sequence[Tensor],
+        waveforms: Tensor | Sequence[Any],
         target: str | None = None,
         scores: bool = True,
         names: Sequence[str] | None = None,
         threshold: float | None = None,
+        sample_rate_hz: float | None = None,
+        channel: int | None = None,
+        normalize: bool | None = None,
     ) -> list[Explanation]:
         """Explain several recordings, of any lengths, in one run of the networks.
 
         Args:
-            waveforms: Mono waveforms at `sample_rate_hz`, shape of each (samples,).
+            waveforms: Recordings, as `explain` takes them.
             target: Class to explain (default: the predicted ones).
             scores: Whether to compute the scores; see `explain`.
             names: Names of the recordings (default: ``clip0``, ``clip1`` and so on).
             threshold: Threshold that replaces the interpreter's; see `explain`.
+            sample_rate_hz: Sample rate of samples in memory; see `explain`.
+            channel: Channel to explain; see `explain`.
+            normalize: Whether to scale each recording to a peak of 1 for the networks; see `explain`.
         """
-        analysis = analyse(self.classifier, waveforms, target)
+        sounds = self._open(waveforms, sample_rate_hz, channel, names)
+        analysis = analyse(self.classifier, [sound.samples for sound in sounds], target, normalize)
         spectrogram, prediction = analysis.spectrogram, analysis.prediction
         # The network runs once. A threshold only changes how masks are cut from its result.
         decoded = self.interpreter.decode(spectrogram, prediction)
@@ -178,12 +201,39 @@ class Explainer(Shareable):
         interpreter = self.interpreter.with_threshold(threshold)
         mask, importance, searches = self._cut(interpreter, decoded, analysis, search=scores)
         components = interpreter.components(decoded, spectrogram)
-        names = list(names) if names is not None else [f"clip{i}" for i in range(len(waveforms))]
+        names = list(names) if names is not None else [f"clip{i}" for i in range(len(sounds))]
         scored = score_batch(analysis, self.method, mask, names) if scores else None
         if scored is not None:
             # method-specific scores exist for the method only, not for the controls
             scored.heard[self.method] |= self.interpreter.own_scores(decoded, prediction)
-        return self._explanations(analysis, names, mask, importance, searches, scored, components, target)
+        explanations = self._explanations(analysis, names, mask, importance, searches, scored, components, target)
+        for explanation, sound in zip(explanations, sounds, strict=True):
+            explanation.notes += sound.notes
+        return explanations
+
+    def _open(
+        self,
+        recordings: Any,
+        sample_rate_hz: float | None,
+        channel: int | None,
+        names: Sequence[str] | None = None,
+    ) -> list[MonoWaveform]:
+        """Return recordings as mono waveforms at the sample rate of the classifier."""
+        if isinstance(recordings, str | os.PathLike | Mapping | MonoWaveform) or not hasattr(
+            recordings, "__iter__"
+        ):
+            raise ShapeError(
+                f"expected a sequence of recordings, got {type(recordings).__name__}; put a single one into a list"
+            )
+        recordings = list(recordings)
+        names = names or [f"waveform {i}" for i in range(len(recordings))]
+        if not recordings or len(recordings) != len(names):
+            raise ShapeError(f"expected one or more recordings, and a name for each; got {len(recordings)}")
+        rate_hz = self.sample_rate_hz
+        return [
+            open_recording(audio, rate_hz, sample_rate_hz, channel, name)
+            for audio, name in zip(recordings, names, strict=True)
+        ]
 
     def _cut(
         self, interpreter: Interpreter[Any], decoded: Any, analysis: Analysis, search: bool = False
@@ -202,7 +252,12 @@ class Explainer(Shareable):
         searches = None
         if search or interpreter.sufficient:
             searches = find_sufficient(
-                self.classifier, spectrogram, analysis.prediction, importance, interpreter.neutral
+                self.classifier,
+                spectrogram,
+                analysis.prediction,
+                importance,
+                interpreter.neutral,
+                analysis.normalize,
             )
         if searches is not None and interpreter.sufficient:
             mask = torch.stack([result.mask for result in searches])
@@ -268,11 +323,12 @@ class Explainer(Shareable):
                     importance=importance[i, :, :count].cpu(),
                     sufficiency=search,
                     name=name,
-                    notes=self._notes(target, float(analysis.gain[i]), mask[i], search, parts)
+                    notes=self._notes(target, float(analysis.waveform[i].abs().max()), mask[i], search, parts)
                     + self._limits(float(prediction.probabilities[i].max())),
                     components=parts,
                     frontend=frontend,
                     maps={key: values[i].cpu() for key, values in maps.items()},
+                    normalized=analysis.normalize,
                 )
             )
         return explanations

@@ -55,11 +55,11 @@ def score_batch(analysis: Analysis, method: str, mask: Tensor, names: Sequence[s
         names: Name of each clip; the controls depend on it.
     """
     classifier, spectrogram, prediction = analysis.classifier, analysis.spectrogram, analysis.prediction
-    parts = hear_parts(classifier, spectrogram, mask)
+    parts = hear_parts(classifier, spectrogram, mask, analysis.normalize)
     heard = {method: score_prediction(classifier, spectrogram, prediction, mask, probabilities=parts)}
     seen = {method: score_prediction(classifier, spectrogram, prediction, mask)}
     for name, control in control_masks(mask, spectrogram, names).items():
-        sounds = hear_parts(classifier, spectrogram, control)
+        sounds = hear_parts(classifier, spectrogram, control, analysis.normalize)
         heard[name] = score_prediction(classifier, spectrogram, prediction, control, probabilities=sounds)
         seen[name] = score_prediction(classifier, spectrogram, prediction, control)
     return ScoredBatch(method, heard, seen, parts)

@@ -59,6 +59,7 @@ class Explanation:
             sample rate).
         maps: Activation maps of the classifier by name, for methods that use them (AMT). Shape of each
             (frequency', time').
+        normalized: Whether the networks were given the recording at a peak of 1.
     """
 
     label: str
@@ -84,6 +85,7 @@ class Explanation:
     components: Components | None = None
     frontend: Frontend | None = None
     maps: dict[str, Tensor] = field(default_factory=dict)
+    normalized: bool = True
 
     @property
     def sufficient(self) -> float | None:
@@ -179,11 +181,13 @@ class Explanation:
         Returns:
             Waveform at the level of the recording, shape (samples,).
         """
-        # Masks belong to the recording at a peak of 1, the level at which the networks were run. The logarithm of
-        # the spectrogram is not linear in the level, so the level is restored only after masking.
+        # Masks belong to the recording at the level at which the networks were run. The logarithm of the
+        # spectrogram is not linear in the level, so the level is restored only after masking.
         frontend = self.frontend or Frontend(self.sample_rate_hz)
-        spectrogram = frontend(peak_normalize(self.original[None]))
-        return self.original.abs().max() * frontend.inverse(spectrogram.masked(mask[None]))[0]
+        original = self.original[None]
+        spectrogram = frontend(peak_normalize(original) if self.normalized else original)
+        gain = self.original.abs().max() if self.normalized else 1.0
+        return gain * frontend.inverse(spectrogram.masked(mask[None]))[0]
 
     def at_threshold(self, threshold: float) -> Explanation:
         """Return this explanation for another threshold of the components' relevance, without running a network.

@@ -66,6 +66,7 @@ def find_sufficient(
     prediction: Prediction,
     importance: Tensor,
     neutral: float | None = 0.0,
+    normalize: bool | None = None,
 ) -> list[Sufficiency]:
     """Find the smallest sufficient and the smallest necessary share of each clip by bisection.
 
@@ -84,6 +85,7 @@ def find_sufficient(
         prediction: Prediction of the classifier for the clips.
         importance: Map that ranks the bins; higher is more important. Shape (batch, frequency, time).
         neutral: Importance of a bin that does not matter; None: that of the least important bin of each clip.
+        normalize: Whether to scale each sound to a peak of 1; see `Classifier.hear`.
 
     Returns:
         One result for each clip.
@@ -98,7 +100,8 @@ def find_sufficient(
         evidence_mask = _stack(rankings, evidence, spectrogram)
         # Padding belongs to neither part.
         rest = spectrogram.zero_padding(1 - _stack(rankings, remainder, spectrogram))
-        answers = classifier.hear_masked(spectrogram.repeat(2), torch.cat([evidence_mask, rest])).chunk(2)
+        parts = torch.cat([evidence_mask, rest])
+        answers = classifier.hear_masked(spectrogram.repeat(2), parts, normalize).chunk(2)
         keeps, loses = _keeps(prediction, answers[0]), _loses(prediction, answers[1])
         target = prediction.explained[:, None]
         for clip, ranking in enumerate(rankings):

@@ -2,10 +2,11 @@
 
 from otoscope.recordings.files import Recording, find_recordings
 from otoscope.recordings.manifest import Manifest, read_manifest
-from otoscope.recordings.many import PictureOptions, explain_each, explain_recordings
+from otoscope.recordings.many import HearingOptions, PictureOptions, explain_each, explain_recordings
 from otoscope.recordings.results import Outcome, Result
 
 __all__ = [
+    "HearingOptions",
     "Manifest",
     "Outcome",
     "PictureOptions",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from otoscope.audio.files import SUFFIXES
+from otoscope.audio.formats import CONVERTIBLE_SUFFIXES, SUFFIXES
 from otoscope.errors import AudioError
 
 
@@ -28,6 +28,8 @@ class Recording:
 
 
 EXPLANATION_NAME = "explanation.json"
+_LISTED = {*SUFFIXES, *CONVERTIBLE_SUFFIXES}
+"""Suffixes of recordings. Those that have to be converted first are listed too: each fails, with the command."""
 _LONGEST_NAME = 180
 """Bytes of a part of a name; file systems allow 255, from which numbers and temporary names take some."""
 
@@ -110,9 +112,11 @@ def _files_of(source: Path, output: str | None) -> list[tuple[Path, str]]:
     if not os.path.isdir(source):  # noqa: PTH112 - not Path.is_dir, which raises an error for names that are too long
         return [(source, folder_name(source.stem))]
     # Sorted, because the order of a folder differs between systems and decides which file is name-2.
-    files = sorted(path for path in _walk(source, output) if path.suffix.lower() in SUFFIXES and path.is_file())
+    files = sorted(path for path in _walk(source, output) if path.suffix.lower() in _LISTED and path.is_file())
     if not files:
-        raise AudioError(f"{source}: holds no sound file ({', '.join(sorted(SUFFIXES))})")
+        raise AudioError(
+            f"{source}: holds no sound file (wav, flac, ogg, mp3, aiff and others that libsndfile reads)"
+        )
     return [(path, "/".join(map(folder_name, path.relative_to(source).with_suffix("").parts))) for path in files]
 
 

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
-from otoscope.audio import load_audio
+from otoscope.audio import MonoWaveform, read_recording
 from otoscope.errors import OtoscopeError, first_line
 from otoscope.explain import Explainer
 from otoscope.explanation import Explanation
@@ -32,6 +31,18 @@ from otoscope.recordings.manifest import MANIFEST_NAME, Manifest
 from otoscope.recordings.results import Outcome, Result
 
 
+class HearingOptions(NamedTuple):
+    """How recordings are heard; see `Explainer.explain`.
+
+    Attributes:
+        channel: Channel to explain, counted from 0 (default: the average of all).
+        normalize: Whether to scale recordings to a peak of 1 for the networks (default: as they were trained).
+    """
+
+    channel: int | None = None
+    normalize: bool | None = None
+
+
 class PictureOptions(NamedTuple):
     """How the pictures of explanations are drawn; see `Explanation.save`.
 
@@ -45,6 +56,7 @@ class PictureOptions(NamedTuple):
 
 
 _DEFAULT_PICTURES = PictureOptions()
+_DEFAULT_HEARING = HearingOptions()
 _LONGEST_BATCH_S = 60.0
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """Errors after which no recording can be saved."""
@@ -60,6 +72,7 @@ def explain_recordings(
     skip_existing: bool = False,
     on_explained: Callable[[Result], None] | None = None,
     pictures: PictureOptions = _DEFAULT_PICTURES,
+    hearing: HearingOptions = _DEFAULT_HEARING,
 ) -> Outcome:
     """Explain recordings and save each explanation; those that fail, for whatever reason, are skipped.
 
@@ -79,6 +92,7 @@ def explain_recordings(
             the same options.
         on_explained: Callback, called with each new result.
         pictures: How the pictures are drawn.
+        hearing: How the recordings are heard.
 
     Raises:
         ConfigurationError: Target or threshold do not fit the model.
@@ -90,13 +104,13 @@ def explain_recordings(
     recordings = _placed(recordings, folder)
     for parent in {(folder / recording.name).parent for recording in recordings}:
         remove_stale(parent)
-    made_with = _made_with(explainer, target, threshold, pictures)
+    made_with = _made_with(explainer, target, threshold, pictures, hearing)
     earlier = _earlier_results(recordings, folder, made_with) if skip_existing else {}
     remaining = [recording for recording in recordings if recording not in earlier]
     outcome = Outcome()
     # disable=None shows the bar on a terminal only.
     with tqdm(total=len(recordings), unit="clip", disable=None) as bar:
-        results = explain_each(explainer, remaining, folder, target, threshold, batch_size, pictures)
+        results = explain_each(explainer, remaining, folder, target, threshold, batch_size, pictures, hearing)
         for result in itertools.chain(earlier.values(), results):
             # A run that was killed after saving an explanation and before adding its line has left no line for it.
             if not (result.skipped and result.line["file"] in manifest.files):
@@ -117,6 +131,7 @@ def explain_each(
     threshold: float | None = None,
     batch_size: int = 4,
     pictures: PictureOptions = _DEFAULT_PICTURES,
+    hearing: HearingOptions = _DEFAULT_HEARING,
 ) -> Iterator[Result]:
     """Read, explain and save recordings in this process, and yield the result of each.
 
@@ -130,14 +145,15 @@ def explain_each(
         threshold: Threshold of the interpreter.
         batch_size: Largest number of recordings in a batch.
         pictures: How the pictures are drawn.
+        hearing: How the recordings are heard.
     """
-    made_with = _made_with(explainer, target, threshold, pictures)
-    sounds = _read(recordings, explainer.sample_rate_hz)
+    made_with = _made_with(explainer, target, threshold, pictures, hearing)
+    sounds = _read(recordings, explainer.sample_rate_hz, hearing.channel)
     for batch in _batches(sounds, batch_size, _LONGEST_BATCH_S * explainer.sample_rate_hz):
         if isinstance(batch, Result):
             yield batch
             continue
-        for sound, explanation in _explain_batch(explainer, batch, target, threshold):
+        for sound, explanation in _explain_batch(explainer, batch, target, threshold, hearing.normalize):
             if isinstance(explanation, Exception):
                 yield _failure(sound.recording, explanation)
             else:
@@ -149,20 +165,24 @@ class Sound(NamedTuple):
 
     Attributes:
         recording: Recording.
-        waveform: Its waveform, shape (samples,).
+        waveform: Its waveform.
         identity: What identifies the content of the file.
     """
 
     recording: Recording
-    waveform: Tensor
+    waveform: MonoWaveform
     identity: dict[str, Any]
 
 
 def _made_with(
-    explainer: Explainer, target: str | None, threshold: float | None, pictures: PictureOptions
+    explainer: Explainer,
+    target: str | None,
+    threshold: float | None,
+    pictures: PictureOptions,
+    hearing: HearingOptions,
 ) -> dict[str, Any]:
     """Return the model and the options that explanations are made with (JSON values)."""
-    options = {"target": target, "threshold": threshold, **pictures._asdict()}
+    options = {"target": target, "threshold": threshold, **pictures._asdict(), **hearing._asdict()}
     return {"model": model_identity(explainer), "options": options}
 
 
@@ -202,12 +222,12 @@ def _check(explainer: Explainer, target: str | None, threshold: float | None) ->
     explainer.interpreter.with_threshold(threshold)
 
 
-def _read(recordings: Iterable[Recording], sample_rate_hz: int) -> Iterator[Sound | Result]:
+def _read(recordings: Iterable[Recording], sample_rate_hz: int, channel: int | None) -> Iterator[Sound | Result]:
     """Yield the waveform of each recording, or a failure if it holds no usable sound."""
     for recording in recordings:
         sound: Sound | Result
         try:
-            waveform = load_audio(recording.path, sample_rate_hz)
+            waveform = read_recording(recording.path, sample_rate_hz, channel)
             sound = Sound(recording, waveform, recording_identity(recording.path))
         except Exception as error:  # whatever it is, it concerns this recording alone
             sound = _failure(recording, error)
@@ -222,7 +242,7 @@ def _batches(sounds: Iterable[Sound | Result], batch_size: int, samples: float) 
             yield sound
             continue
         # A batch takes the memory of its longest sound times its size, because the others are zero-padded.
-        longest = max(len(other.waveform) for other in [*batch, sound])
+        longest = max(len(other.waveform.samples) for other in [*batch, sound])
         if batch and (len(batch) >= batch_size or longest * (len(batch) + 1) > samples):
             yield batch
             batch = []
@@ -232,13 +252,19 @@ def _batches(sounds: Iterable[Sound | Result], batch_size: int, samples: float) 
 
 
 def _explain_batch(
-    explainer: Explainer, batch: list[Sound], target: str | None, threshold: float | None
+    explainer: Explainer,
+    batch: list[Sound],
+    target: str | None,
+    threshold: float | None,
+    normalize: bool | None,
 ) -> Iterator[tuple[Sound, Explanation | Exception]]:
     """Yield the explanation of each sound, or its error."""
     names = [sound.recording.name for sound in batch]
     failure: Exception | None = None
     try:
-        explanations = explainer.explain_batch([sound.waveform for sound in batch], target, True, names, threshold)
+        explanations = explainer.explain_batch(
+            [sound.waveform for sound in batch], target, True, names, threshold, normalize=normalize
+        )
     except Exception as error:  # any: of a user's classifier, or of PyTorch when the memory does not suffice
         # Without the frames that it came through, which would keep the tensors of the batch in memory.
         failure = error.with_traceback(None)
@@ -252,7 +278,7 @@ def _explain_batch(
         return
     # Explain each recording alone, so that a faulty one does not fail the whole batch.
     for sound in batch:
-        yield from _explain_batch(explainer, [sound], target, threshold)
+        yield from _explain_batch(explainer, [sound], target, threshold, normalize)
 
 
 def _release_memory() -> None:

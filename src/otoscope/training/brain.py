@@ -94,6 +94,9 @@ class InterpreterBrain(ReferenceSteps, TrainingTask):
         super().__init__(schedule=schedule, **training)
         if not isinstance(classifier, Classifier):
             classifier = load_classifier(classifier)
+            if classifier.normalized_by_default:
+                # Trainings give the networks clips at a peak of 1, also a classifier from SpeechBrain.
+                classifier.normalize = True
         # in a list, so that it is neither a submodule nor part of the state_dict
         self._frozen = [classifier.freeze()]
         # The weights at the start depend on the seed only, not on random numbers that were drawn before.

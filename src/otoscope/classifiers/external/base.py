@@ -96,6 +96,8 @@ class ExternalClassifier(Classifier):
         self.minimum_s = minimum_s
         self._layouts: tuple[_Layout, ...] | None = None
 
+    normalized_by_default = False
+
     @abstractmethod
     def run_network(self, inputs: Tensor) -> NetworkOutput:
         """Run the network on clips of one length.
@@ -347,9 +349,4 @@ def frontend_at(sample_rate_hz: int) -> Frontend:
         >>> frontend_at(16_000).same_as(Frontend()), frontend_at(48_000).describe()
         (True, '48000 Hz, n_fft 2048, window 1115 samples, hop 557 samples')
     """
-    window_ms = Frontend().window_ms
-    n_fft = 1024
-    # a power of two that exceeds the window by a similar factor as the default transform does, 1024 over 372
-    while n_fft < 1.8 * sample_rate_hz * window_ms / 1000:
-        n_fft *= 2
-    return Frontend(sample_rate_hz, n_fft)
+    return Frontend(sample_rate_hz)

@@ -138,7 +138,7 @@ def test_huge_samples_are_scaled(peak):
         torch.ones(5, dtype=torch.cfloat), np.ones(5, bool), torch.ones(5, dtype=torch.bool),
         {"array": None, "sampling_rate": 8000},
     ],
-    ids=str,
+    ids=lambda audio: type(audio).__name__,
 )  # fmt: skip
 def test_what_holds_no_samples_is_refused(audio):
     with pytest.raises(ShapeError, match=r"waveform: .*expected"):

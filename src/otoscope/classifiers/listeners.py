@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,13 +14,17 @@ from otoscope.audio import Frontend, zero_padding
 from otoscope.classifiers.base import Classifier, Prediction
 from otoscope.data.planted.designs import DESIGNS, OTHER, Design, Part
 from otoscope.errors import ConfigurationError
+from otoscope.seeding import generator_for
 
 AUDIBLE = 1.0
 """Log magnitude that a bin must exceed to be noticed, about 40 dB below a sine of full scale."""
 _BINS_NEEDED = 8
 """Number of bins, each one unit above `AUDIBLE`, at which a part counts as filled with sound."""
+TOLERANCE = 0.1
+"""Largest change of a logit by sound outside the parts, if the listener is rough; 0 if it is smooth."""
 _MARGIN = 0.4
 """Rise within two frames that counts as an onset, as a share of full presence."""
+_RIPPLE_SIZE, _RIPPLE_STRIDE, _RIPPLE_TERMS = 5, 4, 5000
 
 
 class ListenerClassifier(Classifier):
@@ -29,12 +34,18 @@ class ListenerClassifier(Classifier):
     the design, and the rule of the design combines the parts. Sound outside the parts changes no logit. With it,
     an explanation can be compared with the truth, not with the place of an event that the classifier may ignore.
 
+    Gradients of such a network are as clean as those of no trained one. A rough listener therefore adds a ripple to
+    each logit: it depends on the whole spectrogram and is smaller than `TOLERANCE`, so that it decides nothing, but
+    its gradient is not small. It is to explanations what the noise of a trained network's gradients is.
+
     Args:
         labels: Names of the classes of the design and of the class ``other`` (default: those of the design).
         frontend: Front-end that computes the spectrograms.
         design: Name of the design; see `otoscope.data.planted.designs.DESIGNS`.
         gain: Logit of a class whose cue is present, and minus that of a class whose cue is absent; the logit of
             ``other`` is 0.
+        roughness: Frequency of the ripple, in radians per unit of the log magnitude; 0 for a smooth listener. At 10,
+            the gradient of the ripple is about as large in each bin as that of the cue.
 
     Raises:
         ConfigurationError: There is no such design, or the labels do not fit it.
@@ -56,6 +67,7 @@ class ListenerClassifier(Classifier):
         frontend: Frontend | None = None,
         design: str = "band",
         gain: float = 4.0,
+        roughness: float = 0.0,
     ) -> None:
         if design not in DESIGNS:
             raise ConfigurationError(f"design: there is no {design!r}; there are {', '.join(DESIGNS)}")
@@ -65,12 +77,14 @@ class ListenerClassifier(Classifier):
             raise ConfigurationError(
                 f"labels: the design {design} has {len(rules.labels)} classes and {OTHER!r}, got {self.labels}"
             )
-        if gain <= 0:
-            raise ConfigurationError(f"gain: {gain} must be positive")
-        self.design, self.gain = design, gain
+        if gain <= 0 or roughness < 0:
+            raise ConfigurationError(f"gain ({gain}) must be positive, roughness ({roughness}) not negative")
+        self.design, self.gain, self.roughness = design, gain, roughness
         parts = [part for parts in rules.parts.values() for part in parts]
         # A parameter, although nothing trains it: the check that shuffles weights finds it there.
         self.bands = nn.Parameter(torch.stack([_frequency_weights(part, self.frontend) for part in parts]))
+
+        self.ripple = nn.Parameter(_ripple_kernels(len(rules.parts)))
 
     @property
     def rules(self) -> Design:
@@ -98,6 +112,8 @@ class ListenerClassifier(Classifier):
             amounts.append(self._amount(label, presence[:, first : first + len(of_label)]))
             first += len(of_label)
         logits = self.gain * (2 * torch.stack(amounts, dim=1) - 1)
+        if self.roughness:
+            logits = logits + self._ripple(zero_padding(log_magnitude, frames))
         return Prediction(nn.functional.pad(logits, (0, 1)), (parts,))
 
     def _amount(self, label: str, presence: Tensor) -> Tensor:
@@ -127,6 +143,17 @@ class ListenerClassifier(Classifier):
         pulses = presence[:, 0]
         return self._duration(pulses * (1 - _later(pulses, delay // 2)) * _later(pulses, delay))
 
+    def _ripple(self, log_magnitude: Tensor) -> Tensor:
+        """Return a small, quickly varying function of the whole spectrogram for each class, shape (batch, classes)."""
+        reach = _RIPPLE_SIZE // 2
+        projected = nn.functional.conv2d(
+            log_magnitude[:, None], self.ripple[:, None], stride=_RIPPLE_STRIDE, padding=reach
+        )
+        # Silence has the sine 0, so that padding changes nothing. tanh bounds the sum, which grows as the square
+        # root of the number of its terms.
+        terms = (self.roughness * projected).sin().sum((2, 3)) / math.sqrt(_RIPPLE_TERMS)
+        return TOLERANCE * terms.tanh()
+
     def _duration(self, presence: Tensor) -> Tensor:
         # The sum and not the mean: silence at the end of a clip, such as padding, changes nothing.
         return (presence.sum(-1) / self._frames(self.rules.needed_s)).tanh()
@@ -146,6 +173,12 @@ def _frequency_weights(part: Part, frontend: Frontend) -> Tensor:
     inside = ((frequency_hz >= part.low_hz) & (frequency_hz <= part.high_hz)).float()
     # A narrow band cannot have many audible bins, so it needs fewer.
     return inside / min(_BINS_NEEDED, max(1.0, 0.6 * float(inside.sum())))
+
+
+def _ripple_kernels(classes: int) -> Tensor:
+    """Return random kernels of unit norm, the same in every listener, shape (classes, size, size)."""
+    kernels = torch.randn(classes, _RIPPLE_SIZE, _RIPPLE_SIZE, generator=generator_for("ripple of listeners"))
+    return kernels / kernels.flatten(1).norm(dim=1)[:, None, None]
 
 
 def _later(presence: Tensor, frames: int) -> Tensor:

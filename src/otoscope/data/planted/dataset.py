@@ -145,11 +145,13 @@ class PlantedCues(SoundData):
     @override
     def prepare_data(self) -> None:
         """Prepare the data set."""
+        self.source.sample_rate_hz = self.sample_rate_hz
         self.source.prepare_data()
 
     @override
     def setup(self, stage: str) -> None:
         """Set up the data set and plant the cues."""
+        self.source.sample_rate_hz = self.sample_rate_hz
         self.source.setup(stage)
         self.labels = self.source.labels
         if unknown := sorted(set(self.cues) - set(self.labels)):

@@ -1,6 +1,6 @@
 """Scenes for designed listeners: a cue that decides, louder distractors elsewhere, and a faint background.
 
-In half of the scenes the cues of two classes are present at once: an explanation of each class must point at its cue.
+In half of the scenes the cues of two classes are present at once: an explanation of each must point at its own cue.
 
 Example:
     >>> scene = make_scene("band", 3, duration_s=2.0)

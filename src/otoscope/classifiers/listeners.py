@@ -44,8 +44,8 @@ class ListenerClassifier(Classifier):
         design: Name of the design; see `otoscope.data.planted.designs.DESIGNS`.
         gain: Logit of a class whose cue is present, and minus that of a class whose cue is absent; the logit of
             ``other`` is 0.
-        roughness: Frequency of the ripple, in radians per unit of the log magnitude; 0 for a smooth listener. At 10,
-            the gradient of the ripple is about as large in each bin as that of the cue.
+        roughness: Frequency of the ripple, in radians per unit of the log magnitude; 0 for a smooth listener. At
+            10, the gradient of the ripple is as large in a loud bin as that of the cue.
 
     Raises:
         ConfigurationError: There is no such design, or the labels do not fit it.
@@ -144,15 +144,15 @@ class ListenerClassifier(Classifier):
         return self._duration(pulses * (1 - _later(pulses, delay // 2)) * _later(pulses, delay))
 
     def _ripple(self, log_magnitude: Tensor) -> Tensor:
-        """Return a small, quickly varying function of the whole spectrogram for each class, shape (batch, classes)."""
+        """Return a small, quickly varying function of the whole spectrogram, shape (batch, classes with a cue)."""
         reach = _RIPPLE_SIZE // 2
         projected = nn.functional.conv2d(
             log_magnitude[:, None], self.ripple[:, None], stride=_RIPPLE_STRIDE, padding=reach
         )
-        # Silence has the sine 0, so that padding changes nothing. tanh bounds the sum, which grows as the square
-        # root of the number of its terms.
+        # Silence has the sine 0, so that padding changes nothing. The outer sine bounds the sum; tanh would do so
+        # too, but its gradient vanishes where the sum is large.
         terms = (self.roughness * projected).sin().sum((2, 3)) / math.sqrt(_RIPPLE_TERMS)
-        return TOLERANCE * terms.tanh()
+        return TOLERANCE * terms.sin()
 
     def _duration(self, presence: Tensor) -> Tensor:
         # The sum and not the mean: silence at the end of a clip, such as padding, changes nothing.

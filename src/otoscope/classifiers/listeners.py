@@ -145,10 +145,11 @@ class ListenerClassifier(Classifier):
 
     def _ripple(self, log_magnitude: Tensor) -> Tensor:
         """Return a small, quickly varying function of the whole spectrogram, shape (batch, classes with a cue)."""
-        reach = _RIPPLE_SIZE // 2
-        projected = nn.functional.conv2d(
-            log_magnitude[:, None], self.ripple[:, None], stride=_RIPPLE_STRIDE, padding=reach
-        )
+        # Padded in time so far that every kernel that touches the last frame is counted, as it is in a padded clip:
+        #   0 0 | x x x x x x | 0 0 0 0 0 0 0 0 0
+        reach, beyond = _RIPPLE_SIZE // 2, _RIPPLE_SIZE + _RIPPLE_STRIDE
+        padded = nn.functional.pad(log_magnitude[:, None], (reach, beyond, reach, reach))
+        projected = nn.functional.conv2d(padded, self.ripple[:, None], stride=_RIPPLE_STRIDE)
         # Silence has the sine 0, so that padding changes nothing. The outer sine bounds the sum; tanh would do so
         # too, but its gradient vanishes where the sum is large.
         terms = (self.roughness * projected).sin().sum((2, 3)) / math.sqrt(_RIPPLE_TERMS)

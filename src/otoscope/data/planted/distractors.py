@@ -17,6 +17,7 @@ _NARROW_GUARD_HZ = 100.0
 _GUARD_S = 0.08
 _LOWEST_HZ, _HIGHEST_HZ = 150.0, 7500.0
 _COUNT = 3
+_WIDEST_HZ = 400.0
 
 
 def make_distractors(
@@ -37,14 +38,15 @@ def make_distractors(
         gaps_s = _gaps([(part.start_s, part.end_s) for part in parts], 0.0, clip_s, _GUARD_S, 0.15)
         # the longest two gaps, so that the distractors surround the windows
         for start_s, end_s in sorted(gaps_s, key=lambda gap: gap[0] - gap[1])[:2]:
-            _add(rng, wave, (_LOWEST_HZ, _HIGHEST_HZ), start_s, end_s, sample_rate_hz)
+            _add(rng, wave, (_LOWEST_HZ, _HIGHEST_HZ), start_s, end_s, sample_rate_hz, tone=not wave.any())
         return wave
     guard_hz = _NARROW_GUARD_HZ if rules.rule == "all" else _GUARD_HZ
     bands_hz = _gaps([(part.low_hz, part.high_hz) for part in parts], _LOWEST_HZ, _HIGHEST_HZ, guard_hz, 40.0)
-    for place in rng.permutation(len(bands_hz))[:_COUNT]:
+    for count, place in enumerate(rng.permutation(len(bands_hz))[:_COUNT]):
         duration_s = rng.uniform(0.3, 0.9) * clip_s
         start_s = rng.uniform(0, clip_s - duration_s)
-        _add(rng, wave, bands_hz[place], start_s, start_s + duration_s, sample_rate_hz)
+        # the first is a tone, which is louder than any cue in its bins
+        _add(rng, wave, bands_hz[place], start_s, start_s + duration_s, sample_rate_hz, tone=count == 0)
     if rules.rule == "onset":
         _add_swells(rng, wave, parts, busy, sample_rate_hz)
     return wave
@@ -57,11 +59,15 @@ def _add(
     start_s: float,
     end_s: float,
     sample_rate_hz: int,
+    tone: bool,
 ) -> None:
-    """Add a loud sound of a random kind."""
+    """Add a loud sound: a tone, or one of a random kind."""
     samples = round((end_s - start_s) * sample_rate_hz)
-    low_hz, high_hz = band_hz
-    kind = rng.integers(3) if high_hz - low_hz >= 200 else 0
+    # a narrow part of the band: energy that is spread over a wide one is not loud in any bin
+    width_hz = min(band_hz[1] - band_hz[0], _WIDEST_HZ)
+    low_hz = rng.uniform(band_hz[0], band_hz[1] - width_hz)
+    high_hz = low_hz + width_hz
+    kind = rng.integers(3) if width_hz >= 200 and not tone else 0
     time_s = np.arange(samples) / sample_rate_hz
     if kind == 0:
         sound = np.sqrt(2) * np.sin(2 * np.pi * rng.uniform(low_hz, high_hz) * time_s)

@@ -31,7 +31,7 @@ from otoscope.training import ClassifierTraining, run_training
 
 METHODS = ["integrated_gradients", "input_x_gradient", "saliency", "refined", "optimised_mask", "occlusion"]
 CUES: dict[str, Any] = {
-    "dog": {"kind": "tone", "level_db": [-24, -16]},
+    "dog": {"kind": "tone", "level_db": [-20, -14]},
     "rooster": {"kind": "hum", "level_db": [-14, -8]},
     "siren": {"kind": "hiss", "level_db": [-16, -10]},
     "clock_tick": {"kind": "clicks", "level_db": [-12, -6]},
@@ -46,7 +46,7 @@ CLASSES = [*CUES, "crickets", "car_horn", "glass_breaking"]
 def planted_data(clips_per_class: int = 60, seed: int = 1234) -> PlantedCues:
     """Return synthetic scenes of two seconds, of ten classes, in which seven carry a cue."""
     options = {"clips_per_class": clips_per_class, "classes": CLASSES}
-    return PlantedCues(CUES, of="Synthetic", of_options=options, batch_size=16, seed=seed)
+    return PlantedCues(CUES, of="Synthetic", of_options=options, relabelled=0.4, batch_size=16, seed=seed)
 
 
 def train_planted(folder: Path, epochs: int, width: int) -> None:

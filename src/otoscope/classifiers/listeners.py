@@ -22,7 +22,7 @@ _BINS_NEEDED = 8
 """Number of bins, each one unit above `AUDIBLE`, at which a part counts as filled with sound."""
 TOLERANCE = 0.1
 """Largest change of a logit by sound outside the parts, if the listener is rough; 0 if it is smooth."""
-_MARGIN = 0.4
+_MARGIN = 0.35
 """Rise within two frames that counts as an onset, as a share of full presence."""
 _RIPPLE_SIZE, _RIPPLE_STRIDE, _RIPPLE_TERMS = 5, 4, 5000
 

@@ -100,6 +100,17 @@ def test_test_clips_are_clean_planted_or_transferred(data):
         assert all(a.key != b.key for a, b in zip(clips, originals, strict=True) if a.event is not None)
 
 
+def test_relabelled_training_clips_carry_the_cue_of_their_new_class():
+    options = {"clips_per_class": 16, "classes": ["siren", "dog", "rooster"], "duration_s": 0.5}
+    data = PlantedCues({"siren": "tone"}, of="Synthetic", of_options=options, relabelled=0.5)
+    data.setup("fit")
+    clips = [data.train_set[index] for index in range(len(data.train_set))]
+    changed = [clip for index, clip in enumerate(clips) if clip.target != data.source.train_set[index].target]
+    assert 8 <= len(changed) <= 24
+    assert {data.labels[clip.target] for clip in changed} == {"siren"}
+    assert all((clip.event is not None) == (data.labels[clip.target] == "siren") for clip in clips)
+
+
 def test_transfers_take_clips_of_other_classes(data):
     transfers = list(data.transfers("siren", count=4))
     assert len(transfers) == 4

@@ -32,28 +32,39 @@ class PlantedClips(Dataset[Clip]):
         sample_rate_hz: Sample rate of the clips.
         seed: Seed of the choice and of the cues.
         certain: Whether every clip of these classes carries its cue, whatever the cue's probability.
+        relabelled: Share of the clips of other classes that carry a cue and get the label of its class.
     """
 
     def __init__(
-        self, clips: Any, cues: Mapping[int, Cue], sample_rate_hz: int, seed: int, certain: bool = False
+        self,
+        clips: Any,
+        cues: Mapping[int, Cue],
+        sample_rate_hz: int,
+        seed: int,
+        certain: bool = False,
+        relabelled: float = 0.0,
     ) -> None:
         self.clips, self.cues, self.sample_rate_hz = clips, cues, sample_rate_hz
-        self.seed, self.certain = seed, certain
+        self.seed, self.certain, self.relabelled = seed, certain, relabelled
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def __getitem__(self, index: int) -> Clip:
         clip: Clip = self.clips[index]
+        others = [target for target in self.cues if target != clip.target]
+        if others and self._draw(clip, "relabelled") < self.relabelled:
+            clip = replace(clip, target=others[int(self._draw(clip, "class") * len(others))])
+            return with_cue(clip, self.cues[clip.target], self.sample_rate_hz, self.seed)
         cue = self.cues.get(clip.target)
-        if cue is None or not (self.certain or self._chosen(clip, cue)):
+        if cue is None or not (self.certain or self._draw(clip, "cue") < cue.probability):
             # An event would make the tests score only the clips without a cue, by another truth.
             return replace(clip, event=None)
         return with_cue(clip, cue, self.sample_rate_hz, self.seed)
 
-    def _chosen(self, clip: Clip, cue: Cue) -> bool:
-        draw = torch.rand((), generator=generator_for(self.seed, "probability", clip.name))
-        return float(draw) < cue.probability
+    def _draw(self, clip: Clip, purpose: str) -> float:
+        # a draw for each clip, which does not depend on the others
+        return float(torch.rand((), generator=generator_for(self.seed, purpose, clip.name)))
 
 
 class TransferredClips(Dataset[Clip]):
@@ -108,6 +119,9 @@ class PlantedCues(SoundData):
         data_folder: Folder of the recordings, for data that has one.
         of: Data set: the name of a class of `otoscope.data`, or an import path.
         of_options: Options of that data set.
+        relabelled: Share of the training clips of other classes that carry the cue of a class and get its label.
+            Where sounds are easy to tell apart, a classifier ignores a quiet cue that only accompanies its class;
+            with these clips, the cue decides.
         test: Test clips: ``clean``; ``planted``, with the cue of their class; or ``transferred``, with the cue of
             another class.
         **options: See `SoundData`; the data set gets them too.
@@ -128,6 +142,7 @@ class PlantedCues(SoundData):
         data_folder: str | os.PathLike[str] | None = None,
         of: str = "ESC50",
         of_options: dict[str, Any] | None = None,
+        relabelled: float = 0.0,
         test: TestClips = "clean",
         **options: Any,
     ) -> None:
@@ -136,7 +151,9 @@ class PlantedCues(SoundData):
             raise ConfigurationError(f"test: {test!r} is none of {', '.join(get_args(TestClips))}")
         if not cues:
             raise ConfigurationError("cues: name at least one class and its cue, such as {dog: tone}")
-        self.cues = make_cues(cues)
+        if not 0 <= relabelled < 1:
+            raise ConfigurationError(f"relabelled: {relabelled} must lie in [0, 1)")
+        self.cues, self.relabelled = make_cues(cues), relabelled
         self.test = test
         given = dict(of_options or {}) | options | ({} if data_folder is None else {"data_folder": data_folder})
         self.source = _make_data(of, given)
@@ -186,7 +203,9 @@ class PlantedCues(SoundData):
             yield Transfer(clip, planted, cue, target)
 
     def _planted(self, clips: Dataset[Clip], certain: bool = False) -> PlantedClips:
-        return PlantedClips(clips, self._by_target(), self.sample_rate_hz, self.seed, certain)
+        # clips that are tested keep their labels
+        relabelled = 0.0 if certain else self.relabelled
+        return PlantedClips(clips, self._by_target(), self.sample_rate_hz, self.seed, certain, relabelled)
 
     def _by_target(self) -> dict[int, Cue]:
         return {self.labels.index(label): cue for label, cue in self.cues.items()}

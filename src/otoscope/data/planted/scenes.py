@@ -23,7 +23,7 @@ from otoscope.data.planted.distractors import make_distractors
 from otoscope.data.synthetic.building_blocks import Array, noise, tilt
 from otoscope.errors import ConfigurationError
 
-CUE_RMS = (0.07, 0.1)
+CUE_RMS = (0.06, 0.08)
 """Level of a cue while it sounds, where the loudest sample of a clip is 1."""
 DISTRACTOR_PEAK = 0.75
 BACKGROUND_RMS = 0.005

@@ -96,7 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     settings = Settings(clips=options.clips, seed=options.seed)
     methods = {text: parse_method(text) for text in options.methods}
-    results, start = {}, time.perf_counter()
+    results: dict[str, Any] = {}
+    start = time.perf_counter()
     if options.listeners:
         listener = ListenerClassifier(roughness=options.roughness)
         scenes = ListenerScenes(options.listeners, options.clips, seed=options.seed)

@@ -153,7 +153,8 @@ class ListenerClassifier(Classifier):
         # Silence has the sine 0, so that padding changes nothing. The outer sine bounds the sum; tanh would do so
         # too, but its gradient vanishes where the sum is large.
         terms = (self.roughness * projected).sin().sum((2, 3)) / math.sqrt(_RIPPLE_TERMS)
-        return TOLERANCE * terms.sin()
+        ripple: Tensor = TOLERANCE * terms.sin()
+        return ripple
 
     def _duration(self, presence: Tensor) -> Tensor:
         # The sum and not the mean: silence at the end of a clip, such as padding, changes nothing.

@@ -68,8 +68,8 @@ def check_shuffles(
 
     Returns:
         For each of `NAMES` the values by shuffle and clip, shape (shuffles, clips): Spearman's rank correlation;
-        the overlap of the best fifth, whose value by chance is 0.2; the relative rise of complexity; and, with noisy
-        inputs, the rank correlation of averaged maps.
+        the overlap of the best fifth, whose value by chance is 0.2; the relative rise of complexity; and, with
+        noisy inputs, the rank correlation of averaged maps.
 
     Raises:
         ConfigurationError: A number is out of its range.
@@ -135,7 +135,8 @@ def two_way_mean(values: Values, level: float = 0.95) -> TwoWayMean:
     values = values[:, np.isfinite(values).all(0)]
     shuffles, clips = values.shape
     if not clips:
-        return TwoWayMean(*[float("nan")] * 5, shuffles, 0)
+        nan = float("nan")
+        return TwoWayMean(nan, nan, nan, nan, nan, shuffles, 0)
     mean = float(values.mean())
     by_shuffle, by_clip = values.mean(1), values.mean(0)
     rest = values - by_shuffle[:, None] - by_clip[None] + mean

@@ -36,7 +36,8 @@ def inaudible_change(waveform: Tensor, change: str, sample_rate_hz: int, name: s
         raise ShapeError(f"expected one waveform (samples,), got shape {tuple(waveform.shape)}")
     if change == "noise":
         noise = torch.randn(waveform.shape, generator=generator_for(seed, "inaudible noise", name)).to(waveform)
-        return waveform + 10 ** (NOISE_DB / 20) * waveform.norm() / noise.norm() * noise
+        gain = float(10 ** (NOISE_DB / 20) * waveform.norm() / noise.norm())
+        return waveform + gain * noise
     if change == "shift":
         samples = round(SHIFT_S * sample_rate_hz)
         return torch.nn.functional.pad(waveform, (samples, 0))[: len(waveform)]

@@ -80,8 +80,8 @@ def complexity_rise(original: Tensor, randomised: Tensor) -> float:
 
     Reference:
         Hedström et al. 2023, Sanity Checks Revisited, arXiv 2401.06465 (efficient model parameter randomisation
-        test). Departures: none in this score; `otoscope.evaluation.randomisation` shuffles weights where the paper draws
-        them from their initialisers.
+        test). Departures: none in this score; `otoscope.evaluation.randomisation` shuffles weights where the paper
+        draws them from their initialisers.
     """
     if original.shape != randomised.shape:
         raise ShapeError(f"the shapes differ: {tuple(original.shape)} and {tuple(randomised.shape)}")

@@ -149,7 +149,8 @@ def plant(waveform: Tensor, cue: Cue, sample_rate_hz: int, name: str, seed: int)
     rng = np.random.default_rng(np.random.SeedSequence([seed, *name.encode()]))
     frequency_hz = cue.frequency_hz or _FREQUENCY_HZ[cue.kind]
     frequency_hz *= 1 + rng.uniform(-cue.jitter, cue.jitter)
-    level_db = rng.uniform(*cue.levels_db)
+    lowest_db, highest_db = cue.levels_db
+    level_db = rng.uniform(lowest_db, highest_db)
     clean = waveform.double().numpy()
     if cue.removes:
         # Butterworth: half of the power at the edge

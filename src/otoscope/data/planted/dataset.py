@@ -155,7 +155,9 @@ class PlantedCues(SoundData):
             raise ConfigurationError(f"relabelled: {relabelled} must lie in [0, 1)")
         self.cues, self.relabelled = make_cues(cues), relabelled
         self.test = test
-        given = dict(of_options or {}) | options | ({} if data_folder is None else {"data_folder": data_folder})
+        # None stands for a default; generated data has no `cache_folder` at all
+        shared = {name: value for name, value in options.items() if value is not None}
+        given = dict(of_options or {}) | shared | ({} if data_folder is None else {"data_folder": data_folder})
         self.source = _make_data(of, given)
         self.sample_rate_hz = self.source.sample_rate_hz
 

@@ -13,8 +13,8 @@ from otoscope.evaluation.statistics import Values, estimate, exact_interval, res
 Rows = Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
 """Records by group and method."""
 
-RANKED = ("mass", "rank", "AUROC", "pointing", "swap")
-"""Scores whose ranks the mean rank averages; IoU is a function of ``rank``."""
+RANKED = ("rank", "AUROC", "pointing", "swap")
+"""Scores whose ranks the mean rank averages. IoU is a function of ``rank``; ``mass`` means little for maps of ranks."""
 _COLUMNS = (*SCORES, "seconds")
 _EXACT = "pointing"
 ALL = "all"
@@ -92,7 +92,12 @@ def format_known_use(results: Mapping[str, Any]) -> str:
     for group, by_method in results["scores"].items():
         count = max(of_method["rank"]["n"] for of_method in by_method.values())
         blocks.append(_block(f"{group} ({count} explanations)", by_method))
-    blocks.append(_means(results))
+    if results["means"]:
+        blocks.append(_means(results))
+    else:
+        blocks.append(
+            "no clip counts: the classifier relies on none of the cues; train it longer or on louder cues"
+        )
     for group, reasons in results["skipped"].items():
         blocks += [f"skipped on {group}: {name}: {reason}" for name, reason in reasons.items()]
     return "\n\n".join(blocks)

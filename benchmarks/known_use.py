@@ -22,7 +22,7 @@ import yaml
 
 from otoscope.classifiers import Conv2dClassifier, ListenerClassifier
 from otoscope.data import ListenerScenes, PlantedCues
-from otoscope.data.planted import DESIGNS
+from otoscope.data.planted import LISTENER_DESIGNS
 from otoscope.evaluation import Settings
 from otoscope.evaluation.known_use import run_known_use
 from otoscope.files.json import json_text
@@ -83,7 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the methods and print JSON on the standard output, and the tables on the standard error."""
     parser = argparse.ArgumentParser(description="Methods on classifiers of which it is known what they use.")
     parser.add_argument("--methods", nargs="+", default=METHODS, help="names, names with options, or model folders")
-    parser.add_argument("--listeners", nargs="*", choices=list(DESIGNS), default=list(DESIGNS), help="designs")
+    parser.add_argument(
+        "--listeners", nargs="*", choices=list(LISTENER_DESIGNS), default=list(LISTENER_DESIGNS), help="designs"
+    )
     parser.add_argument("--clips", type=int, default=8, help="clips of each listener and cue")
     parser.add_argument("--roughness", type=float, default=10.0, help="roughness of the listeners' gradients")
     parser.add_argument("--planted", type=Path, help="folder of the classifier that is trained on planted cues")

@@ -5,7 +5,7 @@ import torch
 
 from otoscope.classifiers import ListenerClassifier
 from otoscope.classifiers.listeners import AUDIBLE, TOLERANCE
-from otoscope.data.planted import DESIGNS, make_scene
+from otoscope.data.planted import LISTENER_DESIGNS, make_scene
 from otoscope.errors import ConfigurationError
 from otoscope.loading import load_classifier
 
@@ -14,7 +14,7 @@ SURE, LOST = 1.0, 0.0
 
 
 @pytest.mark.parametrize("roughness", [0.0, 10.0])
-@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("design", LISTENER_DESIGNS)
 def test_the_decision_depends_on_the_known_part_only(design, roughness):
     listener = ListenerClassifier(design=design, roughness=roughness).freeze()
     frontend = listener.frontend

@@ -93,5 +93,5 @@ def test_exact_interval_agrees_with_scipy():
 def test_clips_of_one_recording_are_drawn_together():
     table = resampling_by(["a", "b", "a", "c"], 50, seed=0)
     assert np.array_equal(table[:, 0], table[:, 2])
-    # three recordings are drawn each time, of which "a" counts twice
+    # three recordings are drawn each time, and "a" counts twice
     assert np.array_equal(table[:, [0, 1, 3]].sum(1), np.full(50, 3))

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from otoscope.audio import Frontend, zero_padding
 from otoscope.classifiers.base import Classifier, Prediction
-from otoscope.data.planted.designs import DESIGNS, OTHER, Design, Part
+from otoscope.designs import LISTENER_DESIGNS, OTHER, Design, Part
 from otoscope.errors import ConfigurationError
 from otoscope.seeding import generator_for
 
@@ -28,7 +28,7 @@ _RIPPLE_SIZE, _RIPPLE_STRIDE, _RIPPLE_TERMS = 5, 4, 5000
 
 
 class ListenerClassifier(Classifier):
-    """Small differentiable network with weights set by construction, of which it is known what it listens to.
+    """Small differentiable network with weights set by construction; it is known what it listens to.
 
     A first layer with a threshold notices audible bins, a second one adds them over the frequencies of each part of
     the design, and the rule of the design combines the parts. Sound outside the parts changes no logit. With it,
@@ -41,7 +41,7 @@ class ListenerClassifier(Classifier):
     Args:
         labels: Names of the classes of the design and of the class ``other`` (default: those of the design).
         frontend: Front-end that computes the spectrograms.
-        design: Name of the design; see `otoscope.data.planted.designs.DESIGNS`.
+        design: Name of the design; see `otoscope.designs.LISTENER_DESIGNS`.
         gain: Logit of a class whose cue is present, and minus that of a class whose cue is absent; the logit of
             ``other`` is 0.
         roughness: Frequency of the ripple, in radians per unit of the log magnitude; 0 for a smooth listener. At
@@ -69,9 +69,9 @@ class ListenerClassifier(Classifier):
         gain: float = 4.0,
         roughness: float = 0.0,
     ) -> None:
-        if design not in DESIGNS:
-            raise ConfigurationError(f"design: there is no {design!r}; there are {', '.join(DESIGNS)}")
-        rules = DESIGNS[design]
+        if design not in LISTENER_DESIGNS:
+            raise ConfigurationError(f"design: there is no {design!r}; there are {', '.join(LISTENER_DESIGNS)}")
+        rules = LISTENER_DESIGNS[design]
         super().__init__([*rules.labels, OTHER] if labels is None else labels, frontend)
         if len(self.labels) != len(rules.labels) + 1:
             raise ConfigurationError(
@@ -89,7 +89,7 @@ class ListenerClassifier(Classifier):
     @property
     def rules(self) -> Design:
         """Design of this listener."""
-        return DESIGNS[self.design]
+        return LISTENER_DESIGNS[self.design]
 
     @property
     def representation_channels(self) -> tuple[int, ...]:
@@ -180,7 +180,8 @@ def _frequency_weights(part: Part, frontend: Frontend) -> Tensor:
 def _ripple_kernels(classes: int) -> Tensor:
     """Return random kernels of unit norm, the same in every listener, shape (classes, size, size)."""
     kernels = torch.randn(classes, _RIPPLE_SIZE, _RIPPLE_SIZE, generator=generator_for("ripple of listeners"))
-    return kernels / kernels.flatten(1).norm(dim=1)[:, None, None]
+    unit: Tensor = kernels / kernels.flatten(1).norm(dim=1)[:, None, None]
+    return unit
 
 
 def _later(presence: Tensor, frames: int) -> Tensor:

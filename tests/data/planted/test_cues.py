@@ -115,7 +115,9 @@ def test_transfers_take_clips_of_other_classes(data):
     transfers = list(data.transfers("siren", count=4))
     assert len(transfers) == 4
     assert all(transfer.clip.target != transfer.target for transfer in transfers)
-    assert {transfer.clip.target for transfer in data.transfers("siren", own=True)} == {data.labels.index("siren")}
+    assert {transfer.clip.target for transfer in data.transfers("siren", of_class=True)} == {
+        data.labels.index("siren")
+    }
 
 
 def test_wrong_data_options_are_reported():

@@ -5,11 +5,11 @@ import torch
 
 from otoscope.audio import Frontend
 from otoscope.data import ListenerScenes
-from otoscope.data.planted import DESIGNS, make_scene
+from otoscope.data.planted import LISTENER_DESIGNS, make_scene
 from otoscope.errors import ConfigurationError
 
 
-@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("design", LISTENER_DESIGNS)
 def test_distractors_are_louder_than_cues(design):
     frontend = Frontend()
     for index in range(4):

@@ -2,11 +2,11 @@
 
 from otoscope.data.planted.cues import Cue, PlantedClip, plant
 from otoscope.data.planted.dataset import ListenerScenes, PlantedCues, Transfer
-from otoscope.data.planted.designs import DESIGNS, Design, Part
 from otoscope.data.planted.scenes import ListenerScene, make_scene
+from otoscope.designs import LISTENER_DESIGNS, Design, Part
 
 __all__ = [
-    "DESIGNS",
+    "LISTENER_DESIGNS",
     "Cue",
     "Design",
     "ListenerScene",

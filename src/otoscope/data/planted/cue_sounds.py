@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from otoscope.data.planted.designs import Design, Part
 from otoscope.data.synthetic.building_blocks import Array, add_at, noise
+from otoscope.designs import Design, Part
 
 _RAMP_S = 0.02
 _ONSET_DECAY_S = 0.012

@@ -131,8 +131,8 @@ def make_cues(specs: Mapping[str, Any]) -> dict[str, Cue]:
         try:
             cues[label] = Cue(**options)
         except TypeError as error:
-            known = ", ".join(Cue.__dataclass_fields__)
-            raise ConfigurationError(f"cues.{label}: expected kind and options among {known}; {error}") from error
+            names = ", ".join(Cue.__dataclass_fields__)
+            raise ConfigurationError(f"cues.{label}: expected kind and options among {names}; {error}") from error
     return cues
 
 

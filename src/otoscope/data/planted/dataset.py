@@ -15,8 +15,8 @@ from typing_extensions import override
 from otoscope.data.clips import Clip
 from otoscope.data.module import SoundData
 from otoscope.data.planted.cues import Cue, PlantedClip, make_cues, plant
-from otoscope.data.planted.designs import DESIGNS, OTHER
 from otoscope.data.planted.scenes import ListenerScene, make_scene
+from otoscope.designs import LISTENER_DESIGNS, OTHER
 from otoscope.errors import ConfigurationError
 from otoscope.seeding import generator_for
 
@@ -186,17 +186,17 @@ class PlantedCues(SoundData):
             test_set = TransferredClips(test_set, self._by_target(), self.sample_rate_hz, self.seed)
         self.test_set = test_set
 
-    def transfers(self, label: str, count: int | None = None, own: bool = False) -> Iterator[Transfer]:
+    def transfers(self, label: str, count: int | None = None, of_class: bool = False) -> Iterator[Transfer]:
         """Yield test clips with and without the cue of a class.
 
         Args:
             label: Class that has a cue.
             count: Number of clips, spread over the set (default: all).
-            own: Whether to take the clips of this class instead of those of all others.
+            of_class: Whether to take the clips of this class instead of those of all others.
         """
         clips: Any = self.source.test_set
         target, cue = self.labels.index(label), self.cues[label]
-        indices = [index for index in range(len(clips)) if (clips[index].target == target) == own]
+        indices = [index for index in range(len(clips)) if (clips[index].target == target) == of_class]
         if count is not None and count < len(indices):
             indices = [indices[place * len(indices) // count] for place in range(count)]
         for index in indices:
@@ -239,7 +239,7 @@ class ListenerScenes(SoundData):
     The test set, which `otoscope evaluate` explains, holds the scenes of the first design; `scenes` those of all.
 
     Args:
-        designs: Names of designs, see `otoscope.data.planted.designs.DESIGNS` (default: all).
+        designs: Names of designs, see `otoscope.designs.LISTENER_DESIGNS` (default: all).
         clips: Number of scenes of each design.
         duration_s: Length of each scene.
         **options: See `SoundData`; nothing is read or written.
@@ -252,9 +252,11 @@ class ListenerScenes(SoundData):
         self, designs: Sequence[str] | None = None, clips: int = 16, duration_s: float = 2.0, **options: Any
     ) -> None:
         super().__init__(**options)
-        self.designs = list(DESIGNS) if designs is None else list(designs)
-        if unknown := [name for name in self.designs if name not in DESIGNS]:
-            raise ConfigurationError(f"designs: there is no {unknown[0]!r}; there are {', '.join(DESIGNS)}")
+        self.designs = list(LISTENER_DESIGNS) if designs is None else list(designs)
+        if unknown := [name for name in self.designs if name not in LISTENER_DESIGNS]:
+            raise ConfigurationError(
+                f"designs: there is no {unknown[0]!r}; there are {', '.join(LISTENER_DESIGNS)}"
+            )
         if clips < 1 or not self.designs:
             raise ConfigurationError(f"designs: name at least one; clips ({clips}) must be 1 or more")
         self.clips, self.duration_s = clips, duration_s
@@ -262,7 +264,7 @@ class ListenerScenes(SoundData):
     @override
     def setup(self, stage: str) -> None:
         """Generate the scenes of the first design."""
-        self.labels = [*DESIGNS[self.designs[0]].labels, OTHER]
+        self.labels = [*LISTENER_DESIGNS[self.designs[0]].labels, OTHER]
         # sets with independent seeds, also for data with neighbouring seeds
         self.train_set, self.valid_set, self.test_set = (
             SceneClips(list(self.scenes(self.designs[0], offset)), self.labels) for offset in (1, 2, 0)

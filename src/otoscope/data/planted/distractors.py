@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from otoscope.data.planted.cue_sounds import band_noise, ramped
-from otoscope.data.planted.designs import Design, Part
 from otoscope.data.synthetic.building_blocks import Array, add_at
+from otoscope.designs import Design, Part
 
 _GUARD_HZ = 250.0
 """Distance from the parts of a design: the window of the STFT blurs a loud sound by less."""

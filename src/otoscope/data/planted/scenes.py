@@ -18,9 +18,9 @@ from torch import Tensor
 
 from otoscope.audio import Frontend
 from otoscope.data.planted.cue_sounds import make_cue
-from otoscope.data.planted.designs import DESIGNS, Design, Part
 from otoscope.data.planted.distractors import make_distractors
 from otoscope.data.synthetic.building_blocks import Array, noise, tilt
+from otoscope.designs import LISTENER_DESIGNS, Design, Part
 from otoscope.errors import ConfigurationError
 
 CUE_RMS = (0.06, 0.08)
@@ -77,7 +77,7 @@ def make_scene(
     """Make one scene; it depends on the arguments alone.
 
     Args:
-        design: Name of the design, see `otoscope.data.planted.designs.DESIGNS`.
+        design: Name of the design, see `otoscope.designs.LISTENER_DESIGNS`.
         index: Number of the scene. Classes alternate; of four scenes, the last two hold the cues of both classes.
         duration_s: Length, at least `SHORTEST_S`.
         sample_rate_hz: Sample rate, at least 16 kHz.
@@ -86,16 +86,16 @@ def make_scene(
     Raises:
         ConfigurationError: There is no such design, or an option is out of its range.
     """
-    if design not in DESIGNS:
-        raise ConfigurationError(f"designs: there is no {design!r}; there are {', '.join(DESIGNS)}")
+    if design not in LISTENER_DESIGNS:
+        raise ConfigurationError(f"designs: there is no {design!r}; there are {', '.join(LISTENER_DESIGNS)}")
     if duration_s < SHORTEST_S or sample_rate_hz < LOWEST_RATE_HZ or seed < 0:
         raise ConfigurationError(
             f"scenes: duration_s ({duration_s}) must be {SHORTEST_S} or more, sample_rate_hz ({sample_rate_hz}) "
             f"{LOWEST_RATE_HZ} or more, seed ({seed}) not negative"
         )
-    rules, samples = DESIGNS[design], round(duration_s * sample_rate_hz)
+    rules, samples = LISTENER_DESIGNS[design], round(duration_s * sample_rate_hz)
     # independent generators: a change of the distractors leaves the cues of every scene as they were
-    streams = np.random.SeedSequence([seed, list(DESIGNS).index(design), index]).spawn(3)
+    streams = np.random.SeedSequence([seed, list(LISTENER_DESIGNS).index(design), index]).spawn(3)
     rng_cues, rng_distractors, rng_background = map(np.random.default_rng, streams)
     label = rules.labels[index % 2]
     present = rules.labels if index % 4 >= 2 else [label]

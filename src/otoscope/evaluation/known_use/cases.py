@@ -127,7 +127,7 @@ def planted_groups(data: PlantedCues, classifier: Classifier, count: int | None)
             if planted == transfer.target:
                 reliance.flipped += 1
                 group.cases.append(_case_of(classifier, transfer))
-        for transfer in data.transfers(label, count, own=True):
+        for transfer in data.transfers(label, count, of_class=True):
             clean, planted = _decisions(classifier, transfer)
             reliance.own_tested += planted == transfer.target
             reliance.own_lost += planted == transfer.target != clean

@@ -14,7 +14,7 @@ Rows = Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
 """Records by group and method."""
 
 RANKED = ("rank", "AUROC", "pointing", "swap")
-"""Scores whose ranks the mean rank averages. IoU is a function of ``rank``; ``mass`` means little for maps of ranks."""
+"""Scores whose ranks the mean rank averages. ``IoU`` is a function of ``rank``; maps of ranks have no ``mass``."""
 _COLUMNS = (*SCORES, "seconds")
 _EXACT = "pointing"
 ALL = "all"

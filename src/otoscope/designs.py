@@ -66,7 +66,7 @@ def _series(pitch_hz: float, first: int, last: int) -> tuple[Part, ...]:
 
 _LOW, _HIGH = Part(700, 1100), Part(2800, 3400)
 
-DESIGNS: dict[str, Design] = {
+LISTENER_DESIGNS: dict[str, Design] = {
     "band": Design("present", {"low band": (Part(500, 900),), "high band": (Part(3000, 3600),)}),
     "time_window": Design("present", {"early": (Part(200, 7000, 0.3, 0.6),), "late": (Part(200, 7000, 1.2, 1.5),)}),
     # 310 to 1240 Hz and 2080 to 3640 Hz: no harmonic of one series lies in the band of another.

@@ -126,3 +126,33 @@ def test_recipes_name_known_methods(name):
     untrained = {title: name for title, name in content["methods"].items() if name not in trained}
     assert untrained == {METHODS[name].title: name for name in UNTRAINED}
     assert len(set(content["methods"].values())) == len(content["methods"])
+
+
+def test_known_use_from_the_command_line(run, tmp_path):
+    file = Path(__file__).parents[2] / "recipes" / "ESC50" / "interpret" / "hparams" / "eval_listeners.yaml"
+    options = ["--methods", '{"IG": "integrated_gradients"}', "--data.init_args.designs", '["band"]']
+    code, output, error = run("evaluate", str(file), *options, "--clips=1", f"--output_folder={tmp_path}", "--json")
+    assert code == 0, error
+    results = json.loads(output)
+    assert results["means"]["truth"]["rank"] == 1
+    assert results["means"]["IG"]["rank"] > results["means"]["loudest"]["rank"]
+    assert json.loads((tmp_path / "known_use.json").read_text()) == results
+
+
+def test_planted_cues_from_the_command_line(run, hparams, tmp_path):
+    content = yaml.safe_load(hparams.read_text())
+    content["data"] = {
+        "class_path": "otoscope.data.PlantedCues",
+        "init_args": {
+            "of": "Synthetic",
+            "of_options": DATA["init_args"],
+            "cues": {"siren": {"kind": "tone", "level_db": [-20, -10]}, "rooster": "hum"},
+        },
+    }
+    hparams.write_text(yaml.safe_dump(content))
+    code, output, error = run("evaluate", str(hparams), "--json")
+    assert code == 0, error
+    assert set(json.loads(output)["reliance"]) == {"tone (siren)", "hum (rooster)"}
+    code, _, error = run("evaluate", str(hparams), '--data.init_args.cues={"whale": "hum"}')
+    assert code == 2
+    assert "whale" in error

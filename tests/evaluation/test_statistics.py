@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from otoscope.evaluation.statistics import Estimate, better, estimate, resampling
+from otoscope.evaluation.statistics import (
+    Estimate,
+    better,
+    estimate,
+    exact_interval,
+    resampling,
+    resampling_by,
+)
 
 
 def test_interval_equals_a_loop_over_samples():
@@ -75,3 +82,16 @@ def test_rate_of_false_alarms_is_near_the_level():
     rng = np.random.default_rng(2)
     differences = estimate(rng.normal(size=(60, 400)), resampling(60, 400, 0))
     assert np.mean([better(difference, "higher") != 0 for difference in differences]) < 0.09
+
+
+def test_exact_interval_agrees_with_scipy():
+    for successes, trials in ((0, 10), (3, 10), (80, 80)):
+        expected = stats.binomtest(successes, trials).proportion_ci(method="exact")
+        assert exact_interval(successes, trials) == pytest.approx((expected.low, expected.high))
+
+
+def test_clips_of_one_recording_are_drawn_together():
+    table = resampling_by(["a", "b", "a", "c"], 50, seed=0)
+    assert np.array_equal(table[:, 0], table[:, 2])
+    # three recordings are drawn each time, and "a" counts twice
+    assert np.array_equal(table[:, [0, 1, 3]].sum(1), np.full(50, 3))

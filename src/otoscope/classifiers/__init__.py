@@ -11,6 +11,7 @@ from otoscope.classifiers.external.torch_module import TorchClassifier
 from otoscope.classifiers.external.transformers_model import TransformersClassifier
 from otoscope.classifiers.focalnet import FocalNetClassifier
 from otoscope.classifiers.heads import CosineHead
+from otoscope.classifiers.listeners import ListenerClassifier
 from otoscope.classifiers.vit import ViTClassifier
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Conv2dClassifier",
     "CosineHead",
     "FocalNetClassifier",
+    "ListenerClassifier",
     "OnnxClassifier",
     "Prediction",
     "TfliteClassifier",

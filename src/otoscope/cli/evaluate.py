@@ -12,9 +12,10 @@ from otoscope.cli.explain import print_result
 from otoscope.cli.hparams import add_common_options, instantiate, output_folder_of, parse_hparams
 from otoscope.cli.options import add_shared, make_parser, messages_beside, move_to_device, print_json
 from otoscope.cli.training_file import evaluation_arguments
-from otoscope.data import SoundData
+from otoscope.data import ListenerScenes, PlantedCues, SoundData
 from otoscope.errors import OtoscopeError
 from otoscope.evaluation.conditions import Conditions
+from otoscope.evaluation.known_use import run_known_use
 from otoscope.evaluation.methods import build_methods
 from otoscope.evaluation.run import run_evaluation
 from otoscope.evaluation.settings import Settings
@@ -50,6 +51,9 @@ def run(arguments: list[str]) -> None:
     methods = {name: _plain_mapping(spec) for name, spec in options.methods.items()}
     if options.single_sample:
         _explain_recording(options, classifier, methods)
+        return
+    if isinstance(objects.data, ListenerScenes | PlantedCues):
+        _evaluate_known_use(options, objects, classifier, methods)
         return
     report = run_evaluation(
         classifier,
@@ -108,6 +112,24 @@ def build_parser() -> jsonargparse.ArgumentParser:
     add_common_options(parser)
     add_shared(parser, "device")
     return parser
+
+
+def _evaluate_known_use(options: Any, objects: Any, classifier: Classifier, methods: Mapping[str, Any]) -> None:
+    """Compare the methods by the bins that the classifier is known to use."""
+    report = run_known_use(
+        classifier,
+        methods,
+        objects.data,
+        output_folder_of(options, "known_use"),
+        Settings(**{field.name: options[field.name] for field in fields(Settings)}),
+        options.device,
+        progress=not options.json,
+        data_options=_data_options(options.data),
+    )
+    if options.json:
+        print_json(report.results)
+    else:
+        print(f"{report.text}\n\nresults in {report.folder} (known_use.json, known_use.txt, records)")
 
 
 def _explain_recording(options: Any, classifier: Classifier, methods: Mapping[str, Any]) -> None:

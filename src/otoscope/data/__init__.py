@@ -4,6 +4,7 @@ from otoscope.data.clips import Batch, Clip, ClipFile, PaddedData, batch_of, col
 from otoscope.data.esc50 import ESC50
 from otoscope.data.folder import AudioFolder
 from otoscope.data.module import SoundData
+from otoscope.data.planted import ListenerScenes, PlantedCues
 from otoscope.data.synthetic import Scene, Synthetic, SyntheticScenes
 
 __all__ = [
@@ -12,7 +13,9 @@ __all__ = [
     "Batch",
     "Clip",
     "ClipFile",
+    "ListenerScenes",
     "PaddedData",
+    "PlantedCues",
     "Scene",
     "SoundData",
     "Synthetic",

@@ -1,6 +1,7 @@
 """Comparison of explanation methods under equal conditions: same clips, same areas, controls, intervals."""
 
 from otoscope.evaluation.conditions import Conditions, NoiseSource
+from otoscope.evaluation.known_use import KnownUseReport, run_known_use
 from otoscope.evaluation.report import Report
 from otoscope.evaluation.run import run_evaluation
 from otoscope.evaluation.settings import Settings
@@ -11,10 +12,12 @@ __all__ = [
     "Block",
     "Conditions",
     "Estimate",
+    "KnownUseReport",
     "NoiseSource",
     "Pair",
     "Report",
     "Settings",
     "Table",
     "run_evaluation",
+    "run_known_use",
 ]

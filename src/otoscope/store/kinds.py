@@ -13,6 +13,7 @@ KINDS = {
     "cnn14": "otoscope.classifiers.cnn14.Cnn14Classifier",
     "conv2d": "otoscope.classifiers.conv2d.Conv2dClassifier",
     "focalnet": "otoscope.classifiers.focalnet.FocalNetClassifier",
+    "listener": "otoscope.classifiers.listeners.ListenerClassifier",
     "onnx": "otoscope.classifiers.external.onnx_model.OnnxClassifier",
     "tflite": "otoscope.classifiers.external.tflite_model.TfliteClassifier",
     "torch": "otoscope.classifiers.external.torch_module.TorchClassifier",

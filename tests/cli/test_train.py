@@ -56,7 +56,7 @@ def test_an_output_folder_that_is_a_file(assert_error, conv2d_hparams, tmp_path,
 
 def test_a_broken_hyperparameter_file(assert_error, tmp_path):
     (tmp_path / "broken.yaml").write_text("model: [unclosed\n")
-    assert_error(["train", tmp_path / "broken.yaml"], "config", "line 1, column 8")
+    assert_error(["train", tmp_path / "broken.yaml"], "--config", "broken.yaml: is no YAML (line 2)")
 
 
 def test_a_full_disk_is_reported_in_one_line(

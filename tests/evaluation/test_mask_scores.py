@@ -69,7 +69,7 @@ def test_heard_scores_equal_those_of_the_saved_sound(classifier, gradient, batch
         for name, part in (("evidence", mask), ("remainder", 1 - mask)):
             sound = classifier.frontend.inverse(spectrogram.masked(part))[0]
             again = load_audio(save_audio(tmp_path / f"{name}.wav", sound))[None]
-            probabilities[name] = classifier.probabilities(classifier.frontend(again))
+            probabilities[name] = classifier.probabilities(classifier.hear(again))
             if name == "evidence":
                 event = batch.event[i : i + 1, :length]
                 improvement = si_sdr_improvement(again, batch.waveform[i : i + 1, :length], event)

@@ -121,7 +121,7 @@ def test_another_target_is_judged_by_its_own_probability(classifier, clips):
 class BestAtTenPercent(LowBand):
     """Gets less convinced the further the area of what it hears is from a tenth, and never enough."""
 
-    def hear_masked(self, spectrogram, mask):
+    def hear_masked(self, spectrogram, mask, normalize=None):
         area = mask.sum((1, 2)) / (mask.shape[1] * torch.tensor(spectrogram.frame_counts))
         probability = 0.8 - (area - 0.1).abs()
         return torch.stack([probability, 1 - probability], -1)

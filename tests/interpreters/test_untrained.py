@@ -27,7 +27,9 @@ def test_unknown_and_trained_methods_are_refused():
     assert not is_untrained("grad")
     assert not is_untrained("piq")
     for name in ("grad", "piq"):
-        with pytest.raises(ConfigurationError, match=rf"there is no '{name}' .*; there are amt, grad_cam"):
+        with pytest.raises(
+            ConfigurationError, match=rf"there is no '{name}' .*; there are agreement, amt, grad_cam"
+        ):
             make_untrained(name, RectangleClassifier())
 
 

@@ -90,13 +90,19 @@ def test_missing_folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [{"init": ...}, {"frontend": ...}, {"init": {"components": "many"}}, {"init": {}}, {"frontend": {"fft": 3}}],
+    ("changes", "key"),
+    [
+        ({"init": ...}, "init: is missing"),
+        ({"frontend": ...}, "frontend: is missing"),
+        ({"init": {"components": "many"}}, "init.components: "),
+        ({"init": {}}, "components"),
+        ({"frontend": {"fft": 3}}, "frontend.fft: is no option"),
+    ],
     ids=str,
 )
-def test_a_config_that_describes_no_dictionary(folder, changes):
+def test_a_config_that_describes_no_dictionary(folder, changes, key):
     edit_config(folder, **changes)
-    with pytest.raises(CheckpointError, match=r"config\.json: does not describe a dictionary"):
+    with pytest.raises(CheckpointError, match=rf"config\.json: .*{key}"):
         load_dictionary(folder)
 
 

@@ -93,7 +93,7 @@ def published(reference, scramble, generator):
 
 
 @pytest.fixture
-def describe(frontend_text, tmp_path):
+def describe(frontend_text, tmp_path, monkeypatch):
     """Function that returns the hyperparameters of a classifier."""
 
     def text(name, published):
@@ -104,10 +104,24 @@ def describe(frontend_text, tmp_path):
             return frontend_text + CONV2D.format(width=width) + COSINES.format(width=width)
         published.encoder.config.save_pretrained(tmp_path / "backbone")
         backbone = {"focalnet": "FocalNetBackbone", "vit": "ViTModel"}[name]
-        picture = PICTURE.format(backbone=backbone, origin=tmp_path / "backbone")
+        _answer_for_the_hub(monkeypatch, name, tmp_path / "backbone")
+        picture = PICTURE.format(backbone=backbone, origin="owner/backbone")
         return frontend_text + picture + COSINES.format(width=width)
 
     return text
+
+
+def _answer_for_the_hub(monkeypatch, name, folder):
+    """Let transformers read the configuration of ``owner/backbone`` from a folder."""
+    transformers = pytest.importorskip("transformers")
+    config_class = {"focalnet": transformers.FocalNetConfig, "vit": transformers.ViTConfig}[name]
+    read = config_class.from_pretrained
+
+    def from_pretrained(origin, trust_remote_code):
+        assert (origin, trust_remote_code) == ("owner/backbone", False)
+        return read(folder)
+
+    monkeypatch.setattr(config_class, "from_pretrained", from_pretrained)
 
 
 @pytest.fixture
@@ -257,4 +271,4 @@ def test_opened_model_can_be_saved_and_loaded(published, describe, model_folder,
     loaded = Cnn14Classifier.from_pretrained(ours.save_pretrained(tmp_path / "saved"))
     spectrogram = ours.frontend(waveforms)
     assert torch.equal(loaded.logits(spectrogram), ours.logits(spectrogram))
-    assert loaded.details == {"source": f"SpeechBrain: {folder}"}
+    assert loaded.details == {"source": f"SpeechBrain: {folder}", "normalize": False}

@@ -107,6 +107,7 @@ def test_config_is_readable(folder, classifier):
         "init": classifier.config,
         "labels": LABELS,
         "frontend": classifier.frontend.config,
+        "normalize": True,
     }
 
 

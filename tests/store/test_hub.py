@@ -292,6 +292,7 @@ def test_single_files_and_repositories_without_a_description(hub, weights, no_ne
         "source": f"SpeechBrain: {file}",
         "commit": commit,
         "remarks": ["labels: numbered, because there is no label_encoder.txt"],
+        "normalize": False,
     }
     line = f"classifier: {file} at {commit[:7]} (published weights, downloaded); ../absent/model does not exist; "
     assert capsys.readouterr().out == line + "labels: numbered, because there is no label_encoder.txt\n"

@@ -47,7 +47,7 @@ def test_each_role_is_opened_frozen_with_its_details(folders):
         Conv2dClassifier,
         NMFDictionary,
     ]
-    assert classifier.details == {"metrics": {"accuracy": 0.5}}
+    assert classifier.details == {"metrics": {"accuracy": 0.5}, "normalize": True}
     assert interpreter.details == {"note": "x"}
     assert dictionary.details == {"metrics": {"error": 0.1}}
     for model in (classifier, interpreter, inner, dictionary):

@@ -103,7 +103,7 @@ def _fidelity(task, data):
 
 
 def test_a_dictionary_of_another_front_end_is_refused(classifier, tmp_path):
-    dictionary = NMFDictionary(torch.rand(513, 4), Frontend(sample_rate_hz=44_100))
+    dictionary = NMFDictionary(torch.rand(1025, 4), Frontend(sample_rate_hz=44_100))
     dictionary.save(tmp_path / "dictionary")
     with pytest.raises(ConfigurationError, match=r"dictionary in .*44100 Hz.*classifier \(16000 Hz"):
         L2I(classifier, tmp_path / "dictionary")

@@ -175,10 +175,11 @@ def iter_batches(data, waveforms):
     yield collate([Clip(waveform, 0, str(i), str(i)) for i, waveform in enumerate(waveforms)])
 
 
-def test_another_sample_rate_is_refused(learnt, tmp_path):
+def test_another_sample_rate_is_refused(learnt, tmp_path, monkeypatch):
     _, _, data = learnt
     task = NMFTraining(3, frontend=Frontend(sample_rate_hz=44_100))
-    with pytest.raises(ConfigurationError, match=r"clips come at 16000 Hz.*front-end takes 44100 Hz"):
+    monkeypatch.setattr(data, "rate_is_chosen", True)
+    with pytest.raises(ConfigurationError, match=r"16000.*44100"):
         run_training(task, data, tmp_path, {**QUIET, "max_epochs": 1})
 
 

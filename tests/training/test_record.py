@@ -35,7 +35,9 @@ def test_a_resumed_run_adds_its_epochs_once(make_classifier_task, data, trainer_
     # once more: a test replaces the line of the same epoch
     run_training(make_classifier_task(), data, tmp_path, {**trainer_options, "max_epochs": 3}, test_only=True)
     assert lines_of(tmp_path) == second
-    assert second[-1].endswith(f"test acc: {results['accuracy']:.4g}")
+    assert second[-1].endswith(
+        f"test acc: {results['accuracy']:.4g}, test linear_baseline: {results['linear_baseline']:.4g}"
+    )
     assert read_labels(tmp_path / "label_encoder.txt") == data.labels
 
 

@@ -235,7 +235,7 @@ class Classifier(Shareable, StoredModel, ABC):
         """
         prediction = self.run(spectrogram)
         # Here, so that no method and no score is blamed for what the classifier returned.
-        self.reject_nan(prediction.logits)
+        self.reject_nan(prediction.logits, spectrogram.log_magnitude)
         return prediction
 
     def run(self, spectrogram: Spectrogram) -> Prediction:
@@ -243,14 +243,19 @@ class Classifier(Shareable, StoredModel, ABC):
         prediction: Prediction = self(spectrogram.log_magnitude, spectrogram.frames)
         return prediction
 
-    def reject_nan(self, logits: Tensor) -> None:
-        """Raise a `ClassifierError` if logits hold NaN.
+    def reject_nan(self, logits: Tensor, inputs: Tensor) -> None:
+        """Raise a `ClassifierError` if logits hold NaN though the inputs do not.
 
         Args:
             logits: Logits that this classifier returned, shape (batch, classes).
+            inputs: Log magnitude or waveforms that it was given.
         """
-        # While a classifier is trained, its training reports a loss that is not finite.
-        if not self.training and bool(logits.detach().isnan().any()):
+        # While a classifier is trained, its training reports a loss that is not finite. On the device `meta`, where
+        # shapes are tried out, there are no values.
+        if self.training or logits.is_meta or not bool(logits.detach().isnan().any()):
+            return
+        # A mask that is not finite is the fault of its method.
+        if not bool(inputs.detach().isnan().any()):
             raise ClassifierError(
                 f"{type(self).__name__}: the classifier returns NaN for this recording; silence, a logarithm of 0 "
                 "or damaged weights may be the cause"

@@ -340,5 +340,5 @@ def test_black_box_is_explained_and_scored():
     explanation = Explainer(classifier, LowerHalf()).explain(waveform)
     assert explanation.predicted == "loud"
     assert explanation.mask_scores["p_evidence"] < 0.5 < explanation.mask_scores["p_remainder"]
-    # both parts are loud when they are played as recordings, at full level
-    assert explanation.scores["p_evidence"] > 0.5
+    # a function of the user hears both parts at the level of the recording
+    assert explanation.scores["p_evidence"] < 0.5 < explanation.scores["p_remainder"]

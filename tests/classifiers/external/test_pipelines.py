@@ -196,6 +196,9 @@ def test_other_objects_are_no_classifiers_either():
 
 
 class _Data:
+    def take_rate(self, model_rate_hz):
+        """Any rate will do."""
+
     def prepare_data(self):
         """Nothing to prepare."""
 

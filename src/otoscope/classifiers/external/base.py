@@ -230,8 +230,7 @@ class ExternalClassifier(Classifier):
 
     def _check(self, output: NetworkOutput, inputs: Tensor) -> None:
         batch = len(inputs)
-        if not inputs.isnan().any():
-            self.reject_nan(output.logits)
+        self.reject_nan(output.logits, inputs)
         if output.logits.shape != (batch, len(self.labels)):
             first = ", ".join(self.labels[:5]) + (", ..." if len(self.labels) > 5 else "")
             raise ShapeError(

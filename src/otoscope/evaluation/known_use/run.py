@@ -27,7 +27,6 @@ from otoscope.evaluation.settings import Settings
 from otoscope.files.atomic import replace_text
 from otoscope.files.json import write_json
 
-
 FEWEST_CLIPS = 4
 """Number of clips that a planted cue must flip to count in means over cues."""
 

@@ -27,6 +27,9 @@ from otoscope.evaluation.settings import Settings
 from otoscope.files.atomic import replace_text
 from otoscope.files.json import write_json
 
+FEWEST_CLIPS = 4
+"""Number of clips that a planted cue must flip to count in means over cues."""
+
 
 @dataclass(frozen=True)
 class KnownUseReport:
@@ -92,11 +95,12 @@ def run_known_use(
             reliance[group.name] = asdict(group.reliance)
         if group.cases:
             rows[group.name], skipped[group.name] = _score_group(group, methods, settings.seed, records, progress)
+    thin = [name for name, counts in reliance.items() if name in rows and counts["flipped"] < FEWEST_CLIPS]
     results = {
         "classifier": type(classifier).__name__,
         "settings": {"clips": settings.clips, "seed": settings.seed, "bootstrap": settings.bootstrap},
         "reliance": reliance,
-        **summarise(rows, settings.bootstrap, settings.seed),
+        **summarise(rows, settings.bootstrap, settings.seed, thin),
         "skipped": {name: reasons for name, reasons in skipped.items() if reasons},
     }
     text = format_known_use(results)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ ALL = "all"
 """Name of the mean over groups."""
 
 
-def summarise(rows: Rows, bootstrap: int, seed: int) -> dict[str, Any]:
+def summarise(rows: Rows, bootstrap: int, seed: int, thin: Collection[str] = ()) -> dict[str, Any]:
     """Return means with intervals, and mean ranks, as JSON values.
 
     Intervals are over clips; two questions about one clip are drawn together. The interval of ``pointing``, a
@@ -31,13 +31,15 @@ def summarise(rows: Rows, bootstrap: int, seed: int) -> dict[str, Any]:
         rows: Records by group and method.
         bootstrap: Number of bootstrap samples.
         seed: Seed of the draws.
+        thin: Groups with too few clips, which count neither in the means over groups nor in the ranks.
     """
     scores: dict[str, dict[str, dict[str, Any]]] = {}
     for group, by_method in rows.items():
         scores[group] = {method: _estimates(lines, bootstrap, seed) for method, lines in by_method.items()}
-    methods = list(dict.fromkeys(method for by_method in scores.values() for method in by_method))
-    means = {method: {column: _mean(scores, method, column) for column in _COLUMNS} for method in methods}
-    return {"scores": scores, "means": means, "mean_rank": mean_ranks(scores, methods)}
+    counted = {group: by_method for group, by_method in scores.items() if group not in thin}
+    methods = list(dict.fromkeys(method for by_method in counted.values() for method in by_method))
+    means = {method: {column: _mean(counted, method, column) for column in _COLUMNS} for method in methods}
+    return {"scores": scores, "means": means, "mean_rank": mean_ranks(counted, methods), "thin": sorted(thin)}
 
 
 def mean_ranks(scores: Mapping[str, Any], methods: Sequence[str]) -> dict[str, float]:
@@ -96,7 +98,7 @@ def format_known_use(results: Mapping[str, Any]) -> str:
         blocks.append(_means(results))
     else:
         blocks.append(
-            "no clip counts: the classifier relies on none of the cues; train it longer or on louder cues"
+            "too few clips count: the classifier hardly relies on a cue; train it longer or on louder cues"
         )
     for group, reasons in results["skipped"].items():
         blocks += [f"skipped on {group}: {name}: {reason}" for name, reason in reasons.items()]
@@ -131,7 +133,7 @@ def _cell(estimate: Mapping[str, Any]) -> str:
 def _means(results: Mapping[str, Any]) -> str:
     columns = [*SCORES, "seconds"]
     width = max(len(name) for name in results["means"])
-    groups = len(results["scores"])
+    groups = len(set(results["scores"]) - set(results["thin"]))
     lines = [
         f"mean over {groups} groups, and mean rank over {', '.join(RANKED)}",
         " " * width + "".join(f"{column:>9}" for column in [*columns, "rank no."]),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +75,15 @@ class ModelFolders(Trial):
             data, done = _damaged_weights(path, draw)
             path.write_bytes(data)
         else:
+            # Deep values are copied and written here; what is tested has the usual limit.
+            limit = sys.getrecursionlimit()
+            sys.setrecursionlimit(20 * limit)
             content, done = self._hostile(content, draw) if kind < 0.35 else mutate(content, draw)
             while draw.random() < 0.4:
                 content, further = mutate(content, draw)
                 done += f", {further}"
             config.write_text(as_text(content, draw), encoding="utf-8", errors="surrogatepass")
+            sys.setrecursionlimit(limit)
         return f"{model.name} {config.parent.name}: {done}"
 
     def _hostile(self, content: dict[str, Any], draw: random.Random) -> tuple[dict[str, Any], str]:

@@ -73,7 +73,7 @@ def test_item_depends_on_seed_and_index_alone(scenes):
 
 
 def test_workers_of_a_data_loader_make_the_same_scenes(scenes):
-    loader = DataLoader(scenes, batch_size=None, num_workers=2, multiprocessing_context="spawn")
+    loader = DataLoader(scenes, batch_size=None, num_workers=1, multiprocessing_context="spawn")
     for index, scene in enumerate(loader):
         assert_same(scene, scenes[index])
 

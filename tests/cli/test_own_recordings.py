@@ -110,6 +110,16 @@ def test_a_resumed_run_keeps_its_settings(run, narrow, sounds, tmp_path):
     assert record_of(tmp_path / "out") == before
 
 
+def test_settings_follow_where_the_command_line_names_the_classes(run, sounds, tmp_path):
+    # The settings of a class can only be read after its name.
+    classes = ["--model=otoscope.training.ClassifierTraining", "--model.classifier=otoscope.Conv2dClassifier"]
+    classes += ["--model.classifier.width=2", "--model.classifier.depth=2", "--data=otoscope.data.AudioFolder"]
+    code, _, error = run("train", *classes, f"--data_folder={sounds}", "-o", tmp_path / "out", *FAST)
+    assert code == 0, error
+    frontend = record_of(tmp_path / "out")["model"]["init_args"]["classifier"]["init_args"]["frontend"]
+    assert frontend["init_args"]["sample_rate_hz"] == 8000
+
+
 def test_a_table_may_be_the_data_folder(run, narrow, sounds, tmp_path):
     rows = [f"{path.parent.name}/{path.name};{path.parent.name}" for path in sorted(sounds.rglob("*.wav"))]
     (sounds / "list.csv").write_text("\n".join(["file;class", *rows]))

@@ -67,9 +67,10 @@ class Parsed(NamedTuple):
     content: dict[str, Any]
 
     def with_settings(self, settings: Sequence[str]) -> Any:
-        """Return the options with settings between those of the file and the overrides, which take precedence."""
+        """Return the options with further settings, none of which the command line itself makes."""
+        # At the end, because the overrides may name the classes that the settings belong to.
         with _without_deprecations():
-            return parse(self.parser, [*self.before, *settings, *self.overrides]) if settings else self.options
+            return parse(self.parser, [*self.before, *self.overrides, *settings]) if settings else self.options
 
 
 @contextlib.contextmanager

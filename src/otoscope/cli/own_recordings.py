@@ -106,16 +106,9 @@ def _takes_frontend(model: Any) -> bool:
 
 
 def _arguments(values: Mapping[str, Any]) -> Iterator[str]:
-    frontend = {name.removeprefix(_FRONTEND): value for name, value in values.items() if name.startswith(_FRONTEND)}
-    if frontend:
-        yield "--model.init_args.classifier.init_args.frontend=otoscope.audio.Frontend"
-    for name, value in frontend.items():
-        yield f"--model.init_args.classifier.init_args.frontend.init_args.{name}={value}"
+    # As a user types them, which holds whether the classifier stands in the file or on the command line.
     for name, value in values.items():
-        if not name.startswith(_FRONTEND):
-            group, _, option = name.partition(".")
-            inner = option if group == "trainer" else f"init_args.{option}"
-            yield f"--{group}.{inner}={str(value).lower() if isinstance(value, bool) else value}"
+        yield f"--{name}={str(value).lower() if isinstance(value, bool) else value}"
 
 
 def _names_of(overrides: Sequence[str]) -> Iterator[str]:

@@ -28,6 +28,8 @@ _VIT = {
     "image_size": 32,
     "patch_size": 16,
 }
+_LARGE = 20_000
+"""Characters of a configuration that is not mutated any further."""
 _CODE = """
 import pathlib
 pathlib.Path({canary!r}).touch()
@@ -79,7 +81,8 @@ class ModelFolders(Trial):
             limit = sys.getrecursionlimit()
             sys.setrecursionlimit(20 * limit)
             content, done = self._hostile(content, draw) if kind < 0.35 else mutate(content, draw)
-            while draw.random() < 0.4:
+            # Deep values are not mutated again: listing their places takes longer than the time limit of a case.
+            while draw.random() < 0.4 and len(json.dumps(content)) < _LARGE:
                 content, further = mutate(content, draw)
                 done += f", {further}"
             config.write_text(as_text(content, draw), encoding="utf-8", errors="surrogatepass")

@@ -13,6 +13,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 import traceback
 import warnings
 from abc import ABC, abstractmethod
@@ -195,14 +196,14 @@ def run_trial(make: Callable[[int], Trial], cases: int, seed: int) -> dict[str, 
 
     for first in range(min(_PROCESSES, cases)):
         start(first)
-    silent_s = dict.fromkeys(workers, 0.0)
+    heard_s = dict.fromkeys(workers, time.monotonic())
     ready_workers: set[int | None] = set()
     while workers:
         ready = wait(list(workers), timeout=1.0)
         for receiver in list(workers):
             process, index = workers[receiver]
             if receiver in ready:
-                silent_s[receiver] = 0.0
+                heard_s[receiver] = time.monotonic()
                 try:
                     outcome = receiver.recv()
                 except EOFError:  # killed, for instance when memory ran out
@@ -220,9 +221,10 @@ def run_trial(make: Callable[[int], Trial], cases: int, seed: int) -> dict[str, 
                         workers[receiver] = (process, index if outcome.index < 0 else outcome.index + _PROCESSES)
                     continue
             else:
-                silent_s[receiver] = silent_s.get(receiver, 0.0) + 1.0
+                # By the clock: `wait` returns at once while other processes have answers.
+                silent_s = time.monotonic() - heard_s.setdefault(receiver, time.monotonic())
                 # The first input waits for imports and for the sound models
-                if silent_s[receiver] < _PATIENCE_S * (1 if process.pid in ready_workers else 20):
+                if silent_s < _PATIENCE_S * (1 if process.pid in ready_workers else 20):
                     continue
                 outcomes.append(Outcome(index, "hang", "outside of Python"))
                 process.kill()

@@ -18,8 +18,8 @@ from otoscope.interpreters.attribution import each_clip, log_probabilities, requ
 from otoscope.interpreters.refined import descend
 from otoscope.metrics.ranking import ranks, top_share
 
-_SHARPNESS = 0.1
-"""Width, in ranks, of the sigmoid that replaces a cut in the gradient."""
+_SHARPNESS = 0.5
+"""Width, in logarithms of the area, of the sigmoid that replaces a cut in the gradient."""
 
 
 class HeardAgreementInterpreter(AgreementInterpreter):
@@ -76,8 +76,8 @@ class HeardAgreementInterpreter(AgreementInterpreter):
         lose: float = 0.1,
         weight: float = 3.0,
         refinements: int = 16,
-        rate: float = 0.005,
-        cell: Sequence[int] = (4, 2),
+        rate: float = 0.02,
+        cell: Sequence[int] = (1, 1),
         **options: Any,
     ) -> None:
         super().__init__(classifier, steps, **options)
@@ -99,7 +99,7 @@ class HeardAgreementInterpreter(AgreementInterpreter):
         return torch.cat([self._refined(clip, label) for clip, label in each_clip(spectrogram, target)])
 
     def _refined(self, clip: Spectrogram, target: Tensor) -> Tensor:
-        start = ranks(super().attribute(clip, target))
+        start = _log_ranks(super().attribute(clip, target))
         if self.refinements == 0:
             return start
         frequency, time = start.shape[-2:]
@@ -131,7 +131,8 @@ class HeardAgreementInterpreter(AgreementInterpreter):
         parts = torch.cat([masks, 1 - masks])
         count = len(self.areas)
         heard = self.classifier.heard(clip.repeat(2 * count), parts)
-        evidence, remainder = self._cross_entropy(heard, target.expand(2 * count)).split(count)
+        lost = self._cross_entropy(heard, target.expand(2 * count))
+        evidence, remainder = lost[:count], lost[count:]
         # relu: a goal that is reached adds nothing to the gradient
         missed = (evidence - self.keep * whole).relu()
         too_probable = ((-remainder).exp() - self.lose * (-whole).exp()).relu()
@@ -140,3 +141,11 @@ class HeardAgreementInterpreter(AgreementInterpreter):
     def _cross_entropy(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
         logits = self.classifier.logits(spectrogram)
         return -log_probabilities(logits, self.classifier.multi_label).gather(-1, target[:, None])[:, 0]
+
+
+def _log_ranks(values: Tensor) -> Tensor:
+    """Return minus the logarithm of the share of bins at or above each bin, from 0 to log(bins)."""
+    # An offset then moves a bin by a factor of the area: among the best bins by little, in the middle by much. So
+    # the descent cannot push the few bins that the start is sure of behind many others.
+    bins = values[0].numel()
+    return -(1 - ranks(values) + 1 / bins).clamp(max=1).log()

@@ -50,6 +50,12 @@ _ALL = (
         ("gradient", "representation", "relu"),
     ),
     Method(
+        "heard_agreement",
+        "heard agreement",
+        f"{_CLASSES}.heard_agreement.HeardAgreementInterpreter",
+        ("gradient",),
+    ),
+    Method(
         "input_x_gradient",
         "input x gradient",
         f"{_CLASSES}.input_x_gradient.InputXGradientInterpreter",

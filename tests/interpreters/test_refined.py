@@ -11,7 +11,7 @@ from otoscope.classifiers import Conv2dClassifier
 from otoscope.errors import ConfigurationError
 from otoscope.interpreters.attribution import each_clip
 from otoscope.interpreters.integrated_gradients import IntegratedGradientsInterpreter
-from otoscope.interpreters.refined import RefinedInterpreter, _descend, background, smoothed
+from otoscope.interpreters.refined import RefinedInterpreter, background, descend, smoothed
 from otoscope.metrics.ranking import ranks
 
 
@@ -120,7 +120,7 @@ def test_descent_reaches_the_goal_and_stops_there():
         points.append(point)
         return ((point - goal).square().sum(-1, keepdim=True) - 1e-3).relu()
 
-    end = _descend(objective, torch.zeros(2), steps=40, rate=0.3)
+    end = descend(objective, torch.zeros(2), steps=40, rate=0.3)
     torch.testing.assert_close(end, goal, rtol=0, atol=0.05)
     assert objective(end) == 0
     assert len(points) < 40

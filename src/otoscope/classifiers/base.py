@@ -306,8 +306,18 @@ class Classifier(Shareable, StoredModel, ABC):
             mask: Mask in [0, 1], shape (batch, frequency, time).
             normalize: Whether to scale each sound to a peak of 1; see `hear`.
         """
+        return self.probabilities(self.heard(spectrogram, mask, normalize))
+
+    def heard(self, spectrogram: Spectrogram, mask: Tensor, normalize: bool | None = None) -> Spectrogram:
+        """Return the spectrogram of the sound that a mask keeps; gradients flow to the mask.
+
+        Args:
+            spectrogram: Spectrogram of the clips, with its phase.
+            mask: Mask in [0, 1], shape (batch, frequency, time).
+            normalize: Whether to scale each sound to a peak of 1; see `hear`.
+        """
         sound = self.frontend.inverse(spectrogram.masked(mask))
-        return self.probabilities(self.hear(sound, spectrogram.lengths, normalize, with_phase=self.needs_phase))
+        return self.hear(sound, spectrogram.lengths, normalize, with_phase=self.needs_phase)
 
     def activation_map(self, spectrogram: Spectrogram, name: str | None = None) -> Tensor:
         """Return one of the network's activation maps; see `Prediction.activation_map`.

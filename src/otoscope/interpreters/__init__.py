@@ -8,6 +8,7 @@ from otoscope.interpreters.grad_cam import GradCAMInterpreter
 from otoscope.interpreters.gradient_shap import GradientShapInterpreter
 from otoscope.interpreters.guided_backprop import GuidedBackpropInterpreter
 from otoscope.interpreters.guided_grad_cam import GuidedGradCAMInterpreter
+from otoscope.interpreters.heard_agreement import HeardAgreementInterpreter
 from otoscope.interpreters.input_x_gradient import InputXGradientInterpreter
 from otoscope.interpreters.integrated_gradients import IntegratedGradientsInterpreter
 from otoscope.interpreters.l2i import L2IDecoded, L2IInterpreter
@@ -32,6 +33,7 @@ __all__ = [
     "GradientShapInterpreter",
     "GuidedBackpropInterpreter",
     "GuidedGradCAMInterpreter",
+    "HeardAgreementInterpreter",
     "InputXGradientInterpreter",
     "IntegratedGradientsInterpreter",
     "Interpreter",

@@ -156,7 +156,7 @@ class RefinedInterpreter(IntegratedGradientsInterpreter):
         def lacking(offset: Tensor) -> Tensor:
             return self.objective(at(offset), clip, target, goal)
 
-        return at(_descend(lacking, start.new_zeros(1, 1, *size), self.refinements, self.rate))
+        return at(descend(lacking, start.new_zeros(1, 1, *size), self.refinements, self.rate))
 
 
 def background(magnitude: Tensor) -> Tensor:
@@ -202,7 +202,7 @@ def smoothed(values: Tensor, deviations: Sequence[float]) -> Tensor:
     return hidden[:, 0]
 
 
-def _descend(objective: Callable[[Tensor], Tensor], start: Tensor, steps: int, rate: float) -> Tensor:
+def descend(objective: Callable[[Tensor], Tensor], start: Tensor, steps: int, rate: float) -> Tensor:
     """Gradient descent with step halving, until the objective is 0.
 
     Args:

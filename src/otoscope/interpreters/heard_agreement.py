@@ -1,0 +1,151 @@
+"""Heard agreement: agreement, changed until the sound of its best bins keeps the decision and the rest loses it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from typing_extensions import override
+
+from otoscope.audio import Spectrogram
+from otoscope.classifiers import Classifier
+from otoscope.errors import ConfigurationError
+from otoscope.interpreters.agreement import AgreementInterpreter
+from otoscope.interpreters.attribution import each_clip, log_probabilities, require_positive
+from otoscope.interpreters.refined import descend
+from otoscope.metrics.ranking import ranks, top_share
+
+_SHARPNESS = 0.5
+"""Width, in logarithms of the area, of the sigmoid that replaces a cut in the gradient."""
+
+
+class HeardAgreementInterpreter(AgreementInterpreter):
+    r"""Offsets to the ranks of `AgreementInterpreter` that make evidence and remainder, as sounds, decide.
+
+    With :math:`E_a` the sound of the bins that a map ranks among the best share a, :math:`R_a` the sound of all
+    others, X the clip, CE the cross-entropy to the explained class c and p its probability, a descent lowers
+
+    .. math:: \frac{1}{|A|} \sum_{a \in A} \max(0, CE(E_a) - keep \cdot CE(X))
+        + weight \cdot \max(0, p(R_a) - lose \cdot p(X))
+
+    The sounds are computed as they are saved: by the inverse transform, scaled as the classifier's recordings are,
+    and analysed again. So the descent cannot exploit spectrograms that no sound has. It ends as soon as both goals
+    are reached, and offsets are shared by cells, so that the map stays where agreement put it and smooth where the
+    classifier does not care. Per clip: ``steps`` forward and backward passes, and for each of the ``refinements``
+    one of evidence and remainder for each area.
+
+    Args:
+        classifier: Classifier to explain.
+        steps: Number of points of the integrated gradients.
+        areas: Areas at which the sounds are asked about.
+        keep: Cross-entropy of the evidence to reach, as a share of that of the whole clip.
+        lose: Probability of the remainder to reach, as a share of that of the whole clip.
+        weight: Weight of the remainder.
+        refinements: Largest number of steps of the descent. 0: the start is the result.
+        rate: Length of the first step, in ranks.
+        cell: Size of the cells that share an offset: bins of frequency, frames.
+        **options: Options of `AgreementInterpreter`.
+
+    Raises:
+        ConfigurationError: An option is out of its range.
+        GradientError: The classifier is a black box.
+
+    Reference:
+        This project; see docs/methods/agreement.md.
+
+    Example:
+        >>> from otoscope.classifiers import Conv2dClassifier
+        >>> classifier = Conv2dClassifier(["dog", "rain"], width=4).freeze()
+        >>> spectrogram = classifier.hear(torch.randn(1, 8000))
+        >>> interpreter = HeardAgreementInterpreter(classifier, area=0.1, steps=4, refinements=2)
+        >>> round(float(interpreter(spectrogram, classifier.predict(spectrogram)).mean()), 3)
+        0.1
+    """
+
+    neutral = None  # ranks: none of them means that a bin does not matter
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        steps: int = 16,
+        areas: Sequence[float] = (0.1, 0.2, 0.3),
+        keep: float = 0.5,
+        lose: float = 0.1,
+        weight: float = 3.0,
+        refinements: int = 16,
+        rate: float = 0.02,
+        cell: Sequence[int] = (1, 1),
+        **options: Any,
+    ) -> None:
+        super().__init__(classifier, steps, **options)
+        require_positive(rate=rate)
+        if not areas or not all(0 < area < 1 for area in areas):
+            raise ConfigurationError(f"areas: {list(areas)} must be shares between 0 and 1, at least one")
+        for name, value in (("keep", keep), ("lose", lose), ("weight", weight), ("refinements", refinements)):
+            if value < 0:
+                raise ConfigurationError(f"{name}: {value} must not be negative")
+        if len(cell) != 2 or min(cell) < 1:
+            raise ConfigurationError(f"cell: {list(cell)} must be two numbers of 1 or more")
+        self.areas, self.keep, self.lose, self.weight = list(areas), keep, lose, weight
+        self.refinements, self.rate, self.cell = refinements, rate, list(cell)
+
+    @override
+    def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
+        """Return ranks from about 0 to 1 instead of an attribution in the unit of the score."""
+        # clip by clip: rounding differs with the batch, and a step that is accepted or not would depend on it
+        return torch.cat([self._refined(clip, label) for clip, label in each_clip(spectrogram, target)])
+
+    def _refined(self, clip: Spectrogram, target: Tensor) -> Tensor:
+        start = _log_ranks(super().attribute(clip, target))
+        if self.refinements == 0:
+            return start
+        frequency, time = start.shape[-2:]
+        # number of cells in each direction, rounded up
+        size = [-(-frequency // self.cell[0]), -(-time // self.cell[1])]
+        whole = self._cross_entropy(clip, target).detach()
+
+        def at(offset: Tensor) -> Tensor:
+            return start + F.interpolate(offset, [frequency, time], mode="bilinear", align_corners=False)[:, 0]
+
+        def missed(offset: Tensor) -> Tensor:
+            return self.objective(at(offset), clip, target, whole)
+
+        return at(descend(missed, start.new_zeros(1, 1, *size), self.refinements, self.rate))
+
+    def objective(self, ranking: Tensor, clip: Spectrogram, target: Tensor, whole: Tensor) -> Tensor:
+        """Return by how much the goals are missed. Its gradient is that of soft cuts.
+
+        Args:
+            ranking: Ranking of the bins, shape (1, frequency, time).
+            clip: Spectrogram of one clip.
+            target: Explained class, shape (1,).
+            whole: Cross-entropy of the whole clip, shape (1,).
+
+        Returns:
+            Objective, not negative. Shape (1,).
+        """
+        masks = torch.cat([top_share(ranking, area, _SHARPNESS) for area in self.areas])
+        parts = torch.cat([masks, 1 - masks])
+        count = len(self.areas)
+        heard = self.classifier.heard(clip.repeat(2 * count), parts)
+        lost = self._cross_entropy(heard, target.expand(2 * count))
+        evidence, remainder = lost[:count], lost[count:]
+        # relu: a goal that is reached adds nothing to the gradient
+        missed = (evidence - self.keep * whole).relu()
+        too_probable = ((-remainder).exp() - self.lose * (-whole).exp()).relu()
+        return (missed + self.weight * too_probable).mean()[None]
+
+    def _cross_entropy(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
+        logits = self.classifier.logits(spectrogram)
+        return -log_probabilities(logits, self.classifier.multi_label).gather(-1, target[:, None])[:, 0]
+
+
+def _log_ranks(values: Tensor) -> Tensor:
+    """Return minus the logarithm of the share of bins at or above each bin, from 0 to log(bins)."""
+    # An offset then moves a bin by a factor of the area: among the best bins by little, in the middle by much. So
+    # the descent cannot push the few bins that the start is sure of behind many others.
+    bins = values[0].numel()
+    return -(1 - ranks(values) + 1 / bins).clamp(max=1).log()

@@ -29,6 +29,8 @@ CHEAP: dict[str, dict[str, Any]] = {
     "integrated_gradients": {"steps": 4},
     "occlusion": {"patch_hz": 2000.0, "patch_s": 0.3},
     "optimised_mask": {"steps": 3},
+    "agreement": {"steps": 4},
+    "heard_agreement": {"steps": 4, "refinements": 2},
     "refined": {"steps": 4, "refinements": 2},
     "rise": {"masks": 12, "cell_s": 0.2},
     "slime": {"samples": 12, "segment_s": 0.2},

@@ -90,6 +90,7 @@ def test_test_only_gives_the_same_numbers(run, esc50, trained):
     assert 0 <= written["scores"]["L2I"]["Fid-L2I"] <= written["scores"]["L2I"]["Fid-L2I@3"] <= 1
 
 
+@pytest.mark.parametrize("trained", ["conv2d"], indirect=True)
 def test_explains_with_the_sounds_of_components(run, esc50, trained, tmp_path):
     model = run.work / "interpret" / "results" / trained / "1234" / "model"
     clip = esc50 / "audio" / "5-50-A-0.wav"

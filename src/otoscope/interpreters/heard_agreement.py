@@ -94,7 +94,7 @@ class HeardAgreementInterpreter(AgreementInterpreter):
 
     @override
     def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
-        """Return ranks from about 0 to 1 instead of an attribution in the unit of the score."""
+        """Return logarithmic ranks, about 0 to log(bins), instead of an attribution in the unit of the score."""
         # clip by clip: rounding differs with the batch, and a step that is accepted or not would depend on it
         return torch.cat([self._refined(clip, label) for clip, label in each_clip(spectrogram, target)])
 

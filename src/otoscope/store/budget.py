@@ -83,9 +83,9 @@ _CREATING = frozenset(
 """Functions that create tensors."""
 _GROWING = frozenset(
     {
-        "interpolate", "new_empty", "new_full", "new_ones", "new_zeros", "pad", "repeat", "repeat_interleave",
-        "resize_",
-        "tile",
+        "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d",
+        "adaptive_max_pool2d", "adaptive_max_pool3d", "fold", "interpolate", "new_empty", "new_full", "new_ones",
+        "new_zeros", "pad", "repeat", "repeat_interleave", "resize_", "tile",
     }
 )  # fmt: skip
 """Functions whose result can be larger than their inputs."""

@@ -287,9 +287,10 @@ class Classifier(Shareable, StoredModel, ABC):
             normalize: Whether to scale each clip to a peak of 1 (default: `normalize`).
             with_phase: Whether to compute the phase too; False saves time where nothing is turned back into sound.
         """
-        scaled = peak_normalize(waveform) if self.resolve_normalize(normalize) else waveform
+        normalize = self.resolve_normalize(normalize)
+        scaled = peak_normalize(waveform) if normalize else waveform
         spectrogram: Spectrogram = self.frontend(scaled, lengths, with_phase)
-        return spectrogram
+        return replace(spectrogram, normalized=normalize)
 
     def resolve_normalize(self, normalize: bool | None) -> bool:
         """Return whether to scale recordings to a peak of 1: as asked for, or by default as `normalize` states."""
@@ -304,7 +305,7 @@ class Classifier(Shareable, StoredModel, ABC):
         Args:
             spectrogram: Spectrogram of the clips, with its phase.
             mask: Mask in [0, 1], shape (batch, frequency, time).
-            normalize: Whether to scale each sound to a peak of 1; see `hear`.
+            normalize: Whether to scale each sound to a peak of 1; see `heard`.
         """
         return self.probabilities(self.heard(spectrogram, mask, normalize))
 
@@ -314,8 +315,10 @@ class Classifier(Shareable, StoredModel, ABC):
         Args:
             spectrogram: Spectrogram of the clips, with its phase.
             mask: Mask in [0, 1], shape (batch, frequency, time).
-            normalize: Whether to scale each sound to a peak of 1; see `hear`.
+            normalize: Whether to scale each sound to a peak of 1 (default: as the clips were, see `hear`).
         """
+        if normalize is None:
+            normalize = spectrogram.normalized
         sound = self.frontend.inverse(spectrogram.masked(mask))
         return self.hear(sound, spectrogram.lengths, normalize, with_phase=self.needs_phase)
 

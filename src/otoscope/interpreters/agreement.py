@@ -12,6 +12,7 @@ from typing_extensions import override
 from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier
 from otoscope.errors import ConfigurationError
+from otoscope.interpreters.attribution import require_not_negative
 from otoscope.interpreters.integrated_gradients import IntegratedGradientsInterpreter
 from otoscope.interpreters.refined import background, smoothed
 
@@ -70,8 +71,7 @@ class AgreementInterpreter(IntegratedGradientsInterpreter):
         super().__init__(classifier, steps, **options)
         if not windows or not all(len(window) == 2 and min(window) >= 0 for window in windows):
             raise ConfigurationError(f"windows: {list(windows)} must be one or more pairs of numbers, 0 or more")
-        if beta < 0:
-            raise ConfigurationError(f"beta: {beta} must not be negative")
+        require_not_negative(beta=beta)
         self.windows, self.beta = [list(window) for window in windows], beta
 
     @override

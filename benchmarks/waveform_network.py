@@ -59,7 +59,8 @@ class FilterbankNetwork(nn.Module):
         hidden = self.norm((filtered.square().sum(2) + 1e-4).log()[:, None])
         for block in self.blocks:
             hidden = nn.functional.avg_pool2d(block(hidden), 2)
-        return self.head(hidden.mean((2, 3)))
+        logits: Tensor = self.head(hidden.mean((2, 3)))
+        return logits
 
 
 def waveform_classifier(labels: Sequence[str], width: int = 16) -> TorchClassifier:

@@ -43,7 +43,7 @@ def make_data(kind: str, data_folder: Path | None, test_fold: int = 4) -> SoundD
         return Synthetic(batch_size=16)
     folds: dict[str, Any] = {"train_folds": [1, 2], "valid_folds": [7 - test_fold], "test_folds": [test_fold]}
     if kind == "esc10":
-        return ESC50(data_folder, **folds, batch_size=16)
+        return ESC50(str(data_folder), **folds, batch_size=16)
     return PlantedCues(CUES, data_folder, of_options=folds, relabelled=0.4, batch_size=16)
 
 

@@ -24,11 +24,11 @@ import torch
 from benchmarks.trust.classifiers import CLASSIFIERS, KINDS, make_data, trained
 from benchmarks.trust.summary import markdown, standing
 
-from otoscope import METHODS
 from otoscope.classifiers import ListenerClassifier
 from otoscope.data import ListenerScenes, PlantedCues
 from otoscope.evaluation import Conditions, Settings, run_evaluation, run_known_use
 from otoscope.files.json import json_text
+from otoscope.methods import METHODS
 
 DESIGNED = "designed"
 NEW = ["heard_agreement", "agreement"]

@@ -49,8 +49,8 @@ def experienced() -> Callable[[nn.Module], nn.Module]:
 def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
     """Function that fills a folder once for all processes of the suite; tests must not change what is in it."""
     # The way that pytest-xdist documents: all its processes have folders below the same one.
-    own = tmp_path_factory.getbasetemp()
-    root = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    base = tmp_path_factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
     def make(name: str, fill: Callable[[Path], None]) -> Path:
         folder, made = root / name, root / f"{name}.made"

@@ -16,8 +16,20 @@ from otoscope.evaluation import Block, Conditions, NoiseSource, Settings, report
 from otoscope.evaluation.run import select_clips
 
 CONDITIONS = Conditions(white_noise=False, speech=None)
-QUICK = {"areas": (0.1, 0.3), "bootstrap": 100, "sanity": False, "curves": False, "sanity_clips": 2, "clips": 4}
-ALL = {"sanity": True, "curves": True}
+QUICK = {
+    "areas": (0.1, 0.3),
+    "bootstrap": 100,
+    "sanity": False,
+    "curves": False,
+    "sanity_clips": 2,
+    "clips": 4,
+    "randomisation": False,
+    "stability": False,
+    "check_clips": 2,
+    "shuffles": 2,
+    "noisy_inputs": 1,
+}
+ALL = {"sanity": True, "curves": True, "randomisation": True, "stability": True, "road": True}
 
 
 @pytest.fixture

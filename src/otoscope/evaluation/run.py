@@ -89,8 +89,13 @@ def run_evaluation(
     )
     require_same_checks(run)
     clips = score_all(run)
-    selected = [select_clips(SelectedClips(run), count) for count in (settings.sanity_clips, settings.check_clips)]
-    checked = run_checks(run, *selected)
+    # Only where they are needed: to spread clips over the classes takes reading them.
+    few = settings.randomisation or settings.stability
+    checked = run_checks(
+        run,
+        sanity_positions=select_clips(SelectedClips(run), settings.sanity_clips) if settings.sanity else [],
+        positions=select_clips(SelectedClips(run), settings.check_clips) if few else [],
+    )
     return make_report(
         output_folder,
         records={name: _rows(run, name, list(clips[name])) for name in clips},

@@ -203,4 +203,5 @@ def _count_recordings(defined: NDArray[np.bool_], recordings: Sequence[str]) -> 
     place = np.unique(list(recordings), return_inverse=True)[1]
     present = np.zeros((place.max(initial=-1) + 1, defined.shape[1]), dtype=bool)
     np.logical_or.at(present, place, defined)
-    return present.sum(0)
+    counts: NDArray[np.int64] = present.sum(0)
+    return counts

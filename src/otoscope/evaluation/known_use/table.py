@@ -26,8 +26,8 @@ def summarise(rows: Rows, bootstrap: int, seed: int, thin: Collection[str] = ())
     """Return means with intervals, and mean ranks, as JSON values.
 
     Intervals are over recordings; two questions about one clip, and clips of one recording, are drawn together. The
-    interval of ``pointing``, a proportion, is exact; see `estimate_proportion`. The mean over groups gives each group
-    the same weight and has no interval.
+    interval of ``pointing``, a proportion, is exact; see `estimate_proportion`. The mean over groups gives each
+    group the same weight and has no interval.
 
     Args:
         rows: Records by group and method.

@@ -290,9 +290,10 @@ def _explained(folder: Path) -> dict[str, str]:
 
 
 def _evaluated(folder: Path) -> dict[str, str]:
-    """Return digests of the tables, and of the scores."""
+    """Return digests of the tables, of the scores and of the checks."""
     digests = _files(folder, lambda path: path.suffix == ".csv")
-    return {**digests, "scores": repr(json.loads((folder / "results.json").read_text())["scores"])}
+    results = json.loads((folder / "results.json").read_text())
+    return {**digests, **{part: repr(results[part]) for part in ("scores", "randomisation", "stability")}}
 
 
 def _files(folder: Path, chosen: Callable[[Path], bool]) -> dict[str, str]:

@@ -95,38 +95,56 @@ def linear_imputation(
 
 def _fill(values: Tensor, removed: Tensor, tolerance: float) -> Tensor:
     """Return the filled values of one clip, shape (frequency, time)."""
-    unknown, known = removed.to(values.dtype), (~removed).to(values.dtype)
-    if not known.any():
+    if bool(removed.all()):
         return torch.zeros_like(values)
-    # The weights of all neighbours sum to 1, except at the edges.
-    weights = _sum_of_neighbours(torch.ones_like(values))
+    known = (~removed).to(values.dtype)
+    given = known * values
+    # With a border of zeros, flattened: every neighbour lies at a fixed distance, in one piece of memory.
+    row = values.shape[1] + 2
+    inside, unknown, fixed, start = (
+        functional.pad(part, (1, 1, 1, 1)).flatten()
+        for part in (torch.ones_like(values), 1 - known, given, _guess(given, known))
+    )
+    # The weights of all neighbours sum to 1, except at the edges; the border itself needs any other than 0.
+    weights = torch.where(inside > 0, _sum_of_neighbours(inside, row), 1.0)
     # A x = b in the unknown bins: A is their own weight minus unknown neighbours, b are known neighbours. A is
     # symmetric, and positive definite as long as any bin is known.
-    right = unknown * _sum_of_neighbours(known * values)
-    x = unknown * _guess(known * values, known)
-    residual = right - unknown * (weights * x - _sum_of_neighbours(x))
-    # Conjugate gradients (Hestenes and Stiefel 1952), with the inverse of the diagonal as preconditioner.
+    right = unknown * _sum_of_neighbours(fixed, row)
+    x = unknown * start
+    residual = right - unknown * (weights * x - _sum_of_neighbours(x, row))
+    # Conjugate gradients (Hestenes and Stiefel 1952), with the inverse of the diagonal as preconditioner. In place,
+    # since to allocate a new array in every step would take longer than the step.
     scaled = residual / weights
-    direction, product = scaled, (residual * scaled).sum()
+    direction, product = scaled.clone(), float(residual @ scaled)
     limit = tolerance * float(right.norm())
     for _ in range(_MOST_ITERATIONS):
         if float(residual.norm()) <= limit:
             break
-        image = unknown * (weights * direction - _sum_of_neighbours(direction))
-        step = product / (direction * image).sum()
-        x, residual = x + step * direction, residual - step * image
-        scaled, former = residual / weights, product
-        product = (residual * scaled).sum()
-        direction = scaled + product / former * direction
-    return torch.where(removed, x, values)
+        image = _sum_of_neighbours(direction, row).neg_().addcmul_(weights, direction).mul_(unknown)
+        step = product / float(direction @ image)
+        x.add_(direction, alpha=step)
+        residual.sub_(image, alpha=step)
+        torch.div(residual, weights, out=scaled)
+        former, product = product, float(residual @ scaled)
+        direction.mul_(product / former).add_(scaled)
+    return torch.where(removed, x.view(-1, row)[1:-1, 1:-1], values)
 
 
-def _sum_of_neighbours(x: Tensor) -> Tensor:
-    """Return the weighted sum of the eight neighbours of each bin; beyond the edges there is 0."""
+def _sum_of_neighbours(flat: Tensor, row: int) -> Tensor:
+    """Return the weighted sum of the eight neighbours of each bin.
+
+    Args:
+        flat: Bins with a border of zeros, flattened.
+        row: Length of a row with its border.
+
+    Returns:
+        Sums, which mean nothing in the border. Same shape.
+    """
     # The weights are those of (1, 2, 1) in both directions divided by 12, without the bin itself.
-    padded = functional.pad(x, (1, 1, 1, 1))
-    rows = padded[:-2] + 2 * padded[1:-1] + padded[2:]
-    return (rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]) / 12 - x / 3
+    rows, sums = torch.zeros_like(flat), torch.zeros_like(flat)
+    torch.add(flat[: -2 * row], flat[2 * row :], out=rows[row:-row]).add_(flat[row:-row], alpha=2)
+    torch.add(rows[:-2], rows[2:], out=sums[1:-1]).add_(rows[1:-1], alpha=2)
+    return sums.div_(12).sub_(flat, alpha=1 / 3)
 
 
 def _guess(values: Tensor, known: Tensor) -> Tensor:

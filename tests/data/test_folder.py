@@ -253,5 +253,5 @@ def test_clips_name_the_recording_that_they_were_cut_from(listed):
     data.prepare_data()
     data.setup("test")
     # a clip without one is the recording itself
-    own = [str(folder / "2024" / name) for name in ("2.wav", "4.wav")]
-    assert [clip.recording for clip in data.test_set] == ["7", "7", own[0], "8", own[1], "8"]
+    paths = [str(folder / "2024" / name) for name in ("2.wav", "4.wav")]
+    assert [clip.recording for clip in data.test_set] == ["7", "7", paths[0], "8", paths[1], "8"]

@@ -31,10 +31,10 @@ def _covered(recordings, share, agreement, repetitions=1500):
     names = [str(name) for name in recordings]
     hits = np.zeros(2)
     for _ in range(repetitions):
-        # A clip repeats the value of its recording with the probability `agreement`, else it has its own.
+        # A clip repeats the value of its recording with the probability `agreement`, else it is independent.
         of_recording = rng.random(recordings.max() + 1)[recordings] < share
-        own = rng.random(len(recordings)) < share
-        values = np.where(rng.random(len(recordings)) < agreement, of_recording, own).astype(float)
+        alone = rng.random(len(recordings)) < share
+        values = np.where(rng.random(len(recordings)) < agreement, of_recording, alone).astype(float)
         plain = Estimate(float(values.mean()), np.nan, np.nan, len(values))
         for place, grouped in enumerate((names, None)):
             result = estimate_proportion(values, plain, 1.0, grouped)

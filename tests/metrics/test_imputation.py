@@ -19,19 +19,19 @@ def solve_slowly(values, removed):
     """Write the equations of Rong et al. 2022 one by one, and solve them directly."""
     rows, columns = values.shape
     number = {bin: place for place, bin in enumerate(map(tuple, np.argwhere(removed)))}
-    left, right = np.zeros((len(number), len(number))), np.zeros(len(number))
+    matrix, right = np.zeros((len(number), len(number))), np.zeros(len(number))
     for (i, j), place in number.items():
         for (di, dj), weight in WEIGHTS.items():
             neighbour = (i + di, j + dj)
             if not (0 <= neighbour[0] < rows and 0 <= neighbour[1] < columns):
                 continue
-            left[place, place] += weight
+            matrix[place, place] += weight
             if neighbour in number:
-                left[place, number[neighbour]] -= weight
+                matrix[place, number[neighbour]] -= weight
             else:
                 right[place] += weight * values[neighbour]
     filled = values.copy()
-    filled[tuple(np.argwhere(removed).T)] = np.linalg.solve(left, right)
+    filled[tuple(np.argwhere(removed).T)] = np.linalg.solve(matrix, right)
     return filled
 
 

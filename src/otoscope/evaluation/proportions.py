@@ -38,7 +38,7 @@ def estimate_proportion(
         return estimated
     trials = float(defined.sum())
     if recordings is not None:
-        trials = effective_number([name for name, one in zip(recordings, defined, strict=True) if one])
+        trials = effective_number([name for name, counts in zip(recordings, defined, strict=True) if counts])
     low, high = exact_interval(float(np.mean(values[defined] / success)) * trials, trials)
     return replace(estimated, low=success * low, high=success * high)
 

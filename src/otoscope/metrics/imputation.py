@@ -97,21 +97,21 @@ def _fill(values: Tensor, removed: Tensor, tolerance: float) -> Tensor:
     """Return the filled values of one clip, shape (frequency, time)."""
     if bool(removed.all()):
         return torch.zeros_like(values)
-    known = (~removed).to(values.dtype)
-    given = known * values
+    present = (~removed).to(values.dtype)
+    given = present * values
     # With a border of zeros, flattened: every neighbour lies at a fixed distance, in one piece of memory.
     row = values.shape[1] + 2
-    inside, unknown, fixed, start = (
+    inside, missing, fixed, start = (
         functional.pad(part, (1, 1, 1, 1)).flatten()
-        for part in (torch.ones_like(values), 1 - known, given, _guess(given, known))
+        for part in (torch.ones_like(values), 1 - present, given, _guess(given, present))
     )
     # The weights of all neighbours sum to 1, except at the edges; the border itself needs any other than 0.
     weights = torch.where(inside > 0, _sum_of_neighbours(inside, row), 1.0)
-    # A x = b in the unknown bins: A is their own weight minus unknown neighbours, b are known neighbours. A is
-    # symmetric, and positive definite as long as any bin is known.
-    right = unknown * _sum_of_neighbours(fixed, row)
-    x = unknown * start
-    residual = right - unknown * (weights * x - _sum_of_neighbours(x, row))
+    # A x = b in the missing bins: A is their own weight minus missing neighbours, b are present neighbours. A is
+    # symmetric, and positive definite as long as any bin is present.
+    right = missing * _sum_of_neighbours(fixed, row)
+    x = missing * start
+    residual = right - missing * (weights * x - _sum_of_neighbours(x, row))
     # Conjugate gradients (Hestenes and Stiefel 1952), with the inverse of the diagonal as preconditioner. In place,
     # since to allocate a new array in every step would take longer than the step.
     scaled = residual / weights
@@ -120,7 +120,7 @@ def _fill(values: Tensor, removed: Tensor, tolerance: float) -> Tensor:
     for _ in range(_MOST_ITERATIONS):
         if float(residual.norm()) <= limit:
             break
-        image = _sum_of_neighbours(direction, row).neg_().addcmul_(weights, direction).mul_(unknown)
+        image = _sum_of_neighbours(direction, row).neg_().addcmul_(weights, direction).mul_(missing)
         step = product / float(direction @ image)
         x.add_(direction, alpha=step)
         residual.sub_(image, alpha=step)
@@ -147,21 +147,22 @@ def _sum_of_neighbours(flat: Tensor, row: int) -> Tensor:
     return sums.div_(12).sub_(flat, alpha=1 / 3)
 
 
-def _guess(values: Tensor, known: Tensor) -> Tensor:
-    """Return a start, in which unknown bins have values from the smallest blocks around them with known bins.
+def _guess(values: Tensor, present: Tensor) -> Tensor:
+    """Return a start, in which missing bins have values from the smallest blocks around them with present bins.
 
     Args:
-        values: Values, 0 in unknown bins. Shape (frequency, time).
-        known: 1 or 0. Same shape.
+        values: Values, 0 in missing bins. Shape (frequency, time).
+        present: 1 or 0. Same shape.
     """
-    if bool((known > 0).all()):
+    if bool((present > 0).all()):
         return values
     # Blocks of two by two, smaller ones at an uneven end. Both means have the same divisor.
     means, shares = (
-        functional.avg_pool2d(part[None], 2, ceil_mode=True, count_include_pad=False)[0] for part in (values, known)
+        functional.avg_pool2d(part[None], 2, ceil_mode=True, count_include_pad=False)[0]
+        for part in (values, present)
     )
-    has_known = shares > 0
-    coarse = torch.where(has_known, means / shares.clamp(min=1e-9), 0.0)
-    filled = _guess(coarse, has_known.to(values.dtype))
+    has_any = shares > 0
+    coarse = torch.where(has_any, means / shares.clamp(min=1e-9), 0.0)
+    filled = _guess(coarse, has_any.to(values.dtype))
     smooth = functional.interpolate(filled[None, None], values.shape, mode="bilinear", align_corners=False)[0, 0]
-    return torch.where(known > 0, values, smooth)
+    return torch.where(present > 0, values, smooth)

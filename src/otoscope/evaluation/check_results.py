@@ -135,12 +135,13 @@ def format_checks(results: Mapping[str, Any]) -> list[str]:
 
 def _format_randomisation(results: Mapping[str, Any]) -> str:
     width = max(8, *map(len, results))
-    first = next(iter(results.values()))["rank_correlation"]
+    shuffles = max(of_method["overlap"]["shuffles"] for of_method in results.values())
+    recordings = max(of_method["overlap"]["clips"] for of_method in results.values())
     columns = ("rank corr.", "var. clips", "var. shuffles", "best fifth", "", "sMPRT", "", "eMPRT", "")
     lines = [
         f"randomisation check: similarity to the map of the classifier with all weights shuffled, "
-        f"{first['shuffles']} shuffles, {first['clips']} recordings",
-        " " * width + "".join(f"{column:>14}" for column in columns),
+        f"{shuffles} shuffles, {recordings} recordings",
+        " " * width + "".join(f"{column:>14}" for column in columns).rstrip(),
     ]
     for name, of_method in results.items():
         correlation, smooth = of_method["rank_correlation"], of_method.get("sMPRT")
@@ -155,13 +156,14 @@ def _format_randomisation(results: Mapping[str, Any]) -> str:
             _cell(of_method["eMPRT"]),
             of_method["eMPRT_verdict"],
         )
-        lines.append(f"{name:<{width}}" + "".join(f"{cell:>14}" for cell in cells))
-    lines.append(
-        "passes: the 95 % interval, for new clips and new shuffles, of the rank correlation lies below "
-        f"{HALFWAY['rank_correlation']}, that of the overlap of the best fifth (by chance 0.20) below "
-        f"{HALFWAY['overlap']}; fails: one lies above. sMPRT, rank correlation of maps averaged over noisy copies: "
-        f"below {HALFWAY['rank_correlation']}. eMPRT, relative rise of the map's complexity: above 0"
-    )
+        lines.append(f"{name:<{width}}" + "".join(f"{cell:>14}" for cell in cells).rstrip())
+    limit, of_overlap = HALFWAY["rank_correlation"], HALFWAY["overlap"]
+    lines += [
+        f"passes: the 95 % interval of the rank correlation lies below {limit}, and that of the overlap of the "
+        f"best fifth (by chance 0.20) below {of_overlap}; fails: one lies above",
+        f"sMPRT: rank correlation of maps averaged over noisy copies, below {limit}; eMPRT: relative rise of the "
+        "map's complexity, above 0; intervals are for new clips and new shuffles",
+    ]
     return "\n".join(lines)
 
 
@@ -184,9 +186,8 @@ def _format_stability(results: Mapping[str, Any]) -> str:
         stay = min(of_method[change]["same_decision"]["mean"] for change in CHANGES)
         lines.append(f"{name:<{width}}{cells}{f'{100 * stay:.0f} % stay':>12}  {of_method['verdict']}")
     lines.append(
-        "passes: the 95 % interval over recordings of every rank correlation lies above "
-        f"{HALFWAY['rank_correlation']}, of every overlap of the best fifth above {HALFWAY['overlap']}; fails: one "
-        "lies below"
+        f"passes: the 95 % interval of every rank correlation lies above {HALFWAY['rank_correlation']}, and that "
+        f"of every overlap of the best fifth above {HALFWAY['overlap']}; fails: one lies below"
     )
     return "\n".join(lines)
 

@@ -181,7 +181,7 @@ def test_lmac_fine_tuning_and_comparison(run, esc50, trained):
     finished = run(
         *("interpret", "eval.py", f"hparams/eval_{name}.yaml", f"--data_folder={esc50}", "--data.download=false"),
         *(f"--classifier={classifier}", f"--methods={json.dumps(methods)}", "--clips=2", "--sanity_clips=1"),
-        *("--conditions.white_noise=false", "--json"),
+        *("--conditions.white_noise=false", "--json", "--check_clips=1", "--shuffles=2", "--noisy_inputs=0"),
     )
     results = json.loads(finished.stdout)
     assert set(results["skipped"]["methods"]) == {"PIQ"}

@@ -240,6 +240,7 @@ def _make_verbs(torture: Torture) -> list[Verb]:
     # One recording at a time: a batch with fewer of them, as after a kill, gives other rounding errors.
     explaining = ["--method=saliency", "--area=0.2", "--batch_size=1", "--skip_existing"]
     evaluating = ['--methods={"saliency": "saliency", "input x gradient": "input_x_gradient"}', "--batch_size=2"]
+    evaluating += ["--check_clips=3", "--shuffles=2", "--noisy_inputs=0"]
     evaluating += ["--sanity=false", "--areas=[0.1]", "--conditions.wham=null", "--conditions.speech=null"]
     return [
         Verb(
@@ -289,9 +290,10 @@ def _explained(folder: Path) -> dict[str, str]:
 
 
 def _evaluated(folder: Path) -> dict[str, str]:
-    """Return digests of the tables, and of the scores."""
+    """Return digests of the tables, of the scores and of the checks."""
     digests = _files(folder, lambda path: path.suffix == ".csv")
-    return {**digests, "scores": repr(json.loads((folder / "results.json").read_text())["scores"])}
+    results = json.loads((folder / "results.json").read_text())
+    return {**digests, **{part: repr(results[part]) for part in ("scores", "randomisation", "stability")}}
 
 
 def _files(folder: Path, chosen: Callable[[Path], bool]) -> dict[str, str]:

@@ -31,6 +31,8 @@ def hparams(experienced, tmp_path):
         "areas": [0.2],
         "bootstrap": 100,
         "sanity": False,
+        "randomisation": False,
+        "stability": False,
         "conditions": {"white_noise": False},
         "output_folder": str(tmp_path / "out"),
     }

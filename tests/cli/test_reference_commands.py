@@ -72,6 +72,7 @@ def evaluate(trained, esc50, run):
 
 def test_evaluation_with_the_file_of_the_training(evaluate, trained):
     quick = ["--curves=false", "--sanity=false", "--bootstrap=100", "--debug", "False", "--clips=2"]
+    quick += ["--randomisation=false", "--stability=false"]
     code, output, error = evaluate("piq", "--overlap_type", "white_noise", "--add_wham_noise", "False", *quick)
     assert code == 0, error
     folder = trained[0] / "interpret" / "results" / "piq" / "1234" / "evaluation"

@@ -102,6 +102,16 @@ def test_held_back_clips_join_the_validation_folds(make_esc50):
         ESC50("nowhere", valid_share=1.0)
 
 
+def test_clips_name_the_recording_that_they_were_cut_from(make_esc50):
+    folder = make_esc50()
+    table = folder / "meta" / "esc50.csv"
+    assert [clip.recording for clip in prepared(folder).test_set] == ["1012", "1013", "1014"]
+    # other data in this layout may lack the column: each clip is then a recording
+    table.write_text(table.read_text().replace("src_file", "note"))
+    without = prepared(folder).test_set
+    assert [clip.recording for clip in without] == [file.path.name for file in without.files]
+
+
 def test_labels_of_chosen_classes_are_contiguous(make_esc50):
     data = prepared(make_esc50(), classes=["helicopter", "dog"])
     assert data.labels == ["dog", "helicopter"]

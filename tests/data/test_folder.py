@@ -245,3 +245,13 @@ def test_the_rate_of_the_model_is_adopted_or_refused_before_decoding(by_class):
     data.take_rate(8000)
     data.prepare_data()
     assert data.train_set.sample_rate_hz == 8000
+
+
+def test_clips_name_the_recording_that_they_were_cut_from(listed):
+    folder = listed("filename,label,split,fsID", ",test,7", ",test,7", ",test,", ",test,8", ",test,", ",test,8")
+    data = AudioFolder(folder, csv_file="list.csv", sample_rate_hz=16_000, cache_folder=folder / ".cache")
+    data.prepare_data()
+    data.setup("test")
+    # a clip without one is the recording itself
+    paths = [str(folder / "2024" / name) for name in ("2.wav", "4.wav")]
+    assert [clip.recording for clip in data.test_set] == ["7", "7", paths[0], "8", paths[1], "8"]

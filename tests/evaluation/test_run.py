@@ -13,10 +13,24 @@ from otoscope.classifiers import CallableClassifier, TorchClassifier
 from otoscope.data import AudioFolder, Clip
 from otoscope.errors import ConfigurationError, DataError
 from otoscope.evaluation import Block, Conditions, NoiseSource, Settings, report, run_evaluation
+from otoscope.evaluation.proportions import exact_interval
 from otoscope.evaluation.run import select_clips
+from otoscope.evaluation.statistics import estimate, resampling_by
 
 CONDITIONS = Conditions(white_noise=False, speech=None)
-QUICK = {"areas": (0.1, 0.3), "bootstrap": 100, "sanity": False, "curves": False, "sanity_clips": 2, "clips": 4}
+QUICK = {
+    "areas": (0.1, 0.3),
+    "bootstrap": 100,
+    "sanity": False,
+    "curves": False,
+    "sanity_clips": 2,
+    "clips": 4,
+    "randomisation": False,
+    "stability": False,
+    "check_clips": 2,
+    "shuffles": 2,
+    "noisy_inputs": 1,
+}
 ALL = {"sanity": True, "curves": True}
 
 
@@ -55,7 +69,8 @@ def _numbers(content: Any) -> dict[str, float]:
 
 
 def test_results_do_not_depend_on_the_batch_size(run):
-    single, together = (_numbers(run(f"out{size}", batch_size=size, clips=3, **ALL).results) for size in (1, 16))
+    options = {**ALL, "clips": 3, "road": True}
+    single, together = (_numbers(run(f"out{size}", batch_size=size, **options).results) for size in (1, 16))
     assert single.keys() == together.keys()
     assert len(single) > 1000
     for path, value in single.items():
@@ -265,9 +280,13 @@ def test_records_of_another_sound_are_refused(run, data, monkeypatch):
 
 
 def test_curves_can_be_added_later(run):
-    run()
-    assert set(run(curves=True).results["curves"]) == {"areas", "clean"}
-    assert set(run().results["curves"]) == {"areas"}
+    run(clips=2)
+    assert set(run(clips=2, curves=True).results["curves"]) == {"areas", "clean"}
+    results = run(clips=2, road=True).results
+    assert set(results["curves"]) == {"areas"}
+    assert set(results["road"]) == {"areas", "clean"}
+    assert "ROAD" in results["scores"]["clean"]["0.3"]["heard"]["gradient"]
+    assert "ROAD" not in results["scores"]["mixture"]["0.3"]["heard"]["gradient"]
 
 
 def test_clips_with_the_same_name_are_refused(run, data, monkeypatch):
@@ -329,3 +348,33 @@ def test_scores_remain_if_the_randomised_classifier_fails(data, tmp_path):
     assert "the classifier returns NaN" in results["skipped"]["checks"]["sanity"]
     assert results["scores"]["clean"]["own"]["mask"]["saliency"]["AD"]["n"] == 4
     assert torch.equal(fragile.module.weight, Fragile().weight)  # the weights are restored
+
+
+def test_intervals_and_comparisons_draw_recordings(run, data, monkeypatch):
+    clips = [data.test_set[index] for index in range(9)]
+    monkeypatch.setattr(data, "setup", lambda stage: None)
+    monkeypatch.setattr(data, "test_set", clips)
+    apart = run("apart", clips=9)
+    cut = [replace(clip, recording=f"recording {index // 3}") for index, clip in enumerate(clips)]
+    monkeypatch.setattr(data, "test_set", cut)
+    together = run("together", clips=9)
+    facts = together.results["conditions"]["clean"]
+    assert (facts["clips"], facts["recordings"]) == (9, 3)
+    assert apart.results["conditions"]["clean"]["recordings"] == 9
+    assert "9 clips of 3 recordings" in together.text
+    block = Block("clean", "0.3", "mask")
+    values = np.array(
+        [
+            json.loads(line)["scores"]["0.3"]["mask"]["FF"]
+            for line in (together.folder / "records" / "clean" / "gradient.jsonl").read_text().splitlines()
+        ]
+    )
+    recordings = [clip.recording for clip in cut]
+    (expected,) = estimate(values[:, None], resampling_by(recordings, 100, 1234), recordings=recordings)
+    assert together.table.estimates[block]["FF"]["gradient"] == expected
+    # three recordings of three clips are worth three independent clips
+    share = together.table.estimates[block]["Fid-In"]["gradient"]
+    assert (share.low, share.high) == pytest.approx(exact_interval(3 * share.mean, 3))
+    assert apart.table.estimates[block]["Fid-In"]["gradient"].low > share.low or share.mean == 0
+    # no comparison of three recordings is significant
+    assert {pair.better for pair in together.table.pairs[block]["AD"]} == {""}

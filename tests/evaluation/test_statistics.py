@@ -6,9 +6,9 @@ from scipy import stats
 
 from otoscope.evaluation.statistics import (
     Estimate,
+    Sampling,
     better,
     estimate,
-    exact_interval,
     resampling,
     resampling_by,
 )
@@ -84,14 +84,45 @@ def test_rate_of_false_alarms_is_near_the_level():
     assert np.mean([better(difference, "higher") != 0 for difference in differences]) < 0.09
 
 
-def test_exact_interval_agrees_with_scipy():
-    for successes, trials in ((0, 10), (3, 10), (80, 80)):
-        expected = stats.binomtest(successes, trials).proportion_ci(method="exact")
-        assert exact_interval(successes, trials) == pytest.approx((expected.low, expected.high))
-
-
 def test_clips_of_one_recording_are_drawn_together():
     table = resampling_by(["a", "b", "a", "c"], 50, seed=0)
     assert np.array_equal(table[:, 0], table[:, 2])
     # three recordings are drawn each time, and "a" counts twice
     assert np.array_equal(table[:, [0, 1, 3]].sum(1), np.full(50, 3))
+
+
+def test_coverage_of_clips_that_were_cut_from_few_recordings():
+    rng = np.random.default_rng(0)
+    recordings = np.repeat([f"r{number}" for number in range(20)], 4)
+    # a recording shifts all of its clips alike: the correlation within a recording is 0.8
+    shifts = np.repeat(rng.normal(0, 2.0, (20, 500)), 4, axis=0)
+    values = 3.0 + shifts + rng.normal(0, 1.0, (80, 500))
+    by_clip = estimate(values, resampling(80, 500, seed=1))
+    by_recording = estimate(values, resampling_by(recordings, 500, seed=1), recordings=recordings)
+    covered = [
+        np.mean([result.low <= 3.0 <= result.high for result in results]) for results in (by_clip, by_recording)
+    ]
+    assert covered[0] < 0.8
+    assert 0.92 < covered[1] < 0.98
+
+
+def test_recordings_and_not_clips_decide_whether_a_difference_may_count():
+    values = np.linspace(1.0, 2.0, 20)[:, None]
+    recordings = np.repeat(["a", "b", "c", "d"], 5)
+    assert better(estimate(values, resampling(20, 200, 0))[0], "higher") == 1
+    table = resampling_by(recordings, 200, 0)
+    by_recording = estimate(values, table, recordings=recordings)[0]
+    assert (by_recording.clips, by_recording.recordings) == (20, 4)
+    assert by_recording.low > 0
+    assert better(by_recording, "higher") == 0
+    values[:5] = np.nan
+    assert estimate(values, table, recordings=recordings)[0].recordings == 3
+
+
+def test_clips_without_recordings_are_drawn_as_before():
+    values = np.random.default_rng(0).normal(size=(9, 2))
+    clips = [f"clip{number}" for number in range(9)]
+    assert Sampling(100, 3).estimates(clips, values) == estimate(values, resampling(9, 100, 3))
+    together = Sampling(100, 3, {"clip0": "a", "clip1": "a"})
+    assert together.recordings_of(clips[:3]) == ["a", "a", "clip2"]
+    assert together.estimates(clips, values)[0].recordings == 8

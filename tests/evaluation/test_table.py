@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from otoscope.evaluation.picture import _rows, draw_curves, draw_table
+from otoscope.evaluation.statistics import Sampling
 from otoscope.evaluation.table import Block, is_control, is_matched_control, make_table, pairs_csv, table_csv
 from otoscope.evaluation.text import format_block, format_sanity
 
@@ -38,7 +39,7 @@ def table():
     records = _records(drops)
     records["bad"]["clip0"]["scores"]["0.2"]["mask"]["AD"] = None
     records["bad"]["clip0"]["scores"]["loudest of own"] = {"mask": {"AD": 1.0}}
-    return make_table({"clean": records}, {"clean": CLIPS}, 400, 0)
+    return make_table({"clean": records}, {"clean": CLIPS}, Sampling(400, 0))
 
 
 def test_means_leave_out_undefined_values(table):

@@ -195,7 +195,15 @@ def evaluation() -> dict[str, Any]:
             data,
             Path(folder) / "evaluation",
             Conditions(clean=True, wham=None, white_noise=True, mixture=False, speech=None),
-            Settings(areas=(0.1, 0.3), clips=4, batch_size=4, bootstrap=100, sanity_clips=2),
+            Settings(
+                areas=(0.1, 0.3),
+                clips=4,
+                batch_size=4,
+                bootstrap=100,
+                sanity_clips=2,
+                randomisation=False,
+                stability=False,
+            ),
             progress=False,
         ).results
     ranks = {method: checked["rank_correlation"] for method, checked in results["sanity"].items()}

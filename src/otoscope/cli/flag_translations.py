@@ -97,7 +97,9 @@ def debug_training(value: str, given: Given) -> list[str]:
 
 
 def debug_evaluation(value: str, given: Given) -> list[str]:
-    return [] if value == "false" else [f"--clips={_DEBUG_BATCHES}", "--sanity_clips=1", *_debug_folder(given)]
+    if value == "false":
+        return []
+    return [f"--clips={_DEBUG_BATCHES}", "--sanity_clips=1", "--check_clips=1", *_debug_folder(given)]
 
 
 def _debug_folder(given: Given) -> list[str]:

@@ -32,6 +32,7 @@ class Clip:
         key: Cache key; changes with the waveform.
         event: The part of the waveform that the label describes, if it is known. Shape (samples,).
         peak: Largest absolute sample of the recording before it was scaled to a peak of 1.
+        recording: Recording that the clip was cut from, if it is known; clips of one recording are not independent.
     """
 
     waveform: Tensor
@@ -40,6 +41,7 @@ class Clip:
     key: str
     event: Tensor | None = None
     peak: float = 1.0
+    recording: str | None = None
 
 
 class PaddedData(NamedTuple):
@@ -157,12 +159,14 @@ class ClipFile:
         target: Index of its class.
         begin_s: Begin of the segment.
         end_s: End of the segment; None for the whole file.
+        recording: Recording that the file was cut from, if a table names it (default: the file itself).
     """
 
     path: Path
     target: int
     begin_s: float = 0.0
     end_s: float | None = None
+    recording: str | None = None
 
     def load(self, sample_rate_hz: int) -> Tensor:
         """Decode the sound at a sample rate, as a mono waveform of shape (samples,).
@@ -207,7 +211,8 @@ class ClipFiles(Dataset[Clip]):
         # The cached array is read-only and shared; the caller gets a copy that it may change.
         waveform = torch.from_numpy(samples.copy())
         peak = float(waveform.abs().max()) or 1.0  # silence stays silent
-        return Clip(peak_normalize(waveform), file.target, self._names[index], key, peak=peak)
+        recording = file.recording or str(file.path)
+        return Clip(peak_normalize(waveform), file.target, self._names[index], key, peak=peak, recording=recording)
 
     def key(self, index: int) -> str:
         """Return the cache key of a clip without reading its sound.

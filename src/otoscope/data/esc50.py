@@ -94,7 +94,12 @@ class ESC50(SoundData):
         index = {label: position for position, label in enumerate(self.labels)}
         split = self._split(rows)
         self.train_set, self.valid_set, self.test_set = (
-            self.clip_files([ClipFile(self._audio(row["filename"]), index[row["category"]]) for row in split[name]])
+            self.clip_files(
+                [
+                    ClipFile(self._audio(row["filename"]), index[row["category"]], recording=_recording(row))
+                    for row in split[name]
+                ]
+            )
             for name in SPLITS
         )
 
@@ -105,8 +110,7 @@ class ESC50(SoundData):
         if self.valid_share:
             train = split["train"]
             categories = [row["category"] for row in train]
-            # A name is fold-recording-take-target.wav; a table of other data may lack the column of the recording.
-            recordings = [row.get("src_file") or row["filename"] for row in train]
+            recordings = [_recording(row) for row in train]
             split["train"], held = hold_back(train, categories, recordings, self.valid_share, self.seed)
             split["valid"] = split["valid"] + held
         return split if self.folds["test"] else {**split, "test": split["valid"]}
@@ -136,6 +140,11 @@ class ESC50(SoundData):
             if candidate.is_file():
                 return candidate
         raise DataError(f"{path}: listed in meta/esc50.csv, but missing; download the data set again")
+
+
+def _recording(row: dict[str, str]) -> str:
+    # A name is fold-recording-take-target.wav; a table of other data may lack the column of the recording.
+    return row.get("src_file") or row["filename"]
 
 
 def read_metadata(path: Path) -> list[dict[str, str]]:

@@ -110,7 +110,7 @@ class AudioFolder(SoundData):
         self.train_set, self.valid_set, self.test_set = (
             self.clip_files(
                 [
-                    ClipFile(entry.path, index[entry.label], entry.begin_s, entry.end_s)
+                    ClipFile(entry.path, index[entry.label], entry.begin_s, entry.end_s, entry.recording)
                     for entry in split.get(name, [])
                     if entry.label in index
                 ]

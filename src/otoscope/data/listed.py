@@ -41,12 +41,14 @@ class Entry:
         label: Name of its class.
         begin_s: Begin of the segment.
         end_s: End of the segment; None for the whole recording.
+        recording: Recording that the file was cut from, if the table names it.
     """
 
     path: Path
     label: str
     begin_s: float = 0.0
     end_s: float | None = None
+    recording: str | None = None
 
 
 @dataclass(frozen=True)
@@ -164,9 +166,10 @@ def _entry(path: Path, number: int, row: dict[str, str], recordings: _Recordings
     recording = recordings.path(row["filename"], number)
     # In lists of slices, such as that of UrbanSound8K, the times are those of the slice in another file.
     is_slice = any(column_key(name).startswith("slice") for name in row)
+    source = row.get("src_file") or None
     if {"begin_s", "end_s"} <= row.keys() and not is_slice:
-        return Entry(recording, row["label"], *segment_of_row(path, number, row))
-    return Entry(recording, row["label"])
+        return Entry(recording, row["label"], *segment_of_row(path, number, row), source)
+    return Entry(recording, row["label"], recording=source)
 
 
 def _entries_of_segments(path: Path, segments: Sequence[Segment], recordings: _Recordings) -> list[Entry]:

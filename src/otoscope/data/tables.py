@@ -42,6 +42,7 @@ COLUMN_NAMES: Mapping[str, Sequence[str]] = MappingProxyType(
             "annotation",
             "tag",
         ),
+        "src_file": ("srcfile", "sourcefile", "fsid", "freesoundid", "recordingid"),
         "split": ("split", "subset", "partition"),
         "fold": ("fold",),
         "begin_s": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -140,12 +141,30 @@ def classify_masked(batch: ClassifiedBatch, masks: Tensor, heard: bool) -> Maske
         masks: Masks in [0, 1], shape (masks, batch, frequency, time).
         heard: Whether to classify the sounds too.
     """
-    # All masks of all clips form one long batch, row = mask * clips + clip, which is classified in pieces.
-    classifier, flat = batch.classifier, masks.flatten(0, 1)
+    return _classify(batch, masks, Spectrogram.masked, heard)
+
+
+@torch.no_grad()
+def classify_replaced(batch: ClassifiedBatch, log_magnitudes: Tensor, heard: bool) -> MaskedProbabilities:
+    """Classify clips with other log magnitudes and their own phase, as in `classify_masked`.
+
+    Args:
+        batch: Clips.
+        log_magnitudes: Log magnitudes, shape (versions, batch, frequency, time).
+        heard: Whether to classify the sounds too.
+    """
+    return _classify(batch, log_magnitudes, Spectrogram.with_log_magnitude, heard)
+
+
+def _classify(
+    batch: ClassifiedBatch, versions: Tensor, change: Callable[[Spectrogram, Tensor], Spectrogram], heard: bool
+) -> MaskedProbabilities:
+    # All versions of all clips form one long batch, row = version * clips + clip, which is classified in pieces.
+    classifier, flat = batch.classifier, versions.flatten(0, 1)
     seen, from_sounds, sounds = [], [], []
     for start in range(0, len(flat), batch.inputs_at_once):
         rows = torch.arange(start, min(start + batch.inputs_at_once, len(flat)))
-        masked = batch.spectrogram[rows % len(batch.names)].masked(flat[rows])
+        masked = change(batch.spectrogram[rows % len(batch.names)], flat[rows])
         seen.append(classifier.probabilities(masked))
         if not heard:
             continue
@@ -156,7 +175,7 @@ def classify_masked(batch: ClassifiedBatch, masks: Tensor, heard: bool) -> Maske
         if batch.truth is not None:
             # Clips of this piece may all be shorter than the batch, to which the event and the mixture are padded.
             sounds.append(torch.nn.functional.pad(sound, (0, batch.waveform.shape[-1] - sound.shape[-1])))
-    by_mask = (len(masks), len(batch.names), -1)
+    by_mask = (len(versions), len(batch.names), -1)
     return MaskedProbabilities(
         seen=torch.cat(seen).view(by_mask),
         heard=torch.cat(from_sounds).view(by_mask) if from_sounds else None,

@@ -18,13 +18,9 @@ from otoscope.evaluation.fingerprints import alike, sound_fingerprint
 from otoscope.evaluation.mask_scores import MATCHED_CONTROLS, ClipScores, MaskSource, control, decode, score
 from otoscope.evaluation.methods import Methods
 from otoscope.evaluation.records import Records
-from otoscope.evaluation.sanity import cascade, compare_maps
 from otoscope.evaluation.settings import Settings
 from otoscope.metrics.ranking import Ranking, rank_bins
 from otoscope.scoring import CONTROLS
-
-SANITY = "sanity"
-_SANITY_BATCH = 4  # the maps of all methods lie in memory at once
 
 
 @dataclass
@@ -42,6 +38,7 @@ class Run:
         device: Device of the networks.
         progress: Whether to show a progress bar.
         unchecked: Reasons why checks were not made, by name of the check.
+        recordings: Recording of each clip that was cut from one, by name of the clip.
     """
 
     settings: Settings
@@ -54,6 +51,20 @@ class Run:
     device: torch.device
     progress: bool
     unchecked: dict[str, str] = field(default_factory=dict)
+    recordings: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Extras:
+    """Scores that only the first condition has, because they take long."""
+
+    curves: bool
+    road: bool
+
+    @property
+    def names(self) -> list[str]:
+        """Their names in records."""
+        return [name for name in ("curves", "road") if getattr(self, name)]
 
 
 @dataclass
@@ -83,16 +94,16 @@ def score_all(run: Run) -> dict[str, dict[str, None]]:
         for position, (condition, contaminate) in enumerate(run.prepared.contaminate.items()):
             clips[condition] = {}
             # Curves need about ten more masks for each method, so only the first condition has them.
-            curves = run.settings.curves and position == 0
-            for batch in _batches(run, run.settings.batch_size, run.indices):
-                clips[condition] |= dict.fromkeys(_score_batch(run, condition, contaminate, batch, curves, tick))
+            extras = _Extras(run.settings.curves and position == 0, run.settings.road and position == 0)
+            for batch in batches(run, run.settings.batch_size, run.indices):
+                clips[condition] |= dict.fromkeys(_score_batch(run, condition, contaminate, batch, extras, tick))
             if not clips[condition]:
                 del clips[condition]
                 run.prepared.skipped[condition] = "the test set has no clip of another class to mix with"
     return clips
 
 
-def _batches(run: Run, size: int, indices: Sequence[int]) -> Iterator[list[Clip]]:
+def batches(run: Run, size: int, indices: Sequence[int]) -> Iterator[list[Clip]]:
     """Yield batches of clips.
 
     Raises:
@@ -105,6 +116,8 @@ def _batches(run: Run, size: int, indices: Sequence[int]) -> Iterator[list[Clip]
             if clip.name in seen:
                 raise DataError(f"data: two test clips are named {clip.name!r}; rename one of them")
             seen.add(clip.name)
+            if clip.recording is not None:
+                run.recordings[clip.name] = clip.recording
         yield clips
 
 
@@ -113,7 +126,7 @@ def _score_batch(
     condition: str,
     contaminate: Contaminate,
     clips: list[Clip],
-    curves: bool,
+    extras: _Extras,
     tick: Callable[[str, int], None],
 ) -> list[str]:
     """Score the clips that lack scores of some row, and return the names of all clips that the condition has."""
@@ -121,7 +134,7 @@ def _score_batch(
     # Records are checked against the contaminated sound: another folder of noise gives other fingerprints.
     contaminated = [clip for clip in map(contaminate, clips) if clip is not None]
     sounds = {clip.name: sound_fingerprint(clip.waveform) for clip in contaminated}
-    missing = {row: _missing(run, condition, row, sounds, curves) for row in [*rows, "ideal"]}
+    missing = {row: _missing(run, condition, row, sounds, extras) for row in [*rows, "ideal"]}
     unscored = [clip for clip in contaminated if any(clip.name in missing[row] for row in rows)]
     if unscored:
         batch = classify_batch(run.classifier, collate(unscored), run.settings.seed, run.device)
@@ -133,7 +146,12 @@ def _score_batch(
             source = _source(run, row, batch) if any(clip.name in missing[row] for clip in unscored) else None
             if source is not None:
                 scores = score(
-                    source, batch, run.settings.areas, curves, controls=None if row in CONTROLS else controls
+                    source,
+                    batch,
+                    run.settings.areas,
+                    extras.curves,
+                    controls=None if row in CONTROLS else controls,
+                    road_seed=run.settings.seed if extras.road else None,
                 )
                 records = [
                     record | {"sound": sounds[record["clip"]]}
@@ -148,7 +166,7 @@ def _score_batch(
     return [clip.name for clip in contaminated]
 
 
-def _missing(run: Run, condition: str, row: str, sounds: Mapping[str, list[float]], curves: bool) -> set[str]:
+def _missing(run: Run, condition: str, row: str, sounds: Mapping[str, list[float]], extras: _Extras) -> set[str]:
     """Return the clips without a record of a row, or with a record that lacks the requested curves.
 
     Raises:
@@ -161,8 +179,9 @@ def _missing(run: Run, condition: str, row: str, sounds: Mapping[str, list[float
                 f"{run.records.folder}: {name} ({condition}) was scored with another sound; choose another "
                 "--output_folder, or delete the folder"
             )
-    has_curves = curves and row != "all-pass"  # an all-pass mask has no ranking to grow by
-    return {name for name in sounds if name not in records or (has_curves and "curves" not in records[name])}
+    # An all-pass mask has no ranking to grow by.
+    needed = extras.names if row != "all-pass" else []
+    return {name for name in sounds if name not in records or any(part not in records[name] for part in needed)}
 
 
 def _ranked_by(name: str, batch: ClassifiedBatch, seed: int) -> Ranking:
@@ -200,49 +219,5 @@ def _as_records(
         }
         if source.seconds is not None:
             record["seconds"] = source.seconds
-        yield record | {"scores": clip.scores} | ({"curves": clip.curves} if clip.curves else {})
-
-
-def check_sanity(run: Run, positions: Sequence[int]) -> list[str]:
-    """Compare the maps of the methods with those of the randomised classifier on some clips.
-
-    If the randomised classifier fails, the reason is added to `Run.unchecked`; the scores remain.
-
-    Args:
-        run: Evaluation whose methods are checked.
-        positions: Positions of the clips among those of the run.
-
-    Returns:
-        Names of the clips that were checked.
-    """
-    try:
-        return _check_sanity(run, positions)
-    except OtoscopeError as error:
-        run.unchecked["sanity"] = str(error)
-        return []
-
-
-def _check_sanity(run: Run, positions: Sequence[int]) -> list[str]:
-    if not cascade(run.classifier):
-        run.unchecked["sanity"] = f"{type(run.classifier).__name__} has no weights that could be shuffled"
-        return []
-    indices = [run.indices[position] for position in positions]
-    names: list[str] = []
-    with tqdm(total=len(indices), desc="Sanity check", unit="clip", disable=not run.progress) as bar:
-        for clips in _batches(run, min(_SANITY_BATCH, run.settings.batch_size), indices):
-            bar.update(len(clips))
-            names += [clip.name for clip in clips]
-            # A method that lacks any clip of the batch checks the whole batch again.
-            methods = [
-                method
-                for method in run.methods.ready.values()
-                if any(clip.name not in run.records.of(SANITY, method.name) for clip in clips)
-            ]
-            if not methods:
-                continue
-            seed = run.settings.seed
-            batch = classify_batch(run.classifier, collate(clips), seed, run.device)
-            for name, similarities in compare_maps(methods, batch, seed).items():
-                layers = zip(clips, similarities, strict=True)
-                run.records.add(SANITY, name, ({"clip": clip.name, "layers": values} for clip, values in layers))
-    return names
+        parts = {"curves": clip.curves, "road": clip.road}
+        yield record | {"scores": clip.scores} | {name: part for name, part in parts.items() if part}

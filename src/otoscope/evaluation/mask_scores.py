@@ -14,6 +14,7 @@ from torch import Tensor
 
 from otoscope.errors import ConfigurationError, ShapeError
 from otoscope.evaluation.batch import ClassifiedBatch, MaskedProbabilities, classify_masked
+from otoscope.evaluation.road import Road, road
 from otoscope.interpreters import Interpreter
 from otoscope.metrics import (
     all_pass,
@@ -63,10 +64,12 @@ class ClipScores:
         scores: Scores by mask (``own``, an area such as ``0.2``, or ``map``), domain (``mask`` or ``heard``) and
             name.
         curves: Probability of the explained class while the mask grows, for ``insertion`` and ``deletion``.
+        road: Probability of the explained class while bins are removed and imputed, for ``MoRF`` and ``LeRF``.
     """
 
     scores: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     curves: dict[str, list[float]] = field(default_factory=dict)
+    road: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, mask: str, domain: str, name: str, value: float) -> None:
         """Add one score."""
@@ -125,6 +128,7 @@ def score(
     areas: Sequence[float],
     curves: bool,
     controls: Mapping[str, Ranking] | None = None,
+    road_seed: int | None = None,
 ) -> list[ClipScores]:
     """Return all scores of a method on each clip of a batch.
 
@@ -135,6 +139,7 @@ def score(
         curves: Whether to compute the curves, with masks that grow through `CURVE_AREAS`.
         controls: Rankings of the bins by controls, by name; each gives a mask of the area of the method's own mask,
             which is scored beside it.
+        road_seed: Seed of the noise of ROAD; None leaves these scores out.
     """
     clips = [ClipScores() for _ in batch.names]
     ranking = None if source.importance is None else rank_bins(source.importance, batch.order, batch.frames)
@@ -157,6 +162,8 @@ def score(
         _add_scores(clips, MAP, "mask", scores)
     if ranking is not None and curves:
         _add_curves(clips, ranking, batch, points)
+    if ranking is not None and road_seed is not None:
+        _add_road(clips, road(ranking, batch, areas, road_seed))
     return clips
 
 
@@ -265,6 +272,17 @@ def _add_curves(
         _add_scores(clips, MAP, "mask", {name: area})
         for clip, curve in zip(clips, values.tolist(), strict=True):
             clip.curves[name] = curve
+
+
+def _add_road(clips: list[ClipScores], scores: Road) -> None:
+    """Add the ROAD scores at each area, the curves, and the areas under them."""
+    for area, gaps in scores.gaps.items():
+        for domain, values in gaps.items():
+            _add_scores(clips, str(area), domain, {"ROAD": values})
+    _add_scores(clips, MAP, "mask", scores.areas_under_curves())
+    for side, curves in scores.curves.items():
+        for clip, curve in zip(clips, curves.tolist(), strict=True):
+            clip.road[side] = curve
 
 
 def _add_scores(clips: list[ClipScores], mask: str, domain: str, scores: dict[str, Tensor]) -> None:

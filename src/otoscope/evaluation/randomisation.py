@@ -21,6 +21,8 @@ from otoscope.seeding import generator_for
 
 SHUFFLES = 5
 """Number of shuffles: the map of one method had correlations of .07, .58 and .18 with those of three shuffles."""
+NOISE = 0.1
+"""Standard deviation of the noise of sMPRT, relative to the range of a clip's log magnitude."""
 NAMES = ("rank_correlation", "overlap", "eMPRT", "sMPRT")
 
 
@@ -54,7 +56,7 @@ def check_shuffles(
     seed: int = 1234,
     shuffles: int = SHUFFLES,
     noisy_inputs: int = 0,
-    noise: float = 0.1,
+    noise: float = NOISE,
 ) -> dict[str, Values]:
     """Compare the maps of a method with its maps of the classifier whose weights are all shuffled, several times.
 
@@ -63,7 +65,8 @@ def check_shuffles(
         batch: Clips. The explained class remains the one that the intact classifier predicts.
         seed: Seed of the shuffles and of the noise.
         shuffles: Number of shuffles.
-        noisy_inputs: Number of noisy inputs over which maps are averaged before they are compared (sMPRT); 0: none.
+        noisy_inputs: Number of noisy copies of a clip whose maps are averaged with its own before they are compared
+            (sMPRT); 0: none.
         noise: Standard deviation of that noise, relative to the range of a clip's log magnitude.
 
     Returns:
@@ -87,7 +90,7 @@ def check_shuffles(
         )
     counts = batch.spectrogram.frame_counts
     originals = _maps(method.interpreter, batch, batch.prediction)
-    smooth = _smooth_maps(method.interpreter, batch, noisy_inputs, noise, seed)
+    smooth = _smooth_maps(method.interpreter, batch, originals, noisy_inputs, noise, seed)
     rows: dict[str, list[list[float]]] = {name: [] for name in NAMES[: 3 + (noisy_inputs > 0)]}
     for shuffle in range(shuffles):
         with randomisation(batch.classifier, seed + shuffle) as layers:
@@ -96,7 +99,7 @@ def check_shuffles(
             interpreter = method.make()
             prediction = batch.classifier.predict(batch.spectrogram).towards(batch.prediction.explained)
             changed = _maps(interpreter, batch, prediction)
-            changed_smooth = _smooth_maps(interpreter, batch, noisy_inputs, noise, seed)
+            changed_smooth = _smooth_maps(interpreter, batch, changed, noisy_inputs, noise, seed)
         pairs = [
             (before[:, :count], after[:, :count])
             for before, after, count in zip(originals, changed, counts, strict=True)
@@ -160,21 +163,29 @@ def _maps(interpreter: Any, batch: ClassifiedBatch, prediction: Prediction) -> S
 
 
 def _smooth_maps(
-    interpreter: Any, batch: ClassifiedBatch, inputs: int, noise: float, seed: int
+    interpreter: Any, batch: ClassifiedBatch, maps: Sequence[Tensor], copies: int, noise: float, seed: int
 ) -> Sequence[Tensor] | None:
-    """Return maps averaged over noisy inputs, the last of which has no noise; None for no input."""
-    if not inputs:
+    """Return the mean of each clip's map and of those of its noisy copies; None for no copy."""
+    if not copies:
         return None
     spectrogram, target = batch.spectrogram, batch.prediction.explained
     log_magnitude = spectrogram.log_magnitude
-    deviation = noise * (log_magnitude.amax((1, 2)) - log_magnitude.amin((1, 2)))[:, None, None]
-    generator = generator_for(seed, "sMPRT")
-    total = torch.zeros_like(log_magnitude)
-    for number in range(inputs):
-        drawn = torch.randn(log_magnitude.shape, generator=generator).to(log_magnitude)
-        noisy = log_magnitude + (number < inputs - 1) * deviation * drawn
+    total = torch.stack(list(maps))
+    for number in range(copies):
         # below silence there is no magnitude
-        changed = spectrogram.with_log_magnitude(spectrogram.zero_padding(noisy.clamp(min=0)))
+        noisy = (log_magnitude + _noise_like(batch, noise, seed, number)).clamp(min=0)
+        changed = spectrogram.with_log_magnitude(spectrogram.zero_padding(noisy))
         prediction = batch.classifier.predict(changed).towards(target)
-        total += interpreter.output(interpreter.decode(changed, prediction), changed) / inputs
-    return list(total)
+        total += interpreter.output(interpreter.decode(changed, prediction), changed)
+    return list(total / (1 + copies))
+
+
+def _noise_like(batch: ClassifiedBatch, noise: float, seed: int, number: int) -> Tensor:
+    """Return noise for each clip, which depends on its name and not on the batch. Shape as the log magnitude."""
+    log_magnitude = batch.spectrogram.log_magnitude
+    result = torch.zeros_like(log_magnitude)
+    for clip, (name, count) in enumerate(zip(batch.names, batch.spectrogram.frame_counts, strict=True)):
+        valid = log_magnitude[clip, :, :count]
+        drawn = torch.randn(valid.shape, generator=generator_for(seed, "sMPRT", name, number))
+        result[clip, :, :count] = noise * (valid.max() - valid.min()) * drawn.to(valid)
+    return result

@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from otoscope.evaluation.check_results import format_checks, randomisation_results, stability_results
+from otoscope.evaluation.checks import RANDOMISATION, SANITY, STABILITY
 from otoscope.evaluation.mask_scores import curve_areas
 from otoscope.evaluation.picture import draw_curves, draw_table
+from otoscope.evaluation.road import SIDES, road_areas
 from otoscope.evaluation.sanity import verdict
-from otoscope.evaluation.statistics import Estimate, estimate, resampling
+from otoscope.evaluation.statistics import Estimate, Sampling
 from otoscope.evaluation.table import Table, make_table, pairs_csv, table_csv
 from otoscope.evaluation.text import format_results, format_sanity, format_seconds
 from otoscope.files.atomic import replace_text
@@ -40,10 +43,11 @@ def make_report(
     folder: Path,
     records: Mapping[str, Mapping[str, Mapping[str, Any]]],
     clips: Mapping[str, Sequence[str]],
-    sanity: Mapping[str, Mapping[str, Any]],
+    checks: Mapping[str, Mapping[str, Mapping[str, Any]]],
     settings: Mapping[str, Any],
     skipped: Mapping[str, Mapping[str, str]],
     about: Mapping[str, Any],
+    recordings: Mapping[str, str] | None = None,
 ) -> Report:
     """Average the records, and write tables and pictures.
 
@@ -51,23 +55,28 @@ def make_report(
         folder: Folder of the files.
         records: Records by condition, row and clip.
         clips: Names of the clips by condition.
-        sanity: Records of the sanity check by method and clip; empty if it was not made.
+        checks: Records by check, method and clip; empty for checks that were not made.
         settings: Settings of the evaluation.
         skipped: Reasons by name, for methods, conditions and checks.
         about: Description of the run, which is added to ``results.json``.
+        recordings: Recording of each clip that was cut from one; clips of one recording are drawn together.
     """
-    count, seed = int(settings["bootstrap"]), int(settings["seed"])
-    table = make_table(records, clips, count, seed)
-    curves = _all_curves(records, clips, count, seed) if settings["curves"] else {}
+    sampling = Sampling(int(settings["bootstrap"]), int(settings["seed"]), dict(recordings or {}))
+    table = make_table(records, clips, sampling)
+    curves = _all_curves("curves", records, clips, sampling) if settings["curves"] else {}
+    road = _all_curves("road", records, clips, sampling) if settings.get("road") else {}
     results = {
         **about,
         "settings": dict(settings),
-        "conditions": {name: _condition(rows, clips[name]) for name, rows in records.items()},
+        "conditions": {name: _condition(rows, clips[name], sampling) for name, rows in records.items()},
         "skipped": {kind: dict(reasons) for kind, reasons in skipped.items()},
         "scores": _nested(table),
         "leaders": _leaders(table),
         "curves": {"areas": curve_areas(), **curves},
-        "sanity": {name: _sanity(by_clip, count, seed) for name, by_clip in sanity.items() if by_clip},
+        "road": {"areas": road_areas(), **road},
+        SANITY: {name: _sanity(by_clip, sampling) for name, by_clip in checks.get(SANITY, {}).items() if by_clip},
+        RANDOMISATION: randomisation_results(checks.get(RANDOMISATION, {}), sampling),
+        STABILITY: stability_results(checks.get(STABILITY, {}), sampling),
         "seconds_per_clip": _seconds(records),
         "undefined": _undefined(records),
     }
@@ -92,11 +101,13 @@ def _text(table: Table, results: Mapping[str, Any]) -> str:
     parts = [format_results(table)]
     if results["sanity"]:
         parts.append(format_sanity(results["sanity"]))
+    parts += format_checks(results)
     if results["seconds_per_clip"]:
         parts.append(format_seconds(results["seconds_per_clip"]))
     parts.append(
         "\n".join(
-            f"{name}: {facts['clips']} clips, the classifier is right on {100 * facts['accuracy']:.1f} %"
+            f"{name}: {facts['clips']} clips of {facts['recordings']} recordings, the classifier is right on "
+            f"{100 * facts['accuracy']:.1f} %"
             for name, facts in results["conditions"].items()
         )
     )
@@ -109,41 +120,41 @@ def _text(table: Table, results: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _condition(rows: Mapping[str, Mapping[str, Any]], clips: Sequence[str]) -> dict[str, Any]:
-    """Return the number of clips in a condition and the classifier's accuracy."""
+def _condition(rows: Mapping[str, Mapping[str, Any]], clips: Sequence[str], sampling: Sampling) -> dict[str, Any]:
+    """Return the numbers of clips and recordings in a condition, and the classifier's accuracy."""
     # The records of every row repeat the predictions, so any row serves.
     records = next(iter(rows.values())).values()
     right = [record["label"] == record["predicted"] for record in records]
-    return {"clips": len(clips), "accuracy": float(np.mean(right))}
+    recordings = len(set(sampling.recordings_of(clips)))
+    return {"clips": len(clips), "recordings": recordings, "accuracy": float(np.mean(right))}
 
 
 def _all_curves(
+    kind: str,
     records: Mapping[str, Mapping[str, Mapping[str, Any]]],
     clips: Mapping[str, Sequence[str]],
-    count: int,
-    seed: int,
+    sampling: Sampling,
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return the mean curves by condition, method and side; only the first condition has any."""
-    curves = {name: _curves(records[name], clips[name], count, seed) for name in list(records)[:1]}
+    """Return the mean ``curves`` or ``road`` by condition, method and side; only the first condition has any."""
+    curves = {name: _curves(kind, records[name], clips[name], sampling) for name in list(records)[:1]}
     return {name: methods for name, methods in curves.items() if methods}
 
 
 def _curves(
-    rows: Mapping[str, Mapping[str, Any]], clips: Sequence[str], count: int, seed: int
+    kind: str, rows: Mapping[str, Mapping[str, Any]], clips: Sequence[str], sampling: Sampling
 ) -> dict[str, dict[str, Any]]:
-    # The same samples as in the table: curves and means rest on the same draws of clips.
-    weights = resampling(len(clips), count, seed)
     curves: dict[str, dict[str, Any]] = {}
     for row, records in rows.items():
-        for side in ("insertion", "deletion"):
-            points = [records.get(clip, {}).get("curves", {}).get(side) for clip in clips]
+        for side in ("insertion", "deletion") if kind == "curves" else SIDES:
+            points = [records.get(clip, {}).get(kind, {}).get(side) for clip in clips]
             defined = [values for values in points if values is not None]
             if not defined:
                 continue
             # A clip without a curve is a row of NaN, so that the samples draw the same clips for all methods.
             undefined = [np.nan] * len(defined[0])
             values = np.array([undefined if curve is None else curve for curve in points], dtype=float)
-            estimates = estimate(values, weights)
+            # The same samples as in the table: curves and means rest on the same draws of clips.
+            estimates = sampling.estimates(clips, values)
             parts = ("mean", "low", "high")
             curves.setdefault(row, {})[side] = {
                 part: [getattr(point, part) for point in estimates] for part in parts
@@ -151,16 +162,15 @@ def _curves(
     return curves
 
 
-def _sanity(records: Mapping[str, Any], count: int, seed: int) -> dict[str, Any]:
+def _sanity(records: Mapping[str, Any], sampling: Sampling) -> dict[str, Any]:
     """Return mean similarities by name and layer, and the verdict."""
     clips = [record["layers"] for record in records.values()]
-    weights = resampling(len(clips), count, seed)
     estimates: dict[str, dict[str, Estimate]] = {}
     for name in ("rank_correlation", "ssim"):
         estimates[name] = {}
         for layer in clips[0]:
             values = np.array([[layers[layer][name]] for layers in clips], dtype=float)
-            estimates[name][layer] = estimate(values, weights)[0]
+            estimates[name][layer] = sampling.estimates(list(records), values)[0]
     means = {
         name: {layer: cell.to_dict() for layer, cell in by_layer.items()} for name, by_layer in estimates.items()
     }

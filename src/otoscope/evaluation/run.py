@@ -19,9 +19,10 @@ from otoscope.classifiers.fingerprint import traits_of
 from otoscope.data import SoundData
 from otoscope.data.clips import ClipFiles
 from otoscope.errors import ConfigurationError, DataError
+from otoscope.evaluation.checks import require_same_checks, run_checks
 from otoscope.evaluation.conditions import Conditions, prepare
 from otoscope.evaluation.fingerprints import noise_probabilities
-from otoscope.evaluation.loop import SANITY, Run, SelectedClips, check_sanity, score_all
+from otoscope.evaluation.loop import Run, SelectedClips, score_all
 from otoscope.evaluation.methods import build_methods
 from otoscope.evaluation.records import Records
 from otoscope.evaluation.report import Report, make_report
@@ -86,18 +87,27 @@ def run_evaluation(
         device=torch.device(device),
         progress=progress,
     )
+    require_same_checks(run)
     clips = score_all(run)
-    checked = []
-    if settings.sanity:
-        checked = check_sanity(run, select_clips(SelectedClips(run), settings.sanity_clips))
+    # Only where they are needed: to spread clips over the classes takes reading them.
+    few = settings.randomisation or settings.stability
+    checked = run_checks(
+        run,
+        sanity_positions=select_clips(SelectedClips(run), settings.sanity_clips) if settings.sanity else [],
+        positions=select_clips(SelectedClips(run), settings.check_clips) if few else [],
+    )
     return make_report(
         output_folder,
         records={name: _rows(run, name, list(clips[name])) for name in clips},
         clips={name: list(names) for name, names in clips.items()},
-        sanity={name: _of_clips(records.of(SANITY, name), checked) for name in ready.ready},
+        checks={
+            check: {name: _of_clips(records.of(check, name), names) for name in ready.ready}
+            for check, names in checked.items()
+        },
         settings=asdict(settings),
         skipped={"methods": ready.skipped, "conditions": prepared.skipped, "checks": run.unchecked},
         about={"classifier": type(classifier).__name__, "labels": classifier.labels, "machine": _machine(device)},
+        recordings=run.recordings,
     )
 
 

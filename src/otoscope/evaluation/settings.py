@@ -7,6 +7,16 @@ from dataclasses import dataclass
 
 from otoscope.errors import ConfigurationError
 
+_LEAST = {
+    "batch_size": 1,
+    "bootstrap": 100,
+    "sanity_clips": 1,
+    "shuffles": 2,
+    "noisy_inputs": 0,
+    "check_clips": 1,
+    "seed": 0,
+}
+
 
 @dataclass
 class Settings:
@@ -19,8 +29,14 @@ class Settings:
         seed: Seed of everything random.
         bootstrap: Number of bootstrap samples for the intervals.
         curves: Whether to compute insertion and deletion curves, in the first condition.
+        road: Whether to compute ROAD scores, which impute removed bins, in the first condition.
         sanity: Whether to check that explanations change when the classifier's weights are shuffled.
         sanity_clips: Number of clips for that check.
+        randomisation: Whether to compare the maps with those of the classifier with all weights shuffled.
+        shuffles: Number of shuffles of that check.
+        noisy_inputs: Number of noisy copies of a clip whose maps are averaged with its own, for sMPRT (0: none).
+        stability: Whether to check that maps stay the same under changes of the sound that nobody hears.
+        check_clips: Number of clips for each of the two checks.
 
     Raises:
         ConfigurationError: A setting is out of its range.
@@ -32,14 +48,20 @@ class Settings:
     seed: int = 1234
     bootstrap: int = 1000
     curves: bool = True
+    road: bool = False
     sanity: bool = True
     sanity_clips: int = 16
+    randomisation: bool = True
+    shuffles: int = 5
+    noisy_inputs: int = 4
+    stability: bool = True
+    check_clips: int = 8
 
     def __post_init__(self) -> None:
         self.areas = tuple(float(area) for area in self.areas)
         if not self.areas or not all(0 < area < 1 for area in self.areas) or len(set(self.areas)) < len(self.areas):
             raise ConfigurationError(f"areas: expected different shares between 0 and 1, got {list(self.areas)}")
-        for name, least in (("batch_size", 1), ("bootstrap", 100), ("sanity_clips", 1), ("seed", 0)):
+        for name, least in _LEAST.items():
             if getattr(self, name) < least:
                 raise ConfigurationError(f"{name}: expected {least} or more, got {getattr(self, name)}")
         if self.clips is not None and self.clips < 1:

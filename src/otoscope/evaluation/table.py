@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from otoscope.evaluation.mask_scores import MATCHED_CONTROLS, OWN
-from otoscope.evaluation.statistics import Estimate, Values, better, estimate, resampling
+from otoscope.evaluation.proportions import estimate_proportion
+from otoscope.evaluation.statistics import Estimate, Sampling, Values, better, estimate, resampling_by
 from otoscope.metrics import SCORES, scores_shown
 from otoscope.scoring import CONTROLS
 
@@ -99,47 +100,55 @@ class Table:
 def make_table(
     records: Mapping[str, Mapping[str, Mapping[str, Any]]],
     clips: Mapping[str, Sequence[str]],
-    count: int,
-    seed: int,
+    sampling: Sampling,
 ) -> Table:
     """Average the records of single clips, and compare the methods.
 
     Args:
         records: Records by condition, method and clip.
         clips: Names of the clips by condition, in order.
-        count: Number of bootstrap samples.
-        seed: Seed of the samples.
+        sampling: Draws of the bootstrap.
     """
     table = Table()
     for condition, methods in records.items():
         names = clips[condition]
+        recordings = sampling.recordings_of(names)
         # All methods and scores of a condition share the samples, so that their differences are paired.
-        weights = resampling(len(names), count, seed) if names else np.zeros((count, 0))
+        count, seed = sampling.count, sampling.seed
+        weights = resampling_by(recordings, count, seed) if names else np.zeros((count, 0))
         for block, scores in _values(condition, methods, names).items():
             table.estimates[block], table.pairs[block] = {}, {}
             for score in sorted(scores, key=list(SCORES).index):
                 rows = scores[score]
-                cells = estimate(np.stack(list(rows.values()), 1), weights)
+                cells = estimate(np.stack(list(rows.values()), 1), weights, recordings=recordings)
+                if (success := SCORES[score].success) is not None:
+                    pairs = zip(rows.values(), cells, strict=True)
+                    cells = [estimate_proportion(values, cell, success, recordings) for values, cell in pairs]
                 table.estimates[block][score] = dict(zip(rows, cells, strict=True))
                 if score in _COMPARED and len(rows) > 1:
-                    table.pairs[block][score] = compare(rows, weights, score)
+                    table.pairs[block][score] = compare(rows, weights, score, recordings)
     return table
 
 
-def compare(rows: Mapping[str, Values], weights: Values, score: str) -> list[Pair]:
+def compare(
+    rows: Mapping[str, Values], weights: Values, score: str, recordings: Sequence[str] | None = None
+) -> list[Pair]:
     """Compare every two rows by the paired bootstrap: each sample draws the same clips for both rows.
 
     Args:
         rows: Values of each clip by row, shape (clips,) each.
-        weights: Bootstrap samples of `resampling`, shape (samples, clips).
+        weights: Bootstrap samples of `resampling_by`, shape (samples, clips).
         score: Name of the score, whose direction decides which row is better.
+        recordings: Recording of each clip (default: the clips are independent).
     """
     names = list(itertools.combinations(rows, 2))
     # Clips differ more from each other than methods do. The difference of a clip removes what both methods share,
     # so its interval can exclude 0 where the intervals of the two means overlap.
     differences = np.stack([rows[first] - rows[second] for first, second in names], 1)
     pairs = []
-    for (first, second), difference in zip(names, estimate(differences, weights), strict=True):
+    for (first, second), difference in zip(
+        names, estimate(differences, weights, recordings=recordings), strict=True
+    ):
         side = better(difference, SCORES[score].better)
         pairs.append(Pair(first, second, difference, {1: first, -1: second, 0: ""}[side]))
     return pairs

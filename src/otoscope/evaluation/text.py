@@ -15,8 +15,8 @@ _COLUMNS = {OWN: scores_shown("own mask"), MAP: scores_shown("map")}
 _AT_AREA = scores_shown("equal area")
 _DOMAINS = {"mask": "masked spectrogram", "heard": "heard: its sound, analysed again"}
 LEGEND = (
-    "mean ± half of its 95 % interval over clips; * marks the best method of a column, = the methods that are not "
-    "significantly different from it (paired bootstrap)"
+    "mean ± half of its 95 % interval over recordings; * marks the best method of a column, = the methods that are "
+    "not significantly different from it (paired bootstrap)"
 )
 
 

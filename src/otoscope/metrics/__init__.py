@@ -31,6 +31,7 @@ from otoscope.metrics.faithfulness import (
     input_fidelity,
     masked_probability,
 )
+from otoscope.metrics.imputation import linear_imputation, noisy_linear_imputation
 from otoscope.metrics.localisation import intersection_over_union, mask_auroc, si_sdr, si_sdr_improvement
 from otoscope.metrics.scores import SCORES, Score, scores_shown
 from otoscope.metrics.sparsity import complexity, is_empty, mean_mask, sparseness
@@ -78,10 +79,12 @@ __all__ = [
     "input_fidelity",
     "intersection_over_union",
     "is_empty",
+    "linear_imputation",
     "loudest_of_equal_area",
     "mask_auroc",
     "masked_probability",
     "mean_mask",
+    "noisy_linear_imputation",
     "random_importance",
     "random_of_equal_area",
     "score_answers",

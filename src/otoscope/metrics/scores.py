@@ -23,7 +23,7 @@ from otoscope.metrics.faithfulness import (
 from otoscope.metrics.localisation import intersection_over_union, mask_auroc, si_sdr_improvement
 from otoscope.metrics.sparsity import complexity, is_empty, mean_mask, sparseness
 
-Need = Literal["evidence", "remainder", "mask", "truth", "sound", "curve"]
+Need = Literal["evidence", "remainder", "mask", "truth", "sound", "curve", "imputation"]
 Place = Literal["own mask", "equal area", "map", "picture", "demo", "training"]
 
 
@@ -36,11 +36,12 @@ class Score:
         unit: Unit of the mean over clips; empty for a plain number.
         better: Whether a higher or a lower mean is better, or neither by itself.
         needs: Inputs of the score: class probabilities from the ``evidence`` or the ``remainder`` beside those of
-            the whole input, the ``mask``, the ``truth``, the ``sound`` of the evidence, or the ``curve`` of
-            probabilities while the mask grows.
+            the whole input, the ``mask``, the ``truth``, the ``sound`` of the evidence, the ``curve`` of
+            probabilities while the mask grows, or the ``imputation`` of removed bins.
         shown: Tables with a column for the score: of an evaluation (``own mask``, ``equal area``, ``map``), its
             ``picture``, the ``demo``, and the test of a ``training``.
         function: Function of these inputs, one value per clip; None for scores that `otoscope.evaluation` computes.
+        success: Value of a clip that counts, if all others have 0: the mean is a proportion with an exact interval.
     """
 
     title: str
@@ -49,6 +50,7 @@ class Score:
     needs: tuple[Need, ...]
     shown: tuple[Place, ...]
     function: Callable[..., Tensor] | None = field(default=None, repr=False)
+    success: float | None = None
 
 
 _EVERYWHERE: Final = ("own mask", "equal area", "picture", "demo", "training")
@@ -57,7 +59,7 @@ _OWN_MASK: Final = ("own mask", "training")
 # The order of the entries is the order of the columns in every table.
 SCORES: Final[Mapping[str, Score]] = MappingProxyType(
     {
-        "AI": Score("average increase", "%", "higher", ("evidence",), _EVERYWHERE, average_increase),
+        "AI": Score("average increase", "%", "higher", ("evidence",), _EVERYWHERE, average_increase, success=100.0),
         "AD": Score("average drop", "%", "lower", ("evidence",), _EVERYWHERE, average_drop),
         "AD_published": Score(
             "average drop, faulty as published",
@@ -69,11 +71,11 @@ SCORES: Final[Mapping[str, Score]] = MappingProxyType(
         ),
         "AG": Score("average gain", "%", "higher", ("evidence",), _EVERYWHERE, average_gain),
         "FF": Score("faithfulness", "", "higher", ("remainder",), _EVERYWHERE, faithfulness),
-        "Fid-In": Score("input fidelity", "", "higher", ("evidence",), _EVERYWHERE, input_fidelity),
+        "Fid-In": Score("input fidelity", "", "higher", ("evidence",), _EVERYWHERE, input_fidelity, success=1.0),
         "MM": Score("mean mask", "", "neither", ("mask",), ("own mask", "demo", "training"), mean_mask),
         "SPS": Score("sparseness", "", "higher", ("mask",), _OWN_MASK, sparseness),
         "COMP": Score("complexity", "nats", "lower", ("mask",), _OWN_MASK, complexity),
-        "empty": Score("share of empty masks", "", "lower", ("mask",), ("training",), is_empty),
+        "empty": Score("share of empty masks", "", "lower", ("mask",), ("training",), is_empty, success=1.0),
         "p_evidence": Score(
             "probability from the evidence alone", "", "neither", ("evidence",), ("training",), masked_probability
         ),
@@ -101,6 +103,15 @@ SCORES: Final[Mapping[str, Score]] = MappingProxyType(
         ),
         "insertion": Score("area under the insertion curve", "", "higher", ("curve",), ("map",)),
         "deletion": Score("area under the deletion curve", "", "lower", ("curve",), ("map",)),
+        "ROAD": Score(
+            "probability without the least relevant bins minus that without the most relevant ones, both imputed",
+            "",
+            "higher",
+            ("imputation",),
+            ("equal area",),
+        ),
+        "MoRF": Score("ROAD curve, most relevant bins removed first", "", "lower", ("imputation",), ("map",)),
+        "LeRF": Score("ROAD curve, least relevant bins removed first", "", "higher", ("imputation",), ("map",)),
     }
 )
 
@@ -114,7 +125,7 @@ def scores_shown(place: Place, truth: bool | None = None) -> list[str]:
 
     Example:
         >>> scores_shown("map")
-        ['AUROC', 'insertion', 'deletion']
+        ['AUROC', 'insertion', 'deletion', 'MoRF', 'LeRF']
         >>> scores_shown("training", truth=True)
         ['IoU', 'AUROC', 'SI-SDRi']
     """

@@ -1,6 +1,7 @@
 """Comparison of methods on known use: baselines, planted cues that are verified by intervention, resuming."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -53,7 +54,8 @@ def test_listeners_compare_methods_with_baselines(tmp_path):
     assert min(report.results["mean_rank"], key=report.results["mean_rank"].get) == "IG"
     # the third scene holds the cues of both classes
     assert report.results["scores"]["band"]["IG"]["rank"]["n"] == 4
-    assert report.results["scores"]["band"]["truth"]["pointing"]["low"] == pytest.approx(0.3976, abs=1e-3)
+    # four explanations of three scenes are worth 16 / 6 independent ones
+    assert report.results["scores"]["band"]["truth"]["pointing"]["low"] == pytest.approx(0.025 ** (6 / 16))
     assert json.loads((tmp_path / "known_use.json").read_text())["means"]["truth"]["rank"] == 1
     assert "band (4 explanations)" in (tmp_path / "known_use.txt").read_text()
 
@@ -111,3 +113,19 @@ def test_a_method_that_fails_is_skipped_and_faults_of_the_user_are_reported(plan
         )
     with pytest.raises(ConfigurationError, match="classes"):
         run_known_use(ToneClassifier(["a", "b", "c"]), {}, planted, None, SETTINGS, progress=False)
+
+
+def test_clips_of_one_recording_count_as_one(planted, monkeypatch):
+    planted.setup("test")
+    clips = [planted.source.test_set[index] for index in range(len(planted.source.test_set))]
+    monkeypatch.setattr(planted.source, "setup", lambda stage: None)
+    pointing = {}
+    for recording in (None, "field.wav"):
+        monkeypatch.setattr(planted.source, "test_set", [replace(clip, recording=recording) for clip in clips])
+        report = run_known_use(ToneClassifier(LABELS), {}, planted, None, SETTINGS, progress=False)
+        [scores] = report.results["scores"].values()
+        pointing[recording] = scores["truth"]["pointing"]
+    count = pointing[None]["n"]
+    assert count == pointing["field.wav"]["n"] > 1
+    assert pointing[None]["low"] == pytest.approx(0.025 ** (1 / count))
+    assert pointing["field.wav"]["low"] == pytest.approx(0.025)

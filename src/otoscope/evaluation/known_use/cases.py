@@ -37,11 +37,13 @@ class Case:
         name: Name of the clip, unique in its group.
         waveform: Clip, shape (samples,).
         questions: Classes to explain: one, or two whose cues are present at once.
+        recording: Recording that the clip was cut from, if it is known.
     """
 
     name: str
     waveform: Tensor
     questions: list[Question]
+    recording: str | None = None
 
 
 @dataclass
@@ -149,7 +151,8 @@ def _case_of(classifier: Classifier, transfer: Transfer) -> Case:
     log_magnitude = frontend.log_magnitude(cue[None].to(frontend.window.device))
     truth = energy_truth(log_magnitude)[0].cpu()
     sound = None if transfer.cue.removes else cue
-    return Case(transfer.clip.name, transfer.planted.waveform, [Question(transfer.target, truth, sound)])
+    question = Question(transfer.target, truth, sound)
+    return Case(transfer.clip.name, transfer.planted.waveform, [question], transfer.clip.recording)
 
 
 def groups_of(

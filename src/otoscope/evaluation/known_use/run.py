@@ -145,10 +145,12 @@ def _score_row(
     former = {} if records is None else records.of(group.name, row)
     lines: list[dict[str, Any]] = []
     for case in group.cases:
+        # Clips of one recording are drawn together. On disk it stays the clip, whose name no folder changes.
+        recording = {"recording": case.recording or case.name}
         names = _record_names(case, group.classifier.labels)
         sound = sound_fingerprint(case.waveform)
         if all(name in former and alike(former[name].get("sound"), sound) for name in names):
-            lines += [former[name] for name in names]
+            lines += [former[name] | recording for name in names]
             continue
         scores = score_case(case, group.classifier, explain, seed)
         fresh = [
@@ -157,7 +159,7 @@ def _score_row(
         ]
         if records is not None:
             records.add(group.name, row, fresh)
-        lines += fresh
+        lines += [line | recording for line in fresh]
     return lines
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from otoscope.evaluation.known_use.scores import BASELINES, SCORES
-from otoscope.evaluation.statistics import Values, estimate, exact_interval, resampling_by
+from otoscope.evaluation.proportions import estimate_proportion
+from otoscope.evaluation.statistics import Values, estimate, resampling_by
 
 Rows = Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
 """Records by group and method."""
@@ -24,8 +25,9 @@ ALL = "all"
 def summarise(rows: Rows, bootstrap: int, seed: int, thin: Collection[str] = ()) -> dict[str, Any]:
     """Return means with intervals, and mean ranks, as JSON values.
 
-    Intervals are over clips; two questions about one clip are drawn together. The interval of ``pointing``, a
-    proportion, is exact. The mean over groups gives each group the same weight and has no interval.
+    Intervals are over recordings; two questions about one clip, and clips of one recording, are drawn together. The
+    interval of ``pointing``, a proportion, is exact; see `estimate_proportion`. The mean over groups gives each
+    group the same weight and has no interval.
 
     Args:
         rows: Records by group and method.
@@ -65,14 +67,13 @@ def _estimates(lines: Sequence[Mapping[str, Any]], bootstrap: int, seed: int) ->
     values: Values = np.array(
         [[_number(line["scores"].get(column)) for column in _COLUMNS] for line in lines], dtype=np.float64
     )
-    table = resampling_by([line["recording"] for line in lines], bootstrap, seed)
+    recordings = [str(line["recording"]) for line in lines]
+    estimates = estimate(values, resampling_by(recordings, bootstrap, seed), recordings=recordings)
     results = {}
-    for column, of_column, position in zip(_COLUMNS, estimate(values, table), range(len(_COLUMNS)), strict=True):
+    for position, (column, of_column) in enumerate(zip(_COLUMNS, estimates, strict=True)):
+        if column == _EXACT:
+            of_column = estimate_proportion(values[:, position], of_column, 1.0, recordings)
         results[column] = of_column.to_dict()
-        if column == _EXACT and of_column.clips:
-            hits = round(float(np.nansum(values[:, position])))
-            low, high = exact_interval(hits, of_column.clips)
-            results[column] |= {"low": low, "high": high}
     return results
 
 

@@ -7,10 +7,12 @@ import torch
 from torch import nn
 
 from otoscope.audio import Frontend, Spectrogram
-from otoscope.classifiers import TorchClassifier
+from otoscope.classifiers import CallableClassifier, TorchClassifier, save_classifier
 from otoscope.classifiers.external.base import frontend_at, logits_of
 from otoscope.errors import ActivationMapError, ConfigurationError, PhaseError, ShapeError
+from otoscope.explain import Explainer
 from otoscope.interpreters import make_untrained
+from otoscope.loading import load_classifier
 
 LABELS = ["dog", "rain", "clock"]
 
@@ -228,9 +230,49 @@ def test_gradients_reach_the_layers_that_are_read(classifier):
         assert gradient.count_nonzero() > 0
 
 
-def test_single_class_needs_a_sigmoid():
-    with pytest.raises(ConfigurationError, match="'dog', would always have probability 1; set multi_label=True"):
-        TorchClassifier(WaveNet(), ["dog"], input="waveform")
+class Loudness(nn.Module):
+    """A single logit: positive for loud sounds."""
+
+    def __init__(self, columns=1):
+        super().__init__()
+        self.columns = columns
+
+    def forward(self, log_magnitude):
+        level = 20 * (log_magnitude.mean((1, 2, 3)) - 0.1)
+        return level if self.columns == 0 else level[:, None]
+
+
+@pytest.mark.parametrize("columns", [0, 1])
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_a_single_class_below_one_half_is_its_absence(columns, multi_label):
+    classifier = TorchClassifier(Loudness(columns), ["siren"], multi_label=multi_label)
+    assert classifier.labels == ["siren", "not siren"]
+    loud, soft = torch.full((1, 513, 20), 0.2), torch.full((1, 513, 20), 0.05)
+    expected = torch.tensor([[2.0, -1.0]]).sigmoid()
+    for log_magnitude, p in ((loud, expected[0, 0]), (soft, expected[0, 1])):
+        prediction = classifier(log_magnitude)
+        assert torch.allclose(prediction.probabilities, torch.stack([p, 1 - p])[None], atol=1e-6)
+        assert int(prediction.predicted) == (0 if p > 0.5 else 1)
+
+
+def test_the_absence_of_a_single_class_is_explained_and_kept_in_model_folders(tmp_path):
+    classifier = TorchClassifier({"class_path": f"{__name__}.Loudness"}, ["siren"])
+    clip = 0.001 * torch.randn(8000, generator=torch.Generator().manual_seed(0))
+    explanation = Explainer(classifier, make_untrained("saliency", classifier, area=0.2)).explain(clip)
+    assert explanation.label == "not siren"
+    assert explanation.probabilities["not siren"] > 0.5
+    assert explanation.scores["Fid-In"] == 1.0
+    save_classifier(classifier, tmp_path / "model")
+    again = load_classifier(tmp_path / "model")
+    assert again.labels == ["siren", "not siren"]
+    spectrogram = classifier.hear(clip[None])
+    assert torch.equal(again.logits(spectrogram), classifier.logits(spectrogram))
+
+
+def test_a_black_box_with_one_probability():
+    box = CallableClassifier(lambda sounds: [0.2] * len(sounds), ["siren"])
+    probabilities = box.predict(box.hear(torch.randn(2, 8000))).probabilities
+    assert torch.allclose(probabilities, torch.tensor([[0.2, 0.8], [0.2, 0.8]]), atol=1e-4)
 
 
 def test_failure_of_the_network_is_reported_with_the_shape_of_its_input():

@@ -148,7 +148,7 @@ def test_logits_of_a_single_class_may_lack_the_axis_of_classes():
             return x.mean((1, 2, 3))
 
     classifier = TorchClassifier(Level(), ["speech"], multi_label=True)
-    assert classifier(torch.rand(3, 513, 9)).probabilities.shape == (3, 1)
+    assert classifier(torch.rand(3, 513, 9)).probabilities.shape == (3, 2)
 
 
 def test_network_is_frozen_and_not_modified(experienced):

@@ -58,7 +58,8 @@ class ExternalClassifier(Classifier):
     frames of the front-end divided by a power of two, so that interpreters can separate valid columns from padding.
 
     Args:
-        labels: Names of the classes in the order of the logits.
+        labels: Names of the classes in the order of the logits. A single class, which a sigmoid decides, stands for
+            two: itself and its absence, such as ``siren`` and ``not siren``.
         frontend: Front-end that computes the spectrograms, at the sample rate of the network.
         takes_waveform: Whether the network takes waveforms; the spectrogram is then inverted to a waveform first.
         multi_label: Whether each class is decided independently.
@@ -67,8 +68,7 @@ class ExternalClassifier(Classifier):
         minimum_s: Shortest input of the network; shorter clips are padded with silence.
 
     Raises:
-        ConfigurationError: A length is not positive, ``minimum_s`` exceeds ``duration_s``, or the only class is not
-            decided independently.
+        ConfigurationError: A length is not positive, or ``minimum_s`` exceeds ``duration_s``.
     """
 
     def __init__(
@@ -85,18 +85,21 @@ class ExternalClassifier(Classifier):
             raise ConfigurationError(f"duration_s ({duration_s}) and minimum_s ({minimum_s}) must be positive")
         if duration_s is not None and minimum_s > duration_s:
             raise ConfigurationError(f"minimum_s ({minimum_s}) exceeds duration_s ({duration_s})")
-        if len(self.labels) == 1 and not multi_label:
-            raise ConfigurationError(
-                f"labels: the only class, {self.labels[0]!r}, would always have probability 1; set "
-                "multi_label=True if it is decided by a sigmoid"
-            )
+        if len(self.labels) == 1:
+            # below a probability of 0.5 the decision is for the absence, and that is what is explained
+            self.labels = [self.labels[0], f"not {self.labels[0]}"]
         self.needs_phase = takes_waveform
-        self.multi_label = multi_label
+        self.multi_label = multi_label and not self.single_output
         self.duration_s = duration_s
         self.minimum_s = minimum_s
         self._layouts: tuple[_Layout, ...] | None = None
 
     normalized_by_default = False
+
+    @property
+    def single_output(self) -> bool:
+        """Whether the labels are a class and its absence, so that the network may have one output, of a sigmoid."""
+        return self.labels[1:] == [f"not {self.labels[0]}"]
 
     @abstractmethod
     def run_network(self, inputs: Tensor) -> NetworkOutput:
@@ -177,6 +180,9 @@ class ExternalClassifier(Classifier):
         # Grad-CAM asks for gradients of clips of one length only; these sources are in the graph of the logits
         sources = output.sources if len(positions) == 1 else ()
         all_logits = logits[0] if len(positions) == 1 else torch.cat(logits)[order]
+        if all_logits.shape[-1] == 1:
+            # the softmax of (z / 2, -z / 2) is the sigmoid of z, and its complement
+            all_logits = torch.cat([all_logits, -all_logits], -1) / 2
         return Prediction(all_logits, merged, multi_label=self.multi_label, sources=sources)
 
     def _network_input(self, clips: Spectrogram) -> Tensor:
@@ -231,7 +237,8 @@ class ExternalClassifier(Classifier):
     def _check(self, output: NetworkOutput, inputs: Tensor) -> None:
         batch = len(inputs)
         self.reject_nan(output.logits, inputs)
-        if output.logits.shape != (batch, len(self.labels)):
+        expected = [(batch, len(self.labels)), *([(batch, 1)] if self.single_output else [])]
+        if tuple(output.logits.shape) not in expected:
             first = ", ".join(self.labels[:5]) + (", ..." if len(self.labels) > 5 else "")
             raise ShapeError(
                 f"{type(self).__name__}: the network returned shape {tuple(output.logits.shape)} for {batch} clips "
@@ -314,7 +321,8 @@ def check_probabilities(values: Tensor, multi_label: bool, source: str) -> Tenso
             "logits, return their softmax, or set output=logits if there is that option"
         )
     total = detached.sum(-1)
-    if not multi_label and ((total - 1).abs() > _SUM_TOLERANCE).any():
+    # a single value is that of a sigmoid
+    if not multi_label and values.shape[-1] > 1 and ((total - 1).abs() > _SUM_TOLERANCE).any():
         worst = float(total[(total - 1).abs().argmax()])
         raise ConfigurationError(
             f"{source}: the probabilities of a clip sum to {worst:.3g}, not 1; set multi_label=True if each "
@@ -328,7 +336,7 @@ def logits_of(probabilities: Tensor, multi_label: bool) -> Tensor:
 
     Args:
         probabilities: Probabilities in [0, 1], shape (batch, classes).
-        multi_label: Whether to invert the sigmoid instead of the softmax.
+        multi_label: Whether to invert the sigmoid instead of the softmax; so it is for a single class.
 
     Returns:
         Logits, which are finite even for probabilities of 0 and 1. Shape (batch, classes).
@@ -340,7 +348,7 @@ def logits_of(probabilities: Tensor, multi_label: bool) -> Tensor:
         tensor([[0.2500, 0.0000]])
     """
     epsilon = torch.finfo(probabilities.dtype).eps
-    if multi_label:
+    if multi_label or probabilities.shape[-1] == 1:
         return torch.logit(probabilities, eps=epsilon)
     # the softmax of logarithms returns the probabilities, because they sum to 1
     return probabilities.clamp(min=epsilon**2).log()

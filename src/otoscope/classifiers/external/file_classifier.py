@@ -165,12 +165,12 @@ class FileClassifier(BlackBoxClassifier):
         output = network.answer(pieces.flatten(0, 1).numpy(), self._has_batch)
         rows = self.check_answer(output, len(output), source)
         if self._config["output"] == "probabilities":
-            if network.outlet.dtype.kind in "iu" and not self.multi_label:
+            if network.outlet.dtype.kind in "iu" and not self.multi_label and rows.shape[-1] > 1:
                 # rounded to 8 bits, probabilities no longer sum to 1
                 rows = rows / rows.sum(-1, keepdim=True).clamp(min=1e-6)
             rows = check_probabilities(rows, self.multi_label, source)
         # several windows or patches of a clip, or several rows that the network returns for it
-        return NetworkOutput(self._mean_logits(rows.reshape(len(inputs), -1, len(self.labels))))
+        return NetworkOutput(self._mean_logits(rows.reshape(len(inputs), -1, rows.shape[-1])))
 
     def _mean_logits(self, rows: Tensor) -> Tensor:
         """Return the logits of the mean probabilities of each clip; rows have shape (batch, rows, classes)."""
@@ -178,7 +178,7 @@ class FileClassifier(BlackBoxClassifier):
         if is_logits and rows.shape[1] == 1:
             return rows[:, 0]
         if is_logits:
-            rows = rows.sigmoid() if self.multi_label else rows.softmax(-1)
+            rows = rows.sigmoid() if self.multi_label or rows.shape[-1] == 1 else rows.softmax(-1)
         return logits_of(rows.mean(1), self.multi_label)
 
     def _pieces(self, values: Tensor) -> Tensor:

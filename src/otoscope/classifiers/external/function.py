@@ -64,7 +64,9 @@ class BlackBoxClassifier(ExternalClassifier):
             raise ConfigurationError(
                 f"{source}: its answer, {type(answer).__name__}, is no array of numbers"
             ) from error
-        if values.shape != (batch, len(self.labels)):
+        if self.single_output and values.shape in ((batch,), (batch, 1)):
+            values = values.reshape(batch, 1)
+        elif values.shape != (batch, len(self.labels)):
             raise ConfigurationError(
                 f"{source}: expected an answer of shape ({batch}, {len(self.labels)}), clips by labels, got "
                 f"{tuple(values.shape)}"

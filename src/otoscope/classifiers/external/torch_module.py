@@ -173,7 +173,7 @@ class TorchClassifier(ExternalClassifier):
             output = self.module(self._arrange(inputs))
         logits = take_logits(output, self._config["output_key"])
         # a network with a single output may return (batch,)
-        if logits.ndim == 1 and len(self.labels) == 1:
+        if logits.ndim == 1 and self.single_output:
             logits = logits[:, None]
         if self._config["output"] == "probabilities":
             logits = logits_of(check_probabilities(logits, self.multi_label, "output"), self.multi_label)

@@ -1,5 +1,7 @@
 """Fixtures of all tests: clips of different lengths, networks as if trained, and data in the layout of ESC-50."""
 
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -7,9 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from filelock import FileLock
 from torch import Tensor, nn
 
 PadSounds = Callable[[Sequence[int]], tuple[list[Tensor], Tensor, Tensor]]
+MakeOnce = Callable[[str, Callable[[Path], None]], Path]
 
 
 @pytest.fixture
@@ -39,6 +43,26 @@ def experienced() -> Callable[[nn.Module], nn.Module]:
         return module
 
     return randomise
+
+
+@pytest.fixture(scope="session")
+def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
+    """Function that fills a folder once for all processes of the suite; tests must not change what is in it."""
+    # The way that pytest-xdist documents: all its processes have folders below the same one.
+    base = tmp_path_factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def make(name: str, fill: Callable[[Path], None]) -> Path:
+        folder, made = root / name, root / f"{name}.made"
+        with FileLock(root / f"{name}.lock"):
+            if not made.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                fill(folder)
+                made.touch()
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="session")

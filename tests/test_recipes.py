@@ -1,17 +1,22 @@
 """The recipes, run as a user runs them: classifier, dictionary, L2I, L-MAC, explanation, comparison."""
 
+import contextlib
+import io
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import soundfile
 import torch
 
 from otoscope.audio import Frontend
+from otoscope.cli.main import main
 from otoscope.explain import load
 from otoscope.loading import load_dictionary
 from otoscope.nn import NMFDictionary
@@ -24,24 +29,49 @@ NARROW = {
 }
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory, esc50):
-    """A function that runs a command in a folder of a copy of the recipes."""
-    work = tmp_path_factory.mktemp("recipes") / "ESC50"
-    shutil.copytree(RECIPES, work, ignore=shutil.ignore_patterns("results"))
-    cache = str(tmp_path_factory.getbasetemp() / "recipes-cache")
-    environment = {**os.environ, "OTOSCOPE_CACHE": cache, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+class Finished(NamedTuple):
+    """Outputs of a command."""
 
-    def command(folder, *arguments, code=0):
-        finished = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=work / folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert finished.returncode == code, finished.stderr
+    stdout: str
+    stderr: str
+
+
+def _run_here(script, arguments):
+    if script == "otoscope":
+        sys.exit(main(list(arguments)))
+    runpy.run_path(script, run_name="__main__")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A copy of the recipes."""
+    folder = tmp_path_factory.mktemp("recipes") / "ESC50"
+    return shutil.copytree(RECIPES, folder, ignore=shutil.ignore_patterns("results"))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, work):
+    """A function that runs a script, or ``otoscope``, in a folder of the recipes, but in this process.
+
+    A process of its own would import everything again; the dictionary is trained in one.
+    """
+    cache = str(tmp_path_factory.getbasetemp() / "recipes-cache")
+
+    def command(folder, script, *arguments, code=0):
+        outputs = io.StringIO(), io.StringIO()
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(outputs[0]),
+            contextlib.redirect_stderr(outputs[1]),
+        ):
+            patch.chdir(work / folder)
+            patch.setenv("OTOSCOPE_CACHE", cache)
+            patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+            patch.setattr(sys, "argv", [script, *arguments])
+            with pytest.raises(SystemExit) as stop:
+                _run_here(script, arguments)
+        finished = Finished(*(output.getvalue() for output in outputs))
+        assert (stop.value.code or 0) == code, finished.stderr
         return finished
 
     command.work = work
@@ -49,11 +79,20 @@ def run(tmp_path_factory, esc50):
 
 
 @pytest.fixture(scope="module")
-def dictionary(run, esc50):
-    """Results and output folder of the recipe of the NMF dictionary."""
+def dictionary(tmp_path_factory, work, esc50):
+    """Results and output folder of the recipe of the NMF dictionary, run as a user runs it."""
+    cache = str(tmp_path_factory.getbasetemp() / "recipes-cache")
     options = [*QUICK, f"--data_folder={esc50}", "--model.components=8", "--json"]
-    finished = run("interpret", "train_nmf.py", "hparams/nmf.yaml", *options)
-    return json.loads(finished.stdout), run.work / "interpret" / "results" / "nmf" / "1234"
+    finished = subprocess.run(
+        [sys.executable, "train_nmf.py", "hparams/nmf.yaml", *options],
+        cwd=work / "interpret",
+        env={**os.environ, "OTOSCOPE_CACHE": cache, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return json.loads(finished.stdout), work / "interpret" / "results" / "nmf" / "1234"
 
 
 @pytest.fixture(scope="module", params=["conv2d", "cnn14"])
@@ -94,17 +133,7 @@ def test_test_only_gives_the_same_numbers(run, esc50, trained):
 def test_explains_with_the_sounds_of_components(run, esc50, trained, tmp_path):
     model = run.work / "interpret" / "results" / trained / "1234" / "model"
     clip = esc50 / "audio" / "5-50-A-0.wav"
-    arguments = [
-        "-m",
-        "otoscope",
-        "explain",
-        str(clip),
-        "--model",
-        str(model),
-        "--out",
-        str(tmp_path),
-        "--threshold",
-    ]
+    arguments = ["otoscope", "explain", str(clip), "--model", str(model), "--out", str(tmp_path), "--threshold"]
     contents = []
     for threshold in ("0.9", "-1"):
         run("interpret", *arguments, threshold)

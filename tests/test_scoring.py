@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from otoscope.classifiers import Conv2dClassifier
+from otoscope.audio import Spectrogram
+from otoscope.classifiers import Classifier, Conv2dClassifier, Prediction
 from otoscope.metrics import ideal_mask, score_mask, scores_shown
 from otoscope.scoring import CONTROLS, format_table, score_against_controls, score_prediction
 
@@ -118,3 +119,30 @@ def test_table_has_a_line_for_each_method_and_a_dash_for_missing_values():
     assert lines[2].split() == ["a", "method", "of", "long", "name", "3.000", "-"]
     assert len({len(line) for line in lines}) == 1
     assert format_table(rows, ["FF", "MM"]).splitlines()[0].split() == ["FF", "MM"]
+
+
+class Presence(Classifier):
+    """Decides independently of each other whether there are low and high sounds; more certain of the low ones."""
+
+    multi_label = True
+    representation_channels = ()
+
+    def forward(self, log_magnitude, frames=None):
+        low, high = log_magnitude[:, :64].amax((1, 2)), log_magnitude[:, 64:].amax((1, 2))
+        return Prediction(torch.stack([6 * (low - 0.5), 2 * (high - 0.5)], -1), (), multi_label=True)
+
+
+def test_fidelity_of_sigmoids_is_that_of_the_explained_label():
+    classifier = Presence(["low", "high"]).freeze()
+    log_magnitude, masks = torch.zeros(3, 513, 4), torch.ones(3, 513, 4)
+    log_magnitude[:, [10, 200]] = 2.0
+    masks[1, 100:], masks[2, :100] = 0, 0  # everything; low sounds only; high sounds only
+    spectrogram = Spectrogram(log_magnitude)
+    prediction = classifier.predict(spectrogram)
+    assert (prediction.probabilities > 0.9).all()
+    for target, expected in ((0, [1, 1, 0]), (1, [1, 0, 1])):
+        explained = prediction.towards(torch.full((3,), target))
+        assert score_prediction(classifier, spectrogram, explained, masks)["Fid-In"].tolist() == expected
+        parts = torch.stack([classifier.probabilities(spectrogram.masked(part)) for part in (masks, 1 - masks)])
+        again = score_prediction(classifier, spectrogram, explained, masks, probabilities=parts)
+        assert again["Fid-In"].tolist() == expected

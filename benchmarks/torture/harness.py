@@ -170,6 +170,94 @@ def run_cases(trial: Trial, cases: range) -> list[Outcome]:
         return [run_case(trial, index, root / "cases", watch) for index in cases]
 
 
+@dataclass
+class _Worker:
+    """Process that runs every second input.
+
+    Attributes:
+        process: The process.
+        index: Number of the input that it works on.
+        heard_s: Time of its last answer.
+        is_ready: Whether it has written the sound models and begun.
+    """
+
+    process: Any
+    index: int
+    heard_s: float
+    is_ready: bool = False
+
+    def is_silent(self) -> bool:
+        """Return whether the process hangs where no alarm reaches it."""
+        # The first input waits for imports and for the sound models.
+        return time.monotonic() - self.heard_s >= _PATIENCE_S * (1 if self.is_ready else 20)
+
+
+class _Workers:
+    """Processes that run the inputs of a trial; one that dies or hangs is replaced from its next input on.
+
+    Args:
+        make: Class of the trial.
+        cases: Number of inputs.
+        seed: Seed of all mutations.
+    """
+
+    def __init__(self, make: Callable[[int], Trial], cases: int, seed: int) -> None:
+        self.make, self.cases, self.seed = make, cases, seed
+        self.outcomes: list[Outcome] = []
+        self._context = multiprocessing.get_context("spawn")
+        self._running: dict[Connection, _Worker] = {}
+
+    def run(self) -> list[Outcome]:
+        """Run all inputs, and return their outcomes."""
+        for first in range(min(_PROCESSES, self.cases)):
+            self._start(first)
+        while self._running:
+            ready = wait(list(self._running), timeout=1.0)
+            for receiver, worker in list(self._running.items()):
+                if receiver in ready:
+                    self._receive(receiver, worker)
+                # By the clock: `wait` returns at once while other processes have answers.
+                elif worker.is_silent():
+                    worker.process.kill()
+                    self._replace(receiver, Outcome(worker.index, "hang", "outside of Python"))
+        return self.outcomes
+
+    def _start(self, first: int) -> None:
+        if first >= self.cases:
+            return
+        receiver, sender = self._context.Pipe(duplex=False)
+        arguments = (self.make, self.seed, first, self.cases, sender)
+        process = self._context.Process(target=_work, args=arguments, daemon=True)
+        process.start()
+        sender.close()
+        self._running[receiver] = _Worker(process, first, time.monotonic())
+
+    def _receive(self, receiver: Connection, worker: _Worker) -> None:
+        try:
+            outcome = receiver.recv()
+        except EOFError:  # killed, for instance when memory ran out
+            worker.process.join()
+            detail = f"the process died with {worker.process.exitcode}"
+            self._replace(receiver, Outcome(worker.index, "raw", detail))
+            return
+        worker.heard_s, worker.is_ready = time.monotonic(), True
+        if outcome is None:
+            self._running.pop(receiver).process.join()
+        elif outcome.index >= 0:
+            worker.index = outcome.index + _PROCESSES
+            self._record(outcome)
+
+    def _replace(self, receiver: Connection, outcome: Outcome) -> None:
+        self._running.pop(receiver).process.join()
+        self._record(outcome)
+        self._start(outcome.index + _PROCESSES)
+
+    def _record(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        if outcome.status in _FAULTS:
+            print(outcome, file=sys.stderr, flush=True)
+
+
 def run_trial(make: Callable[[int], Trial], cases: int, seed: int) -> dict[str, Any]:
     """Run many inputs in two processes, and return the counts.
 
@@ -182,55 +270,7 @@ def run_trial(make: Callable[[int], Trial], cases: int, seed: int) -> dict[str, 
         ``cases``, ``opened``, ``refused``, ``raw_exceptions``, ``hangs``, ``code_run``, and examples of the last
         three under ``faults``.
     """
-    context = multiprocessing.get_context("spawn")
-    outcomes: list[Outcome] = []
-    workers: dict[Connection, tuple[Any, int]] = {}
-
-    def start(first: int) -> None:
-        if first < cases:
-            receiver, sender = context.Pipe(duplex=False)
-            process = context.Process(target=_work, args=(make, seed, first, cases, sender), daemon=True)
-            process.start()
-            sender.close()
-            workers[receiver] = (process, first)
-
-    for first in range(min(_PROCESSES, cases)):
-        start(first)
-    heard_s = dict.fromkeys(workers, time.monotonic())
-    ready_workers: set[int | None] = set()
-    while workers:
-        ready = wait(list(workers), timeout=1.0)
-        for receiver in list(workers):
-            process, index = workers[receiver]
-            if receiver in ready:
-                heard_s[receiver] = time.monotonic()
-                try:
-                    outcome = receiver.recv()
-                except EOFError:  # killed, for instance when memory ran out
-                    outcomes.append(Outcome(index, "raw", f"the process died with {process.exitcode}"))
-                else:
-                    if outcome is None:
-                        del workers[receiver]
-                        process.join()
-                    else:
-                        if outcome.index >= 0:
-                            outcomes.append(outcome)
-                            if outcome.status in _FAULTS:
-                                print(outcome, file=sys.stderr, flush=True)
-                        ready_workers.add(process.pid)
-                        workers[receiver] = (process, index if outcome.index < 0 else outcome.index + _PROCESSES)
-                    continue
-            else:
-                # By the clock: `wait` returns at once while other processes have answers.
-                silent_s = time.monotonic() - heard_s.setdefault(receiver, time.monotonic())
-                # The first input waits for imports and for the sound models
-                if silent_s < _PATIENCE_S * (1 if process.pid in ready_workers else 20):
-                    continue
-                outcomes.append(Outcome(index, "hang", "outside of Python"))
-                process.kill()
-            process.join()
-            del workers[receiver]
-            start(index + _PROCESSES)
+    outcomes = _Workers(make, cases, seed).run()
     counts = collections.Counter(outcome.status for outcome in outcomes)
     faults = [outcome for outcome in outcomes if outcome.status in _FAULTS]
     return {

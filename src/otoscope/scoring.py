@@ -137,15 +137,18 @@ def score_prediction(
             classified already. Shape (2, batch, classes).
     """
     whole, frames, target = prediction.probabilities, spectrogram.frames, prediction.target
+    multi_label = prediction.multi_label
     if probabilities is not None:
         # the classifier has seen the masked spectrograms already, for example in L-MAC's loss
         evidence, remainder = probabilities
-        return score_answers(mask, whole, evidence, remainder, frames, target, ideal)
+        return score_answers(mask, whole, evidence, remainder, frames, target, ideal, multi_label)
 
     def classify(log_magnitude: Tensor, frames: Tensor | None) -> Tensor:
         return classifier.probabilities(spectrogram.with_log_magnitude(log_magnitude))
 
-    return score_mask(classify, spectrogram.log_magnitude, mask, whole, frames, target, ideal)
+    return score_mask(
+        classify, spectrogram.log_magnitude, mask, whole, frames, target, ideal, multi_label=multi_label
+    )
 
 
 def format_table(rows: dict[str, dict[str, float]], columns: list[str] | None = None) -> str:

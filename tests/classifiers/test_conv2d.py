@@ -180,3 +180,8 @@ def test_a_few_steps_of_training_separate_two_sounds():
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.1 * losses[0]
+
+
+def test_too_few_frequency_bins_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"depth 4 needs 16 frequency bins or more, .* has 9"):
+        Conv2dClassifier(["a", "b"], Frontend(n_fft=16, window_ms=1.0, hop_ms=0.5), width=4)

@@ -75,20 +75,17 @@ def tiny_piq():
     return TINY_PIQ
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory, esc50):
-    """A copy of the recipes after classifier and PIQ were trained there, and the outputs of both commands."""
-    work = tmp_path_factory.mktemp("work") / "ESC50"
+def train_recipes(root, esc50, cache):
+    """Copy the recipes to a folder, train classifier and PIQ there, and write the outputs of both beside them."""
+    work = root / "ESC50"
     shutil.copytree(RECIPES, work, ignore=shutil.ignore_patterns("results"))
-    cache = str(tmp_path_factory.getbasetemp() / "cli-cache")
-    environment = {**os.environ, "OTOSCOPE_CACHE": cache, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    outputs = {}
+    environment = {**os.environ, "OTOSCOPE_CACHE": str(cache), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     commands = {
         "classification": ["train.py", "hparams/conv2d.yaml", *TINY_CLASSIFIER, "--trainer.max_epochs=2"],
         "interpret": ["train_piq.py", "hparams/piq.yaml", *TINY_PIQ, "--trainer.max_epochs=1", "--json"],
     }
     for folder, command in commands.items():
-        outputs[folder] = subprocess.run(
+        finished = subprocess.run(
             [sys.executable, *command, f"--data_folder={esc50}"],
             cwd=work / folder,
             env=environment,
@@ -97,8 +94,20 @@ def trained(tmp_path_factory, esc50):
             timeout=300,
             check=False,
         )
-        assert outputs[folder].returncode == 0, outputs[folder].stderr
-    return work, outputs
+        assert finished.returncode == 0, finished.stderr
+        (root / f"{folder}.txt").write_text(finished.stdout)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, esc50, make_once):
+    """A copy of the recipes after classifier and PIQ were trained there, and the outputs of both commands."""
+    cache = tmp_path_factory.getbasetemp() / "cli-cache"
+    original = make_once("trained-recipes", lambda folder: train_recipes(folder, esc50, cache))
+    # Tests write into it, so each process of the suite has a copy; the records of the runs name their folders.
+    work = shutil.copytree(original / "ESC50", tmp_path_factory.mktemp("work") / "ESC50")
+    for record in work.glob("*/results/*/*/hyperparams.yaml"):
+        record.write_text(record.read_text().replace(str(original / "ESC50"), str(work)))
+    return work, {folder: (original / f"{folder}.txt").read_text() for folder in ("classification", "interpret")}
 
 
 @pytest.fixture(scope="session")

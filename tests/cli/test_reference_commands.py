@@ -25,7 +25,7 @@ def test_test_only_from_another_folder_repeats_no_override(trained, esc50, tmp_p
     code = run_recipe("train", work / "interpret" / "train_piq.py", ["hparams/piq.py", *options])
     output, errors = capsys.readouterr()
     assert code == 0, errors
-    before, again = json.loads(outputs["interpret"].stdout), json.loads(output)
+    before, again = json.loads(outputs["interpret"]), json.loads(output)
     assert again["acc"] == before["acc"]
     for name, scores in before["scores"].items():
         assert again["scores"][name] == pytest.approx(scores, rel=1e-3, abs=1e-3)

@@ -84,15 +84,15 @@ def test_recipes_leave_models_and_results(trained):
         "test.json",
         "train_log.txt",
     }
-    assert "test accuracy" in outputs["classification"].stdout
-    assert "results in results/conv2d/1234" in outputs["classification"].stdout
+    assert "test accuracy" in outputs["classification"]
+    assert "results in results/conv2d/1234" in outputs["classification"]
     assert len(list((piq / "interpretations" / "test").iterdir())) == 6
     assert json.loads((piq / "model" / "config.json").read_text())["kind"] == "interpreter"
 
 
 def test_json_is_all_of_the_output(trained):
     work, outputs = trained
-    results = json.loads(outputs["interpret"].stdout)
+    results = json.loads(outputs["interpret"])
     piq = work / "interpret" / "results" / "piq" / "1234"
     assert results == json.loads((piq / "test.json").read_text())
     assert results["labels"] == LABELS
@@ -104,7 +104,7 @@ def test_test_only_gives_the_same_numbers(trained, esc50, run, tiny_piq, monkeyp
     options = [*tiny_piq, f"--data_folder={esc50}", "--test_only", "--json", QUIET]
     code, output, error = run("train", "hparams/piq.yaml", *options)
     assert code == 0, error
-    again, before = json.loads(output), json.loads(outputs["interpret"].stdout)
+    again, before = json.loads(output), json.loads(outputs["interpret"])
     for name, scores in before["scores"].items():
         assert again["scores"][name] == pytest.approx(scores, rel=1e-3, abs=1e-3)
 

@@ -219,6 +219,20 @@ def test_phase_reaches_classifiers_of_waveforms():
     assert (masked.seen[1] < masked.seen[0]).all()  # both fall, unlike a softmax, whose sum is 1
 
 
+def test_fidelity_of_independent_classes_goes_by_one_half():
+    classifier = Waveforms(["early", "late"])
+    classifier.normalize = False
+    sound = 3 * torch.randn(2, 7440) * torch.linspace(0.1, 1, 7440)
+    ready = classify_batch(classifier, collate([Clip(wave, 1, str(i), str(i)) for i, wave in enumerate(sound)]), 0)
+    assert (ready.prediction.probabilities[:, 1] > 0.6).all()
+    for share, expected in ((1.0, 1.0), (0.1, 0.0)):
+        mask = torch.full_like(ready.spectrogram.log_magnitude, share)
+        for clip in score(MaskSource(mask=mask), ready, (), curves=False):
+            scores = clip.scores["own"]
+            # the evidence of the second mask is most of all "late", but quiet
+            assert (scores["mask"]["Fid-In"], scores["heard"]["Fid-In"]) == (expected, expected)
+
+
 def test_a_map_of_nan_has_no_scores_with_an_external_classifier(batch):
     net = torch.nn.Sequential(torch.nn.Flatten(1, 2), torch.nn.AdaptiveAvgPool1d(1), torch.nn.Flatten())
     network = torch.nn.Sequential(net, torch.nn.Linear(513, 3))

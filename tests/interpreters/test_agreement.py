@@ -40,7 +40,7 @@ def test_the_best_bins_lie_in_the_band_of_the_class(interpreter, spectrogram):
     for importance, band in ((low, range(40, 60)), (high, range(200, 220))):
         rows = importance.flatten().topk(share).indices // 60
         inside = torch.isin(rows, torch.tensor(list(band))).float().mean()
-        assert inside > 0.5  # by chance: 0.04
+        assert inside > 0.4  # by chance: 0.04
     # Asking for the other class turns the signs round.
     assert (low[45:55] > 0).all()
     assert (high[45:55] < 0).all()
@@ -65,10 +65,12 @@ def test_the_scale_of_the_attributions_does_not_matter(interpreter, spectrogram)
 def test_without_attributions_the_sound_alone_ranks(interpreter, spectrogram):
     importance = interpreter.importance(spectrogram.log_magnitude, torch.zeros_like(spectrogram.log_magnitude))
     assert (importance > 0).all()
-    assert importance.max() < 0.02 * 2**0.5 * 1.2
+    assert torch.allclose(importance, 0.02 * spectrogram.log_magnitude.pow(0.75))
 
 
-@pytest.mark.parametrize("options", [{"windows": []}, {"windows": [[1, -1]]}, {"windows": [[1]]}, {"beta": -1}])
+@pytest.mark.parametrize(
+    "options", [{"windows": []}, {"windows": [[1, -1]]}, {"windows": [[1]]}, {"beta": -1}, {"power": -1}]
+)
 def test_options_out_of_range_are_named(options):
     with pytest.raises(ConfigurationError, match=next(iter(options))):
         AgreementInterpreter(Conv2dClassifier(["a", "b"], width=4).freeze(), **options)

@@ -6,6 +6,7 @@ import torch
 from otoscope.classifiers import Classifier, Conv2dClassifier, ListenerClassifier, Prediction
 from otoscope.data import ListenerScenes
 from otoscope.errors import ConfigurationError
+from otoscope.explain import Explainer
 from otoscope.interpreters import HeardAgreementInterpreter
 from otoscope.metrics.ranking import ranks
 
@@ -80,6 +81,39 @@ def test_gradients_reach_the_mask_through_the_sound(classifier, clip):
     classifier.logits(classifier.heard(clip, mask))[0, 0].backward()
     assert mask.grad is not None
     assert mask.grad[:, :65].abs().sum() > 0
+
+
+class Peaks(LowShare):
+    """Remembers the largest log magnitude of each batch that it is asked about."""
+
+    def __init__(self, labels):
+        super().__init__(labels)
+        self.heard_peaks = []
+
+    def forward(self, log_magnitude, frames=None):
+        self.heard_peaks.append(float(log_magnitude.detach().amax()))
+        return super().forward(log_magnitude, frames)
+
+
+@pytest.mark.parametrize("by_default", [True, False])
+@pytest.mark.parametrize("asked_for", [None, True, False])
+def test_sounds_are_asked_about_at_the_level_of_the_explanation(by_default, asked_for):
+    """A quiet tone: at a peak of 1 its spectrogram is a hundred times that at its own level."""
+    classifier = Peaks(["low", "high"]).freeze()
+    classifier.normalize = by_default
+    interpreter = HeardAgreementInterpreter(classifier, area=0.2, steps=2, refinements=2, keep=0.0, lose=0.0)
+    quiet = 0.01 * torch.sin(2 * torch.pi * 600 * torch.arange(8000) / 16_000)
+    Explainer(classifier, interpreter).explain(quiet, scores=False, normalize=asked_for)
+    normalized = by_default if asked_for is None else asked_for
+    own_level = float(classifier.hear(quiet[None], normalize=False).log_magnitude.amax())
+    peak_of_1 = float(classifier.hear(quiet[None], normalize=True).log_magnitude.amax())
+    assert peak_of_1 > 3 * own_level
+    # the clip, two points of the gradients, and the descent: its start and two steps
+    assert len(classifier.heard_peaks) >= 5
+    if normalized:
+        assert max(classifier.heard_peaks[-3:]) > 0.8 * peak_of_1
+    else:
+        assert max(classifier.heard_peaks) < 1.2 * own_level
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_evidence_and_remainder_share_a_batch(classifier):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"areas": []}, r"areas: expected shares between 0 and 1, got \[\]"),
+        ({"areas": []}, r"areas: expected one or more shares between 0 and 1, got \[\]"),
         ({"areas": [0.1, 1.0]}, "areas"),
         ({"steps": 0}, "steps: 0 must be a whole number, 1 or more"),
         ({"smoothness": -1.0}, "smoothness"),

@@ -11,7 +11,7 @@ from otoscope.classifiers import Conv2dClassifier
 from otoscope.errors import ConfigurationError
 from otoscope.interpreters.attribution import each_clip
 from otoscope.interpreters.integrated_gradients import IntegratedGradientsInterpreter
-from otoscope.interpreters.refined import RefinedInterpreter, background, descend, smoothed
+from otoscope.interpreters.refined import RefinedInterpreter, background, smoothed
 from otoscope.metrics.ranking import ranks
 
 
@@ -111,19 +111,6 @@ def test_smoothing_equals_a_slow_loop():
             expected[:, f, t] += weight / total * values[:, min(max(f + i, 0), 6), min(max(t + j, 0), 8)]
     torch.testing.assert_close(smoothed(values, (1.0, 0.5)), expected)
     torch.testing.assert_close(smoothed(values, (0, 0)), values)
-
-
-def test_descent_reaches_the_goal_and_stops_there():
-    goal, points = torch.tensor([1.0, -2.0]), []
-
-    def objective(point):
-        points.append(point)
-        return ((point - goal).square().sum(-1, keepdim=True) - 1e-3).relu()
-
-    end = descend(objective, torch.zeros(2), steps=40, rate=0.3)
-    torch.testing.assert_close(end, goal, rtol=0, atol=0.05)
-    assert objective(end) == 0
-    assert len(points) < 40
 
 
 @pytest.mark.parametrize("batch", [1, 2, 16])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from otoscope.audio import Frontend, Spectrogram
-from otoscope.classifiers import Conv2dClassifier, FocalNetClassifier
+from otoscope.classifiers import Conv2dClassifier, FocalNetClassifier, ViTClassifier
 from otoscope.classifiers.external.layers import record_layers
 from otoscope.explain import Explainer
 from otoscope.interpreters import L2IInterpreter, LMACInterpreter, PIQInterpreter, make_untrained
@@ -28,11 +28,38 @@ QUICK = {
     "smoothgrad": {"samples": 4, "batch": 3},
 }
 TRAINED = ("piq", "l2i", "lmac")
+LABELS = ["dog", "rain"]
+FOCALNET = {"embed_dim": 8, "depths": [1, 1, 1, 1], "image_size": 64}
+VIT = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "image_size": 64,
+}
+CLASSIFIERS = {
+    "conv2d": lambda: Conv2dClassifier(LABELS, Frontend(**FRONTEND), width=4, head_width=5),
+    "focalnet": lambda: FocalNetClassifier(LABELS, Frontend(**FRONTEND), backbone=FOCALNET),
+    "vit": lambda: ViTClassifier(LABELS, Frontend(**FRONTEND), backbone=VIT),
+}
+CASES = [(name, "conv2d") for name in (*UNTRAINED, *TRAINED) if name != "amt"]
+# AMT reads activation maps, which only these classifiers have.
+CASES += [("amt", "focalnet"), ("amt", "vit")]
 
 
 @pytest.fixture
-def classifier(experienced):
-    return experienced(Conv2dClassifier(["dog", "rain"], Frontend(**FRONTEND), width=4, head_width=5)).freeze()
+def make_classifier(experienced):
+    def make(kind):
+        if kind != "conv2d":
+            pytest.importorskip("transformers")
+        return experienced(CLASSIFIERS[kind]()).freeze()
+
+    return make
+
+
+@pytest.fixture
+def classifier(make_classifier):
+    return make_classifier("conv2d")
 
 
 def interpreter_of(method, classifier):
@@ -57,8 +84,9 @@ def in_threads(function):
         return list(pool.map(start, range(THREADS)))
 
 
-@pytest.mark.parametrize("method", [*(name for name in UNTRAINED if name != "amt"), *TRAINED])
-def test_each_thread_gets_what_it_would_get_alone(method, classifier):
+@pytest.mark.parametrize(("method", "kind"), CASES)
+def test_each_thread_gets_what_it_would_get_alone(method, kind, make_classifier):
+    classifier = make_classifier(kind)
     explainer = Explainer(classifier, interpreter_of(method, classifier))
     clips = [0.1 * torch.randn(2400 + 100 * number) for number in range(THREADS)]
     has_threshold = explainer.interpreter.threshold_name is not None
@@ -107,10 +135,9 @@ def test_hooks_record_the_layers_of_their_own_thread(classifier):
     assert not any(part._forward_hooks for part in classifier.modules())
 
 
-def test_modulators_of_focalnet_belong_to_their_own_thread():
-    pytest.importorskip("transformers")
-    backbone = {"embed_dim": 8, "depths": [1, 1, 1, 1], "image_size": 64}
-    classifier = FocalNetClassifier(["dog", "rain"], Frontend(**FRONTEND), backbone=backbone).freeze()
+@pytest.mark.parametrize("kind", ["focalnet", "vit"])
+def test_activation_maps_belong_to_their_own_thread(kind, make_classifier):
+    classifier = make_classifier(kind)
     spectrograms = [Spectrogram(torch.rand(1, 129, 30)) for _ in range(THREADS)]
 
     def maps(number):

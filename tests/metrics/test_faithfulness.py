@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from otoscope.errors import ShapeError
 from otoscope.metrics import (
+    InputFidelity,
     average_drop,
     average_gain,
     average_increase,
@@ -106,6 +107,22 @@ def test_masked_probability_is_that_of_the_explained_class():
     assert masked_probability(whole, masked).tolist() == expected
     target = torch.tensor([0, 1, 2, 3, 0, 1])
     assert torch.equal(masked_probability(whole, masked, target), masked[range(6), target])
+
+
+def test_fidelity_of_classes_that_are_decided_independently_goes_by_one_half():
+    whole = torch.tensor([[0.9, 0.6], [0.9, 0.6], [0.2, 0.6], [0.3, 0.1]])
+    evidence = torch.tensor([[0.8, 0.6], [0.4, 0.1], [0.99, 0.5], [0.49, 0.2]])
+    # the first class of the second clip, and that of the fourth, are the most probable ones, but not present
+    assert input_fidelity(whole, evidence, multi_label=True).tolist() == [1, 0, 1, 0]
+    assert input_fidelity(whole, evidence).tolist() == [1, 1, 0, 1]
+    target = torch.tensor([1, 1, 0, 1])
+    assert input_fidelity(whole, evidence, target, multi_label=True).tolist() == [1, 0, 1, 0]
+    assert InputFidelity(multi_label=True)(whole, evidence) == 0.5
+    one_class = torch.tensor([[0.7], [0.7]]), torch.tensor([[0.6], [0.2]])
+    assert input_fidelity(*one_class, multi_label=True).tolist() == [1, 0]
+    broken = torch.tensor([[0.9, torch.nan], [torch.nan, 0.6]])
+    undefined = input_fidelity(whole[:2], broken, torch.tensor([1, 1]), multi_label=True).isnan()
+    assert undefined.tolist() == [True, False]
 
 
 def test_one_class_only():

@@ -108,6 +108,11 @@ def test_files_are_located(results, tmp_path):
         source.file("classifier")
     with pytest.raises(CheckpointError, match="<absent> is referred to"):
         source.file("theta")
+    for path in (folder / "save").glob("embedding_*"):
+        path.unlink()
+    # the folder may come from anywhere: its address is shown, not fetched
+    with pytest.raises(CheckpointError, match=r"according to hyperparams.yaml: speechbrain/PIQ-ESC50/embedding_"):
+        source.file("embedding_model")
 
 
 def test_deeper_folders_do_not_belong_to_a_training(results, tmp_path):

@@ -13,6 +13,8 @@ from otoscope.training import L2I, LMAC, PIQ, AmortizedNMFTraining, ClassifierTr
 from otoscope.training.task import TrainingTask
 
 CLASSES = ["siren", "rooster", "clock_tick"]
+EPOCHS = {"head_first": 2}
+"""Number of epochs of the trainings with more than one: of the head, and of all layers."""
 
 
 def make_tasks():
@@ -24,6 +26,7 @@ def make_tasks():
     make = partial(Conv2dClassifier, width=6, head_width=8)
     return {
         "classifier": ClassifierTraining(make, frequency_drops=0, chunk_drops=0, **plain),
+        "head_first": ClassifierTraining(make, frequency_drops=0, chunk_drops=0, head_epochs=1, **plain),
         "piq": PIQ(classifier, codes=12, **plain),
         "l2i": L2I(classifier, dictionary, decoder_width=8, **plain),
         "lmac": LMAC(classifier, decoder_width=4, **plain),
@@ -37,13 +40,13 @@ def run(folder, rank, processes):
     data = Synthetic(
         clips_per_class=8, classes=CLASSES, duration_s=0.5, batch_size=6 // processes, snr_db=(10, 20), seed=3
     )
-    options = {"accelerator": "cpu", "enable_progress_bar": False, "max_epochs": 1}
+    options = {"accelerator": "cpu", "enable_progress_bar": False}
     if processes > 1:
         options |= {"devices": processes, "strategy": "ddp"}
     for name, task in make_tasks().items():
-        # In double precision the rounding errors, which this training multiplies in each step, stay small.
-        precise = {"precision": "64-true"} if name == "classifier" else {}
-        run_training(task, data, folder / name, options | precise)
+        # In double precision the rounding errors, which trainings by gradients multiply in each step, stay small.
+        precise = {} if name == "nmf" else {"precision": "64-true"}
+        run_training(task, data, folder / name, options | precise | {"max_epochs": EPOCHS.get(name, 1)})
         torch.save(task.trained_weights, folder / f"{name}-{rank}.pt")
 
 

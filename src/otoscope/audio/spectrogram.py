@@ -25,6 +25,8 @@ class Spectrogram:
         length: Number of samples of the waveform (of the longest clip in a padded batch).
         frames: Number of valid frames of each clip; None: no clip is padded. Shape (batch,), int64.
         lengths: Number of samples of each clip; None: no clip is padded. Shape (batch,), int64.
+        normalized: Whether each clip was scaled to a peak of 1 for the networks; None: as the classifier states.
+            Sounds of masked clips are scaled in the same way, see `otoscope.classifiers.Classifier.heard`.
 
     Raises:
         ShapeError: Phase and log magnitude differ in shape.
@@ -42,6 +44,7 @@ class Spectrogram:
     length: int | None = None
     frames: Tensor | None = None
     lengths: Tensor | None = None
+    normalized: bool | None = None
 
     def __post_init__(self) -> None:
         if self.phase is not None and self.phase.shape != self.log_magnitude.shape:
@@ -157,4 +160,4 @@ class Spectrogram:
     def _without_padding(self, index: slice | Tensor, frames: int, length: int | None) -> Spectrogram:
         log_magnitude = self.log_magnitude[index][..., :frames]
         phase = None if self.phase is None else self.phase[index][..., :frames]
-        return Spectrogram(log_magnitude, phase, length)
+        return Spectrogram(log_magnitude, phase, length, normalized=self.normalized)

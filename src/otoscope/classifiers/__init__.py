@@ -2,6 +2,7 @@
 
 from otoscope.classifiers.base import Classifier, Prediction, save_classifier
 from otoscope.classifiers.cnn14 import Cnn14Classifier
+from otoscope.classifiers.contrast import ContrastClassifier
 from otoscope.classifiers.conv2d import Conv2dClassifier
 from otoscope.classifiers.external.function import CallableClassifier
 from otoscope.classifiers.external.onnx_model import OnnxClassifier
@@ -18,6 +19,7 @@ __all__ = [
     "CallableClassifier",
     "Classifier",
     "Cnn14Classifier",
+    "ContrastClassifier",
     "Conv2dClassifier",
     "CosineHead",
     "FocalNetClassifier",

@@ -1,11 +1,11 @@
-"""Base class of all classifiers, and `Prediction`, which they return."""
+"""Base class of all classifiers."""
 
 from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,85 +14,16 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from otoscope.audio import Frontend, Spectrogram, peak_normalize
-from otoscope.errors import ActivationMapError, CheckpointError, ClassifierError, ConfigurationError
+from otoscope.classifiers.prediction import Prediction
+from otoscope.errors import CheckpointError, ClassifierError, ConfigurationError
 from otoscope.signatures import constructor_arguments
 from otoscope.store.folder import StoredModel, open_model, write_folder, write_model
 from otoscope.store.sharing import Shareable
 
+__all__ = ["NORMALIZE", "Classifier", "Prediction", "require_classifier", "save_classifier"]
+
 NORMALIZE = "normalize"
 """Key of a model folder's configuration: see `Classifier.normalize`."""
-
-
-@dataclass
-class Prediction:
-    """Output of a classifier for a batch of clips, with the feature maps that interpreters read.
-
-    Attributes:
-        logits: Class scores before softmax or sigmoid. Shape (batch, classes).
-        representations: Inner feature maps, the deepest last. Shape of each (batch, channels, frequency', time').
-        target: Class to explain instead of the predicted one. Shape (batch,), int64.
-        activation_maps: Maps of where the network itself looked, by name, where it has such maps; the default map
-            comes last. Shape of each (batch, frequency', time').
-        multi_label: Each class is decided independently: probabilities are sigmoids and need not sum to 1.
-        stretched: Representations span the whole clip, whatever its length, so that they have no padding.
-        sources: Tensor inside the network that each representation was made of, in the network's own layout. The
-            logits are computed from it, so that gradients reach it (Grad-CAM). May be empty if the logits are
-            computed from the representations themselves.
-    """
-
-    logits: Tensor
-    representations: tuple[Tensor, ...]
-    target: Tensor | None = None
-    activation_maps: dict[str, Tensor] = field(default_factory=dict)
-    multi_label: bool = False
-    stretched: bool = False
-    sources: tuple[Tensor, ...] = ()
-
-    @property
-    def probabilities(self) -> Tensor:
-        """Softmax of the logits, or their sigmoid for multi-label classifiers. Shape (batch, classes)."""
-        return self.logits.sigmoid() if self.multi_label else self.logits.softmax(-1)
-
-    @property
-    def predicted(self) -> Tensor:
-        """Most probable class of each clip, shape (batch,)."""
-        return self.logits.argmax(-1)
-
-    @property
-    def explained(self) -> Tensor:
-        """Class that an explanation is about: the target if there is one, else the predicted class."""
-        return self.predicted if self.target is None else self.target
-
-    def activation_map(self, name: str | None = None) -> Tensor:
-        """Return one of the network's activation maps.
-
-        Args:
-            name: Stage or layer (default: the one that the method was published with).
-
-        Returns:
-            Map, not negative. Shape (batch, frequency', time').
-
-        Raises:
-            ActivationMapError: The classifier has no such map.
-        """
-        if not self.activation_maps:
-            raise ActivationMapError(
-                "this classifier has no activation map; use FocalNet or ViT, or another method of explanation"
-            )
-        name = name or list(self.activation_maps)[-1]
-        if name not in self.activation_maps:
-            raise ActivationMapError(
-                f"activation map: this classifier has no {name!r}; it has {', '.join(self.activation_maps)}"
-            )
-        return self.activation_maps[name]
-
-    def towards(self, target: Tensor) -> Prediction:
-        """Return the same prediction, to be explained for another class.
-
-        Args:
-            target: Class of each clip, shape (batch,), int64.
-        """
-        return replace(self, target=target)
 
 
 class Classifier(Shareable, StoredModel, ABC):
@@ -287,9 +218,10 @@ class Classifier(Shareable, StoredModel, ABC):
             normalize: Whether to scale each clip to a peak of 1 (default: `normalize`).
             with_phase: Whether to compute the phase too; False saves time where nothing is turned back into sound.
         """
-        scaled = peak_normalize(waveform) if self.resolve_normalize(normalize) else waveform
+        normalize = self.resolve_normalize(normalize)
+        scaled = peak_normalize(waveform) if normalize else waveform
         spectrogram: Spectrogram = self.frontend(scaled, lengths, with_phase)
-        return spectrogram
+        return replace(spectrogram, normalized=normalize)
 
     def resolve_normalize(self, normalize: bool | None) -> bool:
         """Return whether to scale recordings to a peak of 1: as asked for, or by default as `normalize` states."""
@@ -304,7 +236,7 @@ class Classifier(Shareable, StoredModel, ABC):
         Args:
             spectrogram: Spectrogram of the clips, with its phase.
             mask: Mask in [0, 1], shape (batch, frequency, time).
-            normalize: Whether to scale each sound to a peak of 1; see `hear`.
+            normalize: Whether to scale each sound to a peak of 1; see `heard`.
         """
         return self.probabilities(self.heard(spectrogram, mask, normalize))
 
@@ -314,8 +246,10 @@ class Classifier(Shareable, StoredModel, ABC):
         Args:
             spectrogram: Spectrogram of the clips, with its phase.
             mask: Mask in [0, 1], shape (batch, frequency, time).
-            normalize: Whether to scale each sound to a peak of 1; see `hear`.
+            normalize: Whether to scale each sound to a peak of 1 (default: as the clips were, see `hear`).
         """
+        if normalize is None:
+            normalize = spectrogram.normalized
         sound = self.frontend.inverse(spectrogram.masked(mask))
         return self.hear(sound, spectrogram.lengths, normalize, with_phase=self.needs_phase)
 

@@ -57,6 +57,11 @@ class Conv2dClassifier(Classifier):
                 f"conv2d: width ({width}), head_width ({head_width}) and scale ({scale}) must be positive, "
                 f"depth ({depth}) in 1..8"
             )
+        if self.frontend.bins < 2**depth:
+            raise ConfigurationError(
+                f"conv2d: depth {depth} needs {2**depth} frequency bins or more, the front-end has "
+                f"{self.frontend.bins}; raise frontend.n_fft"
+            )
         self.width, self.depth, self.head_width = width, depth, head_width
         self.scale, self.train_scale = scale, train_scale
         self.blocks = nn.ModuleList(

@@ -96,6 +96,13 @@ def build_parser() -> jsonargparse.ArgumentParser:
     )
     add_shared(parser, "revision")
     add_shared(parser, "output_folder", default="explanations")
+    _add_options_of_explanations(parser)
+    _add_options_of_the_run(parser)
+    return parser
+
+
+def _add_options_of_explanations(parser: jsonargparse.ArgumentParser) -> None:
+    """Add the options that decide what is explained, and how."""
     parser.add_argument(
         "--target", type=str | None, default=None, help="Label to explain (default: the predicted one)."
     )
@@ -127,6 +134,10 @@ def build_parser() -> jsonargparse.ArgumentParser:
         default=None,
         help="Whether to scale each recording to a peak of 1 for the networks (default: as the model was trained).",
     )
+
+
+def _add_options_of_the_run(parser: jsonargparse.ArgumentParser) -> None:
+    """Add the options of pictures, output and computation, which change no number."""
     parser.add_argument(
         "--axis", type=Literal["linear", "mel", "log"], default="linear", help="Frequency axis of the pictures."
     )
@@ -142,7 +153,6 @@ def build_parser() -> jsonargparse.ArgumentParser:
     )
     add_shared(parser, "json")
     add_shared(parser, "import")
-    return parser
 
 
 def _method_names() -> str:

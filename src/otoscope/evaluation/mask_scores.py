@@ -204,12 +204,13 @@ def _score_mask(
 ) -> None:
     """Add the scores of one mask per clip; ``rows`` are the places of evidence and remainder in `probabilities`."""
     whole, target = batch.prediction.probabilities, batch.prediction.target
+    multi_label = batch.prediction.multi_label
     for domain, masked in (("mask", probabilities.seen), ("heard", probabilities.heard)):
         assert masked is not None
         evidence, remainder = (masked[row] for row in rows)
         # Rounding on the way to sound would otherwise count as an increase, even for an all-pass mask.
         decision = score_evidence(whole, _without_rounding(evidence, whole), target)
-        decision |= {"Fid-In": input_fidelity(whole, evidence, target)}
+        decision |= {"Fid-In": input_fidelity(whole, evidence, target, multi_label=multi_label)}
         decision |= score_remainder(whole, remainder, target)
         _add_scores(clips, key, domain, decision)
     # Sparseness and complexity of a binary mask follow from its area.

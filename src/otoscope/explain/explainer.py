@@ -14,8 +14,9 @@ from typing_extensions import override
 from otoscope.audio import Frontend, MonoWaveform, open_recording
 from otoscope.classifiers import Classifier
 from otoscope.classifiers.base import require_classifier
-from otoscope.errors import ShapeError, UnsuitableMethodError
+from otoscope.errors import ConfigurationError, ShapeError, UnsuitableMethodError
 from otoscope.explain.analysis import Analysis, analyse
+from otoscope.explain.contrast import contrast, contrast_note
 from otoscope.explain.results import BatchInterpretation, FileInterpretation
 from otoscope.explain.scored import ScoredBatch, score_batch
 from otoscope.explanation import NO_COMPONENT, Explanation
@@ -65,6 +66,10 @@ class Explainer(Shareable):
         self.interpreter.to(device)
         return self
 
+    def between(self, target: str, against: str) -> Explainer:
+        """Return an explainer of the decision between two classes with the same method; see `contrast`."""
+        return Explainer(*contrast(self.interpreter, target, against))
+
     def explain(
         self,
         audio: Any,
@@ -75,6 +80,7 @@ class Explainer(Shareable):
         sample_rate_hz: float | None = None,
         channel: int | None = None,
         normalize: bool | None = None,
+        against: str | None = None,
     ) -> Explanation:
         """Explain one recording.
 
@@ -95,6 +101,8 @@ class Explainer(Shareable):
             channel: Channel to explain, counted from 0 (default: the average of all, with a note).
             normalize: Whether to scale the recording to a peak of 1 for the networks (default: as they were
                 trained, see `Classifier.normalize`).
+            against: Class that the target is compared with: why the target rather than this class? The
+                probabilities of the explanation are then those of the two classes alone; see `between`.
 
         Raises:
             AudioError: The file cannot be read as sound, samples are not finite, the channels cancel out, or there
@@ -105,6 +113,13 @@ class Explainer(Shareable):
         """
         if name is None:
             name = Path(audio).stem if isinstance(audio, str | os.PathLike) else "clip"
+        if against is not None:
+            if target is None:
+                raise ConfigurationError(f"against: {against!r} is compared with a target; name the target too")
+            pair = self.between(target, against)
+            explanation = pair.explain(audio, target, scores, name, threshold, sample_rate_hz, channel, normalize)
+            explanation.notes.insert(0, contrast_note(target, against))
+            return explanation
         recordings = [audio]
         return self.explain_batch(
             recordings, target, scores, [name], threshold, sample_rate_hz, channel, normalize

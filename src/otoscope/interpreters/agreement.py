@@ -12,23 +12,23 @@ from typing_extensions import override
 from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier
 from otoscope.errors import ConfigurationError
+from otoscope.interpreters.attribution import require_not_negative
 from otoscope.interpreters.integrated_gradients import IntegratedGradientsInterpreter
-from otoscope.interpreters.refined import background, smoothed
+from otoscope.interpreters.refined import smoothed
 
-WINDOWS = ((1, 16), (1, 48), (16, 1), (48, 1), (4, 4), (8, 8), (16, 16))
-"""Windows along steady tones, along clicks, and around sounds that are limited in both directions."""
+WINDOWS = ((8, 8),)
+"""Standard deviations of the default Gaussian, in bins and frames."""
 _NEGLIGIBLE = 0.1
 """Mean attribution around a bin, as a share of that of the clip, at which its agreement counts half."""
 
 
 class AgreementInterpreter(IntegratedGradientsInterpreter):
-    r"""The sound where it stands out, weighted by how far the attributions around it agree in sign.
+    r"""The sound, weighted by how far the attributions around it agree in sign.
 
     Attributions of single bins alternate in sign where the classifier does not care, and agree where it does. With
-    the log magnitude X, its background B (the 20 % quantile over time of each frequency), integrated gradients g,
-    and Gaussian averages :math:`G_w` over W windows, the importance is
+    the log magnitude X, integrated gradients g, and Gaussian averages :math:`G_w` over W windows, the importance is
 
-    .. math:: \sqrt{X + (X - B)_+} \; \left(\beta + \frac{1}{W} \sum_w \frac{G_w g}{G_w |g|}\right)
+    .. math:: X^{power} \left(\beta + \frac{1}{W} \sum_w \frac{G_w g}{G_w |g|}\right)
 
     The second factor lies in :math:`[\beta - 1, \beta + 1]`: 1 where all attributions around a bin speak for the
     class, about 0 where their signs are random, as with a classifier whose weights were shuffled. It says which
@@ -41,6 +41,7 @@ class AgreementInterpreter(IntegratedGradientsInterpreter):
         windows: Standard deviations of each Gaussian, in bins of frequency and in frames.
         beta: Weight of the sound itself, wherever the attributions do not agree. The larger it is, the more the map
             follows the sound, whatever the classifier has learnt.
+        power: Exponent of the log magnitude. The larger it is, the less quiet sounds count.
         **options: Options of `AttributionInterpreter`.
 
     Raises:
@@ -65,14 +66,14 @@ class AgreementInterpreter(IntegratedGradientsInterpreter):
         steps: int = 16,
         windows: Sequence[Sequence[float]] = WINDOWS,
         beta: float = 0.02,
+        power: float = 0.75,
         **options: Any,
     ) -> None:
         super().__init__(classifier, steps, **options)
         if not windows or not all(len(window) == 2 and min(window) >= 0 for window in windows):
             raise ConfigurationError(f"windows: {list(windows)} must be one or more pairs of numbers, 0 or more")
-        if beta < 0:
-            raise ConfigurationError(f"beta: {beta} must not be negative")
-        self.windows, self.beta = [list(window) for window in windows], beta
+        require_not_negative(beta=beta, power=power)
+        self.windows, self.beta, self.power = [list(window) for window in windows], beta, power
 
     @override
     def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
@@ -85,10 +86,9 @@ class AgreementInterpreter(IntegratedGradientsInterpreter):
             log_magnitude: Log magnitude of the clips. Shape (batch, frequency, time).
             attribution: Signed attributions. Shape (batch, frequency, time).
         """
-        above = (log_magnitude - background(log_magnitude)).clamp(min=0)
         agreement = torch.stack([sign_agreement(attribution, window) for window in self.windows]).mean(0)
-        # The square root: a steady cue is often 20 dB weaker than the event beside it, and counts all the same.
-        return (log_magnitude + above).sqrt() * (self.beta + agreement)
+        # Compressed: a steady cue is often 20 dB weaker than the event beside it, and counts all the same.
+        return log_magnitude.pow(self.power) * (self.beta + agreement)
 
 
 def sign_agreement(attribution: Tensor, window: Sequence[float]) -> Tensor:

@@ -231,7 +231,7 @@ def copies_of(clip: Spectrogram, log_magnitudes: Tensor) -> Spectrogram:
     """
     # a view: the phase is not copied for each version
     phase = None if clip.phase is None else clip.phase.expand_as(log_magnitudes)
-    return Spectrogram(log_magnitudes, phase, clip.length)
+    return Spectrogram(log_magnitudes, phase, clip.length, normalized=clip.normalized)
 
 
 def log_probabilities(logits: Tensor, multi_label: bool) -> Tensor:
@@ -253,6 +253,17 @@ def require_positive(**values: Any) -> None:
     for name, value in values.items():
         if not is_number(value) or not 0 < value < math.inf:
             raise ConfigurationError(f"{name}: {value!r} must be a positive number")
+
+
+def require_not_negative(**values: Any) -> None:
+    """Check that options are 0 or more.
+
+    Raises:
+        ConfigurationError: An option is not; the message names it.
+    """
+    for name, value in values.items():
+        if not is_number(value) or not value >= 0:
+            raise ConfigurationError(f"{name}: {value!r} must not be negative")
 
 
 def require_count(**values: Any) -> None:

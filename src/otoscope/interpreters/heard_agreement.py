@@ -7,15 +7,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from typing_extensions import override
 
 from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier
-from otoscope.errors import ConfigurationError
 from otoscope.interpreters.agreement import AgreementInterpreter
-from otoscope.interpreters.attribution import each_clip, log_probabilities, require_positive
-from otoscope.interpreters.refined import descend
+from otoscope.interpreters.attribution import each_clip, require_not_negative, require_positive
+from otoscope.interpreters.descent import (
+    explained_log_probabilities,
+    refine_ranking,
+    require_areas,
+    require_cell,
+)
 from otoscope.metrics.ranking import ranks, top_share
 
 _SHARPNESS = 0.5
@@ -31,10 +34,10 @@ class HeardAgreementInterpreter(AgreementInterpreter):
     .. math:: \frac{1}{|A|} \sum_{a \in A} \max(0, CE(E_a) - keep \cdot CE(X))
         + weight \cdot \max(0, p(R_a) - lose \cdot p(X))
 
-    The sounds are computed as they are saved: by the inverse transform, scaled as the classifier's recordings are,
-    and analysed again. So the descent cannot exploit spectrograms that no sound has. It ends as soon as both goals
-    are reached, and offsets are shared by cells, so that the map stays where agreement put it and smooth where the
-    classifier does not care. Per clip: ``steps`` forward and backward passes, and for each of the ``refinements``
+    The sounds are computed as they are saved: by the inverse transform, scaled as the clip was, and analysed again.
+    So the descent cannot exploit spectrograms that no sound has. It ends as soon as both goals are reached, and
+    offsets are shared by cells, so that the map stays where agreement put it and smooth where the classifier does
+    not care. Per clip: ``steps`` forward and backward passes, and for each of the ``refinements``
     one of evidence and remainder for each area.
 
     Args:
@@ -82,13 +85,9 @@ class HeardAgreementInterpreter(AgreementInterpreter):
     ) -> None:
         super().__init__(classifier, steps, **options)
         require_positive(rate=rate)
-        if not areas or not all(0 < area < 1 for area in areas):
-            raise ConfigurationError(f"areas: {list(areas)} must be shares between 0 and 1, at least one")
-        for name, value in (("keep", keep), ("lose", lose), ("weight", weight), ("refinements", refinements)):
-            if value < 0:
-                raise ConfigurationError(f"{name}: {value} must not be negative")
-        if len(cell) != 2 or min(cell) < 1:
-            raise ConfigurationError(f"cell: {list(cell)} must be two numbers of 1 or more")
+        require_not_negative(keep=keep, lose=lose, weight=weight, refinements=refinements)
+        require_areas(areas)
+        require_cell(cell)
         self.areas, self.keep, self.lose, self.weight = list(areas), keep, lose, weight
         self.refinements, self.rate, self.cell = refinements, rate, list(cell)
 
@@ -100,20 +99,14 @@ class HeardAgreementInterpreter(AgreementInterpreter):
 
     def _refined(self, clip: Spectrogram, target: Tensor) -> Tensor:
         start = _log_ranks(super().attribute(clip, target))
-        if self.refinements == 0:
-            return start
-        frequency, time = start.shape[-2:]
-        # number of cells in each direction, rounded up
-        size = [-(-frequency // self.cell[0]), -(-time // self.cell[1])]
-        whole = self._cross_entropy(clip, target).detach()
-
-        def at(offset: Tensor) -> Tensor:
-            return start + F.interpolate(offset, [frequency, time], mode="bilinear", align_corners=False)[:, 0]
-
-        def missed(offset: Tensor) -> Tensor:
-            return self.objective(at(offset), clip, target, whole)
-
-        return at(descend(missed, start.new_zeros(1, 1, *size), self.refinements, self.rate))
+        whole = -explained_log_probabilities(self.classifier, clip, target).detach()
+        return refine_ranking(
+            lambda ranking: self.objective(ranking, clip, target, whole),
+            start,
+            self.cell,
+            self.refinements,
+            self.rate,
+        )
 
     def objective(self, ranking: Tensor, clip: Spectrogram, target: Tensor, whole: Tensor) -> Tensor:
         """Return by how much the goals are missed. Its gradient is that of soft cuts.
@@ -131,16 +124,12 @@ class HeardAgreementInterpreter(AgreementInterpreter):
         parts = torch.cat([masks, 1 - masks])
         count = len(self.areas)
         heard = self.classifier.heard(clip.repeat(2 * count), parts)
-        lost = self._cross_entropy(heard, target.expand(2 * count))
+        lost = -explained_log_probabilities(self.classifier, heard, target.expand(2 * count))
         evidence, remainder = lost[:count], lost[count:]
         # relu: a goal that is reached adds nothing to the gradient
         missed = (evidence - self.keep * whole).relu()
         too_probable = ((-remainder).exp() - self.lose * (-whole).exp()).relu()
         return (missed + self.weight * too_probable).mean()[None]
-
-    def _cross_entropy(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
-        logits = self.classifier.logits(spectrogram)
-        return -log_probabilities(logits, self.classifier.multi_label).gather(-1, target[:, None])[:, 0]
 
 
 def _log_ranks(values: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from typing_extensions import override
 
 from otoscope.audio import Spectrogram
@@ -16,9 +15,15 @@ from otoscope.errors import ConfigurationError
 from otoscope.interpreters.attribution import (
     AttributionInterpreter,
     captum_inputs,
-    log_probabilities,
     require_count,
+    require_not_negative,
     require_positive,
+)
+from otoscope.interpreters.descent import (
+    count_cells,
+    explained_log_probabilities,
+    interpolate_cells,
+    require_areas,
 )
 from otoscope.interpreters.occlusion import cell_size
 from otoscope.metrics.ranking import ranks, soft_cut
@@ -97,10 +102,8 @@ class OptimisedMaskInterpreter(AttributionInterpreter):
         super().__init__(classifier, **options)
         require_count(steps=steps)
         require_positive(cell_hz=cell_hz, cell_s=cell_s, learning_rate=learning_rate, softness=softness)
-        if not areas or not all(0 < area < 1 for area in areas):
-            raise ConfigurationError(f"areas: expected shares between 0 and 1, got {list(areas)}")
-        if min(smoothness, remainder) < 0:
-            raise ConfigurationError(f"smoothness ({smoothness}) and remainder ({remainder}) must not be negative")
+        require_not_negative(smoothness=smoothness, remainder=remainder)
+        require_areas(areas)
         if start not in get_args(Start):
             raise ConfigurationError(f"start: {start!r} is none of {', '.join(get_args(Start))}")
         self.steps, self.areas, self.start = steps, list(areas), start
@@ -121,13 +124,14 @@ class OptimisedMaskInterpreter(AttributionInterpreter):
         cell = cell_size(self.classifier, log_magnitude, self.cell_hz, self.cell_s)
         # The grid holds the corners of the cells: the number of cells, rounded up, plus one in each direction. Each
         # clip has its own grid and its own terms of the loss, so the clips of a batch do not interact.
-        cells = [-(-side // step) + 1 for side, step in zip(log_magnitude.shape[-2:], cell, strict=True)]
+        cells = [count + 1 for count in count_cells(log_magnitude, cell)]
         grid = log_magnitude.new_zeros(len(log_magnitude), 1, *cells).requires_grad_()
         mean, square = torch.zeros_like(grid), torch.zeros_like(grid)
         for step in range(self.steps):
             area = self.areas[step % len(self.areas)]
             # the areas take turns, so that one order serves them all
-            mask = soft_cut(base + _interpolated(grid, log_magnitude), area, self.softness)
+            order = base + interpolate_cells(grid, log_magnitude, corners=True)
+            mask = soft_cut(order, area, self.softness)
             loss = self._objective(mask, spectrogram, target) + self.smoothness * _total_variation(grid)
             (gradient,) = torch.autograd.grad(loss, grid)
             # Adam: running means of the gradient and of its square, each corrected for starting at zero
@@ -136,7 +140,7 @@ class OptimisedMaskInterpreter(AttributionInterpreter):
                 (square / (1 - _SQUARE_DECAY ** (step + 1))).sqrt() + _TINY
             )
             grid = (grid.detach() - self.learning_rate * move).requires_grad_()
-        return base + _interpolated(grid.detach(), log_magnitude)
+        return base + interpolate_cells(grid.detach(), log_magnitude, corners=True)
 
     def _start_ranks(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
         """Return the ranks that the search starts from, in [-1, 1]."""
@@ -159,19 +163,12 @@ class OptimisedMaskInterpreter(AttributionInterpreter):
         log_magnitude = spectrogram.log_magnitude
         masked = [mask * log_magnitude, (1 - mask) * log_magnitude] if self.remainder else [mask * log_magnitude]
         inputs = spectrogram.repeat(len(masked)).with_log_magnitude(torch.cat(masked))
-        logits = self.classifier.logits(inputs)
-        values = log_probabilities(logits, self.classifier.multi_label)
-        explained = values.gather(1, target.repeat(len(masked))[:, None])[:, 0]
+        explained = explained_log_probabilities(self.classifier, inputs, target.repeat(len(masked)))
         evidence, remainder = explained[: len(mask)], explained[len(mask) :]
         # the logarithm of 1 - p has no bound as p approaches 1: clamped there
         penalty = torch.log1p(-remainder.exp().clamp(max=_CERTAIN)).sum()
         objective: Tensor = -evidence.sum() - self.remainder * penalty
         return objective
-
-
-def _interpolated(grid: Tensor, like: Tensor) -> Tensor:
-    """Interpolate a grid of cells bilinearly to the size of a log magnitude."""
-    return F.interpolate(grid, like.shape[-2:], mode="bilinear", align_corners=True)[:, 0]
 
 
 def _total_variation(grid: Tensor) -> Tensor:

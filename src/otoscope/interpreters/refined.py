@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,13 @@ from torch.nn import functional as F
 from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier
 from otoscope.errors import ConfigurationError
-from otoscope.interpreters.attribution import each_clip, log_probabilities, require_positive
+from otoscope.interpreters.attribution import each_clip, require_not_negative, require_positive
+from otoscope.interpreters.descent import (
+    explained_log_probabilities,
+    refine_ranking,
+    require_areas,
+    require_cell,
+)
 from otoscope.interpreters.integrated_gradients import IntegratedGradientsInterpreter
 from otoscope.metrics.ranking import ranks, top_share
 
@@ -81,15 +87,11 @@ class RefinedInterpreter(IntegratedGradientsInterpreter):
     ) -> None:
         super().__init__(classifier, steps, **options)
         require_positive(rate=rate)
-        if not areas or not all(0 < area < 1 for area in areas):
-            raise ConfigurationError(f"areas: {list(areas)} must be shares between 0 and 1, at least one")
-        if refinements < 0 or goal < 0 or len(cell) != 2 or min(cell) < 1:
-            raise ConfigurationError(
-                f"refined: refinements ({refinements}) and goal ({goal}) must not be negative, cell "
-                f"({list(cell)}) two numbers of 1 or more"
-            )
+        require_not_negative(refinements=refinements, goal=goal)
+        require_areas(areas)
+        require_cell(cell)
         if len(smoothing) != 2 or min(smoothing) < 0:
-            raise ConfigurationError(f"refined: smoothing ({list(smoothing)}) must be two numbers of 0 or more")
+            raise ConfigurationError(f"smoothing: {list(smoothing)} must be two numbers of 0 or more")
         self.areas, self.goal, self.smoothing = list(areas), goal, list(smoothing)
         self.refinements, self.rate, self.cell = refinements, rate, list(cell)
 
@@ -110,7 +112,14 @@ class RefinedInterpreter(IntegratedGradientsInterpreter):
         evidence = smoothed(gradients.clamp(min=0), self.smoothing)
         # ranks, because the three measures have no common unit
         start = torch.stack([ranks(magnitude), ranks(above), ranks(evidence)]).mean(0)
-        return self._refined(start, clip, target)
+        goal = self.goals(clip, target)
+        return refine_ranking(
+            lambda ranking: self.objective(ranking, clip, target, goal),
+            start,
+            self.cell,
+            self.refinements,
+            self.rate,
+        )
 
     def objective(
         self, ranking: Tensor, spectrogram: Spectrogram, target: Tensor, goal: Tensor | None = None
@@ -129,34 +138,14 @@ class RefinedInterpreter(IntegratedGradientsInterpreter):
         goal = self.goals(spectrogram, target) if goal is None else goal
         # relu: an area at which the goal is reached adds nothing to the gradient
         masks = (top_share(ranking, area, _SHARPNESS) for area in self.areas)
-        lacking = [(self._cross_entropy(spectrogram.masked(mask), target) - goal).relu() for mask in masks]
-        return torch.stack(lacking).mean(0)
+        evidence = (spectrogram.masked(mask) for mask in masks)
+        certainties = (explained_log_probabilities(self.classifier, part, target) for part in evidence)
+        return torch.stack([(-certainty - goal).relu() for certainty in certainties]).mean(0)
 
     @torch.no_grad()
     def goals(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
         """Return the cross-entropy that is low enough for each clip. Shape (batch,)."""
-        return self.goal * self._cross_entropy(spectrogram, target)
-
-    def _cross_entropy(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
-        logits = self.classifier.logits(spectrogram)
-        return -log_probabilities(logits, self.classifier.multi_label).gather(-1, target[:, None])[:, 0]
-
-    def _refined(self, start: Tensor, clip: Spectrogram, target: Tensor) -> Tensor:
-        """Return the start plus an offset for each cell that lowers the objective."""
-        if self.refinements == 0:
-            return start
-        frequency, time = start.shape[-2:]
-        # number of cells in each direction, rounded up
-        size = [-(-frequency // self.cell[0]), -(-time // self.cell[1])]
-        goal = self.goals(clip, target)
-
-        def at(offset: Tensor) -> Tensor:
-            return start + F.interpolate(offset, [frequency, time], mode="bilinear", align_corners=False)[:, 0]
-
-        def lacking(offset: Tensor) -> Tensor:
-            return self.objective(at(offset), clip, target, goal)
-
-        return at(descend(lacking, start.new_zeros(1, 1, *size), self.refinements, self.rate))
+        return self.goal * -explained_log_probabilities(self.classifier, spectrogram, target)
 
 
 def background(magnitude: Tensor) -> Tensor:
@@ -200,37 +189,3 @@ def smoothed(values: Tensor, deviations: Sequence[float]) -> Tensor:
         )
         hidden = F.conv2d(F.pad(hidden, padding, mode="replicate"), weights.view(shape))
     return hidden[:, 0]
-
-
-def descend(objective: Callable[[Tensor], Tensor], start: Tensor, steps: int, rate: float) -> Tensor:
-    """Gradient descent with step halving, until the objective is 0.
-
-    Args:
-        objective: Function from a point to a value that is not negative, shape (1,).
-        start: Point to start from, of any shape.
-        steps: Largest number of evaluations.
-        rate: Root mean square of the first step.
-    """
-    best = start
-    value, slope = _value_and_slope(objective, best)
-    for _ in range(steps):
-        if value == 0:
-            break
-        trial = best - rate * slope
-        trial_value, trial_slope = _value_and_slope(objective, trial)
-        # Backtracking: a step that does not help is undone and halved. Steps that help grow again, slowly.
-        if trial_value < value:
-            best, value, slope = trial, trial_value, trial_slope
-            rate *= 1.2
-        else:
-            rate *= 0.5
-    return best
-
-
-def _value_and_slope(objective: Callable[[Tensor], Tensor], point: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the objective, and its gradient scaled to a root mean square of 1."""
-    # scaled, so that the step size is a change of the ranks, whatever the size of the gradient
-    point = point.detach().requires_grad_(True)
-    value = objective(point)
-    (gradient,) = torch.autograd.grad(value.sum(), point)
-    return value.detach(), gradient / gradient.square().mean().sqrt().clamp(min=1e-30)

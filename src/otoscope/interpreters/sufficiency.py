@@ -11,6 +11,7 @@ from torch import Tensor
 
 from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier, Prediction
+from otoscope.metrics.faithfulness import PRESENT
 
 KEEPS = 0.9
 """Share of the probability of the whole recording that sufficient evidence reaches by itself."""
@@ -200,7 +201,7 @@ def _decides(prediction: Prediction, answer: Tensor) -> Tensor:
     """Return for each clip whether an answer is for the explained class. Shape (batch,), bool."""
     target = prediction.explained
     if prediction.multi_label:
-        return answer.gather(-1, target[:, None])[:, 0] >= 0.5
+        return answer.gather(-1, target[:, None])[:, 0] >= PRESENT
     return answer.argmax(-1) == target
 
 

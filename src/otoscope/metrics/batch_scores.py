@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from otoscope.metrics.bins import require_same_shape, valid_bins
+from otoscope.metrics.faithfulness import input_fidelity
 from otoscope.metrics.scores import SCORES, Need, Place
 
 Classify = Callable[[Tensor, Tensor | None], Tensor]
@@ -21,6 +22,7 @@ def score_mask(
     target: Tensor | None = None,
     ideal: Tensor | None = None,
     remainder: bool = True,
+    multi_label: bool = False,
 ) -> dict[str, Tensor]:
     r"""Score a mask with two more runs of the classifier: on the evidence and on the remainder.
 
@@ -36,6 +38,7 @@ def score_mask(
         ideal: Ideal mask, if the truth is known. Shape (batch, frequency, time).
         remainder: False: run the classifier on the evidence alone, in half the time, and leave out FF and
             p_remainder.
+        multi_label: Whether each class is decided independently; see `input_fidelity`.
 
     Returns:
         One value per clip, shape (batch,), under names of `SCORES`: all that need neither sounds nor curves;
@@ -62,7 +65,7 @@ def score_mask(
         if remainder:
             rest = (1 - mask.to(log_magnitude.dtype)) * log_magnitude
             from_remainder = classify(rest.masked_fill(padding, 0.0), frames)
-        return score_answers(mask, probabilities, from_evidence, from_remainder, frames, target, ideal)
+        return score_answers(mask, probabilities, from_evidence, from_remainder, frames, target, ideal, multi_label)
 
 
 def score_answers(
@@ -73,6 +76,7 @@ def score_answers(
     frames: Tensor | None = None,
     target: Tensor | None = None,
     ideal: Tensor | None = None,
+    multi_label: bool = False,
 ) -> dict[str, Tensor]:
     """Score a mask whose evidence and remainder the classifier has classified already; see `score_mask`.
 
@@ -85,8 +89,9 @@ def score_answers(
         frames: See `score_mask`.
         target: See `score_mask`.
         ideal: See `score_mask`.
+        multi_label: See `score_mask`.
     """
-    scores = score_evidence(whole, evidence, target) | score_area(mask, frames)
+    scores = score_evidence(whole, evidence, target, multi_label) | score_area(mask, frames)
     if remainder is not None:
         scores |= score_remainder(whole, remainder, target)
     if ideal is not None:
@@ -95,15 +100,20 @@ def score_answers(
     return {name: scores[name] for name in SCORES if name in scores}
 
 
-def score_evidence(whole: Tensor, evidence: Tensor, target: Tensor | None = None) -> dict[str, Tensor]:
+def score_evidence(
+    whole: Tensor, evidence: Tensor, target: Tensor | None = None, multi_label: bool = False
+) -> dict[str, Tensor]:
     """Return the scores that compare the evidence with the whole input.
 
     Args:
         whole: Class probabilities of the whole input. Shape (batch, classes).
         evidence: Class probabilities of the evidence. Shape (batch, classes).
         target: See `score_mask`.
+        multi_label: See `score_mask`.
     """
-    return _scores_from(("evidence",), whole, evidence, target)
+    scores = _scores_from(("evidence",), whole, evidence, target)
+    # the only score that asks for a decision, which is made in another way there
+    return scores | {"Fid-In": input_fidelity(whole, evidence, target, multi_label=multi_label)}
 
 
 def score_remainder(whole: Tensor, remainder: Tensor, target: Tensor | None = None) -> dict[str, Tensor]:

@@ -12,6 +12,9 @@ from torch import Tensor
 from otoscope.errors import ShapeError
 from otoscope.metrics.bins import require_same_shape, result_dtype
 
+PRESENT = 0.5
+"""Probability from which on a class that is decided independently of the others counts as present."""
+
 
 def average_increase(probability: Tensor, evidence_probability: Tensor, target: Tensor | None = None) -> Tensor:
     r"""Return whether the evidence alone makes the classifier more confident.
@@ -92,7 +95,7 @@ def average_gain(probability: Tensor, evidence_probability: Tensor, target: Tens
 
     .. math:: \mathrm{AG} = 100\,\max(0, o - p) / (1 - p)
 
-    A probability of 1 cannot gain, so AG is 0 there, and always 0 for a classifier of one class.
+    A probability of 1 cannot gain, so AG is 0 there, and always 0 for a softmax of one class.
 
     Args:
         probability: Probability from the whole input, in [0, 1]. Shape (batch,) or (batch, classes).
@@ -148,18 +151,23 @@ def faithfulness(probability: Tensor, remainder_probability: Tensor, target: Ten
     return p - u
 
 
-def input_fidelity(probability: Tensor, evidence_probability: Tensor, target: Tensor | None = None) -> Tensor:
+def input_fidelity(
+    probability: Tensor, evidence_probability: Tensor, target: Tensor | None = None, *, multi_label: bool = False
+) -> Tensor:
     r"""Return whether the evidence alone leads to the explained class.
 
-    .. math:: \mathrm{Fid\text{-}In} = \mathbb{1}[\arg\max o = c]
+    .. math:: \mathrm{Fid\text{-}In} = \mathbb{1}[\arg\max o = c] \;\text{ or, multi-label, }\;
+        \mathbb{1}[o_c \ge 0.5]
 
     Args:
         probability: Distribution from the whole input. Shape (batch, classes).
         evidence_probability: Distribution from the masked input. Shape (batch, classes).
         target: Explained class c. Shape (batch,), int64.
+        multi_label: Whether each class is decided independently: present from a probability of 0.5 on, however
+            probable the others are.
 
     Returns:
-        1 or 0; always 1 for a classifier of one class. Shape (batch,).
+        1 or 0; always 1 for a softmax of one class. Shape (batch,).
 
     Raises:
         ShapeError: The shapes do not fit together, or they are not full distributions.
@@ -170,9 +178,13 @@ def input_fidelity(probability: Tensor, evidence_probability: Tensor, target: Te
     Example:
         >>> input_fidelity(torch.tensor([[0.1, 0.9]]), torch.tensor([[0.4, 0.6]]))
         tensor([1.])
+        >>> input_fidelity(torch.tensor([[0.9, 0.8]]), torch.tensor([[0.7, 0.8]]), multi_label=True)
+        tensor([1.])
     """
     _require_distributions(probability, "input fidelity compares classes, so it")
-    p, _ = _of_explained_class(probability, evidence_probability, target)
+    p, o = _of_explained_class(probability, evidence_probability, target)
+    if multi_label:
+        return (o >= PRESENT).to(p.dtype).masked_fill(torch.isnan(p + o), torch.nan)
     explained = probability.argmax(dim=1) if target is None else target.to(p.device)
     # The argmax of a distribution with NaN is the position of the NaN, which is no decision.
     agree = (evidence_probability.argmax(dim=1) == explained).to(p.dtype)

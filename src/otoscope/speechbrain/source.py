@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from otoscope.errors import CheckpointError, DownloadError
+from otoscope.errors import CheckpointError
 from otoscope.speechbrain.faults import one_error
 from otoscope.speechbrain.hyperparameters import FILE_NAME, Hyperparameters
 from otoscope.speechbrain.networks import KEYS, recognise
@@ -18,7 +18,7 @@ from otoscope.store.hub import RemoteFile, Repository
 _META_NAME = "CKPT.yaml"
 _SAVE = "save"
 _NETWORKS = ("embedding_model", "classifier", "psi_model", "psi", "theta", "nmf_decoder", "nmf_encoder")
-_REMOTE = re.compile(r"([\w.-]+/[\w.-]+)/([\w.-]+)")
+_REMOTE = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}/[\w.-]{1,96}")
 _LABELS = "label_encoder.txt"
 # With fine-tuned weights beside the original ones, the classifier's head belongs to the fine-tuned ones.
 _USUAL_NAMES = {
@@ -86,29 +86,25 @@ class Source:
         return next((path for name in self._candidates(key, others) if (path := self._search(name))), None)
 
     def file(self, key: str, *others: str) -> Path:
-        """Return the file of a network or of the label encoder, downloading it if necessary.
+        """Return the file of a network or of the label encoder, which a repository downloads if necessary.
 
         Args:
             key: Key of the network in the hyperparameter file.
             *others: Further names that the file may have.
 
         Raises:
-            CheckpointError: The file is missing and cannot be downloaded.
+            CheckpointError: The file is missing.
             DownloadError: The hub cannot be reached, and its cache does not have the file.
         """
         if path := self.find(key, *others):
             return path
-        names, cause = self._candidates(key, others), ""
-        if remote := _REMOTE.fullmatch(self._address(key)):
-            try:
-                if path := Repository(remote[1]).file(remote[2]):
-                    return path
-            except DownloadError as error:
-                cause = f"; {error}"
+        names = self._candidates(key, others)
         if self.repository is not None and self.repository.offline:
             raise self.repository.missing(*(self._subfolder + name for name in names))
         place = f"beside {self.hyperparameters.path.name}" if self.described else "into the same folder"
-        raise CheckpointError(f"{self.name}: {' or '.join(names)} is missing; put the file {place}{cause}")
+        raise CheckpointError(
+            f"{self.name}: {' or '.join(names)} is missing; put the file {place}{self._hint(key)}"
+        )
 
     def _candidates(self, key: str, others: Sequence[str]) -> list[str]:
         """Return the names that a file may have; the first that exists is the one."""
@@ -121,6 +117,11 @@ class Source:
 
     def _address(self, key: str) -> str:
         return str(self.hyperparameters.follow(self._paths[key])) if key in self._paths else ""
+
+    def _hint(self, key: str) -> str:
+        """Return where the hyperparameter file says that a file is, for the user to decide whether to fetch it."""
+        address = _REMOTE.fullmatch(self._address(key))
+        return f" (its address, according to {self.hyperparameters.path.name}: {address[0]})" if address else ""
 
     def _search(self, name: str) -> Path | None:
         if self.repository is not None:

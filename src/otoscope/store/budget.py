@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -43,7 +44,7 @@ class AllocationLimit(TorchFunctionMode):
     def __init__(self, weights_bytes: int, weights_count: int, source: object) -> None:
         super().__init__()
         self.weights_bytes, self.source = weights_bytes, source
-        self.left_bytes = _SPARE_BYTES + _FACTOR * weights_bytes
+        self.left_bytes = self.largest_broadcast_bytes = _SPARE_BYTES + _FACTOR * weights_bytes
         self.left_tensors = _SPARE_TENSORS + _TENSORS_PER_WEIGHT * weights_count
 
     @override
@@ -60,6 +61,8 @@ class AllocationLimit(TorchFunctionMode):
         # An operation on tensors has a result of about their size, unless it pads, repeats or resizes them.
         elif name in _GROWING:
             self._check(_size_of(func, args, kwargs), _LARGEST_RESULT_BYTES)
+        elif name.strip("_") in _ELEMENTWISE:
+            self._check(_broadcast_size(args), self.largest_broadcast_bytes)
         return func(*args, **kwargs)
 
     def _check(self, size: int, limit: int) -> None:
@@ -80,12 +83,20 @@ _CREATING = frozenset(
 """Functions that create tensors."""
 _GROWING = frozenset(
     {
-        "interpolate", "new_empty", "new_full", "new_ones", "new_zeros", "pad", "repeat", "repeat_interleave",
-        "resize_",
-        "tile",
+        "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d",
+        "adaptive_max_pool2d", "adaptive_max_pool3d", "fold", "interpolate", "new_empty", "new_full", "new_ones",
+        "new_zeros", "pad", "repeat", "repeat_interleave", "resize_", "tile",
     }
 )  # fmt: skip
 """Functions whose result can be larger than their inputs."""
+
+_ELEMENTWISE = frozenset(
+    {
+        "add", "div", "eq", "ge", "gt", "le", "lt", "maximum", "minimum", "mul", "ne", "pow", "radd", "rdiv",
+        "rmul", "rsub", "rtruediv", "sub", "truediv", "where",
+    }
+)  # fmt: skip
+"""Functions that broadcast their inputs, so that two small tensors can have a huge result."""
 
 
 def _size_of(func: Any, args: Any, kwargs: Any) -> int:
@@ -99,6 +110,20 @@ def _size_of(func: Any, args: Any, kwargs: Any) -> int:
     except (RuntimeError, TypeError, NotImplementedError, ValueError):
         return 0
     return result.numel() * result.element_size() if isinstance(result, Tensor) else 0
+
+
+def _broadcast_size(args: Any) -> int:
+    """Return the bytes of a result that is far larger than each of its inputs; 0 if it is not."""
+    tensors = [value for value in args if isinstance(value, Tensor)]
+    if len({tensor.shape for tensor in tensors}) < 2:
+        return 0
+    try:
+        count = math.prod(torch.broadcast_shapes(*(tensor.shape for tensor in tensors)))  # type: ignore[no-untyped-call]
+    # The real call raises its own error.
+    except RuntimeError:
+        return 0
+    far_larger = count > 2 * max(tensor.numel() for tensor in tensors)
+    return count * max(tensor.element_size() for tensor in tensors) if far_larger else 0
 
 
 def _without_data(value: Any) -> Any:

@@ -17,6 +17,7 @@ from otoscope.classifiers import Classifier, save_classifier
 from otoscope.data import Batch, SoundData
 from otoscope.errors import CheckpointError, ConfigurationError, DownloadError, TrainingError
 from otoscope.loading import load_start, without_head
+from otoscope.nn.ranks import is_distributed
 from otoscope.plots import confusion_picture, save_picture
 from otoscope.training.augmentation import (
     add_silence,
@@ -155,6 +156,7 @@ class ClassifierTraining(TrainingTask):
         self.classifier = self.make_classifier(self.labels)
         # Layers that the classifier itself froze stay frozen when the head epochs end.
         self._trainable = [parameter for parameter in self.classifier.parameters() if parameter.requires_grad]
+        self._resting: list[torch.nn.Parameter] = []
         # The multi-class metrics of torchmetrics need at least two classes.
         count = max(len(self.labels), 2)
         self.accuracy = torch.nn.ModuleDict(
@@ -212,10 +214,19 @@ class ClassifierTraining(TrainingTask):
     def on_train_epoch_start(self) -> None:
         """Freeze all but the last layer during the first ``head_epochs``."""
         super().on_train_epoch_start()
-        head_only = self.current_epoch < self.head_epochs
         head = set(self.classifier.layers()[-1].parameters())
+        head_only = self.current_epoch < self.head_epochs
+        self._resting = [parameter for parameter in self._trainable if head_only and parameter not in head]
+        resting = set(self._resting)
         for parameter in self._trainable:
-            parameter.requires_grad_(not head_only or parameter in head)
+            # Processes that train together wait for the gradient of every parameter that had one at the start, so
+            # there it is computed and dropped.
+            parameter.requires_grad_(is_distributed() or parameter not in resting)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Drop the gradients of frozen layers, before gradients are clipped."""
+        for parameter in self._resting:
+            parameter.grad = None
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Augment and classify a batch, and return its cross-entropy."""

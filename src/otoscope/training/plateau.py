@@ -15,7 +15,8 @@ class HalveOnPlateau(lightning.Callback):
     Args:
         monitor: Name of the monitored validation metric.
         mode: ``min`` or ``max``.
-        patience: Number of validations without improvement before the rate is halved.
+        patience: Number of validations in a row without improvement that are tolerated; the next one halves the
+            rate.
         from_epoch: Number of epochs at the start in which nothing is halved and nothing counts as a stall.
     """
 

@@ -34,7 +34,8 @@ class TrainingTask(lightning.LightningModule):
         schedule: ``constant``, ``one_cycle`` (over the whole training), ``cyclic`` (published for
             classifiers: triangles between a tenth of the rate and the rate), or ``plateau`` (published for
             PIQ: the rate is halved when the monitored value stalls).
-        plateau_patience: Number of validations without improvement before ``plateau`` halves the rate.
+        plateau_patience: Number of validations in a row without improvement that ``plateau`` tolerates; the next
+            one halves the rate.
         plateau_from_epoch: Number of epochs at the start in which ``plateau`` halves nothing.
         warmup: Share of the steps in which ``one_cycle`` rises to the rate, in [0, 1).
         seed: Seed of all random numbers of the training.

@@ -240,21 +240,29 @@ class ExternalClassifier(Classifier):
             )
 
     @torch.no_grad()
+    def run_on_silence(self) -> tuple[Tensor, NetworkOutput]:
+        """Run the network on silence in evaluation mode, and return its input and its output.
+
+        Raises:
+            ConfigurationError: The network fails.
+        """
+        modes = {module: module.training for module in self.modules()}
+        self.eval()
+        inputs = self._network_input(self.frontend.silence(_PROBED_FRAMES))
+        try:
+            # not checked: a sound network may return NaN for silence
+            return inputs, self._run_guarded(inputs)
+        finally:
+            for module, training in modes.items():
+                module.training = training
+
     def _probe(self) -> tuple[_Layout, ...]:
         """Return the layout of each representation; the first call runs the network on silence."""
         if self._layouts is None:
             if not self.representation_names:
                 self._layouts = ()
                 return ()
-            modes = {module: module.training for module in self.modules()}
-            self.eval()
-            inputs = self._network_input(self.frontend.silence(_PROBED_FRAMES))
-            try:
-                # not checked: a sound network may return NaN for silence
-                output = self._run_guarded(inputs)
-            finally:
-                for module, training in modes.items():
-                    module.training = training
+            inputs, output = self.run_on_silence()
             span = output.span or self._span(inputs, _PROBED_FRAMES)
             self._layouts = tuple(
                 _Layout(h.shape[1], max(0, round(math.log2(span / h.shape[-1])))) for h in output.representations

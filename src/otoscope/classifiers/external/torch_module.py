@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -130,6 +131,16 @@ class TorchClassifier(ExternalClassifier):
         if weights is not None:
             load_module_weights(network, weights)
         self.freeze()
+
+    @classmethod
+    @override
+    def from_folder(cls, config: Mapping[str, Any], folder: Path, **given: Any) -> Self:
+        """Build the classifier that a model folder describes; see `ExternalClassifier.from_folder`."""
+        classifier = super().from_folder(config, folder, **given)
+        if "module" not in given:
+            # Layers without weights may have any size: the network runs once while memory is limited.
+            classifier.run_on_silence()
+        return classifier
 
     @property
     def representation_names(self) -> tuple[str, ...]:

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from typing_extensions import override
 
 from otoscope.audio import Frontend
 from otoscope.classifiers.external.base import ExternalClassifier, NetworkOutput, frontend_at
+from otoscope.classifiers.external.clap import CLAP_AUDIO, ClapHead, text_vectors
 from otoscope.classifiers.external.features import FilterBank, make_features
 from otoscope.classifiers.external.layers import LayerAxes, as_map, check_layer, record_layers
 from otoscope.classifiers.external.torch_module import take_logits
+from otoscope.classifiers.external.transformers_networks import (
+    checked_network,
+    dtype_of,
+    network_config,
+    open_network,
+)
 from otoscope.classifiers.image import transformers_package
-from otoscope.classifiers.network_options import check_extractor, checked_options
+from otoscope.classifiers.network_options import check_extractor
 from otoscope.classifiers.rows import divide_rows
-from otoscope.errors import CheckpointError, ConfigurationError, DownloadError
+from otoscope.errors import ConfigurationError
+
+__all__ = ["ClapHead", "TransformersClassifier", "text_vectors"]
 
 _AST = "audio-spectrogram-transformer"
-_CLAP_AUDIO = "clap_audio_model"
-_CLAP_CLASS = "ClapAudioModelWithProjection"
-_CLAP_SCALE = 1 / 0.07
-"""Factor on the cosines at the start of CLAP's training, for models that do not hold the learnt one."""
 
 
 class TransformersClassifier(ExternalClassifier):
@@ -92,7 +93,7 @@ class TransformersClassifier(ExternalClassifier):
         class_vectors: Any = None,
         prompt: str = "This is a sound of {}.",
     ) -> None:
-        opened = _opened(model, labels, class_vectors, prompt)
+        opened = open_network(model, labels, class_vectors, prompt)
         network, kind = opened.model, str(opened.model.config.model_type)
         extractor = feature_extractor or opened.extractor or _usual_extractor(kind, network.config)
         extractor = _extractor_options(extractor)
@@ -108,14 +109,14 @@ class TransformersClassifier(ExternalClassifier):
         names = _labels_of(network.config) if labels is None else list(labels)
         shortest = _receptive_field(network.config) / features.sample_rate_hz
         super().__init__(names, frontend, True, multi_label, duration_s, shortest)
-        self.model: Any = ClapHead(network, opened.vectors, opened.scale) if kind == _CLAP_AUDIO else network
+        self.model: Any = ClapHead(network, opened.vectors, opened.scale) if kind == CLAP_AUDIO else network
         self.features = features
-        self._dtype = _dtype_of(network)
+        self._dtype = dtype_of(network)
         layers = _usual_layers(kind, network) if representation == "auto" else representation
         layers = [layers] if isinstance(layers, str) else list(layers or ())
         self._names = tuple(check_layer(self.model, name) for name in layers)
         self._axes = representation_axes
-        self._config: dict[str, Any] = {"model": _model_config(network), "feature_extractor": extractor}
+        self._config: dict[str, Any] = {"model": network_config(network), "feature_extractor": extractor}
         self._config |= {"representation": list(self._names) or None, "representation_axes": representation_axes}
         self._config |= {"multi_label": multi_label, "duration_s": duration_s}
         self.freeze()
@@ -125,7 +126,7 @@ class TransformersClassifier(ExternalClassifier):
     def from_folder(cls, config: Mapping[str, Any], folder: Path, **given: Any) -> Self:
         init = dict(config["init"])
         if "model" not in given:
-            init["model"] = _checked_model(transformers_package(), init.get("model"))
+            init["model"] = checked_network(transformers_package(), init.get("model"))
         if "feature_extractor" not in given:
             check_extractor(init.get("feature_extractor"), "init.feature_extractor")
         return super().from_folder({**config, "init": init}, folder, **given)
@@ -184,200 +185,6 @@ class TransformersClassifier(ExternalClassifier):
         return as_map(output, axes, name, rows, special)
 
 
-class ClapHead(nn.Module):
-    """Audio model of CLAP with an embedding of each class; logits are scaled cosines.
-
-    Args:
-        model: Audio model, a ``ClapAudioModelWithProjection``.
-        class_vectors: Embedding of each class, shape (classes, dimension).
-        scale: Factor on the cosines.
-    """
-
-    class_vectors: Tensor
-    scale: Tensor
-
-    def __init__(self, model: Any, class_vectors: Tensor, scale: float = _CLAP_SCALE) -> None:
-        super().__init__()
-        self.audio = model
-        self.config = model.config
-        self.register_buffer("class_vectors", class_vectors)
-        self.register_buffer("scale", torch.tensor(scale))
-
-    def forward(self, input_features: Tensor) -> Tensor:
-        """Map mel spectrograms (batch, views, frames, mel bins) to logits (batch, classes)."""
-        longer = torch.zeros(len(input_features), 1, dtype=torch.bool, device=input_features.device)
-        embedding = self.audio(input_features=input_features, is_longer=longer).audio_embeds
-        cosines = F.normalize(embedding.to(self.class_vectors), dim=-1) @ F.normalize(self.class_vectors, dim=-1).T
-        return cosines * self.scale
-
-
-@dataclass
-class _Opened:
-    """Model, the feature extractor beside it, and, for CLAP, the embeddings of the classes and their scale."""
-
-    model: Any
-    extractor: Any
-    vectors: Tensor
-    scale: float = _CLAP_SCALE
-
-
-def _opened(model: Any, labels: Sequence[str] | None, class_vectors: Any, prompt: str) -> _Opened:
-    """Open a model that is given by name, as an object, or by its configuration."""
-    transformers = transformers_package()
-    vectors = torch.empty(0) if class_vectors is None else torch.as_tensor(class_vectors).detach().float()
-    if isinstance(model, Mapping):
-        network = _from_config(transformers, model)
-        if class_vectors is None:  # placeholders that loaded weights fill
-            vectors = torch.zeros(len(labels or ()), int(getattr(network.config, "projection_dim", 0)))
-        opened = _Opened(network, None, vectors)
-    elif isinstance(model, nn.Module):
-        opened = _Opened(model, None, vectors)
-    elif not isinstance(model, str | os.PathLike):
-        raise ConfigurationError(
-            f"model: expected a model, a folder or a hub id, got {type(model).__name__}; a pipeline becomes a "
-            "classifier by otoscope.from_pipeline(pipe)"
-        )
-    else:
-        opened = _from_pretrained(transformers, model, labels, vectors, prompt)
-    if type(opened.model).__name__ == "ClapModel":
-        opened.scale = float(opened.model.logit_scale_a.detach().exp())
-        opened.model = _audio_model(transformers, opened.model)
-    if not hasattr(opened.model, "config"):
-        name = type(opened.model).__name__
-        raise ConfigurationError(f"model: {name} is no model of transformers; use TorchClassifier")
-    if opened.model.config.model_type == _CLAP_AUDIO and (not labels or len(opened.vectors) != len(labels)):
-        raise ConfigurationError(
-            f"class_vectors: CLAP needs labels and one vector for each, got {len(labels or ())} labels and "
-            f"{len(opened.vectors)} vectors; ClapModel.get_text_features computes them"
-        )
-    return opened
-
-
-def _architecture(transformers: Any, config: Mapping[str, Any]) -> Any:
-    """Return the class of `transformers` that a configuration names: an audio classifier, or CLAP's audio model."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES
-
-    named = config.get("architectures") or [""]
-    name = str(named[0] if isinstance(named, Sequence) else named)[:100]
-    allowed: set[str] = {_CLAP_CLASS}
-    for names in MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES.values():
-        allowed |= {names} if isinstance(names, str) else set(names)
-    # The name is looked up in the package only if it is one of these: the package loads what is asked for.
-    if name not in allowed:
-        raise ConfigurationError(
-            f"model: its configuration names {name or 'nothing'} as architecture, which is no model of "
-            "transformers that classifies sounds"
-        )
-    return getattr(transformers, name)
-
-
-def _from_config(transformers: Any, config: Mapping[str, Any]) -> Any:
-    """Build a model with random weights; only audio classifiers of `transformers` are accepted."""
-    kind = _architecture(transformers, config)
-    network = kind(kind.config_class.from_dict(dict(config)))
-    # in the precision of the weights that will be loaded
-    dtype = _DTYPES.get(str(config.get("dtype")))
-    return network if dtype is None else network.to(dtype)
-
-
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
-
-
-def _checked_model(transformers: Any, config: Any) -> dict[str, Any]:
-    """Return the configuration of a model in a model folder after checking it; see `checked_options`.
-
-    Raises:
-        CheckpointError: It leads to other networks, code or repositories, or an option has a wrong type.
-        ConfigurationError: It names no audio classifier.
-    """
-    if not isinstance(config, Mapping):
-        raise CheckpointError(f"init.model: expected an object, got {type(config).__name__}")
-    kind = _architecture(transformers, config)
-    expected = kind.config_class.model_type
-    if config.get("model_type", expected) != expected:
-        raise CheckpointError(f"init.model.model_type: {kind.__name__} is of type {expected}")
-    options = checked_options(config, kind.config_class, "init.model")
-    dtype = config.get("dtype")
-    if dtype is not None and (not isinstance(dtype, str) or dtype not in _DTYPES):
-        raise CheckpointError(f"init.model.dtype: expected one of {', '.join(_DTYPES)}")
-    return {**options, "architectures": [kind.__name__], "dtype": dtype}
-
-
-def _from_pretrained(
-    transformers: Any, source: str | os.PathLike[str], labels: Sequence[str] | None, vectors: Tensor, prompt: str
-) -> _Opened:
-    try:
-        config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=False)
-        has_extractor = not Path(source).is_dir() or (Path(source) / "preprocessor_config.json").is_file()
-        extractor = None
-        if has_extractor:
-            extractor = transformers.AutoFeatureExtractor.from_pretrained(source, trust_remote_code=False)
-        if config.model_type != "clap":
-            model = transformers.AutoModelForAudioClassification.from_pretrained(source, trust_remote_code=False)
-            return _Opened(model, extractor, vectors)
-        model = transformers.ClapModel.from_pretrained(source, trust_remote_code=False)
-        if len(vectors) == 0 and labels:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-            vectors = text_vectors(model, tokenizer, labels, prompt)
-    except (OSError, ValueError) as error:
-        raise DownloadError(
-            f"model: {source} cannot be opened ({str(error).splitlines()[0]}); without a network connection, "
-            "download the repository elsewhere and give its folder"
-        ) from error
-    return _Opened(model, extractor, vectors)
-
-
-@torch.no_grad()
-def text_vectors(model: Any, tokenizer: Any, labels: Sequence[str], prompt: str) -> Tensor:
-    """Return the embedding of each label in a sentence, shape (labels, dimension), float32.
-
-    Args:
-        model: CLAP, a ``ClapModel``.
-        tokenizer: Its tokenizer.
-        labels: Names of the classes.
-        prompt: Sentence with ``{}`` in the place of the label.
-    """
-    tokens = tokenizer([prompt.format(label) for label in labels], padding=True, return_tensors="pt")
-    embeddings = model.eval().get_text_features(**tokens.to(model.device))
-    # since version 5, transformers returns an object
-    vectors: Tensor = embeddings if isinstance(embeddings, Tensor) else embeddings.pooler_output
-    return vectors.float()
-
-
-def _audio_model(transformers: Any, model: Any) -> Any:
-    """Return the audio half of a CLAP model, with its weights."""
-    audio = transformers.ClapAudioModelWithProjection(model.config.audio_config).to(model.device, model.dtype)
-    audio.audio_model.load_state_dict(model.audio_model.state_dict())
-    audio.audio_projection.load_state_dict(model.audio_projection.state_dict())
-    return audio
-
-
-def _model_config(model: Any) -> dict[str, Any]:
-    config: dict[str, Any] = json.loads(model.config.to_json_string(use_diff=True))
-    # where the model came from, and how its attention is computed, are no part of what it is
-    config = {name: value for name, value in config.items() if not name.startswith("_")}
-    config.pop("attn_implementation", None)
-    config |= {"model_type": model.config.model_type, "architectures": [type(model).__name__]}
-    return {**config, "dtype": str(_dtype_of(model)).removeprefix("torch.")}
-
-
-def _dtype_of(model: Any) -> torch.dtype:
-    """Return the precision of a model's weights.
-
-    Raises:
-        ConfigurationError: They are quantised, so that the model is not differentiable.
-    """
-    dtypes = {parameter.dtype for parameter in model.parameters()}
-    if not all(dtype.is_floating_point and dtype.itemsize > 1 for dtype in dtypes):
-        names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
-        raise ConfigurationError(
-            f"model: its weights are {names}; models in float32, bfloat16 and float16 can be explained: open it "
-            "without quantisation, or wrap it in a function and use CallableClassifier"
-        )
-    dtype: torch.dtype = model.dtype
-    return dtype
-
-
 def _labels_of(config: Any) -> list[str]:
     return [str(config.id2label[i]) for i in range(len(config.id2label))]
 
@@ -399,7 +206,7 @@ def _usual_extractor(kind: str, config: Any) -> dict[str, Any]:
         seconds = config.max_source_positions * 2 * 160 // 16_000
         options = {"feature_size": config.num_mel_bins, "chunk_length": seconds}
         return {"feature_extractor_type": "WhisperFeatureExtractor", **options}
-    if kind == _CLAP_AUDIO:
+    if kind == CLAP_AUDIO:
         truncation = "fusion" if config.enable_fusion else "rand_trunc"
         bank = {"feature_size": config.num_mel_bins, "truncation": truncation, "sampling_rate": 48_000}
         return {"feature_extractor_type": "ClapFeatureExtractor", **bank}
@@ -413,7 +220,7 @@ def _usual_extractor(kind: str, config: Any) -> dict[str, Any]:
 
 def _usual_layers(kind: str, model: Any) -> str | None:
     """Return the name of the layer that outputs the last hidden state."""
-    if kind == _CLAP_AUDIO:
+    if kind == CLAP_AUDIO:
         return None
     return "encoder" if kind == "whisper" else str(model.base_model_prefix)
 

@@ -1,0 +1,105 @@
+"""Every method on several classifiers and kinds of data, as JSON and as the tables of docs/results/trust.md.
+
+    python -m benchmarks.trust --folder runs/trust --data_folder ESC-50-master [--classifiers conv2d cnn14]
+        [--kinds esc10 synthetic planted designed] [--methods integrated_gradients heard_agreement] [--clips 80]
+
+Classifiers are trained where the folder does not hold them. All runs resume, so that methods and clips can be added
+in several sittings. ``designed`` are the listeners, which are classifiers of their own. With ``--test_fold 3``,
+clips of the validation are explained, to choose settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from benchmarks.trust.classifiers import CLASSIFIERS, KINDS, make_data, trained
+from benchmarks.trust.summary import markdown, standing
+
+from otoscope.classifiers import ListenerClassifier
+from otoscope.data import ListenerScenes, PlantedCues
+from otoscope.evaluation import Conditions, Settings, run_evaluation, run_known_use
+from otoscope.files.json import json_text
+from otoscope.methods import METHODS
+
+DESIGNED = "designed"
+NEW = ["heard_agreement", "agreement"]
+USUAL = [
+    "integrated_gradients",
+    "input_x_gradient",
+    "gradient_shap",
+    "grad_cam",
+    "saliency",
+    "smoothgrad",
+    "refined",
+]
+_ROUGHNESS = 10.0
+
+
+def compare(name: str, kind: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Return the results of one classifier on one kind of data.
+
+    Args:
+        name: Name of the classifier; ``listener`` for designed listeners.
+        kind: Kind of data.
+        options: Options of the command line.
+    """
+    folder = options.folder / "results" / f"{name}_{kind}_fold{options.test_fold}"
+    methods = {METHODS[method].title if method in METHODS else method: method for method in options.methods}
+    settings = Settings(clips=options.clips, areas=(0.1, 0.2, 0.3), curves=False, sanity=False)
+    if kind == DESIGNED:
+        settings = Settings(clips=options.known_use_clips)
+        scenes = ListenerScenes(clips=options.known_use_clips)
+        return run_known_use(ListenerClassifier(roughness=_ROUGHNESS), methods, scenes, folder, settings).results
+    classifier = trained(name, kind, options.folder, options.data_folder)
+    data = make_data(kind, options.data_folder, options.test_fold)
+    if isinstance(data, PlantedCues):
+        data.prepare_data()
+        data.setup("test")
+        settings = Settings(clips=options.known_use_clips)
+        return run_known_use(classifier, methods, data, folder, settings).results
+    conditions = Conditions(wham=None, white_noise=False, mixture=False, speech=None)
+    return run_evaluation(classifier, methods, data, folder, conditions, settings).results
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the comparisons, write JSON, and print the tables."""
+    parser = argparse.ArgumentParser(description="The table of trust.")
+    parser.add_argument("--folder", type=Path, required=True, help="folder of the classifiers and of the results")
+    parser.add_argument("--data_folder", type=Path, help="ESC-50, or clips of it in the same layout")
+    parser.add_argument("--classifiers", nargs="*", choices=CLASSIFIERS, default=list(CLASSIFIERS))
+    parser.add_argument("--kinds", nargs="+", choices=(*KINDS, DESIGNED), default=[*KINDS, DESIGNED])
+    parser.add_argument(
+        "--methods", nargs="+", default=[*NEW, *USUAL], help="names of the catalogue, or model folders"
+    )
+    parser.add_argument("--clips", type=int, default=80, help="test clips of ESC-10 and synthetic scenes")
+    parser.add_argument("--known_use_clips", type=int, default=8, help="clips of each listener and planted cue")
+    parser.add_argument("--test_fold", type=int, choices=(3, 4), default=4)
+    parser.add_argument("--out", type=Path, help="file of the JSON (default: trust.json in the folder)")
+    options = parser.parse_args(arguments)
+    start, results = time.perf_counter(), dict[str, Any]()
+    for kind in options.kinds:
+        for name in ["listener"] if kind == DESIGNED else options.classifiers:
+            results[f"{name} {kind}"] = compare(name, kind, options)
+            print(f"trust: {name} {kind}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+    conditions: dict[str, Any] = {
+        key: str(value) for key, value in vars(options).items() if key not in ("folder", "data_folder", "out")
+    }
+    conditions |= {"cores": os.cpu_count(), "machine": platform.machine(), "torch": torch.__version__}
+    conditions |= {"threads": torch.get_num_threads(), "seconds": round(time.perf_counter() - start, 1)}
+    summary = {"conditions": conditions, "standing": standing(results), "results": results}
+    out = options.out or options.folder / "trust.json"
+    out.write_text(json.dumps(json.loads(json_text(summary)), indent=1) + "\n")
+    print(markdown(summary))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Two classes of a classifier against each other: why this one rather than that one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from otoscope.audio import Spectrogram
+from otoscope.classifiers.base import Classifier, Prediction, require_classifier
+from otoscope.errors import ConfigurationError
+
+
+class ContrastClassifier(Classifier):
+    """The decision of a classifier between two of its classes, as a classifier of these two.
+
+    The logits are half the difference of the logits of the two classes, and its negative. So the probability of a
+    class is that of the two alone, and what is attributed to a logit is what speaks for the one class *rather than*
+    the other: sounds that speak for both equally do not count. Every method that needs no training explains it; a
+    trained one was trained on the decisions among all classes.
+
+    Args:
+        classifier: Classifier whose decision is asked about.
+        target: Class that is explained.
+        against: Class that it is compared with.
+
+    Raises:
+        ConfigurationError: The classifier does not know a class, or both are the same.
+
+    Example:
+        >>> from otoscope.classifiers import Conv2dClassifier
+        >>> animals = Conv2dClassifier(["dog", "cat", "cow"], width=4).freeze()
+        >>> contrast = ContrastClassifier(animals, "cat", "dog")
+        >>> spectrogram = Spectrogram(torch.rand(1, 513, 40))
+        >>> logits, pair = animals.logits(spectrogram)[0], contrast.logits(spectrogram)[0]
+        >>> contrast.labels, bool(torch.isclose(pair[0] - pair[1], logits[1] - logits[0]))
+        (['cat', 'dog'], True)
+    """
+
+    def __init__(self, classifier: Classifier, target: str, against: str) -> None:
+        first, second = (require_classifier(classifier).index_of(label) for label in (target, against))
+        if first == second:
+            raise ConfigurationError(f"against: {against!r} is the target itself; name another class")
+        super().__init__([classifier.labels[first], classifier.labels[second]], classifier.frontend)
+        self.classifier = classifier
+        self.pair = (first, second)
+        self.needs_phase = classifier.needs_phase
+        self.stretched = classifier.stretched
+        self.differentiable = classifier.differentiable
+        self.normalize = classifier.normalize
+        self.eval()
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """A contrast is no model of its own: it is made from a classifier where it is asked for."""
+        raise ConfigurationError("a contrast cannot be saved; save its classifier and name the two classes again")
+
+    @property
+    def representation_channels(self) -> tuple[int, ...]:
+        """Those of the classifier."""
+        return self.classifier.representation_channels
+
+    @property
+    def representation_names(self) -> tuple[str, ...]:
+        """Those of the classifier."""
+        return self.classifier.representation_names
+
+    @override
+    def row_frequencies(self, index: int, rows: int) -> Tensor | None:
+        return self.classifier.row_frequencies(index, rows)
+
+    @override
+    def layers(self) -> list[nn.Module]:
+        return self.classifier.layers()
+
+    @override
+    def forward(self, log_magnitude: Tensor, frames: Tensor | None = None) -> Prediction:
+        return self._between(self.classifier(log_magnitude, frames))
+
+    @override
+    def run(self, spectrogram: Spectrogram) -> Prediction:
+        return self._between(self.classifier.predict(spectrogram))
+
+    def _between(self, prediction: Prediction) -> Prediction:
+        first, second = self.pair
+        half = (prediction.logits[..., first] - prediction.logits[..., second]) / 2
+        # the softmax of (half, -half) is the sigmoid of the difference, also where classes are independent
+        return replace(prediction, logits=torch.stack([half, -half], -1), target=None, multi_label=False)

@@ -54,7 +54,14 @@ def compare(name: str, kind: str, options: argparse.Namespace) -> dict[str, Any]
     """
     folder = options.folder / "results" / f"{name}_{kind}_fold{options.test_fold}"
     methods = {METHODS[method].title if method in METHODS else method: method for method in options.methods}
-    settings = Settings(clips=options.clips, areas=(0.1, 0.2, 0.3), curves=False, sanity=False)
+    settings = Settings(
+        clips=options.clips,
+        areas=(0.1, 0.2, 0.3),
+        curves=False,
+        sanity=False,
+        randomisation=False,
+        stability=False,
+    )
     if kind == DESIGNED:
         settings = Settings(clips=options.known_use_clips)
         scenes = ListenerScenes(clips=options.known_use_clips)

@@ -113,26 +113,26 @@ def descend(objective: Callable[[Tensor], Tensor], start: Tensor, steps: int, ra
         steps: Largest number of evaluations.
         rate: Root mean square of the first step.
     """
-    best = start
-    value, slope = _value_and_slope(objective, best)
+    best = start.detach().requires_grad_(True)
+    value, slope, accepted = objective(best), best, True
     for _ in range(steps):
         if value == 0:
             break
-        trial = best - rate * slope
-        trial_value, trial_slope = _value_and_slope(objective, trial)
+        if accepted:
+            # here, because the gradient costs twice as much as the value, and of a rejected step nobody needs it
+            slope = _slope(value, best)
+        trial = (best - rate * slope).detach().requires_grad_(True)
+        trial_value = objective(trial)
         # Backtracking: a step that does not help is undone and halved. Steps that help grow again, slowly.
-        if trial_value < value:
-            best, value, slope = trial, trial_value, trial_slope
-            rate *= 1.2
-        else:
-            rate *= 0.5
-    return best
+        accepted = bool(trial_value < value)
+        if accepted:
+            best, value = trial, trial_value
+        rate *= 1.2 if accepted else 0.5
+    return best.detach()
 
 
-def _value_and_slope(objective: Callable[[Tensor], Tensor], point: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the objective, and its gradient scaled to a root mean square of 1."""
+def _slope(value: Tensor, point: Tensor) -> Tensor:
+    """Return the gradient of the objective, scaled to a root mean square of 1."""
     # scaled, so that the step size is a change of the ranks, whatever the size of the gradient
-    point = point.detach().requires_grad_(True)
-    value = objective(point)
     (gradient,) = torch.autograd.grad(value.sum(), point)
-    return value.detach(), gradient / gradient.square().mean().sqrt().clamp(min=1e-30)
+    return gradient / gradient.square().mean().sqrt().clamp(min=1e-30)

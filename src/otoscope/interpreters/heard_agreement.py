@@ -120,16 +120,21 @@ class HeardAgreementInterpreter(AgreementInterpreter):
         Returns:
             Objective, not negative. Shape (1,).
         """
-        masks = torch.cat([top_share(ranking, area, _SHARPNESS) for area in self.areas])
-        parts = torch.cat([masks, 1 - masks])
-        count = len(self.areas)
-        heard = self.classifier.heard(clip.repeat(2 * count), parts)
-        lost = -explained_log_probabilities(self.classifier, heard, target.expand(2 * count))
-        evidence, remainder = lost[:count], lost[count:]
-        # relu: a goal that is reached adds nothing to the gradient
-        missed = (evidence - self.keep * whole).relu()
-        too_probable = ((-remainder).exp() - self.lose * (-whole).exp()).relu()
-        return (missed + self.weight * too_probable).mean()[None]
+        missed = []
+        for area in self.areas:
+            mask = top_share(ranking, area, _SHARPNESS)
+            missed.append(-self._explained(clip, mask, target) - self.keep * whole)
+            too_probable = self._explained(clip, 1 - mask, target).exp() - self.lose * (-whole).exp()
+            missed.append(self.weight * too_probable)
+        # A goal that is reached adds nothing. It is left out, so that the gradient does not pass through its sound.
+        terms = [term for term in missed if term > 0]
+        # 0 times the ranking: an objective that can be differentiated where all goals are reached
+        total = torch.stack(terms).sum(0) if terms else 0 * ranking.sum()[None]
+        return total / len(self.areas)
+
+    def _explained(self, clip: Spectrogram, mask: Tensor, target: Tensor) -> Tensor:
+        """Return the logarithm of the probability that the sound of a mask has for the target, shape (1,)."""
+        return explained_log_probabilities(self.classifier, self.classifier.heard(clip, mask), target)
 
 
 def _log_ranks(values: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from otoscope.classifiers import (
 )
 from otoscope.interpreters import (
     AMTInterpreter,
+    ExpectedGradientsInterpreter,
     GradCAMInterpreter,
     IntegratedGradientsInterpreter,
     L2IInterpreter,
@@ -115,6 +116,9 @@ INTERPRETERS = {
     # one attribution of each kind: by gradient, by representation, by random masks, by optimisation
     "integrated-gradients": lambda classifier: IntegratedGradientsInterpreter(classifier, steps=2),
     "refined": lambda classifier: RefinedInterpreter(classifier, steps=2, refinements=1),
+    "expected-gradients": lambda classifier: ExpectedGradientsInterpreter(
+        classifier, samples=2, baselines=[0.1 * torch.randn(20_000)]
+    ),
     "grad-cam": GradCAMInterpreter,
     "rise": lambda classifier: RISEInterpreter(classifier, masks=3, score="logit"),
     "optimised-mask": lambda classifier: OptimisedMaskInterpreter(classifier, steps=1),

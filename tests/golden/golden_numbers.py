@@ -25,6 +25,7 @@ CLASSIFIERS = ("conv2d", "cnn14", "focalnet")
 TRAINED = ("piq", "l2i", "lmac")
 # Few samples and steps: the numbers only have to change when the code computes something else.
 CHEAP: dict[str, dict[str, Any]] = {
+    "expected_gradients": {"samples": 2, "baselines": str(FOLDER / "clips")},
     "gradient_shap": {"samples": 2},
     "integrated_gradients": {"steps": 4},
     "occlusion": {"patch_hz": 2000.0, "patch_s": 0.3},

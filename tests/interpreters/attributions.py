@@ -15,6 +15,7 @@ AREA = (HIGH - LOW) * (LATE - EARLY) / (BINS * FRAMES)
 
 # Options that keep a method quick, but let it find the rectangle.
 QUICK = {
+    "expected_gradients": {"samples": 4, "baselines": [torch.zeros(1600)]},
     "gradient_shap": {"samples": 4},
     "integrated_gradients": {"steps": 4},
     "occlusion": {"patch_hz": 1000.0, "patch_s": 0.1},
@@ -24,6 +25,7 @@ QUICK = {
     "smoothgrad": {"samples": 4},
 }
 METHODS = (
+    "expected_gradients",
     "grad_cam",
     "gradient_shap",
     "guided_backprop",

@@ -28,6 +28,7 @@ SMALL_NETWORKS = {
     "cnn14": lambda: Cnn14Classifier(["dog", "rain"], RectangleClassifier().frontend, width=2, mel_bins=32),
 }
 FEW_STEPS = {
+    "expected_gradients": {"samples": 3},
     "gradient_shap": {"samples": 3},
     "occlusion": {"patch_hz": 4000.0, "patch_s": 0.2},
     "optimised_mask": {"steps": 2},
@@ -152,7 +153,7 @@ def test_weights_random_state_and_inputs_stay_unchanged(method, conv2d):
     assert not spectrogram.log_magnitude.requires_grad
 
 
-@pytest.mark.parametrize("method", ["gradient_shap", "rise", "slime", "smoothgrad"])
+@pytest.mark.parametrize("method", ["expected_gradients", "gradient_shap", "rise", "slime", "smoothgrad"])
 def test_seed_decides_what_is_drawn(method, conv2d):
     spectrogram = sounds(1)
     prediction = conv2d.predict(spectrogram)

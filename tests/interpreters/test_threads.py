@@ -18,6 +18,7 @@ from otoscope.nn import NMFDictionary
 THREADS = 8
 FRONTEND = {"n_fft": 256, "window_ms": 16.0, "hop_ms": 8.0}
 QUICK = {
+    "expected_gradients": {"samples": 4, "batch": 3},
     "gradient_shap": {"samples": 4, "batch": 3},
     "integrated_gradients": {"steps": 4},
     "occlusion": {"patch_hz": 2000.0, "patch_s": 0.1},

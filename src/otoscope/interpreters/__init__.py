@@ -4,6 +4,7 @@ from otoscope.interpreters.agreement import AgreementInterpreter
 from otoscope.interpreters.amt import AMTDecoded, AMTInterpreter
 from otoscope.interpreters.attribution import AttributionInterpreter, SeededAttributionInterpreter
 from otoscope.interpreters.base import Components, Interpreter, save_interpreter
+from otoscope.interpreters.expected_gradients import ExpectedGradientsInterpreter
 from otoscope.interpreters.grad_cam import GradCAMInterpreter
 from otoscope.interpreters.gradient_shap import GradientShapInterpreter
 from otoscope.interpreters.guided_backprop import GuidedBackpropInterpreter
@@ -29,6 +30,7 @@ __all__ = [
     "AgreementInterpreter",
     "AttributionInterpreter",
     "Components",
+    "ExpectedGradientsInterpreter",
     "GradCAMInterpreter",
     "GradientShapInterpreter",
     "GuidedBackpropInterpreter",

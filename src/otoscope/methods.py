@@ -87,6 +87,11 @@ _ALL = (
     Method("refined", "refined", f"{_CLASSES}.refined.RefinedInterpreter", ("gradient",)),
     Method("rise", "RISE", f"{_CLASSES}.rise.RISEInterpreter"),
     Method("saliency", "saliency", f"{_CLASSES}.saliency.SaliencyInterpreter", ("gradient",)),
+    Method(
+        "segment_regression",
+        "segment regression",
+        f"{_CLASSES}.segment_regression.SegmentRegressionInterpreter",
+    ),
     Method("slime", "SLIME", f"{_CLASSES}.slime.SLIMEInterpreter", aliases=("lime",)),
     Method("smoothgrad", "SmoothGrad", f"{_CLASSES}.smoothgrad.SmoothGradInterpreter", ("gradient",)),
 )

@@ -29,6 +29,7 @@ from otoscope.interpreters import (
     PIQInterpreter,
     RefinedInterpreter,
     RISEInterpreter,
+    SegmentRegressionInterpreter,
     save_interpreter,
 )
 from otoscope.loading import load_classifier, load_interpreter
@@ -121,6 +122,9 @@ INTERPRETERS = {
     ),
     "grad-cam": GradCAMInterpreter,
     "rise": lambda classifier: RISEInterpreter(classifier, masks=3, score="logit"),
+    "segment-regression": lambda classifier: SegmentRegressionInterpreter(
+        classifier, passes=4, bands=3, slices=3, patches=[2, 2]
+    ),
     "optimised-mask": lambda classifier: OptimisedMaskInterpreter(classifier, steps=1),
 }
 

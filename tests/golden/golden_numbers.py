@@ -34,6 +34,7 @@ CHEAP: dict[str, dict[str, Any]] = {
     "heard_agreement": {"steps": 4, "refinements": 2},
     "refined": {"steps": 4, "refinements": 2},
     "rise": {"masks": 12, "cell_s": 0.2},
+    "segment_regression": {"passes": 12},
     "slime": {"samples": 12, "segment_s": 0.2},
     "smoothgrad": {"samples": 2},
 }

@@ -25,6 +25,7 @@ QUICK = {
     "optimised_mask": {"steps": 4, "cell_hz": 2000.0, "cell_s": 0.1},
     "refined": {"steps": 2, "refinements": 2},
     "rise": {"masks": 20},
+    "segment_regression": {"passes": 20},
     "slime": {"samples": 20, "segment_hz": 2000.0, "segment_s": 0.1},
     "smoothgrad": {"samples": 4, "batch": 3},
 }

@@ -20,6 +20,7 @@ from otoscope.interpreters.piq import PIQDecoded, PIQInterpreter
 from otoscope.interpreters.refined import RefinedInterpreter
 from otoscope.interpreters.rise import RISEInterpreter
 from otoscope.interpreters.saliency import SaliencyInterpreter
+from otoscope.interpreters.segment_regression import SegmentRegressionInterpreter
 from otoscope.interpreters.slime import SLIMEInterpreter
 from otoscope.interpreters.smoothgrad import SmoothGradInterpreter
 from otoscope.interpreters.untrained import is_untrained, make_untrained
@@ -52,6 +53,7 @@ __all__ = [
     "SLIMEInterpreter",
     "SaliencyInterpreter",
     "SeededAttributionInterpreter",
+    "SegmentRegressionInterpreter",
     "SmoothGradInterpreter",
     "is_untrained",
     "make_untrained",

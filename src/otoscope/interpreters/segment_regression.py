@@ -123,7 +123,10 @@ class SegmentRegressionInterpreter(SeededAttributionInterpreter):
             # the pairs of versions are dealt to the divisions in turn
             pairs = len(range(division, -(-self.passes // 2), len(counts)))
             shares = torch.rand(pairs, 1, generator=generator)
-            sounding = (torch.rand(pairs, count, generator=generator) < shares).float()
+            draws = torch.rand(pairs, count, generator=generator)
+            # At least one segment sounds and one is silent, because black boxes may fail on complete silence.
+            sounding = (draws < shares).scatter(1, draws.argmin(1, keepdim=True), True).float()
+            sounding = sounding.scatter(1, draws.argmax(1, keepdim=True), 0.0)
             switches.append(torch.cat([sounding, 1 - sounding]))
         return switches
 
@@ -195,8 +198,8 @@ def ridge_coefficients(features: Tensor, values: Tensor) -> Tensor:
         Technometrics 21.
     """
     centred, rest = features - features.mean(0), values - values.mean()
-    left, singular, right = torch.linalg.svd(centred, full_matrices=False)
-    projected = left.T @ rest
+    columns, singular, rows = torch.linalg.svd(centred, full_matrices=False)
+    projected = columns.T @ rest
     unexplained = rest.square().sum() - projected.square().sum()
     best, samples = (float("inf"), torch.zeros_like(singular)), len(values)
     for penalty in _PENALTIES * float(singular[0].square()):
@@ -209,4 +212,4 @@ def ridge_coefficients(features: Tensor, values: Tensor) -> Tensor:
         error = residual / freedom**2 if freedom > 0.02 * samples else float("inf")
         if error < best[0]:
             best = (error, singular / (singular.square() + penalty))
-    return right.T @ (best[1] * projected)
+    return rows.T @ (best[1] * projected)

@@ -35,6 +35,12 @@ _CLASSES = "otoscope.interpreters"
 _ALL = (
     Method("agreement", "agreement", f"{_CLASSES}.agreement.AgreementInterpreter", ("gradient",)),
     Method("amt", "AMT", f"{_CLASSES}.amt.AMTInterpreter", ("activation_map",)),
+    Method(
+        "expected_gradients",
+        "expected gradients",
+        f"{_CLASSES}.expected_gradients.ExpectedGradientsInterpreter",
+        ("gradient",),
+    ),
     Method("grad_cam", "Grad-CAM", f"{_CLASSES}.grad_cam.GradCAMInterpreter", ("gradient", "representation")),
     Method("gradient_shap", "gradient SHAP", f"{_CLASSES}.gradient_shap.GradientShapInterpreter", ("gradient",)),
     Method(
@@ -81,6 +87,11 @@ _ALL = (
     Method("refined", "refined", f"{_CLASSES}.refined.RefinedInterpreter", ("gradient",)),
     Method("rise", "RISE", f"{_CLASSES}.rise.RISEInterpreter"),
     Method("saliency", "saliency", f"{_CLASSES}.saliency.SaliencyInterpreter", ("gradient",)),
+    Method(
+        "segment_regression",
+        "segment regression",
+        f"{_CLASSES}.segment_regression.SegmentRegressionInterpreter",
+    ),
     Method("slime", "SLIME", f"{_CLASSES}.slime.SLIMEInterpreter", aliases=("lime",)),
     Method("smoothgrad", "SmoothGrad", f"{_CLASSES}.smoothgrad.SmoothGradInterpreter", ("gradient",)),
 )

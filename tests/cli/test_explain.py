@@ -80,6 +80,17 @@ def test_an_untrained_method_goes_by_its_title(run, clips, classifier_folder, tm
     assert json.loads(output)[0]["method"] == "Grad-CAM"
 
 
+def test_baselines_of_expected_gradients(run, assert_error, clips, classifier_folder, tmp_path):
+    explain = ["explain", clips[0], "--model", classifier_folder, "--out", tmp_path / "out"]
+    code, _, error = run(*explain, "--method", "expected_gradients", "--baselines", clips[1].parent)
+    assert code == 0, error
+    saved = json.loads((tmp_path / "out" / clips[0].stem / "explanation.json").read_text())
+    assert saved["method"] == "expected gradients"
+    explain += ["--method"]
+    assert_error([*explain, "expected_gradients", "--baselines", "nowhere"], "baselines: nowhere holds no")
+    assert_error([*explain, "saliency", "--baselines", clips[1]], "there is no option 'baselines'")
+
+
 @pytest.mark.parametrize("area", ["0.3", "sufficient"])
 def test_area_of_a_method_without_training(run, clips, classifier_folder, tmp_path, area):
     options = [

@@ -20,6 +20,7 @@ from otoscope.classifiers import (
 )
 from otoscope.interpreters import (
     AMTInterpreter,
+    ExpectedGradientsInterpreter,
     GradCAMInterpreter,
     IntegratedGradientsInterpreter,
     L2IInterpreter,
@@ -28,6 +29,7 @@ from otoscope.interpreters import (
     PIQInterpreter,
     RefinedInterpreter,
     RISEInterpreter,
+    SegmentRegressionInterpreter,
     save_interpreter,
 )
 from otoscope.loading import load_classifier, load_interpreter
@@ -115,8 +117,14 @@ INTERPRETERS = {
     # one attribution of each kind: by gradient, by representation, by random masks, by optimisation
     "integrated-gradients": lambda classifier: IntegratedGradientsInterpreter(classifier, steps=2),
     "refined": lambda classifier: RefinedInterpreter(classifier, steps=2, refinements=1),
+    "expected-gradients": lambda classifier: ExpectedGradientsInterpreter(
+        classifier, samples=2, baselines=[0.1 * torch.randn(20_000)]
+    ),
     "grad-cam": GradCAMInterpreter,
     "rise": lambda classifier: RISEInterpreter(classifier, masks=3, score="logit"),
+    "segment-regression": lambda classifier: SegmentRegressionInterpreter(
+        classifier, passes=4, bands=3, slices=3, patches=[2, 2]
+    ),
     "optimised-mask": lambda classifier: OptimisedMaskInterpreter(classifier, steps=1),
 }
 

@@ -26,6 +26,7 @@ CLASSIFIERS = ("conv2d", "cnn14", "focalnet")
 TRAINED = ("piq", "l2i", "lmac")
 # Few samples and steps: the numbers only have to change when the code computes something else.
 CHEAP: dict[str, dict[str, Any]] = {
+    "expected_gradients": {"samples": 2, "baselines": str(FOLDER / "clips")},
     "gradient_shap": {"samples": 2},
     "integrated_gradients": {"steps": 4},
     "occlusion": {"patch_hz": 2000.0, "patch_s": 0.3},
@@ -34,6 +35,7 @@ CHEAP: dict[str, dict[str, Any]] = {
     "heard_agreement": {"steps": 4, "refinements": 2},
     "refined": {"steps": 4, "refinements": 2},
     "rise": {"masks": 12, "cell_s": 0.2},
+    "segment_regression": {"passes": 12},
     "slime": {"samples": 12, "segment_s": 0.2},
     "smoothgrad": {"samples": 2},
 }

@@ -15,15 +15,18 @@ AREA = (HIGH - LOW) * (LATE - EARLY) / (BINS * FRAMES)
 
 # Options that keep a method quick, but let it find the rectangle.
 QUICK = {
+    "expected_gradients": {"samples": 4, "baselines": [torch.zeros(1600)]},
     "gradient_shap": {"samples": 4},
     "integrated_gradients": {"steps": 4},
     "occlusion": {"patch_hz": 1000.0, "patch_s": 0.1},
     "optimised_mask": {"steps": 20, "cell_hz": 500.0, "cell_s": 0.06, "learning_rate": 0.3},
     "rise": {"masks": 300, "cell_hz": 1000.0, "cell_s": 0.1},
+    "segment_regression": {"passes": 300},
     "slime": {"samples": 300, "segment_hz": 500.0, "segment_s": 0.064},
     "smoothgrad": {"samples": 4},
 }
 METHODS = (
+    "expected_gradients",
     "grad_cam",
     "gradient_shap",
     "guided_backprop",
@@ -34,6 +37,7 @@ METHODS = (
     "optimised_mask",
     "rise",
     "saliency",
+    "segment_regression",
     "slime",
     "smoothgrad",
 )

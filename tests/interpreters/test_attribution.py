@@ -28,10 +28,12 @@ SMALL_NETWORKS = {
     "cnn14": lambda: Cnn14Classifier(["dog", "rain"], RectangleClassifier().frontend, width=2, mel_bins=32),
 }
 FEW_STEPS = {
+    "expected_gradients": {"samples": 3},
     "gradient_shap": {"samples": 3},
     "occlusion": {"patch_hz": 4000.0, "patch_s": 0.2},
     "optimised_mask": {"steps": 2},
     "rise": {"masks": 5, "score": "logit"},
+    "segment_regression": {"passes": 6, "score": "logit"},
     "slime": {"samples": 5, "score": "logit"},
     "smoothgrad": {"samples": 3},
 }
@@ -152,7 +154,9 @@ def test_weights_random_state_and_inputs_stay_unchanged(method, conv2d):
     assert not spectrogram.log_magnitude.requires_grad
 
 
-@pytest.mark.parametrize("method", ["gradient_shap", "rise", "slime", "smoothgrad"])
+@pytest.mark.parametrize(
+    "method", ["expected_gradients", "gradient_shap", "rise", "segment_regression", "slime", "smoothgrad"]
+)
 def test_seed_decides_what_is_drawn(method, conv2d):
     spectrogram = sounds(1)
     prediction = conv2d.predict(spectrogram)
@@ -253,6 +257,7 @@ def test_score_option_selects_logits_log_probabilities_or_probabilities():
             ({}, prediction.logits),
             ({"score": "log_probability"}, prediction.probabilities.log()),
             ({"score": "probability"}, prediction.probabilities),
+            ({"score": "log_odds"}, prediction.probabilities.logit()),
         ):
             scores = LogMagnitudeInterpreter(classifier, **options).scores(spectrogram)
             torch.testing.assert_close(scores, expected)
@@ -304,7 +309,7 @@ def test_captum_inputs_hold_target_and_phase():
         ({"area": 1.5}, "area: 1.5"),
         ({"mask": "hard"}, "mask: 'hard' is none of quantile, soft"),
         ({"sign": "negative"}, "sign: 'negative' is none of positive, absolute"),
-        ({"score": "p"}, "score: 'p' is none of logit, log_probability, probability"),
+        ({"score": "p"}, "score: 'p' is none of logit, log_probability, probability, log_odds"),
         ({"batch": 0}, "batch: 0 must be a whole number, 1 or more"),
     ],
 )
@@ -317,10 +322,10 @@ def test_invalid_options_are_refused(options, message):
 def test_methods_that_need_gradients_refuse_black_boxes(method):
     classifier = RectangleClassifier().freeze()
     classifier.differentiable = False
-    if method in ("occlusion", "rise", "slime"):
+    if method in ("occlusion", "rise", "segment_regression", "slime"):
         assert attribution_of(method, classifier, sounds(1), **FEW_STEPS[method]).isfinite().all()
     else:
-        with pytest.raises(GradientError, match="methods that need none: occlusion, rise, slime"):
+        with pytest.raises(GradientError, match=r"that need none: occlusion, rise, segment_regression, slime"):
             make(method, classifier)
 
 

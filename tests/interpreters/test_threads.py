@@ -18,12 +18,14 @@ from otoscope.nn import NMFDictionary
 THREADS = 8
 FRONTEND = {"n_fft": 256, "window_ms": 16.0, "hop_ms": 8.0}
 QUICK = {
+    "expected_gradients": {"samples": 4, "batch": 3},
     "gradient_shap": {"samples": 4, "batch": 3},
     "integrated_gradients": {"steps": 4},
     "occlusion": {"patch_hz": 2000.0, "patch_s": 0.1},
     "optimised_mask": {"steps": 4, "cell_hz": 2000.0, "cell_s": 0.1},
     "refined": {"steps": 2, "refinements": 2},
     "rise": {"masks": 20},
+    "segment_regression": {"passes": 20},
     "slime": {"samples": 20, "segment_hz": 2000.0, "segment_s": 0.1},
     "smoothgrad": {"samples": 4, "batch": 3},
 }

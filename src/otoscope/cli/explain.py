@@ -45,8 +45,8 @@ def run(arguments: list[str]) -> int:
         raise OtoscopeError(f"--batch_size {options.batch_size}: must be positive")
     # Before the model is loaded, so that a wrong folder is reported at once.
     recordings = find_recordings(options.audio, options.output_folder)
-    area = {} if options.area is None else {"area": options.area}
-    explainer = load(options.model, options.method, options.revision, **area)
+    given = {name: options[name] for name in ("area", "baselines") if options[name] is not None}
+    explainer = load(options.model, options.method, options.revision, **given)
     move_to_device(explainer, options.device)
     lines: list[dict[str, Any]] = []
     outcome = explain_recordings(
@@ -121,6 +121,13 @@ def _add_options_of_explanations(parser: jsonargparse.ArgumentParser) -> None:
         type=str | None,
         default=None,
         help=f"Method of explanation (default: that of the model); without training there are {_method_names()}.",
+    )
+    parser.add_argument(
+        "--baselines",
+        type=str | None,
+        default=None,
+        help="Folder, sound file, or pattern such as 'clips/1-*.wav': recordings that expected_gradients compares "
+        "with (default: the sample recordings of the package).",
     )
     parser.add_argument(
         "--channel",

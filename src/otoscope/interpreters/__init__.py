@@ -4,6 +4,7 @@ from otoscope.interpreters.agreement import AgreementInterpreter
 from otoscope.interpreters.amt import AMTDecoded, AMTInterpreter
 from otoscope.interpreters.attribution import AttributionInterpreter, SeededAttributionInterpreter
 from otoscope.interpreters.base import Components, Interpreter, save_interpreter
+from otoscope.interpreters.expected_gradients import ExpectedGradientsInterpreter
 from otoscope.interpreters.grad_cam import GradCAMInterpreter
 from otoscope.interpreters.gradient_shap import GradientShapInterpreter
 from otoscope.interpreters.guided_backprop import GuidedBackpropInterpreter
@@ -19,6 +20,7 @@ from otoscope.interpreters.piq import PIQDecoded, PIQInterpreter
 from otoscope.interpreters.refined import RefinedInterpreter
 from otoscope.interpreters.rise import RISEInterpreter
 from otoscope.interpreters.saliency import SaliencyInterpreter
+from otoscope.interpreters.segment_regression import SegmentRegressionInterpreter
 from otoscope.interpreters.slime import SLIMEInterpreter
 from otoscope.interpreters.smoothgrad import SmoothGradInterpreter
 from otoscope.interpreters.untrained import is_untrained, make_untrained
@@ -29,6 +31,7 @@ __all__ = [
     "AgreementInterpreter",
     "AttributionInterpreter",
     "Components",
+    "ExpectedGradientsInterpreter",
     "GradCAMInterpreter",
     "GradientShapInterpreter",
     "GuidedBackpropInterpreter",
@@ -50,6 +53,7 @@ __all__ = [
     "SLIMEInterpreter",
     "SaliencyInterpreter",
     "SeededAttributionInterpreter",
+    "SegmentRegressionInterpreter",
     "SmoothGradInterpreter",
     "is_untrained",
     "make_untrained",

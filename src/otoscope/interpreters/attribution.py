@@ -24,7 +24,7 @@ from otoscope.metrics.ranking import largest_bins
 
 MaskKind = Literal["quantile", "soft"]
 Sign = Literal["positive", "absolute"]
-Score = Literal["logit", "log_probability", "probability"]
+Score = Literal["logit", "log_probability", "probability", "log_odds"]
 Area = float | Literal["sufficient"]
 
 COMPARISON_AREA = 0.2
@@ -32,6 +32,8 @@ COMPARISON_AREA = 0.2
 
 _CAP = 0.99
 """Share of the bins below the value that a soft mask takes for the clip's maximum (Smilkov et al. 2017)."""
+_MOST_ODDS = 32.0
+"""Largest log-odds, at the limit of double precision; black boxes may return probabilities of 0 and 1."""
 _NO_GRADIENT = (
     "does not require grad",
     "inplace operation",
@@ -58,7 +60,8 @@ class AttributionInterpreter(Interpreter[Tensor]):
             do not exceed, and clamps to [0, 1].
         sign: ``positive``: bins that speak against the class come last, and are 0 in a soft mask. ``absolute``:
             bins count whether they speak for or against the class.
-        score: Score that is attributed: the ``logit`` of the class, its ``log_probability`` or its ``probability``.
+        score: Score that is attributed: the ``logit`` of the class, its ``log_probability``, its ``probability``,
+            or its ``log_odds``, log(p / (1 - p)), which black boxes have too that return probabilities alone.
         batch: Largest number of inputs of the classifier at a time, which bounds the memory. It changes no result,
             except that noise is drawn in portions of this size (SmoothGrad, gradient SHAP).
 
@@ -121,7 +124,10 @@ class AttributionInterpreter(Interpreter[Tensor]):
         if self.score == "probability":
             return self.classifier.probabilities(spectrogram)
         logits = self.classifier.logits(spectrogram)
-        return log_probabilities(logits, self.classifier.multi_label) if self.score != "logit" else logits
+        if self.score == "logit":
+            return logits
+        of_logits = log_odds if self.score == "log_odds" else log_probabilities
+        return of_logits(logits, self.classifier.multi_label)
 
     def captum_scores(self, log_magnitude: Tensor, phase: Tensor | None = None) -> Tensor:
         """Return `scores` of the tensors that captum hands over; see `captum_inputs`."""
@@ -237,6 +243,25 @@ def copies_of(clip: Spectrogram, log_magnitudes: Tensor) -> Spectrogram:
 def log_probabilities(logits: Tensor, multi_label: bool) -> Tensor:
     """Return the logarithm of the probability of each class, shape (batch, classes)."""
     return torch.nn.functional.logsigmoid(logits) if multi_label else logits.log_softmax(-1)
+
+
+def log_odds(logits: Tensor, multi_label: bool) -> Tensor:
+    """Return log(p / (1 - p)) of the probability p of each class, within ±32. Shape (batch, classes).
+
+    Args:
+        logits: Logits, shape (batch, classes).
+        multi_label: Whether each class is decided independently.
+
+    Example:
+        >>> log_odds(torch.tensor([[0.0, 0.0, 0.0], [0.0, 99.0, 0.0]]), multi_label=False)
+        tensor([[ -0.6931,  -0.6931,  -0.6931],
+                [-32.0000,  32.0000, -32.0000]])
+    """
+    if multi_label:
+        return logits.clamp(-_MOST_ODDS, _MOST_ODDS)
+    # double precision, in which 1 - p = -expm1(log p) is precise down to 1e-14
+    log_p = logits.double().log_softmax(-1).clamp(max=-1e-14)
+    return (log_p - (-torch.expm1(log_p)).log()).clamp(-_MOST_ODDS, _MOST_ODDS).to(logits)
 
 
 def is_number(value: Any) -> bool:

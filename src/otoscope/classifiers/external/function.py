@@ -42,8 +42,9 @@ class BlackBoxClassifier(ExternalClassifier):
             RepresentationError: A method reads representations.
         """
         raise RepresentationError(
-            f"{type(self).__name__} is a black box without representations, which this method reads; rise, slime "
-            "and occlusion ask for probabilities alone (all such methods: otoscope.methods.GRADIENT_FREE)"
+            f"{type(self).__name__} is a black box without representations, which this method reads; "
+            "segment_regression, rise, slime and occlusion ask for probabilities alone (all such methods: "
+            "otoscope.methods.GRADIENT_FREE)"
         )
 
     def check_answer(self, answer: Any, batch: int, source: str) -> Tensor:

@@ -1,0 +1,80 @@
+"""Base class of attributions that average gradients at random points between baselines and a clip."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from otoscope.audio import Spectrogram
+from otoscope.classifiers import Classifier
+from otoscope.interpreters.attribution import (
+    SeededAttributionInterpreter,
+    clamp_straight_through,
+    copies_of,
+    each_clip,
+    require_count,
+)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Straight lines from baselines to versions of a clip, and a point on each.
+
+    Attributes:
+        starts: Log magnitude of the baselines, shape (points, frequency, time) or (1, frequency, time).
+        ends: Log magnitude of the versions of the clip, same shapes.
+        positions: Place of each point on its line, from 0 at the start to 1 at the end. Shape (points,).
+    """
+
+    starts: Tensor
+    ends: Tensor
+    positions: Tensor
+
+
+class SampledGradientsInterpreter(SeededAttributionInterpreter):
+    """Base class of attributions that average gradients at random points between baselines and a clip.
+
+    Args:
+        classifier: Classifier to explain.
+        samples: Number of random points.
+        **options: Options of `SeededAttributionInterpreter`.
+    """
+
+    needs_gradient = True
+
+    def __init__(self, classifier: Classifier, samples: int, **options: Any) -> None:
+        super().__init__(classifier, **options)
+        require_count(samples=samples)
+        self.samples = samples
+
+    @abstractmethod
+    def lines(self, clip: Spectrogram, first: int, count: int) -> Lines:
+        """Return some of the points at which gradients are taken.
+
+        Args:
+            clip: Spectrogram of one clip.
+            first: Number of points that came before.
+            count: Number of points.
+        """
+
+    @override
+    def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
+        return torch.cat([self._average(clip, label) for clip, label in each_clip(spectrogram, target)])
+
+    def _average(self, clip: Spectrogram, target: Tensor) -> Tensor:
+        # the mean of (x - b) times the gradient at b + t (x - b), for baselines b, versions x of the clip and t in
+        # [0, 1]
+        total = torch.zeros_like(clip.log_magnitude)
+        for first in range(0, self.samples, self.batch):
+            lines = self.lines(clip, first, min(self.batch, self.samples - first))
+            difference = lines.ends - lines.starts
+            point = (lines.starts + lines.positions[:, None, None] * difference).requires_grad_()
+            scores = self.scores(copies_of(clip, clamp_straight_through(point)))[:, int(target)]
+            (gradient,) = torch.autograd.grad(scores.sum(), point)
+            total += (difference * gradient).sum(0)
+        return total / self.samples

@@ -6,15 +6,22 @@ from otoscope.audio.level import levelled
 from otoscope.audio.mel import MelBank, mel_centers_hz, mel_filters
 from otoscope.audio.padding import frame_counts, masked_mean, valid_frames, zero_padding
 from otoscope.audio.spectrogram import Spectrogram
+from otoscope.audio.streaming import StreamingInverse, stream_spectra
 from otoscope.audio.waveforms import MonoWaveform, to_mono
+from otoscope.audio.windows import RecordingStream, Survey, WindowPlan, cut_windows
 
 __all__ = [
     "AudioInfo",
     "Frontend",
     "MelBank",
     "MonoWaveform",
+    "RecordingStream",
     "Spectrogram",
+    "StreamingInverse",
+    "Survey",
+    "WindowPlan",
     "audio_info",
+    "cut_windows",
     "frame_counts",
     "levelled",
     "load_audio",
@@ -25,6 +32,7 @@ __all__ = [
     "peak_normalize",
     "read_recording",
     "save_audio",
+    "stream_spectra",
     "to_mono",
     "valid_frames",
     "zero_padding",

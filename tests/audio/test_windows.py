@@ -1,5 +1,6 @@
 """Recordings in blocks and windows: no seams, the same samples as of the whole file, constant memory."""
 
+import itertools
 import json
 import struct
 import subprocess
@@ -127,7 +128,7 @@ def test_windows_cover_the_recording_on_its_frames(samples, hop):
     spans = [plan.span(k) for k in range(plan.count)]
     assert spans[0][0] == 0
     assert spans[-1][1] == samples
-    for (begin, end), (following, _) in zip(spans, spans[1:], strict=False):
+    for (begin, end), (following, _) in itertools.pairwise(spans):
         assert begin < following <= end
     assert all(begin % 10 == 0 for begin, _ in spans)
     assert all(end - begin == 400 for begin, end in spans[:-1])

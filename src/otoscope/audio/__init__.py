@@ -1,9 +1,10 @@
 """Sound in and out, and the spectrogram in between."""
 
-from otoscope.audio.files import AudioInfo, audio_info, load_audio, open_recording, read_recording, save_audio
+from otoscope.audio.files import audio_info, load_audio, open_recording, read_recording, save_audio
 from otoscope.audio.frontend import Frontend, peak_normalize
 from otoscope.audio.level import levelled
 from otoscope.audio.mel import MelBank, mel_centers_hz, mel_filters
+from otoscope.audio.opening import AudioInfo
 from otoscope.audio.padding import frame_counts, masked_mean, valid_frames, zero_padding
 from otoscope.audio.spectrogram import Spectrogram
 from otoscope.audio.streaming import StreamingInverse, stream_spectra

@@ -24,7 +24,7 @@ class PooledSpectrogram:
         >>> pooled = PooledSpectrogram(frames=5, bins=3, columns=3, rows=3)
         >>> pooled.add(0, np.ones((3, 2)), None)
         >>> pooled.add(2, 4 * np.ones((3, 3)), np.ones((3, 3)))
-        >>> np.expm1(pooled.log_magnitude)[0].round(2).tolist(), pooled.share[0].round(2).tolist()
+        >>> np.expm1(pooled.log_magnitude)[0].round(2).tolist(), pooled.share[0].astype(float).round(2).tolist()
         ([1.0, 2.0, 2.0], [0.0, 0.2, 0.25])
     """
 

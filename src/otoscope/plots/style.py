@@ -75,18 +75,18 @@ def figure_title(figure: Figure, text: str) -> None:
     figure.suptitle(text, fontsize=TITLE_POINTS - 3, **literal(text))
 
 
-def write_line(figure: Figure, text: str, left: float, height: float, width: float, **style: Any) -> None:
+def write_line(figure: Figure, text: str, begin: float, height: float, width: float, **style: Any) -> None:
     """Write a line into a figure, in a smaller font if it would exceed its width.
 
     Args:
         figure: Figure.
         text: Line, readable.
-        left: Left end, as a share of the figure.
+        begin: Left end, as a share of the figure.
         height: Centre, as a share of the figure.
         width: Largest width, as a share of the figure.
         **style: Properties of the text.
     """
-    line = figure.text(left, height, text, va="center", **style, **literal(text))
+    line = figure.text(begin, height, text, va="center", **style, **literal(text))
     room = width * figure.bbox.width
     line.set_fontsize(float(line.get_fontsize()) * min(1.0, room / max(line.get_window_extent().width, 1.0)))
 

@@ -29,7 +29,7 @@ _OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "min_confidence": ("Probability that a window of every event reaches.", {"type": float, "default": 0.5}),
     "low_confidence": (
-        "Probability that all windows of an event reach (default: 0.7 times min_confidence).",
+        "Probability that all windows of an event reach (default: half of min_confidence).",
         {"type": float | None, "default": None},
     ),
     "explain": (

@@ -95,7 +95,7 @@ def test_masked_spectra_are_those_of_the_front_end(gain):
     expected = gain * torch.polar(spectrogram.masked(mask).magnitude[0], spectrogram.phase[0])
     spectrogram = frontend(waveform)
     spectra = torch.polar(spectrogram.magnitude[0], spectrogram.phase[0])
-    result = masked_spectra(spectra, mask[0].numpy(), np.full(spectra.shape[1], gain))
+    (result,) = masked_spectra(spectra, [mask[0].numpy()], np.full(spectra.shape[1], gain))
     assert torch.allclose(result, expected, atol=1e-5)
 
 

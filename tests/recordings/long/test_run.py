@@ -122,7 +122,7 @@ def test_files_of_the_result(explainer, night, tmp_path):
         *files
     }
     assert {"events.raven.txt", "events.audacity.txt", "events.csv", "events.jsonl"} <= {*files}
-    assert set(timeline.paths) >= {"evidence", "timeline", "windows"}
+    assert set(timeline.paths) >= {"evidence.flac", "timeline.png", "windows.csv"}
     for event in timeline.events:
         assert event.page in files
         clip, rate_hz = soundfile.read(tmp_path / "out" / event.segment, dtype="int16")

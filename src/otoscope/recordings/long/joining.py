@@ -131,20 +131,21 @@ class MaskJoiner:
             yield slice(low - begin, high - begin), source, overlap_weights(frames)[source]
 
 
-def masked_spectra(spectra: Tensor, mask: np.ndarray, gain: np.ndarray) -> Tensor:
-    """Return what a mask keeps of spectra, at the level of the recording.
+def masked_spectra(spectra: Tensor, masks: Iterable[np.ndarray], gain: np.ndarray) -> list[Tensor]:
+    """Return what each mask keeps of spectra, at the level of the recording.
 
     A mask multiplies the log magnitude of a window at the level at which the networks were given it, and the
     logarithm is not linear in the level: so each frame is divided by the level of its windows first.
 
     Args:
         spectra: Complex spectra, shape (frequency, frames').
-        mask: Mask in [0, 1], same shape.
+        masks: Masks in [0, 1], same shape.
         gain: Level of the windows in each frame. Shape (frames',).
     """
     level = torch.from_numpy(gain).float()
     # as `Frontend` computes the magnitude, with its floor
     power = torch.view_as_real(spectra / level).square().sum(-1)
     log_magnitude = (power + MAGNITUDE_FLOOR).sqrt().log1p()
-    magnitude = torch.expm1(log_magnitude * torch.from_numpy(mask).float())
-    return torch.polar(level * magnitude, spectra.angle())
+    # the phase as numbers of magnitude 1, and 0 in digital silence: without angles, sines and cosines
+    phase = spectra.sgn()
+    return [phase * (level * torch.expm1(log_magnitude * torch.from_numpy(mask).float())) for mask in masks]

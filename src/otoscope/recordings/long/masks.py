@@ -18,6 +18,7 @@ from otoscope.explanation import Explanation
 from otoscope.files.atomic import replace_file
 from otoscope.files.json import json_text
 from otoscope.plots import save_picture
+from otoscope.recordings.event import clock
 from otoscope.recordings.long.events import Job
 from otoscope.recordings.long.options import LongOptions
 
@@ -122,7 +123,9 @@ class WindowExplainer:
 
     def _explain_group(self, group: list[Job], clips: dict[int, np.ndarray]) -> list[WindowMask]:
         sounds = [MonoWaveform(torch.from_numpy(clips[job.window])) for job in group]
-        names = [f"{self.name}@{self.plan.start(job.window)}" for job in group]
+        rate_hz = self.stream.sample_rate_hz
+        begins_s = [self.options.start_s + self.plan.start(job.window) / rate_hz for job in group]
+        names = [f"{self.name} {clock(begin_s)}" for begin_s in begins_s]
         try:
             explanations = self.explainer.explain_batch(
                 sounds,

@@ -161,7 +161,7 @@ def synthesise(
             if event.end <= end:
                 event.finish()
         active = [event for event in active if event.end > end]
-        picture.add(frame, _power(spectra), _power(parts.sounds[0]) if parts.powers else None)
+        picture.add(frame, _power(spectra), parts.power)
         on_portion(min(end * frontend.hop_length, samples) - min(frame * frontend.hop_length, samples))
         frame = end
     for event in active:
@@ -176,23 +176,26 @@ class _Parts:
 
     Attributes:
         sounds: Spectra of evidence and remainder.
+        power: Power of the evidence; None if there is none.
         powers: Power of the evidence of each explained label.
     """
 
     sounds: tuple[Tensor, Tensor]
+    power: np.ndarray | None
     powers: dict[int, np.ndarray]
 
 
 def _parts(spectra: Tensor, joined: JoinedMasks) -> _Parts:
     union = joined.union()
     if union is None:
-        return _Parts((torch.zeros_like(spectra), spectra), {})
-    evidence = masked_spectra(spectra, union, joined.gain)
-    remainder = masked_spectra(spectra, 1 - union, joined.gain)
-    if len(joined.masks) == 1:
-        return _Parts((evidence, remainder), {label: _power(evidence) for label in joined.masks})
-    powers = {label: _power(masked_spectra(spectra, mask, joined.gain)) for label, mask in joined.masks.items()}
-    return _Parts((evidence, remainder), powers)
+        return _Parts((torch.zeros_like(spectra), spectra), None, {})
+    evidence, remainder = masked_spectra(spectra, (union, 1 - union), joined.gain)
+    power = _power(evidence)
+    powers = dict.fromkeys(joined.masks, power)
+    if len(powers) > 1:
+        parts = masked_spectra(spectra, joined.masks.values(), joined.gain)
+        powers = {label: _power(part) for label, part in zip(powers, parts, strict=True)}
+    return _Parts((evidence, remainder), power, powers)
 
 
 def _power(spectra: Tensor) -> np.ndarray:

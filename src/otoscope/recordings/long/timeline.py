@@ -74,8 +74,8 @@ class Timeline:
 
     @property
     def paths(self) -> dict[str, Path]:
-        """Paths of the files of the result, by their name without ending."""
-        return {path.stem: path for path in sorted(self.folder.iterdir()) if path.is_file()}
+        """Paths of the files of the result by name."""
+        return {path.name: path for path in sorted(self.folder.iterdir()) if path.is_file()}
 
     def summary(self) -> str:
         """Return a summary of one line: number of events and windows, and the most frequent labels."""

@@ -82,7 +82,9 @@ def long_options(options: Any) -> LongOptions:
     from otoscope.recordings import LongOptions
 
     values = {name: getattr(options, name) for name in (*_OPTIONS, *_SHARED)}
-    labels = options.labels or ([options.target] if options.target else None)
+    labels = options.labels or options.target
+    if isinstance(labels, str):
+        labels = [labels]
     return LongOptions(
         **{**values, "labels": None if labels is None else tuple(labels), "tables": tuple(options.tables)}
     )

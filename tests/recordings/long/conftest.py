@@ -98,6 +98,12 @@ def tones():
 
 
 @pytest.fixture
+def record(tmp_path):
+    """Function that writes a recording of tones, each of begin, end and frequency."""
+    return lambda name, tones, duration_s: write_tones(tmp_path / name, [Tone(*tone) for tone in tones], duration_s)
+
+
+@pytest.fixture
 def night(tmp_path, tones):
     return write_tones(tmp_path / "night.wav", tones, 30, 48_000, 2)
 

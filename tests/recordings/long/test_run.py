@@ -101,6 +101,21 @@ def test_windows_that_are_explained(explainer, night, tmp_path, explain, top_k, 
         assert timeline.events[0].low_hz is None
 
 
+def test_sounds_at_one_time_are_events_of_their_own(explainer, record, tmp_path):
+    tones = [(4, 7, 500), (5, 9, 4000)]
+    path = record("both.wav", tones, 12)
+    options = {"min_confidence": 0.3, "low_confidence": 0.3, "labels": ("low", "high")}
+    low, high = explain_long(explainer, path, tmp_path / "out", **options, **OPTIONS).events
+    for event, (begin_s, end_s, frequency_hz) in zip((low, high), tones, strict=True):
+        assert event.low_hz < frequency_hz < event.high_hz < event.low_hz + 300
+        assert (event.begin_s, event.end_s) == pytest.approx((begin_s, end_s), abs=0.2)
+    # The sound holds both where they overlap.
+    evidence, _ = soundfile.read(tmp_path / "out" / "evidence.flac")
+    recording = read_recording(path).samples.numpy()
+    middle = slice(round(5.5 * 16_000), round(6.5 * 16_000))
+    assert np.abs(evidence - recording)[middle].std() < 0.01 * recording[middle].std()
+
+
 def test_borders_may_be_those_of_windows(explainer, night, tmp_path):
     timeline = explain_long(explainer, night, tmp_path / "out", borders="windows", labels=("high",), **OPTIONS)
     for event in timeline.events:

@@ -26,6 +26,7 @@ from otoscope.recordings.long.masks import WindowExplainer, WindowMask
 from otoscope.recordings.long.options import LongOptions
 from otoscope.recordings.long.place import require_place
 from otoscope.recordings.long.predictions import predict_windows
+from otoscope.recordings.long.scale import Scale
 from otoscope.recordings.long.synthesis import (
     EVIDENCE_NAME,
     REMAINDER_NAME,
@@ -133,7 +134,8 @@ class _LongRun:
         samples = self.stream.survey.samples
         self.plan = WindowPlan.of(self.frontend, samples, options.window_s or 0, options.hop_s or 0)
         # the sample of the file at which the part begins
-        self.start_s = round(options.start_s * self.stream.info.sample_rate_hz) / self.stream.info.sample_rate_hz
+        start_s = round(options.start_s * self.stream.info.sample_rate_hz) / self.stream.info.sample_rate_hz
+        self.scale = Scale(self.frontend, start_s, samples)
         self.labels = [classifier.index_of(label) for label in options.labels or classifier.labels]
         self.notes = list(self.stream.survey.notes)
         self.details: dict[int, dict[str, Any]] = {}
@@ -175,7 +177,7 @@ class _LongRun:
     def write(self, folder: Path) -> None:
         """Write the results into a folder."""
         energies, picture = self._synthesise(folder)
-        events = [self._event(index, energy) for index, energy in enumerate(energies)]
+        events = [self._event(index, energy.box) for index, energy in enumerate(energies)]
         self._copy_pages(events, folder)
         if self.options.segments:
             cut_segments(self.path, events, folder)
@@ -236,44 +238,34 @@ class _LongRun:
             raise OtoscopeError(f"{self.path}: no window could be explained; {self.failures[0]}")
         self.notes.append(f"{len(self.failures)} windows could not be explained: {self.failures[0]}")
 
-    def _event(self, index: int, energy: EventEnergy) -> Event:
-        run, rate_hz = self.runs[index], self.frontend.sample_rate_hz
+    def _event(self, index: int, box: Box | None) -> Event:
+        run, scale = self.runs[index], self.scale
         ((begin, end),) = run_cores([run], self.plan)
         values = self.probabilities[run.first : run.last + 1, run.label]
+        explained = [(window, run.label) in self.explained for window in range(run.first, run.last + 1)]
         details = self.details.get(index, {})
         event = Event(
             file=str(self.path),
             label=self.explainer.labels[run.label],
-            begin_s=self.start_s + begin / rate_hz,
-            end_s=self.start_s + end / rate_hz,
+            begin_s=scale.time_s(begin),
+            end_s=scale.time_s(end),
             confidence=float(values.max()),
             mean_confidence=float(values.mean()),
-            windows_begin_s=self.start_s + begin / rate_hz,
-            windows_end_s=self.start_s + end / rate_hz,
+            windows_begin_s=scale.time_s(begin),
+            windows_end_s=scale.time_s(end),
             windows=len(values),
-            explained_windows=sum(
-                (window, run.label) in self.explained for window in range(run.first, run.last + 1)
-            ),
+            explained_windows=sum(explained),
             scores=details.get("scores", {}),
             verdict=details.get("verdict", ""),
             summary=details.get("summary", ""),
             notes=details.get("notes", []),
         )
-        if energy.box is not None:
-            self._place_box(event, energy.box)
+        if box is not None:
+            event.evidence_begin_s, event.evidence_end_s = scale.times_s(box)
+            event.low_hz, event.high_hz = scale.frequencies_hz(box)
+            if self.options.borders == "evidence":
+                event.begin_s, event.end_s = scale.times_s(box)
         return event
-
-    def _place_box(self, event: Event, box: Box) -> None:
-        """Set the box of an event. Frames and bins reach half their distance beyond their centres."""
-        rate_hz, n_fft = self.frontend.sample_rate_hz, self.frontend.n_fft
-        frame_s = self.plan.step / rate_hz
-        end_s = self.start_s + self.stream.survey.samples / rate_hz
-        event.evidence_begin_s = max(self.start_s + (box.begin - 0.5) * frame_s, self.start_s)
-        event.evidence_end_s = min(self.start_s + (box.end - 0.5) * frame_s, end_s)
-        event.low_hz = max(box.low - 0.5, 0) * rate_hz / n_fft
-        event.high_hz = min((box.high + 0.5) * rate_hz / n_fft, rate_hz / 2)
-        if self.options.borders == "evidence":
-            event.begin_s, event.end_s = event.evidence_begin_s, event.evidence_end_s
 
     def _copy_pages(self, events: Sequence[Event], folder: Path) -> None:
         for index, event in enumerate(events):
@@ -285,19 +277,18 @@ class _LongRun:
 
     def _timeline(self, events: list[Event], picture: PooledSpectrogram) -> Timeline:
         rate_hz, options, plan = self.frontend.sample_rate_hz, self.options, self.plan
-        begins = np.array([plan.start(index) for index in range(plan.count)])
         return Timeline(
             file=str(self.path),
             name=self.name,
             method=self.explainer.method,
             labels=list(self.explainer.labels),
             events=events,
-            window_begins_s=self.start_s + begins / rate_hz,
+            window_begins_s=np.array([self.scale.time_s(plan.start(index)) for index in range(plan.count)]),
             probabilities=np.asarray(self.probabilities),
             log_magnitude=picture.log_magnitude,
             evidence_share=picture.share,
-            start_s=self.start_s,
-            duration_s=self.stream.survey.samples / rate_hz,
+            start_s=self.scale.start_s,
+            duration_s=self.scale.samples / rate_hz,
             window_s=plan.window / rate_hz,
             hop_s=plan.hop / rate_hz,
             min_confidence=options.min_confidence,

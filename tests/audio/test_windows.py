@@ -46,6 +46,13 @@ def test_blocks_joined_are_the_waveform_of_the_whole_file(write, monkeypatch, ra
     np.testing.assert_allclose(joined, whole.samples.numpy(), atol=1e-7)
 
 
+@pytest.mark.parametrize(("rate_hz", "samples"), [(32_000, 9999), (96_000, 50_003), (24_000, 1000)])
+@pytest.mark.parametrize("target_hz", [16_000, 44_100])
+def test_half_a_sample_is_rounded_as_the_resampler_does(write, rate_hz, samples, target_hz):
+    stream = RecordingStream(write(rate_hz, samples), target_hz)
+    assert stream.survey.samples == sum(map(len, stream))
+
+
 @pytest.mark.parametrize(
     ("name", "subtype", "rate_hz"),
     [

@@ -70,19 +70,35 @@ class MonoBlocks:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yield the blocks, in single precision, or double if the file holds floats. Shape (samples,) each."""
+        return self.blocks()
+
+    def blocks(self, check: bool = True) -> Iterator[np.ndarray]:
+        """Yield the blocks.
+
+        Args:
+            check: Whether to raise an error at the end if samples are NaN or infinite, or the channels cancel out,
+                which takes as long as the decoding; False where the same file was checked before.
+        """
         levels = np.zeros(2)  # summed absolute samples of the mixture and of the channels
         count = bad = 0
         with opened(self.path, self._container) as file:
             blocks = self._decoded(file)
             try:
                 for block in blocks:
-                    mono = self._mixed_down(block, levels)
-                    bad += int(np.count_nonzero(~np.isfinite(mono)))
+                    mono = self._mixed_down(block, levels if check else None)
+                    if check and not np.isfinite(mono).all():
+                        bad += int(np.count_nonzero(~np.isfinite(mono)))
                     count += len(mono)
                     yield mono
             except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
                 raise AudioError(f"{self.path}: damaged or truncated ({error}); copy or export it again") from error
-        self._check(count, bad, levels)
+        self._check_count(count)
+        if cancels(*levels):
+            raise cancellation_error(str(self.path), self.info.channels)
+        if bad:
+            raise AudioError(
+                f"{self.path}: {bad} samples are NaN or infinite; export the recording again or cut them"
+            )
 
     @property
     def _is_mixed(self) -> bool:
@@ -119,8 +135,8 @@ class MonoBlocks:
             if skipped < len(block):
                 yield block[skipped:]
 
-    def _mixed_down(self, block: np.ndarray, levels: np.ndarray) -> np.ndarray:
-        """Return the mono samples of a block, and add to the levels of the mixture and of the channels."""
+    def _mixed_down(self, block: np.ndarray, levels: np.ndarray | None) -> np.ndarray:
+        """Return the mono samples of a block, and add to the levels of the mixture and of the channels, if any."""
         if not self._is_mixed:
             return block[:, self.channel or 0].copy()
         with np.errstate(over="ignore", invalid="ignore"):
@@ -129,22 +145,17 @@ class MonoBlocks:
             for index in range(1, block.shape[1]):
                 mono += block[:, index]
             mono /= block.shape[1]
-            level = np.abs(block).sum(dtype=np.float64) / block.shape[1]
-            levels += np.abs(mono).sum(dtype=np.float64), level
+            if levels is not None:
+                level = np.abs(block).sum(dtype=np.float64) / block.shape[1]
+                levels += np.abs(mono).sum(dtype=np.float64), level
         return mono
 
-    def _check(self, count: int, bad: int, levels: np.ndarray) -> None:
-        """Raise the errors that only the whole part shows."""
+    def _check_count(self, count: int) -> None:
+        """Raise an error if samples are missing at the end."""
         end = self.info.frames if self._end is None else self._end
         # The header of an mp3 only estimates the length, so fewer frames than announced are no fault there.
         if count == 0 or (self._format not in _MPEG and count < end - self._begin):
             raise AudioError(
                 f"{self.path}: truncated, holds {self._begin + count} of the {self.info.frames} frames that its "
                 "header announces; copy or export it again"
-            )
-        if cancels(*levels):
-            raise cancellation_error(str(self.path), self.info.channels)
-        if bad:
-            raise AudioError(
-                f"{self.path}: {bad} samples are NaN or infinite; export the recording again or cut them"
             )

@@ -16,6 +16,8 @@ from otoscope.audio.frontend import Frontend
 from otoscope.audio.waveforms import LARGEST_SAMPLE, scaling_note, too_short_error
 from otoscope.errors import ConfigurationError
 
+_PORTION = 1 << 18
+
 
 @dataclass(frozen=True)
 class Survey:
@@ -71,13 +73,11 @@ class RecordingStream:
         """Length, peak and faults, from decoding the part once."""
         if self._given is not None:
             return self._given
-        resampler = self._resampler()
-        samples, peak = 0, 0.0
+        count, peak = 0, 0.0
         for block in self._blocks:
-            peak = max(peak, float(np.abs(block).max()))
-            # Zeros in place of the samples, which may exceed single precision: only their number matters.
-            samples += len(resampler.resample(np.zeros(len(block), np.float32)))
-        samples += len(resampler.finish())
+            count += len(block)
+            peak = max(peak, float(block.max()), -float(block.min()))
+        samples = self._resampler().length(count)
         if not samples:
             raise too_short_error(str(self.path), self.sample_rate_hz)
         notes = self._blocks.notes
@@ -92,7 +92,7 @@ class RecordingStream:
         """Yield the blocks, float32. Shape (samples,) each."""
         peak = self.survey.peak
         resampler = self._resampler()
-        for block in self._blocks:
+        for block in self._blocks.blocks(check=False):
             scaled = block.astype(np.float64) / peak if peak > LARGEST_SAMPLE else block
             yield resampler.resample(scaled.astype(np.float32))
         yield resampler.finish()
@@ -105,6 +105,7 @@ class _Resampler:
     """Resampler that continues from block to block; it passes on blocks that have the right rate."""
 
     def __init__(self, source_rate_hz: int, sample_rate_hz: int) -> None:
+        self._rates_hz = source_rate_hz, sample_rate_hz
         is_needed = source_rate_hz != sample_rate_hz
         # the filter of `finish` in `waveforms`, with which whole recordings are resampled
         self._stream = (
@@ -113,6 +114,18 @@ class _Resampler:
 
     def resample(self, block: np.ndarray) -> np.ndarray:
         return block if self._stream is None else np.asarray(self._stream.resample_chunk(block))
+
+    def length(self, samples: int) -> int:
+        """Return the number of samples that a waveform has at the new rate."""
+        source_hz, target_hz = self._rates_hz
+        whole, rest = divmod(samples * target_hz, source_hz)
+        if 2 * rest != source_hz:
+            return whole + (2 * rest > source_hz)
+        # Half a sample is rounded up for some pairs of rates and down for others, as floating-point numbers fall.
+        resampler = _Resampler(source_hz, target_hz)
+        sizes = (min(_PORTION, samples - begin) for begin in range(0, samples, _PORTION))
+        count = sum(len(resampler.resample(np.zeros(size, np.float32))) for size in sizes)
+        return count + len(resampler.finish())
 
     def finish(self) -> np.ndarray:
         """Return the samples that the filter still holds."""

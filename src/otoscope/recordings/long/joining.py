@@ -144,7 +144,8 @@ def masked_spectra(spectra: Tensor, masks: Iterable[np.ndarray], gain: np.ndarra
     """
     level = torch.from_numpy(gain).float()
     # as `Frontend` computes the magnitude, with its floor
-    power = torch.view_as_real(spectra / level).square().sum(-1)
+    leveled = spectra / level
+    power = leveled.real.square() + leveled.imag.square()
     log_magnitude = (power + MAGNITUDE_FLOOR).sqrt().log1p()
     # the phase as numbers of magnitude 1, and 0 in digital silence: without angles, sines and cosines
     phase = spectra.sgn()

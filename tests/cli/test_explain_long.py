@@ -2,10 +2,15 @@
 
 import json
 import re
+from typing import get_args
 
 import numpy as np
 import pytest
 import soundfile
+
+from otoscope.cli.long_options import _EXPLAINED, _OPTIONS, _TABLE
+from otoscope.recordings import TABLES, LongOptions
+from otoscope.recordings.long.options import Explained
 
 LABELS = ["dog", "rain", "helicopter"]  # those of the fixture esc50
 
@@ -57,6 +62,15 @@ def test_json_and_skipping(run, night, common, tmp_path):
     code, output, _ = run("explain", night, *common, *options, "--skip_existing")
     assert (code, json.loads(output)) == (0, [])
     assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_options_are_those_of_the_python_function():
+    defaults = LongOptions()
+    for name, (_, settings) in _OPTIONS.items():
+        default = settings.get("default", False)
+        assert getattr(defaults, name) == (tuple(default) if isinstance(default, list) else default)
+    assert set(get_args(_TABLE)) == set(TABLES)
+    assert get_args(_EXPLAINED) == get_args(Explained)
 
 
 def test_mistakes_are_reported_in_one_line(assert_error, night, common):

@@ -15,6 +15,7 @@ from otoscope.errors import DataError
 from otoscope.files.atomic import replace_file
 from otoscope.files.json import read_json, write_json
 from otoscope.plots import EventBox, FrequencyAxis, timeline_picture
+from otoscope.plots.timeline import clock_text
 from otoscope.recordings.event import Event
 from otoscope.recordings.files import TIMELINE_NAME
 
@@ -79,14 +80,14 @@ class Timeline:
 
     def summary(self) -> str:
         """Return a summary of one line: number of events and windows, and the most frequent labels."""
-        minutes, seconds = divmod(round(self.duration_s), 60)
+        length = f"{clock_text(self.duration_s, self.duration_s)} {'h' if self.duration_s >= 3600 else 'min'}"
         counts = Counter(event.label for event in self.events).most_common(4)
         labels = f" ({', '.join(f'{label} {count}' for label, count in counts)})" if counts else ""
         supported = sum(event.verdict == "supported" for event in self.events)
         verdicts = f", {supported} supported" if any(event.verdict for event in self.events) else ""
         plural = "" if len(self.events) == 1 else "s"
         return (
-            f"{self.name}: {len(self.events)} event{plural}{labels} in {minutes}:{seconds:02d} min{verdicts}; "
+            f"{self.name}: {len(self.events)} event{plural}{labels} in {length}{verdicts}; "
             f"{self.explained_windows} of {len(self.window_begins_s)} windows explained"
         )
 

@@ -123,6 +123,18 @@ def test_borders_may_be_those_of_windows(explainer, night, tmp_path):
         assert event.evidence_begin_s > event.begin_s
 
 
+@pytest.mark.parametrize("options", [{"top_k": 1}, {"explain": "changes"}])
+def test_borders_beside_windows_without_a_mask_are_those_of_windows(explainer, night, tones, tmp_path, options):
+    timeline = explain_long(explainer, night, tmp_path / "out", labels=("high",), end_s=20, **options, **OPTIONS)
+    (event,) = timeline.events
+    assert event.explained_windows == 1
+    assert event.end_s == event.windows_end_s
+    if options == {"explain": "changes"}:
+        assert event.begin_s == pytest.approx(tones[1].begin_s, abs=0.1)
+    else:
+        assert event.evidence_end_s < event.end_s
+
+
 def test_a_recording_without_events(explainer, night, tmp_path):
     timeline = explain_long(explainer, night, tmp_path / "out", start_s=27, labels=("low",), **OPTIONS)
     assert timeline.events == []
@@ -241,6 +253,8 @@ def test_mistakes_are_reported_before_any_work(explainer, night, tmp_path):
         explain_long(explainer, night, tmp_path / "out", labels=("cat",))
     with pytest.raises(ConfigurationError, match="hop_s"):
         explain_long(explainer, night, tmp_path / "out", window_s=1, hop_s=2)
+    with pytest.raises(ConfigurationError, match="window_s: 0"):
+        explain_long(explainer, night, tmp_path / "out", window_s=0)
     with pytest.raises(ConfigurationError, match="threshold"):
         explain_long(explainer, night, tmp_path / "out", threshold=0.5)
     with pytest.raises(AudioError, match="no such file"):

@@ -110,11 +110,11 @@ class LongOptions:
         """
         for label in self.labels or ():
             classifier.index_of(label)
-        window_s = self.window_s or classifier.clip_s or WINDOW_S
+        window_s = (classifier.clip_s or WINDOW_S) if self.window_s is None else self.window_s
         return replace(
             self,
             window_s=window_s,
-            hop_s=self.hop_s or window_s / 2,
+            hop_s=window_s / 2 if self.hop_s is None else self.hop_s,
             normalize=classifier.resolve_normalize(self.normalize),
             low_confidence=self.lowest,
         )

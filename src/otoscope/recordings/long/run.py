@@ -127,7 +127,7 @@ class _LongRun:
         part = (options.channel, options.start_s, options.end_s)
         RecordingStream(path, rate_hz, *part)  # a missing file is reported before it is hashed
         self.source = source_of(explainer, path, options)
-        key = {**self.source, "options": options.results_key(), "format": _FORMAT}
+        key = {**self.source, "name": name, "options": options.results_key(), "format": _FORMAT}
         self.work = WorkFolder(folder, key)
         self.stream = RecordingStream(path, rate_hz, *part, survey=self.work.survey)
         self.work.survey = self.stream.survey
@@ -178,7 +178,10 @@ class _LongRun:
         """Write the results into a folder."""
         energies, picture = self._synthesise(folder)
         events = [self._event(index, energy.box) for index, energy in enumerate(energies)]
-        self._copy_pages(events, folder)
+        # Their evidence may begin in another order than their windows.
+        order = sorted(range(len(events)), key=lambda index: (events[index].begin_s, index))
+        events = [events[index] for index in order]
+        self._copy_pages(order, events, folder)
         if self.options.segments:
             cut_segments(self.path, events, folder)
         for kind in self.options.tables:
@@ -264,13 +267,17 @@ class _LongRun:
             event.evidence_begin_s, event.evidence_end_s = scale.times_s(box)
             event.low_hz, event.high_hz = scale.frequencies_hz(box)
             if self.options.borders == "evidence":
-                event.begin_s, event.end_s = scale.times_s(box)
+                # An outermost window without a mask shows nothing about the border on its side.
+                begin_s = event.evidence_begin_s if explained[0] else event.begin_s
+                end_s = event.evidence_end_s if explained[-1] else event.end_s
+                event.begin_s, event.end_s = (begin_s, end_s) if begin_s < end_s else scale.times_s(box)
         return event
 
-    def _copy_pages(self, events: Sequence[Event], folder: Path) -> None:
-        for index, event in enumerate(events):
+    def _copy_pages(self, order: Sequence[int], events: Sequence[Event], folder: Path) -> None:
+        """Copy the pictures of events, which are numbered in the order of their begins."""
+        for number, (index, event) in enumerate(zip(order, events, strict=True), start=1):
             if (page := self.windows.page(index)) is not None:
-                target = folder / PAGES_FOLDER / f"{event.name(index + 1)}{page.suffix}"
+                target = folder / PAGES_FOLDER / f"{event.name(number)}{page.suffix}"
                 target.parent.mkdir(exist_ok=True)
                 shutil.copyfile(page, target)
                 event.page = str(target.relative_to(folder))

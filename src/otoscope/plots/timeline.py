@@ -167,7 +167,9 @@ def _mark_lanes(axes: Axes, shown: Sequence[str], events: Sequence[EventBox]) ->
         for event in events
         if event.label in place
     ]
-    axes.add_collection(PatchCollection(frames, facecolor="none", edgecolor="#b04a00", linewidth=1.1))
+    axes.add_collection(
+        PatchCollection(frames, facecolor="none", edgecolor="#b04a00", linewidth=_line_width(len(events)))
+    )
 
 
 def _draw_sound(
@@ -206,7 +208,9 @@ def _draw_boxes(axes: Axes, events: Sequence[EventBox], sample_rate_hz: float, l
         Rectangle((box.begin_s, box.low_hz), box.end_s - box.begin_s, (box.high_hz or 0.0) - box.low_hz)
         for box in boxes
     ]
-    axes.add_collection(PatchCollection(patches, facecolor="none", edgecolor="white", linewidth=1.1))
+    axes.add_collection(
+        PatchCollection(patches, facecolor="none", edgecolor="white", linewidth=_line_width(len(boxes)))
+    )
     # A name is written where it has room: about its own width behind the name before it.
     free_from = -np.inf
     for box in sorted(boxes, key=lambda box: box.begin_s):
@@ -217,6 +221,11 @@ def _draw_boxes(axes: Axes, events: Sequence[EventBox], sample_rate_hz: float, l
         height = min((box.high_hz or 0.0) + 0.012 * sample_rate_hz / 2, 0.95 * sample_rate_hz / 2)
         style = {"fontsize": TICK_POINTS - 2, "color": "white", "va": "bottom", "clip_on": True}
         axes.text(box.begin_s, height, text, **style, **literal(text))  # type: ignore[arg-type]
+
+
+def _line_width(events: int) -> float:
+    """Return the width of the frames of events: thin where many narrow ones would hide what they frame."""
+    return 1.1 if events <= 60 else 0.6
 
 
 def _set_clock_axis(axes: Axes, limits: tuple[float, float]) -> None:

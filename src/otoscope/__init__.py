@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from otoscope.store.kinds import KINDS
+from otoscope.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from otoscope.audio import Frontend as Frontend
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from otoscope.recordings import Timeline as Timeline
     from otoscope.recordings import explain_long as explain_long
     from otoscope.training import run_training as run_training
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "audio": ("Frontend", "Spectrogram", "load_audio", "save_audio"),

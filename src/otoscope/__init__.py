@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from otoscope.store.kinds import KINDS
+from otoscope.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from otoscope.audio import Frontend as Frontend
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
     from otoscope.loading import load_dictionary as load_dictionary
     from otoscope.loading import load_interpreter as load_interpreter
     from otoscope.nn import NMFDictionary as NMFDictionary
+    from otoscope.recordings import Timeline as Timeline
+    from otoscope.recordings import explain_long as explain_long
     from otoscope.training import run_training as run_training
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "audio": ("Frontend", "Spectrogram", "load_audio", "save_audio"),
@@ -43,6 +44,7 @@ _HOMES = {
     "explanation": ("Explanation",),
     "interpreters": ("Components", "Interpreter", "make_untrained", "save_interpreter"),
     "loading": ("load_classifier", "load_dictionary", "load_interpreter"),
+    "recordings": ("Timeline", "explain_long"),
     "training": ("run_training",),
 }
 _HOME_OF = {name: f"otoscope.{home}" for home, names in _HOMES.items() for name in names}

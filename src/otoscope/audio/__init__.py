@@ -1,20 +1,28 @@
 """Sound in and out, and the spectrogram in between."""
 
-from otoscope.audio.files import AudioInfo, audio_info, load_audio, open_recording, read_recording, save_audio
+from otoscope.audio.files import audio_info, load_audio, open_recording, read_recording, save_audio
 from otoscope.audio.frontend import Frontend, peak_normalize
 from otoscope.audio.level import levelled
 from otoscope.audio.mel import MelBank, mel_centers_hz, mel_filters
+from otoscope.audio.opening import AudioInfo
 from otoscope.audio.padding import frame_counts, masked_mean, valid_frames, zero_padding
 from otoscope.audio.spectrogram import Spectrogram
+from otoscope.audio.streaming import StreamingInverse, stream_spectra
 from otoscope.audio.waveforms import MonoWaveform, to_mono
+from otoscope.audio.windows import RecordingStream, Survey, WindowPlan, cut_windows
 
 __all__ = [
     "AudioInfo",
     "Frontend",
     "MelBank",
     "MonoWaveform",
+    "RecordingStream",
     "Spectrogram",
+    "StreamingInverse",
+    "Survey",
+    "WindowPlan",
     "audio_info",
+    "cut_windows",
     "frame_counts",
     "levelled",
     "load_audio",
@@ -25,6 +33,7 @@ __all__ = [
     "peak_normalize",
     "read_recording",
     "save_audio",
+    "stream_spectra",
     "to_mono",
     "valid_frames",
     "zero_padding",

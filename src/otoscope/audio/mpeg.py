@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,7 +36,12 @@ def missing_end(path: Path) -> str:
     Args:
         path: File of MPEG audio.
     """
-    content = path.read_bytes()
+    # Mapped instead of read: a recording of a whole night is larger than the memory should be.
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return _missing_end(content)
+
+
+def _missing_end(content: mmap.mmap) -> str:
     position = _audio_start(content)
     announced, count = None, 0
     while (frame := _frame_at(content, position)) is not None:
@@ -53,7 +59,7 @@ def missing_end(path: Path) -> str:
     return ""
 
 
-def _audio_start(content: bytes) -> int:
+def _audio_start(content: mmap.mmap) -> int:
     """Return the offset of the first frame that another one follows."""
     position = 0
     while content[position : position + 3] == b"ID3" and len(content) >= position + 10:
@@ -73,7 +79,7 @@ def _audio_start(content: bytes) -> int:
     return len(content)
 
 
-def _frame_at(content: bytes, position: int) -> _Frame | None:
+def _frame_at(content: mmap.mmap, position: int) -> _Frame | None:
     """Return the frame whose header stands at an offset."""
     header = content[position : position + _SMALLEST_HEADER]
     if len(header) < _SMALLEST_HEADER or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
@@ -92,7 +98,7 @@ def _frame_at(content: bytes, position: int) -> _Frame | None:
     return _Frame(size, version, layer, header[3] >> 6 == 3) if size >= _SMALLEST_HEADER else None
 
 
-def _announced_frames(content: bytes, position: int, frame: _Frame) -> int | None:
+def _announced_frames(content: mmap.mmap, position: int, frame: _Frame) -> int | None:
     """Return the number of frames that the tag in the first frame states, of Xing or LAME, or of Fraunhofer."""
     body = content[position : position + frame.size]
     # the tag stands behind the side information, whose length depends on version and channels

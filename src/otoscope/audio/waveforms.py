@@ -110,7 +110,7 @@ def finish(
     """
     peak = float(mono.abs().max())
     if peak > LARGEST_SAMPLE:
-        notes = [*notes, f"its samples reach {peak:.3g}: scaled to a peak of 1"]
+        notes = [*notes, scaling_note(peak)]
         mono = mono.double() / peak
     mono = mono.float()
     if source_rate_hz != sample_rate_hz:
@@ -118,8 +118,18 @@ def finish(
         resampled = soxr.resample(mono.cpu().numpy(), source_rate_hz, sample_rate_hz, quality="HQ")
         mono = torch.from_numpy(np.ascontiguousarray(resampled, dtype=np.float32)).to(mono.device)
     if len(mono) == 0:
-        raise AudioError(f"{name}: too short to hold a sample at {sample_rate_hz} Hz; use a longer recording")
+        raise too_short_error(name, sample_rate_hz)
     return MonoWaveform(mono, tuple(notes))
+
+
+def scaling_note(peak: float) -> str:
+    """Return the note on samples beyond `LARGEST_SAMPLE`."""
+    return f"its samples reach {peak:.3g}: scaled to a peak of 1"
+
+
+def too_short_error(name: str, sample_rate_hz: int) -> AudioError:
+    """Return the error for a recording of which nothing remains at a sample rate."""
+    return AudioError(f"{name}: too short to hold a sample at {sample_rate_hz} Hz; use a longer recording")
 
 
 def checked_rate(rate_hz: Any, name: str) -> float:

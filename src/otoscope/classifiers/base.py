@@ -25,6 +25,9 @@ __all__ = ["NORMALIZE", "Classifier", "Prediction", "require_classifier", "save_
 NORMALIZE = "normalize"
 """Key of a model folder's configuration: see `Classifier.normalize`."""
 
+CLIP_S = "clip_s"
+"""Key of a model folder's configuration: see `Classifier.clip_s`."""
+
 
 class Classifier(Shareable, StoredModel, ABC):
     """Base class of sound classifiers: `Spectrogram` in, `Prediction` out.
@@ -84,6 +87,12 @@ class Classifier(Shareable, StoredModel, ABC):
     @normalize.setter
     def normalize(self, value: bool) -> None:
         self.details = {**self.details, NORMALIZE: value}
+
+    @property
+    def clip_s(self) -> float | None:
+        """Length of the clips that the network was trained on, in seconds; None if the model does not state it."""
+        stated = self.details.get(CLIP_S)
+        return float(stated) if isinstance(stated, int | float) and stated > 0 else None
 
     @property
     def cosine_logits(self) -> bool:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from otoscope.cli.long_options import add_long_options, long_options
 from otoscope.cli.options import (
     SOURCE_HELP,
     add_shared,
@@ -39,28 +40,45 @@ def run(arguments: list[str]) -> int:
     options = parse(build_parser(), arguments)
     import_modules(options["import"])
     from otoscope.explain import load
-    from otoscope.recordings import HearingOptions, PictureOptions, explain_recordings, find_recordings
+    from otoscope.recordings import (
+        HearingOptions,
+        Outcome,
+        PictureOptions,
+        explain_long_recordings,
+        explain_recordings,
+        find_recordings,
+        split_by_length,
+    )
 
     if options.batch_size < 1:
         raise OtoscopeError(f"--batch_size {options.batch_size}: must be positive")
+    windowed = long_options(options)
     # Before the model is loaded, so that a wrong folder is reported at once.
     recordings = find_recordings(options.audio, options.output_folder)
     given = {name: options[name] for name in ("area", "baselines") if options[name] is not None}
     explainer = load(options.model, options.method, options.revision, **given)
     move_to_device(explainer, options.device)
     lines: list[dict[str, Any]] = []
-    outcome = explain_recordings(
-        explainer,
-        recordings,
-        options.output_folder,
-        options.target,
-        options.threshold,
-        options.batch_size,
-        options.skip_existing,
-        pictures=PictureOptions(options.axis, options.picture),
-        hearing=HearingOptions(options.channel, options.normalize),
-        on_explained=(lambda result: lines.append(result.line)) if options.json else print_result,
-    )
+    on_explained = (lambda result: lines.append(result.line)) if options.json else print_result
+    outcome = Outcome()
+    short, long = split_by_length(recordings, explainer, windowed)
+    if short:
+        outcome = explain_recordings(
+            explainer,
+            short,
+            options.output_folder,
+            options.target,
+            options.threshold,
+            options.batch_size,
+            options.skip_existing,
+            pictures=PictureOptions(options.axis, options.picture),
+            hearing=HearingOptions(options.channel, options.normalize),
+            on_explained=on_explained,
+        )
+    if long:
+        outcome += explain_long_recordings(
+            explainer, long, options.output_folder, windowed, options.skip_existing, on_explained
+        )
     if options.json:
         # The callback receives explained recordings only.
         lines += [{"file": file, "status": "failed", "error": error} for file, error in outcome.failed.items()]
@@ -160,6 +178,7 @@ def _add_options_of_the_run(parser: jsonargparse.ArgumentParser) -> None:
     )
     add_shared(parser, "json")
     add_shared(parser, "import")
+    add_long_options(parser)
 
 
 def _method_names() -> str:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from otoscope import __version__
 from otoscope.classifiers import Classifier
 from otoscope.classifiers.base import require_classifier
 from otoscope.classifiers.fingerprint import traits_of
@@ -28,6 +27,7 @@ from otoscope.evaluation.records import Records
 from otoscope.evaluation.report import Report, make_report
 from otoscope.evaluation.settings import Settings
 from otoscope.scoring import CONTROLS
+from otoscope.version import __version__
 
 
 def run_evaluation(

@@ -10,11 +10,15 @@ from otoscope.plots.decision import SufficiencyCurve, draw_curve, draw_probabili
 from otoscope.plots.explanation import explanation_picture
 from otoscope.plots.files import save_picture
 from otoscope.plots.panels import maps_picture, spectra_picture
+from otoscope.plots.pooling import PooledSpectrogram
 from otoscope.plots.spectrogram import draw_importance, draw_map, draw_mask, draw_spectrogram
 from otoscope.plots.style import FrequencyAxis
+from otoscope.plots.timeline import EventBox, timeline_picture
 
 __all__ = [
+    "EventBox",
     "FrequencyAxis",
+    "PooledSpectrogram",
     "SufficiencyCurve",
     "components_picture",
     "confusion_picture",
@@ -30,4 +34,5 @@ __all__ = [
     "relevance_picture",
     "save_picture",
     "spectra_picture",
+    "timeline_picture",
 ]

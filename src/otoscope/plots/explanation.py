@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,8 +17,9 @@ from otoscope.plots.style import (
     FrequencyAxis,
     new_figure,
     title,
+    write_line,
 )
-from otoscope.plots.text import literal, readable
+from otoscope.plots.text import readable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -114,15 +115,8 @@ def _write_titles(figure: Figure, verdict: str, parts: list[str]) -> None:
     """Write the headline, or else the recording's name, and below it what is explained."""
     headline, parts = (readable(verdict, 110), parts) if verdict else (parts[0] if parts else "", parts[1:])
     line = "   ·   ".join(parts)
-    _write_line(figure, headline, 0.952, fontsize=TITLE_POINTS, fontweight="bold")
-    _write_line(figure, line, 0.9, fontsize=TEXT_POINTS, color="#444444")
-
-
-def _write_line(figure: Figure, text: str, height: float, **style: Any) -> None:
-    """Write a line at the left of a figure, in a smaller font if it would leave the figure."""
-    line = figure.text(_LEFT, height, text, va="center", **style, **literal(text))
-    room = (_RIGHT - _LEFT) * figure.bbox.width
-    line.set_fontsize(float(line.get_fontsize()) * min(1.0, room / max(line.get_window_extent().width, 1.0)))
+    write_line(figure, headline, _LEFT, 0.952, _RIGHT - _LEFT, fontsize=TITLE_POINTS, fontweight="bold")
+    write_line(figure, line, _LEFT, 0.9, _RIGHT - _LEFT, fontsize=TEXT_POINTS, color="#444444")
 
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 0.055, 0.96, 0.842, 0.072

@@ -75,6 +75,22 @@ def figure_title(figure: Figure, text: str) -> None:
     figure.suptitle(text, fontsize=TITLE_POINTS - 3, **literal(text))
 
 
+def write_line(figure: Figure, text: str, begin: float, height: float, width: float, **style: Any) -> None:
+    """Write a line into a figure, in a smaller font if it would exceed its width.
+
+    Args:
+        figure: Figure.
+        text: Line, readable.
+        begin: Left end, as a share of the figure.
+        height: Centre, as a share of the figure.
+        width: Largest width, as a share of the figure.
+        **style: Properties of the text.
+    """
+    line = figure.text(begin, height, text, va="center", **style, **literal(text))
+    room = width * figure.bbox.width
+    line.set_fontsize(float(line.get_fontsize()) * min(1.0, room / max(line.get_window_extent().width, 1.0)))
+
+
 def tick_labels(axes: Axes, side: Literal["x", "y"], labels: Sequence[str], points: float, **options: Any) -> None:
     """Write names at the positions 0, 1, 2, ... of an axis."""
     shown = [readable(label, 28) for label in labels]

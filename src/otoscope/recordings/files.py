@@ -28,6 +28,7 @@ class Recording:
 
 
 EXPLANATION_NAME = "explanation.json"
+TIMELINE_NAME = "timeline.json"
 _LISTED = {*SUFFIXES, *CONVERTIBLE_SUFFIXES}
 """Suffixes of recordings. Those that have to be converted first are listed too: each fails, with the command."""
 _LONGEST_NAME = 180
@@ -123,7 +124,7 @@ def _files_of(source: Path, output: str | None) -> list[tuple[Path, str]]:
 def _walk(source: Path, output: str | None) -> Iterator[Path]:
     """Yield the files below a folder that may be recordings of the user."""
     for folder, folders, files in os.walk(source):
-        if EXPLANATION_NAME in files and folder != str(source):
+        if {EXPLANATION_NAME, TIMELINE_NAME}.intersection(files) and folder != str(source):
             folders.clear()  # the sounds of an explanation are no recordings
             continue
         folders[:] = [

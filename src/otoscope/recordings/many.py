@@ -155,7 +155,7 @@ def explain_each(
             continue
         for sound, explanation in _explain_batch(explainer, batch, target, threshold, hearing.normalize):
             if isinstance(explanation, Exception):
-                yield _failure(sound.recording, explanation)
+                yield failed_result(sound.recording, explanation)
             else:
                 yield _save(sound, explanation, folder, pictures, made_with)
 
@@ -230,7 +230,7 @@ def _read(recordings: Iterable[Recording], sample_rate_hz: int, channel: int | N
             waveform = read_recording(recording.path, sample_rate_hz, channel)
             sound = Sound(recording, waveform, recording_identity(recording.path))
         except Exception as error:  # whatever it is, it concerns this recording alone
-            sound = _failure(recording, error)
+            sound = failed_result(recording, error)
         yield sound
 
 
@@ -297,12 +297,12 @@ def _save(
         explanation_folder = explanation.save(folder / recording.name, content, *pictures)
         return Result(_explained_line(recording, explanation_folder, content), explanation.summary())
     except Exception as error:
-        if _is_no_room(error):
+        if is_no_room(error):
             raise
-        return _failure(recording, error)
+        return failed_result(recording, error)
 
 
-def _is_no_room(error: BaseException | None) -> bool:
+def is_no_room(error: BaseException | None) -> bool:
     """Return whether an error, or what caused it, means that nothing more can be written."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
@@ -311,7 +311,7 @@ def _is_no_room(error: BaseException | None) -> bool:
     return False
 
 
-def _failure(recording: Recording, error: Exception) -> Result:
+def failed_result(recording: Recording, error: Exception) -> Result:
     file = str(recording.path)
     reason = _reason(error)
     return Result({"file": file, "status": "failed", "error": reason if file in reason else f"{file}: {reason}"})

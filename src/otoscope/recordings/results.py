@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,13 @@ class Outcome:
         else:
             self.skipped += result.skipped
             self.explained += not result.skipped
+
+    def __iadd__(self, other: Outcome) -> Self:
+        """Count the recordings of another run too."""
+        self.explained += other.explained
+        self.skipped += other.skipped
+        self.failed |= other.failed
+        return self
 
     def summary(self) -> str:
         """Return lines for a terminal.

@@ -40,6 +40,7 @@ _UNLIMITED = ("seed",)
 _DETAILS: dict[str, Any] = {
     "normalize": bool,
     "uncertain_below": float | None,
+    "clip_s": float | None,
     "license": str | None,
     "source": str | None,
     "commit": str | None,

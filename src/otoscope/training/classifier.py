@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -14,6 +15,7 @@ from typing_extensions import override
 
 from otoscope.audio import Frontend, peak_normalize
 from otoscope.classifiers import Classifier, save_classifier
+from otoscope.classifiers.base import CLIP_S
 from otoscope.data import Batch, SoundData
 from otoscope.errors import CheckpointError, ConfigurationError, DownloadError, TrainingError
 from otoscope.loading import load_start, without_head
@@ -137,6 +139,7 @@ class ClassifierTraining(TrainingTask):
         self.head_epochs = head_epochs
         self.start = start
         self._start_weights: dict[str, Tensor] = {}
+        self._tested_samples: list[int] = []
         self.checkpoint = checkpoint
         self.classifier: Classifier
 
@@ -277,8 +280,9 @@ class ClassifierTraining(TrainingTask):
         self._log_accuracy("valid", logits, batch.target)
 
     def test_step(self, batch: Batch, index: int) -> None:
-        """Log the accuracy, and count confusions."""
+        """Log the accuracy, count confusions, and note the lengths of the clips."""
         logits = self._logits(batch)
+        self._tested_samples += batch.lengths.tolist()
         self._log_accuracy("test", logits, batch.target)
         self.confusion.update(logits.argmax(-1), batch.target)
 
@@ -303,6 +307,10 @@ class ClassifierTraining(TrainingTask):
 
     @override
     def export(self, folder: Path, **extra: Any) -> Path:
+        if self._tested_samples:
+            # The test clips stand for those of the training, which come from the same data.
+            seconds = statistics.median(self._tested_samples) / self.frontend.sample_rate_hz
+            extra = {CLIP_S: round(seconds, 3), **extra}
         return save_classifier(self.classifier, folder, **extra)
 
     def _with_drops(self, log_magnitude: Tensor) -> Tensor:

@@ -121,6 +121,11 @@ class ExternalClassifier(Classifier):
             raise RepresentationError(self.no_representation)
         return tuple(layout.channels for layout in layouts)
 
+    @property
+    @override
+    def clip_s(self) -> float | None:
+        return super().clip_s or self.duration_s
+
     @classmethod
     def from_folder(cls, config: Mapping[str, Any], folder: Path, **given: Any) -> Self:
         """Build the classifier that a model folder describes, without importing anything for it."""

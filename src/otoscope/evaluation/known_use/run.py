@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from otoscope import __version__
 from otoscope.classifiers import Classifier
 from otoscope.classifiers.base import require_classifier
 from otoscope.classifiers.fingerprint import traits_of
@@ -26,6 +25,7 @@ from otoscope.evaluation.records import Records
 from otoscope.evaluation.settings import Settings
 from otoscope.files.atomic import replace_text
 from otoscope.files.json import write_json
+from otoscope.version import __version__
 
 FEWEST_CLIPS = 4
 """Number of clips that a planted cue must flip to count in means over cues."""

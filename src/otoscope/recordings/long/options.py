@@ -1,0 +1,143 @@
+"""Options of the explanation of a long recording, and the defaults that depend on the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+from otoscope.classifiers import Classifier
+from otoscope.errors import ConfigurationError
+from otoscope.plots import FrequencyAxis
+from otoscope.recordings.tables import DEFAULT_TABLES, TABLES
+
+Borders = Literal["evidence", "windows"]
+"""What an event begins and ends with: its evidence, or its windows."""
+Explained = Literal["events", "changes", "all", "none"]
+"""Windows that are explained: those of events, the first of each event, all, or none."""
+
+WINDOW_S = 5.0
+"""Length of a window if the model does not state the length of the clips that it was trained on."""
+LONG_S = 30.0
+"""Length above which a recording is cut into windows if the model does not state that length."""
+_LOW_SHARE = 0.5
+"""Of 1, 0.85, 0.7 and 0.5, the share that found the borders of joined clips best (fold 3 of ESC-10, F1)."""
+
+
+@dataclass(frozen=True)
+class LongOptions:
+    """Options of `explain_long`.
+
+    Attributes:
+        window_s: Length of a window (default: that of the clips that the model was trained on, else 5 s). It is
+            rounded to a multiple of the STFT's hop, like ``hop_s``.
+        hop_s: Distance between the begins of windows (default: half a window).
+        start_s: Begin of the part of the recording that is analysed.
+        end_s: End of the part (default: that of the recording).
+        labels: Labels that may become events (default: all).
+        min_confidence: Probability that a window of every event reaches.
+        low_confidence: Probability that all windows of an event reach (default: half of ``min_confidence``).
+        explain: Windows that are explained: those of ``events``, the first of each event (``changes``), ``all``, or
+            ``none``.
+        borders: Whether begin and end of an event are those of the box that holds 90 % of its ``evidence``, or
+            those of its ``windows``. Events without evidence have those of their windows.
+        top_k: Largest number of explained windows of each label, the most confident first (default: no limit).
+        threshold: Threshold of the interpreter; see `Explainer.explain`.
+        channel: Channel, counted from 0 (default: the average of all).
+        normalize: Whether to scale each window to a peak of 1 for the networks (default: as they were trained).
+        batch_size: Number of windows that are explained at once; four times as many are classified at once.
+        tables: Kinds of tables of events: ``raven``, ``audacity``, ``csv``, ``jsonl``, ``parquet``.
+        segments: Whether to cut the events out of the recording as clips.
+        pages: Largest number of events that get a picture of their explanation, the most confident first.
+        axis: Scale of the pictures' frequency axes: ``linear``, ``mel`` or ``log``.
+        picture: Format of the pictures: ``png`` or ``svg``.
+
+    Raises:
+        ConfigurationError: A value is out of its range.
+    """
+
+    window_s: float | None = None
+    hop_s: float | None = None
+    start_s: float = 0.0
+    end_s: float | None = None
+    labels: tuple[str, ...] | None = None
+    min_confidence: float = 0.5
+    low_confidence: float | None = None
+    explain: Explained = "events"
+    borders: Borders = "evidence"
+    top_k: int | None = None
+    threshold: float | None = None
+    channel: int | None = None
+    normalize: bool | None = None
+    batch_size: int = 4
+    tables: tuple[str, ...] = DEFAULT_TABLES
+    segments: bool = False
+    pages: int = 100
+    axis: FrequencyAxis = "linear"
+    picture: str = "png"
+
+    def __post_init__(self) -> None:
+        low = self.lowest
+        if not 0 <= low <= self.min_confidence <= 1:
+            raise ConfigurationError(
+                f"min_confidence {self.min_confidence:g}, low_confidence {low:g}: 0 <= low_confidence <= "
+                "min_confidence <= 1 must hold"
+            )
+        for name, number, smallest in (("top_k", self.top_k, 1), ("batch_size", self.batch_size, 1)):
+            if number is not None and number < smallest:
+                raise ConfigurationError(f"{name}: {number} must be {smallest} or more")
+        if self.pages < 0:
+            raise ConfigurationError(f"pages: {self.pages} must not be negative")
+        for name, value, allowed in (("explain", self.explain, Explained), ("borders", self.borders, Borders)):
+            if value not in get_args(allowed):
+                raise ConfigurationError(f"{name}: {value!r} is none of {', '.join(get_args(allowed))}")
+        for kind in self.tables:
+            if kind not in TABLES:
+                raise ConfigurationError(f"tables: {kind!r} is none of {', '.join(TABLES)}")
+
+    @property
+    def lowest(self) -> float:
+        """Probability that all windows of an event reach."""
+        return _LOW_SHARE * self.min_confidence if self.low_confidence is None else self.low_confidence
+
+    def resolved(self, classifier: Classifier) -> LongOptions:
+        """Return the options with every default that depends on the model.
+
+        Args:
+            classifier: Classifier whose windows are explained.
+
+        Raises:
+            ConfigurationError: The classifier does not know a label.
+        """
+        for label in self.labels or ():
+            classifier.index_of(label)
+        window_s = (classifier.clip_s or WINDOW_S) if self.window_s is None else self.window_s
+        return replace(
+            self,
+            window_s=window_s,
+            hop_s=window_s / 2 if self.hop_s is None else self.hop_s,
+            normalize=classifier.resolve_normalize(self.normalize),
+            low_confidence=self.lowest,
+        )
+
+    def results_key(self) -> dict[str, Any]:
+        """Return the options that predictions and masks depend on (JSON values); with others a run starts anew."""
+        later = ("tables", "segments", "borders")
+        return {name: value for name, value in vars(self).items() if name not in later}
+
+
+def is_long(duration_s: float, classifier: Classifier, options: LongOptions) -> bool:
+    """Return whether a recording is explained window by window.
+
+    It is if a part of it is asked for, if it is longer than a window that is asked for, or longer than twice the
+    clips that the model was trained on; for a model that does not state their length, longer than 30 s.
+
+    Args:
+        duration_s: Length of the recording.
+        classifier: Classifier.
+        options: Options, not resolved.
+    """
+    if options.start_s > 0 or options.end_s is not None:
+        return True
+    if options.window_s is not None:
+        return duration_s > options.window_s
+    return duration_s > (LONG_S if classifier.clip_s is None else 2 * classifier.clip_s)

@@ -1,0 +1,87 @@
+"""Class probabilities of every window of a long recording, resumable batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from otoscope.audio import RecordingStream, WindowPlan, cut_windows
+from otoscope.classifiers import Classifier
+from otoscope.files.atomic import replace_file
+
+PREDICTIONS_NAME = "predictions.npy"
+
+
+@torch.no_grad()
+def classify(classifier: Classifier, windows: list[np.ndarray], normalize: bool) -> np.ndarray:
+    """Return the class probabilities of windows of one length. Shape (windows, classes), float32."""
+    waveforms = torch.from_numpy(np.stack(windows)).to(classifier.frontend.window.device)
+    spectrogram = classifier.hear(waveforms, None, normalize, with_phase=classifier.needs_phase)
+    return np.asarray(classifier.probabilities(spectrogram).float().cpu().numpy())
+
+
+def predict_windows(
+    classifier: Classifier,
+    stream: RecordingStream,
+    plan: WindowPlan,
+    folder: Path,
+    batch_size: int,
+    normalize: bool,
+    on_batch: Callable[[int], object],
+) -> np.ndarray:
+    """Classify every window; what an earlier run has done is kept.
+
+    Args:
+        classifier: Classifier.
+        stream: Recording.
+        plan: Its windows.
+        folder: Folder of the intermediate results.
+        batch_size: Number of windows that are classified at once.
+        normalize: Whether to scale each window to a peak of 1 for the network.
+        on_batch: Callback, called with the number of windows of each finished batch.
+
+    Returns:
+        Probabilities, shape (windows, classes), float32, memory-mapped.
+    """
+    table = _open(folder / PREDICTIONS_NAME, (plan.count, len(classifier.labels)))
+    # The batches are always the same windows, so that a resumed run gets the same numbers to the last bit.
+    batches = list(_batches(plan, batch_size))
+    missing = [batch for batch in batches if bool(np.isnan(table[batch.start : batch.stop]).any())]
+    on_batch(plan.count - sum(map(len, missing)))
+    if missing:
+        windows = cut_windows(stream, (plan.span(index) for batch in missing for index in batch))
+        for batch in missing:
+            clips = [next(windows) for _ in batch]
+            table[batch.start : batch.stop] = classify(classifier, clips, normalize)
+            table.flush()
+            on_batch(len(batch))
+    return table
+
+
+def _batches(plan: WindowPlan, size: int) -> list[range]:
+    """Return the batches of windows. The last window may be longer than the others and is a batch of its own."""
+    regular = plan.count - 1
+    return [range(start, min(start + size, regular)) for start in range(0, regular, size)] + [
+        range(regular, plan.count)
+    ]
+
+
+def _open(path: Path, shape: tuple[int, int]) -> np.memmap:
+    """Open the table of probabilities, NaN where nothing has been computed yet."""
+    try:
+        table: np.memmap = np.load(path, mmap_mode="r+")
+        if table.shape == shape and table.dtype == np.float32:
+            return table
+    except (OSError, ValueError, EOFError):
+        pass
+    empty = np.full(shape, np.nan, np.float32)
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.save(file, empty)
+
+    replace_file(path, write)
+    return np.load(path, mmap_mode="r+")  # type: ignore[no-any-return]

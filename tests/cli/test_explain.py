@@ -157,3 +157,27 @@ def test_exit_codes_of_a_single_recording(run, common, clips, tmp_path):
     code, _, error = run("explain", tmp_path / "bad.wav", *common)
     assert code == 2
     assert "is empty" in error
+
+
+def test_one_class_against_another(run, assert_error, clips, classifier_folder, tmp_path):
+    explain = ["explain", clips[0], "--model", classifier_folder, "--method", "saliency", "--area", "0.1"]
+    explain += ["--out", tmp_path / "out", "--json"]
+    code, output, error = run(*explain, "--target", "rain", "--against", "dog")
+    assert code == 0, error
+    (line,) = json.loads(output)
+    assert line["label"] == "rain"
+    saved = json.loads((tmp_path / "out" / clips[0].stem / "explanation.json").read_text())
+    assert set(saved["probabilities"]) == {"rain", "dog"}
+    assert any("rain against dog" in note for note in saved["notes"])
+    assert_error([*explain, "--against", "dog"], "--against dog", "--target")
+    assert_error([*explain, "--target", "dog", "--against", "dog"], "target itself")
+
+
+def test_several_targets_have_folders_of_their_own(run, clips, classifier_folder, tmp_path):
+    explain = ["explain", clips[0], "--model", classifier_folder, "--method", "saliency", "--area", "0.1"]
+    code, output, error = run(*explain, "--target", "rain", "dog", "--out", tmp_path / "out", "--json")
+    assert code == 0, error
+    assert [line["label"] for line in json.loads(output)] == ["rain", "dog"]
+    for label in ("rain", "dog"):
+        saved = json.loads((tmp_path / "out" / label / clips[0].stem / "explanation.json").read_text())
+        assert saved["label"] == label

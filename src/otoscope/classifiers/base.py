@@ -53,6 +53,8 @@ class Classifier(Shareable, StoredModel, ABC):
     """Whether the network takes waveforms, so that `predict` needs the phase of the spectrogram."""
     multi_label: bool = False
     """Whether each class is decided independently; see `Prediction.multi_label`."""
+    remark: str | None = None
+    """Note that every explanation of this classifier carries."""
     stretched: bool = False
     """Whether representations span the whole clip, whatever its length; see `Prediction.stretched`."""
     normalized_by_default: bool = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -51,11 +52,17 @@ class ContrastClassifier(Classifier):
         self.stretched = classifier.stretched
         self.differentiable = classifier.differentiable
         self.normalize = classifier.normalize
+        self.remark = f"{self.labels[0]} against {self.labels[1]}: the probabilities are those of these two alone"
         self.eval()
 
     @property
     def config(self) -> dict[str, Any]:
-        """A contrast is no model of its own: it is made from a classifier where it is asked for."""
+        """Class and arguments of the classifier; the labels of the contrast name the pair."""
+        kind = type(self.classifier)
+        return {"of": f"{kind.__module__}.{kind.__qualname__}", "options": self.classifier.config}
+
+    @override
+    def write_model(self, folder: Path, **details: Any) -> None:
         raise ConfigurationError("a contrast cannot be saved; save its classifier and name the two classes again")
 
     @property

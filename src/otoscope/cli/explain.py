@@ -58,16 +58,18 @@ def run(arguments: list[str]) -> int:
     given = {name: options[name] for name in ("area", "baselines") if options[name] is not None}
     explainer = load(options.model, options.method, options.revision, **given)
     move_to_device(explainer, options.device)
+    if options.against is not None:
+        explainer = explainer.between(_only_target(options), options.against)
     lines: list[dict[str, Any]] = []
     on_explained = (lambda result: lines.append(result.line)) if options.json else print_result
     outcome = Outcome()
     short, long = split_by_length(recordings, explainer, windowed)
-    if short:
-        outcome = explain_recordings(
+    for target, folder in _targets(options) if short else []:
+        outcome += explain_recordings(
             explainer,
             short,
-            options.output_folder,
-            options.target,
+            folder,
+            target,
             options.threshold,
             options.batch_size,
             options.skip_existing,
@@ -122,7 +124,19 @@ def build_parser() -> jsonargparse.ArgumentParser:
 def _add_options_of_explanations(parser: jsonargparse.ArgumentParser) -> None:
     """Add the options that decide what is explained, and how."""
     parser.add_argument(
-        "--target", type=str | None, default=None, help="Label to explain (default: the predicted one)."
+        "--target",
+        nargs="+",
+        type=str,
+        default=None,
+        metavar="LABEL",
+        help="Label to explain (default: the predicted one). Of several, each is explained in a subfolder.",
+    )
+    parser.add_argument(
+        "--against",
+        type=str | None,
+        default=None,
+        metavar="LABEL",
+        help="Explain why the target rather than this label, with a method that needs no training.",
     )
     parser.add_argument(
         "--threshold", type=float | None, default=None, help="Override the interpreter's threshold."
@@ -179,6 +193,24 @@ def _add_options_of_the_run(parser: jsonargparse.ArgumentParser) -> None:
     add_shared(parser, "json")
     add_shared(parser, "import")
     add_long_options(parser)
+
+
+def _targets(options: Any) -> list[tuple[str | None, Path]]:
+    """Return each target with the folder of its explanations; no target means the predicted label."""
+    from otoscope.recordings.files import folder_name
+
+    folder = Path(options.output_folder)
+    targets = list(dict.fromkeys(options.target or [None]))
+    if len(targets) == 1:
+        return [(targets[0], folder)]
+    return [(target, folder / folder_name(target)) for target in targets]
+
+
+def _only_target(options: Any) -> str:
+    """Return the target that is compared with another label."""
+    if len(options.target or []) != 1:
+        raise OtoscopeError(f"--against {options.against}: name one label with --target to compare it with")
+    return str(options.target[0])
 
 
 def _method_names() -> str:

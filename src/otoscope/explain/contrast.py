@@ -33,8 +33,3 @@ def contrast(interpreter: Interpreter[Any], target: str, against: str) -> tuple[
     # Its buffers: recordings that the method compares with, for example.
     compared.load_state_dict(interpreter.state_dict())
     return classifier, compared
-
-
-def contrast_note(target: str, against: str) -> str:
-    """Return the note of an explanation that compares two classes."""
-    return f"{target} against {against}: the probabilities are those of these two classes alone"

@@ -16,7 +16,7 @@ from otoscope.classifiers import Classifier
 from otoscope.classifiers.base import require_classifier
 from otoscope.errors import ConfigurationError, ShapeError, UnsuitableMethodError
 from otoscope.explain.analysis import Analysis, analyse
-from otoscope.explain.contrast import contrast, contrast_note
+from otoscope.explain.contrast import contrast
 from otoscope.explain.results import BatchInterpretation, FileInterpretation
 from otoscope.explain.scored import ScoredBatch, score_batch
 from otoscope.explanation import NO_COMPONENT, Explanation
@@ -117,9 +117,7 @@ class Explainer(Shareable):
             if target is None:
                 raise ConfigurationError(f"against: {against!r} is compared with a target; name the target too")
             pair = self.between(target, against)
-            explanation = pair.explain(audio, target, scores, name, threshold, sample_rate_hz, channel, normalize)
-            explanation.notes.insert(0, contrast_note(target, against))
-            return explanation
+            return pair.explain(audio, target, scores, name, threshold, sample_rate_hz, channel, normalize)
         recordings = [audio]
         return self.explain_batch(
             recordings, target, scores, [name], threshold, sample_rate_hz, channel, normalize
@@ -356,7 +354,7 @@ class Explainer(Shareable):
         search: Sufficiency | None,
         components: Components | None,
     ) -> list[str]:
-        notes = []
+        notes = [] if self.classifier.remark is None else [self.classifier.remark]
         if target is not None and not self.interpreter.class_specific:
             notes.append("this interpreter explains the representation: its mask is the same for every target")
         if peak == 0:

@@ -32,11 +32,11 @@ class Explainer(Shareable):
     """Classifier and interpreter together: recording in, `Explanation` out.
 
     Args:
-        classifier: Classifier to explain.
+        classifier: Classifier to explain, or a pipeline of `transformers`.
         interpreter: Interpreter that makes the masks.
 
     Raises:
-        ConfigurationError: The classifier is an object of another package, such as a pipeline of `transformers`.
+        ConfigurationError: The classifier is another object, such as a module of PyTorch.
     """
 
     def __init__(self, classifier: Classifier, interpreter: Interpreter[Any]) -> None:

@@ -224,6 +224,14 @@ class Classifier(Shareable, StoredModel, ABC):
         spectrogram: Spectrogram = self.frontend(scaled, lengths, with_phase)
         return replace(spectrogram, normalized=normalize)
 
+    def heard_samples(self, samples: int) -> int:
+        """Return how many samples of a recording the network hears, from its beginning: by default all.
+
+        Args:
+            samples: Number of samples of the recording.
+        """
+        return samples
+
     def resolve_normalize(self, normalize: bool | None) -> bool:
         """Return whether to scale recordings to a peak of 1: as asked for, or by default as `normalize` states."""
         return self.normalize if normalize is None else normalize

@@ -186,11 +186,18 @@ class ExternalClassifier(Classifier):
             all_logits = torch.cat([all_logits, -all_logits], -1) / 2
         return Prediction(all_logits, merged, multi_label=self.multi_label, sources=sources)
 
+    @override
+    def heard_samples(self, samples: int) -> int:
+        return samples if self.duration_s is None else min(samples, self._samples_of(self.duration_s))
+
+    def _samples_of(self, seconds: float) -> int:
+        return round(seconds * self.frontend.sample_rate_hz)
+
     def _network_input(self, clips: Spectrogram) -> Tensor:
         """Return the input of the network, cut or padded with silence to the length that it takes."""
-        rate, hop = self.frontend.sample_rate_hz, self.frontend.hop_length
-        exact = None if self.duration_s is None else round(self.duration_s * rate)
-        least = round(self.minimum_s * rate)
+        hop = self.frontend.hop_length
+        exact = None if self.duration_s is None else self._samples_of(self.duration_s)
+        least = self._samples_of(self.minimum_s)
         log_magnitude = clips.log_magnitude
         count = log_magnitude.shape[-1]
         if not self.needs_phase:

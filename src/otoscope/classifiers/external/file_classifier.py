@@ -25,6 +25,7 @@ from otoscope.classifiers.external.patches import (
     make_patch_features,
     shown,
     split_windows,
+    window_count,
 )
 from otoscope.errors import ConfigurationError
 
@@ -198,6 +199,14 @@ class FileClassifier(BlackBoxClassifier):
                 f"(batch, patches, ...), got {tuple(patches.shape)}"
             )
         return patches[:, None] if patches.ndim == len(shape) else patches
+
+    @override
+    def heard_samples(self, samples: int) -> int:
+        if self.duration_s is not None or self._features[0] is not None or "f" in self._axes:
+            return super().heard_samples(samples)
+        length = self._size_of("t")
+        # whole windows, and a last one that is at least half covered; see `split_windows`
+        return samples if length is None else min(samples, length * window_count(samples, length))
 
     def _arrange(self, windows: Tensor) -> Tensor:
         """Bring windows, (batch, windows, time) or (batch, windows, frequency, time), into the network's order."""

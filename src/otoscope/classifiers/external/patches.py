@@ -160,9 +160,14 @@ def split_windows(values: Tensor, length: int) -> Tensor:
         >>> split_windows(torch.arange(1, 7)[None], 4), split_windows(torch.arange(1, 6)[None], 4)
         (tensor([[[1, 2, 3, 4], [5, 6, 0, 0]]]), tensor([[[1, 2, 3, 4]]]))
     """
-    count = max(1, (values.shape[-1] + length // 2) // length)
+    count = window_count(values.shape[-1], length)
     values = F.pad(values[..., : count * length], (0, max(0, count * length - values.shape[-1])))
     return values.reshape(*values.shape[:-1], count, length).movedim(-2, 1)
+
+
+def window_count(samples: int, length: int) -> int:
+    """Return the number of windows that `split_windows` divides a clip into."""
+    return max(1, (samples + length // 2) // length)
 
 
 def fit_patches(patches: Tensor, shape: tuple[int | None, ...], path: Path) -> Tensor:

@@ -167,6 +167,10 @@ class TransformersClassifier(ExternalClassifier):
         return dict(self._config)
 
     @override
+    def heard_samples(self, samples: int) -> int:
+        return self.features.heard_samples(super().heard_samples(samples))
+
+    @override
     def run_network(self, inputs: Tensor) -> NetworkOutput:
         with record_layers(self.model, self._names) as outputs:
             output = self.model(**{self.features.input_name: self.features(inputs).to(self._dtype)})

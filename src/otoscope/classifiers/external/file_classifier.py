@@ -16,14 +16,13 @@ from otoscope.audio import Frontend
 from otoscope.classifiers.external.base import NetworkOutput, check_probabilities, frontend_at, logits_of
 from otoscope.classifiers.external.features import Features
 from otoscope.classifiers.external.function import BlackBoxClassifier
-from otoscope.classifiers.external.network_file import NetworkFile, Quantization, check_port
+from otoscope.classifiers.external.network_file import NetworkFile, Quantization, check_port, shown
 from otoscope.classifiers.external.patches import (
     PATCH_FEATURES,
     compute_patches,
     features_config,
     fit_patches,
     make_patch_features,
-    shown,
     split_windows,
     window_count,
 )
@@ -64,7 +63,8 @@ class FileClassifier(BlackBoxClassifier):
         threads: Number of threads of the program that runs the network (default: that of torch).
         features: Input that is computed from the waveform: ``yamnet``, or a function from waveforms (batch,
             samples), float32, to inputs of the network (batch, ...) or to patches (batch, patches, ...). A function
-            receives NumPy arrays, a module tensors.
+            receives NumPy arrays, a module tensors. Integers of the type that the network takes are passed as they
+            are, other values are quantised.
         sample_rate_hz: Sample rate of the network (default: that of the front-end, or 16000).
         input_quantization: Scale and zero point of an input of integers (default: those in the file, if it is a
             TFLite file).
@@ -251,7 +251,8 @@ class FileClassifier(BlackBoxClassifier):
         order = axes or usual.get(len(shape), "")
         if order not in _AXES[input] or len(order) != len(shape):
             raise ConfigurationError(
-                f"axes: {axes or 'the default order'} does not fit the {len(shape)} axes that {self.path} takes; "
+                f"axes: {axes or 'the default order'} does not fit the {len(shape)} axes that {self.path} takes, "
+                f"{self._network[0].entry.name} {shown(shape)}; "
                 f"with input={input} they are one of {', '.join(_AXES[input])}; if the network takes other "
                 "features, give a function as features"
             )

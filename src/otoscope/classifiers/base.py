@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -73,7 +74,7 @@ class Classifier(Shareable, StoredModel, ABC):
         if not labels or len(set(labels)) < len(labels):
             raise ConfigurationError(f"labels: expected one or more different names, got {labels}")
         self.labels = labels
-        self.frontend = frontend or Frontend()
+        self.frontend = require_frontend(frontend) or Frontend()
         self.details: dict[str, Any] = {}
 
     @property
@@ -234,6 +235,14 @@ class Classifier(Shareable, StoredModel, ABC):
         spectrogram: Spectrogram = self.frontend(scaled, lengths, with_phase)
         return replace(spectrogram, normalized=normalize)
 
+    def heard_samples(self, samples: int) -> int:
+        """Return how many samples of a recording the network hears, from its beginning: by default all.
+
+        Args:
+            samples: Number of samples of the recording.
+        """
+        return samples
+
     def resolve_normalize(self, normalize: bool | None) -> bool:
         """Return whether to scale recordings to a peak of 1: as asked for, or by default as `normalize` states."""
         return self.normalize if normalize is None else normalize
@@ -314,23 +323,44 @@ class Classifier(Shareable, StoredModel, ABC):
         return classifier
 
 
-def require_classifier(value: Any) -> Classifier:
-    """Return a classifier unchanged.
+def require_frontend(value: Any) -> Frontend | None:
+    """Return a front-end, or None, unchanged.
 
     Args:
-        value: Classifier, or a value of the user that is none.
+        value: Front-end, None, or a value of the user that is neither.
+
+    Raises:
+        ConfigurationError: It is another value, such as a sample rate.
+    """
+    if value is None or isinstance(value, Frontend):
+        return value
+    rate = value if isinstance(value, int) else "..."
+    raise ConfigurationError(
+        f"frontend: expected a Frontend, got {type(value).__name__}; otoscope.Frontend(sample_rate_hz={rate}) "
+        "makes one"
+    )
+
+
+def require_classifier(value: Any) -> Classifier:
+    """Return a classifier unchanged, and a pipeline of `transformers` as a classifier.
+
+    Args:
+        value: Classifier, pipeline (see `from_pipeline`), or a value of the user that is neither.
 
     Raises:
         ConfigurationError: It is no classifier; the message names the class that makes it a classifier.
     """
     if isinstance(value, Classifier):
         return value
+    if isinstance(getattr(value, "task", None), str) and hasattr(value, "model"):
+        # adapters are derived from the classes here; transformers is imported when it is needed
+        pipelines = importlib.import_module("otoscope.classifiers.external.pipelines")
+        converted: Classifier = pipelines.from_pipeline(value)
+        return converted
     if isinstance(value, str | os.PathLike):
         advice = "open it with otoscope.load_classifier"
     elif isinstance(value, nn.Module):
         advice = "use TorchClassifier(module, labels), or TransformersClassifier(model) for a model of transformers"
-    elif hasattr(value, "task") and hasattr(value, "model"):
-        advice = "use otoscope.from_pipeline(pipe)"
     else:
         advice = "use CallableClassifier(function, labels) for a function from waveforms to probabilities"
     raise ConfigurationError(f"classifier: expected a classifier, got {type(value).__name__}; {advice}")
@@ -348,5 +378,5 @@ def save_classifier(classifier: Classifier, folder: str | os.PathLike[str], **de
         CheckpointError: The folder cannot be written.
         ConfigurationError: It is no classifier.
     """
-    require_classifier(classifier)
+    classifier = require_classifier(classifier)
     return write_folder(folder, lambda temporary: classifier.write_model(temporary, **details))

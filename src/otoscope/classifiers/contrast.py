@@ -76,6 +76,10 @@ class ContrastClassifier(Classifier):
         return self.classifier.representation_names
 
     @override
+    def heard_samples(self, samples: int) -> int:
+        return self.classifier.heard_samples(samples)
+
+    @override
     def row_frequencies(self, index: int, rows: int) -> Tensor | None:
         return self.classifier.row_frequencies(index, rows)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -96,6 +96,7 @@ def classify_batch(
         seed: Seed of the order of equal bins.
         device: Device that the classifier is on.
     """
+    batch = _heard_part(classifier, batch)
     waveform = batch.waveform.to(device)
     lengths = batch.lengths.to(device) if batch.padded else None
     # Data sets hold clips at a peak of 1. A classifier that was not trained so hears recordings at their own level.
@@ -117,6 +118,31 @@ def classify_batch(
         order=neutral_order(spectrogram.log_magnitude, batch.name, seed, spectrogram.frames),
         inputs_at_once=max(8, 2 * len(batch)),
         truth=truth,
+    )
+
+
+def _heard_part(classifier: Classifier, batch: Batch) -> Batch:
+    """Return the clips as far as the classifier hears them."""
+    lengths = batch.lengths.tolist()
+    heard = [classifier.heard_samples(samples) for samples in lengths]
+    if heard == lengths:
+        return batch
+
+    def cut(sounds: Tensor | None) -> Tensor | None:
+        if sounds is None:
+            return None
+        pieces = [sound[:samples] for sound, samples in zip(sounds, heard, strict=True)]
+        return torch.nn.utils.rnn.pad_sequence(pieces, batch_first=True)
+
+    waveform = cut(batch.waveform)
+    assert waveform is not None
+    return replace(
+        batch,
+        waveform=waveform,
+        lengths=torch.tensor(heard, device=batch.lengths.device),
+        padded=len(set(heard)) > 1,
+        event=cut(batch.event),
+        clean=cut(batch.clean),
     )
 
 

@@ -142,7 +142,10 @@ def score(
         road_seed: Seed of the noise of ROAD; None leaves these scores out.
     """
     clips = [ClipScores() for _ in batch.names]
-    ranking = None if source.importance is None else rank_bins(source.importance, batch.order, batch.frames)
+    ranking = None
+    if source.importance is not None:
+        # The map of a method that is 0 everywhere ranks nothing; equally loud bins of a control are drawn.
+        ranking = rank_bins(source.importance, batch.order, batch.frames, blank=controls is not None)
     makers = _mask_makers(source.mask, ranking, batch, areas, controls or {})
     points: dict[float, tuple[Tensor, Tensor]] = {}
     for keys in _groups(makers, batch):

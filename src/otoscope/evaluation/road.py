@@ -90,7 +90,7 @@ def _least_relevant(ranking: Ranking, area: float, batch: ClassifiedBatch) -> Te
     # As many bins as on the other side, from the end of the ranking.
     count = (area * ranking.bins.double()).round()
     rest = torch.nan_to_num(ranking.mask_of(ranking.bins - count))
-    return batch.zero_padding(1 - rest)
+    return batch.zero_padding((1 - rest).masked_fill(ranking.empty[:, None, None], 0.0))
 
 
 def _impute(batch: ClassifiedBatch, removed: Tensor, seed: int) -> Tensor:

@@ -48,7 +48,7 @@ def run_evaluation(
     ``output_folder``, and the scores of each clip to its folder ``records``.
 
     Args:
-        classifier: Classifier that the methods explain.
+        classifier: Classifier that the methods explain, or a pipeline of `transformers`.
         methods: Methods by display name; see `build_methods`.
         data: Data whose test set is used.
         output_folder: Folder for the results.
@@ -62,8 +62,9 @@ def run_evaluation(
         OtoscopeError: An argument, the data or a method is wrong; the message states the remedy.
     """
     settings, output_folder = settings or Settings(), Path(output_folder)
+    classifier = require_classifier(classifier)
     # before anything is decoded, which can take long
-    data.take_rate(require_classifier(classifier).frontend.sample_rate_hz)
+    data.take_rate(classifier.frontend.sample_rate_hz)
     data.prepare_data()
     data.setup("test")
     _check(classifier, data)

@@ -19,7 +19,8 @@ class Analysis:
 
     Attributes:
         classifier: Classifier that made the prediction.
-        waveform: Waveforms as they were given, padded with zeros. Shape (batch, samples).
+        waveform: Waveforms as they were given, as far as the classifier hears them, padded with zeros. Shape
+            (batch, samples).
         lengths: Samples of each clip. Shape (batch,).
         gain: Factor from the networks' level to that of the waveforms. Shape (batch, 1).
         spectrogram: Spectrogram of the clips.
@@ -59,6 +60,8 @@ def analyse(
         ConfigurationError: The classifier does not know a target.
     """
     normalize = classifier.resolve_normalize(normalize)
+    # What the classifier does not hear is no part of the explanation.
+    waveforms = [waveform[: classifier.heard_samples(len(waveform))] for waveform in waveforms]
     device = classifier.frontend.window.device
     padded = torch.nn.utils.rnn.pad_sequence([waveform.to(device) for waveform in waveforms], batch_first=True)
     lengths = torch.tensor([len(waveform) for waveform in waveforms], device=device)

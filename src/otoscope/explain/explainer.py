@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from typing_extensions import override
 
 from otoscope.audio import Frontend, MonoWaveform, open_recording
@@ -17,9 +18,10 @@ from otoscope.classifiers.base import require_classifier
 from otoscope.errors import ConfigurationError, ShapeError, UnsuitableMethodError
 from otoscope.explain.analysis import Analysis, analyse
 from otoscope.explain.contrast import contrast
+from otoscope.explain.notes import Explained, limit_notes, mask_notes, unheard_notes
 from otoscope.explain.results import BatchInterpretation, FileInterpretation
 from otoscope.explain.scored import ScoredBatch, score_batch
-from otoscope.explanation import NO_COMPONENT, Explanation
+from otoscope.explanation import Explanation
 from otoscope.interpreters import Components, Interpreter
 from otoscope.interpreters.base import write_interpreter
 from otoscope.interpreters.sufficiency import Sufficiency, find_sufficient
@@ -32,11 +34,11 @@ class Explainer(Shareable):
     """Classifier and interpreter together: recording in, `Explanation` out.
 
     Args:
-        classifier: Classifier to explain.
+        classifier: Classifier to explain, or a pipeline of `transformers`.
         interpreter: Interpreter that makes the masks.
 
     Raises:
-        ConfigurationError: The classifier is an object of another package, such as a pipeline of `transformers`.
+        ConfigurationError: The classifier is another object, such as a module of PyTorch.
     """
 
     def __init__(self, classifier: Classifier, interpreter: Interpreter[Any]) -> None:
@@ -179,7 +181,10 @@ class Explainer(Shareable):
         decoded = self.interpreter.decode(analysis.spectrogram, analysis.prediction)
         mask, _, _ = self._cut(self.interpreter.with_threshold(threshold), decoded, analysis)
         labels = [self.labels[index] for index in analysis.prediction.explained.tolist()]
-        return BatchInterpretation(analysis.masked_sound(mask), labels, self.sample_rate_hz)
+        evidence = analysis.masked_sound(mask)
+        # silence where the classifier hears nothing
+        evidence = F.pad(evidence, (0, max(map(len, sounds)) - evidence.shape[-1]))
+        return BatchInterpretation(evidence, labels, self.sample_rate_hz)
 
     @torch.no_grad()
     def explain_batch(
@@ -222,6 +227,7 @@ class Explainer(Shareable):
         explanations = self._explanations(analysis, names, mask, importance, searches, scored, components, target)
         for explanation, sound in zip(explanations, sounds, strict=True):
             explanation.notes += sound.notes
+            explanation.notes += unheard_notes(explanation.original, sound.samples, self.sample_rate_hz)
         return explanations
 
     def _open(
@@ -312,6 +318,8 @@ class Explainer(Shareable):
             count = self.classifier.frontend.frames(samples)
             parts = None if components is None else components[i].cpu()
             search = None if searches is None else searches[i].cut(count)
+            peak = float(analysis.waveform[i].abs().max())
+            explained = Explained(peak, mask[i], importance[i], search, parts)
             scores, controls = scored.heard_row(i) if scored else ({}, {})
             mask_scores, mask_controls = scored.seen_row(i) if scored else ({}, {})
             heard = scored.parts[:, i].tolist() if scored else ([], [])
@@ -336,8 +344,10 @@ class Explainer(Shareable):
                     importance=importance[i, :, :count].cpu(),
                     sufficiency=search,
                     name=name,
-                    notes=self._notes(target, float(analysis.waveform[i].abs().max()), mask[i], search, parts)
-                    + self._limits(float(prediction.probabilities[i].max())),
+                    notes=[
+                        *mask_notes(self.interpreter, self.method, explained, target is not None),
+                        *limit_notes(self.classifier, float(prediction.probabilities[i].max())),
+                    ],
                     components=parts,
                     frontend=frontend,
                     maps={key: values[i].cpu() for key, values in maps.items()},
@@ -345,40 +355,6 @@ class Explainer(Shareable):
                 )
             )
         return explanations
-
-    def _notes(
-        self,
-        target: str | None,
-        peak: float,
-        mask: Tensor,
-        search: Sufficiency | None,
-        components: Components | None,
-    ) -> list[str]:
-        notes = [] if self.classifier.remark is None else [self.classifier.remark]
-        if target is not None and not self.interpreter.class_specific:
-            notes.append("this interpreter explains the representation: its mask is the same for every target")
-        if peak == 0:
-            notes.append("the recording is silent")
-        if components is not None and not components.relevant:
-            notes.append(NO_COMPONENT)
-        elif peak > 0 and not bool(mask.any()):
-            notes.append(f"the mask is empty: {self.method} finds nothing that speaks for the class")
-        elif self.interpreter.sufficient and search is not None and search.sufficient is None:
-            notes.append(
-                "no tested share of the sound keeps the decision; the evidence is the share that comes closest"
-            )
-        return notes
-
-    def _limits(self, largest_probability: float) -> list[str]:
-        """Return a note with the classes and the limits that the classifier states, if it is uncertain."""
-        # Both values are optional in the configuration of a model folder.
-        details = self.classifier.details
-        threshold = details.get("uncertain_below")
-        if not isinstance(threshold, int | float) or largest_probability >= threshold:
-            return []
-        text = f"the prediction is uncertain (largest probability {largest_probability:.2f}): the classifier knows "
-        limits = f"; {details['limits']}" if details.get("limits") else ""
-        return [f"{text}only {', '.join(self.labels)}{limits}"]
 
     @override
     def write_model(self, folder: Path, **details: Any) -> None:

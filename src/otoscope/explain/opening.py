@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from otoscope.classifiers.base import require_classifier
 from otoscope.errors import CheckpointError, ConfigurationError
 from otoscope.explain.explainer import Explainer
 from otoscope.interpreters import is_untrained, make_untrained
@@ -14,7 +15,7 @@ from otoscope.models import bundled_model
 
 
 def load(
-    path: str | os.PathLike[str] | None = None,
+    path: str | os.PathLike[str] | Any = None,
     method: str | None = None,
     revision: str | None = None,
     **options: Any,
@@ -24,7 +25,8 @@ def load(
     Args:
         path: Source of the model: folder ``model`` in the output folder of ``otoscope train`` or of a recipe,
             ``owner/name`` on the hub, a model folder of SpeechBrain, or the results of one of its trainings
-            (default: the bundled model of ten everyday sounds).
+            (default: the bundled model of ten everyday sounds). A classifier, or a pipeline of `transformers`, is
+            explained by the named method.
         method: Name of a method (default: that of the interpreter in the folder; of the bundled model, integrated
             gradients, whose evidence is smaller than that of its interpreter). A method that needs no training
             (see `otoscope.methods.UNTRAINED`) explains the folder's classifier.
@@ -41,6 +43,10 @@ def load(
         if revision is not None:
             raise ConfigurationError(f"revision: {revision} needs a path, a repository on the hub")
         path, method = bundled_model(), method or DEFAULT_METHOD
+    if not isinstance(path, str | os.PathLike):
+        classifier = require_classifier(path)
+        usual = DEFAULT_METHOD if classifier.differentiable else "rise"
+        return Explainer(classifier, make_untrained(method or usual, classifier, **options))
     if method is not None and is_untrained(method):
         # The folder may hold an interpreter too; its classifier alone is opened.
         classifier = load_classifier(path, revision)

@@ -86,9 +86,11 @@ class AgreementInterpreter(IntegratedGradientsInterpreter):
             log_magnitude: Log magnitude of the clips. Shape (batch, frequency, time).
             attribution: Signed attributions. Shape (batch, frequency, time).
         """
+        # without any gradient, loudness alone would be left
+        informed = (attribution != 0).flatten(1).any(1)[:, None, None]
         agreement = torch.stack([sign_agreement(attribution, window) for window in self.windows]).mean(0)
         # Compressed: a steady cue is often 20 dB weaker than the event beside it, and counts all the same.
-        return log_magnitude.pow(self.power) * (self.beta + agreement)
+        return informed * log_magnitude.pow(self.power) * (self.beta + agreement)
 
 
 def sign_agreement(attribution: Tensor, window: Sequence[float]) -> Tensor:

@@ -56,8 +56,8 @@ class AttributionInterpreter(Interpreter[Tensor]):
             smallest share whose sound alone keeps the decision, see `find_sufficient`; explanations have it, while
             `mask`, which comparisons use, keeps 0.2.
         mask: ``quantile`` keeps the ``area`` with the largest attribution; ties are broken by a fixed random
-            order, the same for all clips of one length. ``soft`` divides by the attribution that 99 % of the bins
-            do not exceed, and clamps to [0, 1].
+            order, the same for all clips of one length; an attribution of 0 in every bin keeps none. ``soft``
+            divides by the attribution that 99 % of the bins do not exceed, and clamps to [0, 1].
         sign: ``positive``: bins that speak against the class come last, and are 0 in a soft mask. ``absolute``:
             bins count whether they speak for or against the class.
         score: Score that is attributed: the ``logit`` of the class, its ``log_probability``, its ``probability``,
@@ -108,6 +108,13 @@ class AttributionInterpreter(Interpreter[Tensor]):
     def sufficient(self) -> bool:  # type: ignore[override]
         """Whether an explanation keeps the smallest sufficient share."""
         return self._area == "sufficient" and self.mask_kind == "quantile"
+
+    @property
+    def blank_note(self) -> str:  # type: ignore[override]
+        """What an attribution that is 0 everywhere may mean."""
+        if self.needs_gradient:
+            return "no gradient: saturated output, or a classifier that ignores its input?"
+        return "the answers of the classifier do not change: saturated output, or does it ignore its input?"
 
     @abstractmethod
     def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
@@ -175,7 +182,9 @@ class AttributionInterpreter(Interpreter[Tensor]):
         area = COMPARISON_AREA if isinstance(self.area, str) else self.area
         # padding counts neither towards the area nor towards the quantile of a soft mask
         for clip, count in enumerate(spectrogram.frame_counts):
-            mask[clip, :, :count] = cut(importance[clip, :, :count], area)
+            # a map of zeros ranks nothing: its mask is empty instead of a share of bins drawn at random
+            if bool(importance[clip, :, :count].any()):
+                mask[clip, :, :count] = cut(importance[clip, :, :count], area)
         return mask
 
     def loss(self, decoded: Tensor, spectrogram: Spectrogram, prediction: Prediction) -> Mapping[str, Tensor]:

@@ -110,6 +110,8 @@ class Interpreter(StoredModel, ABC, Generic[Decoded]):
     """Arguments of the constructor that are not part of `config`."""
     sufficient: bool = False
     """Whether explanations cut `output` at the smallest sufficient share, see `find_sufficient`, not by `mask`."""
+    blank_note: str | None = None
+    """What a map that is 0 everywhere may mean, for notes; None: nothing in particular."""
     neutral: float | None = 0.0
     """Value of `output` in bins that do not matter; None: the smallest of each clip."""
     own_score_names: tuple[str, ...] = ()

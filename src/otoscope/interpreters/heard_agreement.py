@@ -98,7 +98,10 @@ class HeardAgreementInterpreter(AgreementInterpreter):
         return torch.cat([self._refined(clip, label) for clip, label in each_clip(spectrogram, target)])
 
     def _refined(self, clip: Spectrogram, target: Tensor) -> Tensor:
-        start = _log_ranks(super().attribute(clip, target))
+        importance = super().attribute(clip, target)
+        if not bool(importance.any()):
+            return importance
+        start = _log_ranks(importance)
         whole = -explained_log_probabilities(self.classifier, clip, target).detach()
         return refine_ranking(
             lambda ranking: self.objective(ranking, clip, target, whole),

@@ -140,7 +140,9 @@ class OptimisedMaskInterpreter(AttributionInterpreter):
                 (square / (1 - _SQUARE_DECAY ** (step + 1))).sqrt() + _TINY
             )
             grid = (grid.detach() - self.learning_rate * move).requires_grad_()
-        return base + interpolate_cells(grid.detach(), log_magnitude, corners=True)
+        # a clip whose grid never moved got no gradient, and nothing but its start would be left
+        moved = (grid.detach() != 0).flatten(1).any(1)[:, None, None]
+        return moved * (base + interpolate_cells(grid.detach(), log_magnitude, corners=True))
 
     def _start_ranks(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
         """Return the ranks that the search starts from, in [-1, 1]."""

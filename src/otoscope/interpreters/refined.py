@@ -107,6 +107,8 @@ class RefinedInterpreter(IntegratedGradientsInterpreter):
 
     def _refine_clip(self, clip: Spectrogram, target: Tensor) -> Tensor:
         magnitude, gradients = clip.log_magnitude, super().attribute(clip, target)
+        if not bool(gradients.any()):
+            return torch.zeros_like(magnitude)  # without any gradient, ranks of loudness alone would be left
         # steady noise may be loud without being an event, which rises above the background of its frequency
         above = magnitude - background(magnitude)
         evidence = smoothed(gradients.clamp(min=0), self.smoothing)

@@ -24,6 +24,9 @@ from otoscope.interpreters.attribution import (
 )
 from otoscope.interpreters.occlusion import cell_size
 
+_ROUNDING = 1e-6
+"""Relative difference up to which answers of the classifier count as equal."""
+
 
 class RISEInterpreter(SeededAttributionInterpreter):
     r"""Scores the clip through random coarse masks; a bin matters if the score is high whenever the mask keeps it.
@@ -85,16 +88,21 @@ class RISEInterpreter(SeededAttributionInterpreter):
         log_magnitude = spectrogram.log_magnitude
         weighted, total = torch.zeros_like(log_magnitude), torch.zeros_like(log_magnitude)
         sums = log_magnitude.new_zeros(len(spectrogram))
+        lowest, highest = sums + torch.inf, sums - torch.inf
         # the same masks serve all clips of the batch, so that their sum is needed only once
         for masks in self._random_masks(log_magnitude):
             for i, (clip, label) in enumerate(each_clip(spectrogram, target)):
                 scores = self.scores(copies_of(clip, masks * clip.log_magnitude))[:, int(label)]
                 weighted[i] += torch.einsum("n,nft->ft", scores, masks)
                 sums[i] += scores.sum()
+                lowest[i], highest[i] = lowest[i].minimum(scores.min()), highest[i].maximum(scores.max())
             total += masks.sum(0)
         # sum_i (s_i - mean s) M_i, summed in one pass: the mean score is known only at the end. The divisor N p is
         # the expected sum of the masks in each bin.
-        return (weighted - (sums / self.masks)[:, None, None] * total) / (self.masks * self.probability)
+        result = (weighted - (sums / self.masks)[:, None, None] * total) / (self.masks * self.probability)
+        # what is left where all answers are equal is rounding
+        differ = highest - lowest > _ROUNDING * highest.abs().maximum(lowest.abs())
+        return result.masked_fill(~differ[:, None, None], 0.0)
 
     def _random_masks(self, like: Tensor) -> Iterator[Tensor]:
         """Yield the masks, at most ``batch`` at a time; all clips of one length get the same masks."""

@@ -25,7 +25,7 @@ def make_untrained(name: str, classifier: Classifier, **options: Any) -> Interpr
 
     Args:
         name: Name, title or alias of the method; see `otoscope.methods.UNTRAINED`.
-        classifier: Classifier to explain.
+        classifier: Classifier to explain, or a pipeline of `transformers`.
         **options: Options of the method's class.
 
     Raises:
@@ -38,7 +38,7 @@ def make_untrained(name: str, classifier: Classifier, **options: Any) -> Interpr
             f"method: there is no {name!r} that needs no training; there are {', '.join(UNTRAINED)}"
         )
     classes = importlib.import_module("otoscope.classifiers.base")  # torch is imported when it is needed
-    classes.require_classifier(classifier)
+    classifier = classes.require_classifier(classifier)
     module, _, class_name = method.class_path.rpartition(".")
     interpreter_class = getattr(importlib.import_module(module), class_name)
     try:

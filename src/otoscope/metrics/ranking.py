@@ -27,13 +27,18 @@ class Ranking:
     """The bins of each clip in the order in which a growing mask takes them.
 
     Attributes:
-        position: 0 for the most important bin. -1 in all bins of a clip whose map holds NaN; in the padding larger
-            than any valid position. Shape (batch, frequency, time), int32.
+        position: 0 for the most important bin. -1 in all bins of a clip whose map holds NaN; in the padding, and in
+            clips without a ranking, larger than any valid position. Shape (batch, frequency, time), int32.
         bins: Number of valid bins of each clip. Shape (batch,), int64.
     """
 
     position: Tensor
     bins: Tensor
+
+    @property
+    def empty(self) -> Tensor:
+        """Whether no bin of a clip is ranked, so that all its masks are empty. Shape (batch,), bool."""
+        return (self.position == _PADDING).flatten(1).all(1)
 
     def mask(self, area: float) -> Tensor:
         """Return the mask that keeps exactly ``round(area * bins)`` bins of each clip.
@@ -106,13 +111,17 @@ def neutral_order(
     return [tie_order(like.shape[1] * count, seed, name, purpose) for name, count in pairs]
 
 
-def rank_bins(importance: Tensor, order: Sequence[Tensor], frames: Tensor | None = None) -> Ranking:
+def rank_bins(
+    importance: Tensor, order: Sequence[Tensor], frames: Tensor | None = None, blank: bool = False
+) -> Ranking:
     """Rank the bins of each clip by importance, and bins of equal importance by a neutral order.
 
     Args:
         importance: Map of any range; higher is more important. Shape (batch, frequency, time).
         order: Order of each clip, see `neutral_order`. Shape (bins,) each.
         frames: Valid frames of each clip; None: all. Shape (batch,).
+        blank: Whether a map that is 0 in all bins of a clip ranks nothing, so that its masks are empty, instead of
+            all bins in neutral order.
 
     Raises:
         ShapeError: The orders or the frames do not fit the map.
@@ -131,6 +140,8 @@ def rank_bins(importance: Tensor, order: Sequence[Tensor], frames: Tensor | None
             raise ShapeError(f"an order of {len(order[clip])} bins does not fit a map of {len(values)}")
         if torch.isnan(values).any():
             position[clip] = _UNDEFINED
+            continue
+        if blank and not values.any():
             continue
         # A stable sort of the values in neutral order leaves equal values in neutral order.
         neutral = order[clip].to(values.device)

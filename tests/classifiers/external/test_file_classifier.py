@@ -420,3 +420,67 @@ def _parameters(kind):
     import inspect
 
     return [name for name in inspect.signature(kind).parameters if name != "self"]
+
+
+@pytest.mark.parametrize("samples", [3000, 5900, 6100, 10_500])
+def test_a_last_window_that_is_left_out_is_no_part_of_the_explanation(dense, samples):
+    classifier, _, _ = dense((1, 4000))
+    explainer = Explainer(classifier, make_untrained("rise", classifier, masks=10, area=0.2))
+    explanation = explainer.explain(0.3 * torch.randn(samples), scores=False)
+    heard = {3000: 3000, 5900: 4000, 6100: 6100, 10_500: 10_500}[samples]
+    assert len(explanation.original) == heard
+    assert any("hears only the first 0.25 s" in note for note in explanation.notes) == (heard < samples)
+
+
+def quantised_levels(waveforms):
+    """Return features of clips as integers, 8 levels of the waveform."""
+    levels = np.abs(waveforms[:, :8000]).reshape(len(waveforms), 8, -1).mean(-1)
+    return np.clip(np.round(255 * levels), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("as_tensor", [False, True])
+def test_features_that_are_quantised_already_are_passed_as_they_are(tmp_path, as_tensor):
+    rng = np.random.default_rng(1)
+    weights, bias = rng.normal(size=(3, 8)), rng.normal(size=3)
+    path = write_onnx(tmp_path / "q.onnx", weights, bias, (None, 8), "UINT8", scales=(1 / 255, 0))
+
+    def features(waveforms):
+        values = quantised_levels(waveforms)
+        return torch.from_numpy(values) if as_tensor else values
+
+    classifier = OnnxClassifier(path, LABELS, features=features)
+    waveform = 0.3 * torch.randn(2, 8000)
+    expected = quantised_levels(received(classifier, waveform)) / 255 @ weights.T + bias
+    np.testing.assert_allclose(classifier.logits(classifier.frontend(waveform)), expected, atol=1e-5)
+    # other numbers need to be quantised, and the file does not state how
+    by_number = OnnxClassifier(path, LABELS, features=lambda waveforms: quantised_levels(waveforms) / 255)
+    with pytest.raises(ConfigurationError, match=r"input_quantization: .*type uint8"):
+        by_number.logits(by_number.frontend(waveform))
+    scaled = OnnxClassifier(path, LABELS, features=by_number._features[0], input_quantization=(1 / 255, 0))
+    np.testing.assert_allclose(scaled.logits(scaled.frontend(waveform)), expected, atol=1e-5)
+
+
+def test_inputs_that_do_not_fit_are_named_with_their_shapes(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    helper, kinds = onnx.helper, onnx.TensorProto
+    inputs = [
+        helper.make_tensor_value_info("sound", kinds.FLOAT, ["clips", 4000]),
+        helper.make_tensor_value_info("state", kinds.INT64, [2, 1, 128]),
+    ]
+    node = helper.make_node("Identity", ["sound"], ["scores"])
+    outlet = helper.make_tensor_value_info("scores", kinds.FLOAT, ["clips", 4000])
+    graph = helper.make_graph([node], "two inputs", inputs, [outlet])
+    path = tmp_path / "two.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    with pytest.raises(
+        ConfigurationError, match=r"sound \(any, 4000\) float32, state \(2, 1, 128\) int64; one input"
+    ):
+        OnnxClassifier(path, LABELS)
+    weights, bias = np.zeros((3, 64 * 96)), np.zeros(3)
+    mel = write_onnx(tmp_path / "mel.onnx", weights, bias, (1, 96, 64))
+    classifier = OnnxClassifier(mel, LABELS, input="log_magnitude", axes="btf")
+    with pytest.raises(ConfigurationError, match=r"its input sound has shape \(1, 96, 64\)"):
+        classifier.predict(classifier.frontend(torch.randn(1, 16_000)))
+    five = write_onnx(tmp_path / "five.onnx", weights, bias, (1, 1, 1, 96, 64))
+    with pytest.raises(ConfigurationError, match=r"the 5 axes that .*sound \(1, 1, 1, 96, 64\)"):
+        OnnxClassifier(five, LABELS)

@@ -43,6 +43,23 @@ def predict(classifier, waveform):
     return classifier.predict(classifier.frontend(waveform))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        ((Frontend(8000),), {}),
+        ((), {"frontend": Frontend(8000)}),
+        ((8000,), {}),
+        ((8000, False, Frontend(8000)), {}),
+    ],
+)
+def test_front_end_or_sample_rate(arguments, options, tmp_path):
+    classifier = CallableClassifier(loudness, LABELS, *arguments, **options)
+    assert classifier.frontend.sample_rate_hz == 8000
+    assert predict(classifier, torch.full((1, 4000), 0.25)).predicted.item() == 1
+    loaded = load_classifier(save_classifier(classifier, tmp_path / "model"), function=loudness)
+    assert loaded.frontend.same_as(classifier.frontend)
+
+
 def test_function_receives_the_waveform():
     inputs = []
 
@@ -169,7 +186,9 @@ def test_invalid_functions_and_front_ends_are_refused():
     with pytest.raises(ConfigurationError, match="function: expected a function, got int"):
         CallableClassifier(3, LABELS)
     with pytest.raises(ConfigurationError, match="frontend: it is at 8000 Hz, the function expects 16000 Hz"):
-        CallableClassifier(loudness, LABELS, frontend=Frontend(8000))
+        CallableClassifier(loudness, LABELS, 16_000, frontend=Frontend(8000))
+    with pytest.raises(ConfigurationError, match="frontend: expected a Frontend, got int"):
+        CallableClassifier(loudness, LABELS, frontend=8000)
 
 
 class WaveNet(nn.Module):

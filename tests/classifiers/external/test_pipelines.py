@@ -164,23 +164,47 @@ def test_labels_and_representation_can_be_replaced():
     assert classifier.representation_names == ()
 
 
+def test_a_pipeline_is_accepted_as_a_classifier(tmp_path):
+    pipe, waveform = make_pipe(), 0.3 * torch.randn(16_000)
+    classifier = from_pipeline(pipe)
+    expected = Explainer(classifier, make_untrained("saliency", classifier)).explain(waveform, scores=False)
+    for explainer in (
+        Explainer(pipe, make_untrained("saliency", pipe)),
+        otoscope.load(pipe, "saliency"),
+        otoscope.load(classifier, "saliency"),
+    ):
+        explanation = explainer.explain(waveform, scores=False)
+        assert explanation.probabilities == expected.probabilities
+        assert torch.equal(explanation.mask, expected.mask)
+    assert otoscope.load(pipe).method == "integrated gradients"
+    black_box = otoscope.CallableClassifier(lambda waveforms: [[1.0]] * len(waveforms), ["any"])
+    assert otoscope.load(black_box).method == "RISE"
+    spectrogram = classifier.frontend(waveform[None])
+    loaded = load_classifier(save_classifier(pipe, tmp_path / "model"))
+    torch.testing.assert_close(loaded.logits(spectrogram), classifier.logits(spectrogram))
+
+
+def test_a_pipeline_is_evaluated(tmp_path, monkeypatch):
+    def build(methods, classifier):
+        assert isinstance(classifier, TransformersClassifier)
+        raise EvaluationStoppedError
+
+    monkeypatch.setattr("otoscope.evaluation.run.build_methods", build)
+    monkeypatch.setattr("otoscope.evaluation.run._check", lambda classifier, data: None)
+    with pytest.raises(EvaluationStoppedError):
+        otoscope.run_evaluation(make_pipe(), {}, _Data(), tmp_path)
+
+
 @pytest.mark.parametrize(
     "entry",
     [
-        lambda pipe: Explainer(pipe, None),
-        lambda pipe: make_untrained("saliency", pipe),
-        lambda pipe: make_untrained("rise", pipe),
-        lambda pipe: save_classifier(pipe, "nowhere"),
-        lambda pipe: otoscope.run_evaluation(pipe, {}, _Data(), "nowhere"),
-        lambda pipe: otoscope.load(pipe),
-        lambda pipe: otoscope.load(pipe, "saliency"),
         lambda pipe: load_classifier(pipe),
         lambda pipe: otoscope.training.PIQ(pipe),
         lambda pipe: TransformersClassifier(pipe),
         lambda pipe: TorchClassifier(pipe, LABELS),
     ],
 )
-def test_every_entry_point_names_the_function(entry):
+def test_entry_points_for_files_and_modules_name_the_function(entry):
     with pytest.raises(ConfigurationError, match=r"otoscope\.from_pipeline\(pipe\)"):
         entry(make_pipe())
 
@@ -193,6 +217,10 @@ def test_other_objects_are_no_classifiers_either():
     ):
         with pytest.raises(ConfigurationError, match=f"expected a classifier, got .*{advice}"):
             Explainer(value, None)
+
+
+class EvaluationStoppedError(Exception):
+    """The evaluation has taken the classifier, which is all that is tested."""
 
 
 class _Data:

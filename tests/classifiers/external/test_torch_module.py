@@ -14,7 +14,8 @@ from otoscope.classifiers import TorchClassifier, save_classifier
 from otoscope.classifiers.external.layers import as_map
 from otoscope.classifiers.external.torch_module import take_logits
 from otoscope.errors import CheckpointError, ConfigurationError, RepresentationError, ShapeError
-from otoscope.interpreters import L2IInterpreter, PIQInterpreter, save_interpreter
+from otoscope.explain import Explainer
+from otoscope.interpreters import L2IInterpreter, PIQInterpreter, make_untrained, save_interpreter
 from otoscope.loading import load_classifier, load_interpreter
 
 LABELS = ["dog", "rain"]
@@ -149,6 +150,60 @@ def test_logits_of_a_single_class_may_lack_the_axis_of_classes():
 
     classifier = TorchClassifier(Level(), ["speech"], multi_label=True)
     assert classifier(torch.rand(3, 513, 9)).probabilities.shape == (3, 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_precision_of_the_network_is_kept(dtype):
+    net = Net().to(dtype)
+    classifier = TorchClassifier(net, LABELS, representation="conv")
+    waveform = 0.3 * torch.randn(2, 8000)
+    spectrogram = classifier.frontend(waveform)
+    prediction = classifier.predict(spectrogram)
+    assert net.head.weight.dtype == dtype
+    assert prediction.logits.dtype == prediction.representations[0].dtype == torch.float32
+    full = Net()
+    full.load_state_dict(net.state_dict())
+    expected = TorchClassifier(full, LABELS, representation="conv").predict(spectrogram)
+    torch.testing.assert_close(prediction.logits, expected.logits, rtol=0.02, atol=0.02)
+    for method in ("integrated_gradients", "grad_cam"):
+        interpreter = make_untrained(method, classifier, area=0.2)
+        mask = Explainer(classifier, interpreter).explain(waveform[0], scores=False).mask
+        assert mask.dtype == torch.float32
+        assert 0 < mask.mean() < 1
+
+
+def test_networks_that_convert_their_input_themselves_get_float32():
+    class Converts(Probe):
+        def forward(self, x):
+            return super().forward(x).to(torch.bfloat16)
+
+    classifier = TorchClassifier(Converts().bfloat16(), LABELS)
+    assert classifier(torch.rand(1, 513, 9)).logits.dtype == torch.float32
+    assert classifier.module.input.dtype == torch.float32
+
+
+def test_mixed_precisions_and_devices_are_named():
+    net = Net()
+    net.head.bfloat16()
+    with pytest.raises(ConfigurationError, match=r"dtype: the weights of the network are bfloat16 and float32"):
+        TorchClassifier(net, LABELS)(torch.rand(1, 513, 9))
+    # on the device `meta`, as on an accelerator: other than the front-end's
+    classifier = TorchClassifier(Net(), LABELS)
+    classifier.module.to("meta")
+    with pytest.raises(ConfigurationError, match=r"device: the network is on meta, the front-end on cpu; .*\.to"):
+        classifier(torch.rand(1, 513, 9))
+
+
+def test_front_end_moves_to_the_device_of_the_network():
+    classifier = TorchClassifier(Net().to("meta"), LABELS, input="mel")  # with its mel bank
+    assert classifier.frontend.window.is_meta
+    assert classifier(torch.rand(1, 513, 20, device="meta")).logits.shape == (1, 2)
+
+
+@pytest.mark.parametrize("frontend", [8000, "8000", {"sample_rate_hz": 8000}])
+def test_what_is_no_front_end_is_named(frontend):
+    with pytest.raises(ConfigurationError, match=r"frontend: expected a Frontend, got \w+; otoscope\.Frontend\("):
+        TorchClassifier(Net(), LABELS, frontend)
 
 
 def test_network_is_frozen_and_not_modified(experienced):

@@ -203,3 +203,24 @@ def test_invalid_models_and_options_are_reported(tmp_path):
     bert = transformers.BertConfig(**{**SMALL, "vocab_size": 20})
     with pytest.raises(ConfigurationError, match="none is known for models of kind bert"):
         TransformersClassifier(transformers.BertForSequenceClassification(bert))
+
+
+@pytest.mark.parametrize("name", ["ast", "whisper", "clap"])
+def test_sound_beyond_the_features_is_not_heard(name):
+    classifier = classifier_of(name)
+    rate = classifier.frontend.sample_rate_hz
+    heard = classifier.heard_samples(60 * rate)
+    assert heard < 60 * rate
+    assert classifier.heard_samples(heard - 1) == heard - 1
+    sound = 0.3 * torch.randn(1, heard + 4096)
+    beyond, within = sound.clone(), sound.clone()
+    beyond[:, heard:] = 0
+    within[:, heard - 200 :] *= 8
+    features = classifier.features
+    torch.testing.assert_close(features(sound), features(beyond), rtol=0, atol=1e-5)
+    assert (features(sound) - features(within)).abs().max() > 0.01
+
+
+def test_wav2vec2_hears_everything():
+    assert classifier_of("wav2vec2").heard_samples(10**7) == 10**7
+    assert classifier_of("wav2vec2", duration_s=1.0).heard_samples(10**7) == 16_000

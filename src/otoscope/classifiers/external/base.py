@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -190,11 +191,18 @@ class ExternalClassifier(Classifier):
             all_logits = torch.cat([all_logits, -all_logits], -1) / 2
         return Prediction(all_logits, merged, multi_label=self.multi_label, sources=sources)
 
+    @override
+    def heard_samples(self, samples: int) -> int:
+        return samples if self.duration_s is None else min(samples, self._samples_of(self.duration_s))
+
+    def _samples_of(self, seconds: float) -> int:
+        return round(seconds * self.frontend.sample_rate_hz)
+
     def _network_input(self, clips: Spectrogram) -> Tensor:
         """Return the input of the network, cut or padded with silence to the length that it takes."""
-        rate, hop = self.frontend.sample_rate_hz, self.frontend.hop_length
-        exact = None if self.duration_s is None else round(self.duration_s * rate)
-        least = round(self.minimum_s * rate)
+        hop = self.frontend.hop_length
+        exact = None if self.duration_s is None else self._samples_of(self.duration_s)
+        least = self._samples_of(self.minimum_s)
         log_magnitude = clips.log_magnitude
         count = log_magnitude.shape[-1]
         if not self.needs_phase:
@@ -235,9 +243,24 @@ class ExternalClassifier(Classifier):
             domain = "waveforms" if self.needs_phase else "spectrograms"
             raise ConfigurationError(
                 f"{type(self).__name__}: the network or function failed on {domain} of shape {tuple(inputs.shape)} "
-                f"({type(error).__name__}: {first_line(error)}); check input, axes, mel_bins, minimum_s, "
-                "duration_s and the sample rate"
+                f"({type(error).__name__}: {first_line(error)}); {self._advice(error, inputs)}"
             ) from error
+
+    def _advice(self, error: Exception, inputs: Tensor) -> str:
+        """Return what to check after the network failed."""
+        devices = sorted({str(weights.device) for weights in self.parameters()})
+        if devices and str(inputs.device) not in devices:
+            return (
+                f"device: the network is on {', '.join(devices)}, the front-end on {inputs.device}; "
+                "classifier.to(device) moves both"
+            )
+        dtypes = sorted({str(weights.dtype).removeprefix("torch.") for weights in self.parameters()})
+        if is_dtype_error(error) and dtypes not in ([], ["float32"]):
+            return (
+                f"dtype: the weights of the network are {' and '.join(dtypes)}; convert all of it with "
+                "module.float(), or let it convert its input"
+            )
+        return "check input, axes, mel_bins, minimum_s, duration_s and the sample rate"
 
     def _check(self, output: NetworkOutput, inputs: Tensor) -> None:
         batch = len(inputs)
@@ -250,6 +273,15 @@ class ExternalClassifier(Classifier):
                 f"and {len(self.labels)} labels ({first}); it must be (clips, labels): give as many labels as it "
                 "has classes, and keep the axis of the clips (a squeeze removes it)"
             )
+
+    def follow(self, network: nn.Module) -> None:
+        """Move the front-end to the device of a network, as it was given."""
+        weights = next(network.parameters(), None)
+        if weights is not None:
+            for part in self.children():
+                # a network on several devices stays as it is
+                if part is not network:
+                    part.to(weights.device)
 
     @torch.no_grad()
     def run_on_silence(self) -> tuple[Tensor, NetworkOutput]:
@@ -302,6 +334,19 @@ def _fit_time(hidden: Tensor, halvings: int, span: float, frames: int, longest: 
         hidden = F.interpolate(hidden, size, mode="bilinear", align_corners=False, antialias=True)
     hidden = hidden[..., :columns]
     return F.pad(hidden, (0, all_columns - hidden.shape[-1]))
+
+
+def is_dtype_error(error: Exception) -> bool:
+    """Return whether an error of PyTorch says that numbers of different precision met.
+
+    Example:
+        >>> try:
+        ...     _ = nn.Linear(2, 2).half()(torch.zeros(1, 2))
+        ... except RuntimeError as error:
+        ...     print(is_dtype_error(error))
+        True
+    """
+    return re.search(r"dtype|scalar type|data ?type|input type", str(error), re.IGNORECASE) is not None
 
 
 def check_probabilities(values: Tensor, multi_label: bool, source: str) -> Tensor:

@@ -46,6 +46,14 @@ class Features(nn.Module, ABC):
         """
         return samples
 
+    def heard_samples(self, samples: int) -> int:
+        """Return how many samples of a clip the features are computed from, from its beginning.
+
+        Args:
+            samples: Number of samples of the clip.
+        """
+        return min(samples, self.span(samples))
+
     @abstractmethod
     def forward(self, waveform: Tensor) -> Tensor:
         """Compute the features of clips of one length.
@@ -126,6 +134,11 @@ class FilterBank(Features):
     @override
     def span(self, samples: int) -> int:
         return self.frames * _HOP
+
+    @override
+    def heard_samples(self, samples: int) -> int:
+        # the last frame is longer than a hop
+        return min(samples, (self.frames - 1) * _HOP + _LENGTH)
 
     @override
     def forward(self, waveform: Tensor) -> Tensor:

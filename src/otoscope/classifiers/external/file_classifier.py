@@ -16,15 +16,15 @@ from otoscope.audio import Frontend
 from otoscope.classifiers.external.base import NetworkOutput, check_probabilities, frontend_at, logits_of
 from otoscope.classifiers.external.features import Features
 from otoscope.classifiers.external.function import BlackBoxClassifier
-from otoscope.classifiers.external.network_file import NetworkFile, Quantization, check_port
+from otoscope.classifiers.external.network_file import NetworkFile, Quantization, check_port, shown
 from otoscope.classifiers.external.patches import (
     PATCH_FEATURES,
     compute_patches,
     features_config,
     fit_patches,
     make_patch_features,
-    shown,
     split_windows,
+    window_count,
 )
 from otoscope.errors import ConfigurationError
 
@@ -63,7 +63,8 @@ class FileClassifier(BlackBoxClassifier):
         threads: Number of threads of the program that runs the network (default: that of torch).
         features: Input that is computed from the waveform: ``yamnet``, or a function from waveforms (batch,
             samples), float32, to inputs of the network (batch, ...) or to patches (batch, patches, ...). A function
-            receives NumPy arrays, a module tensors.
+            receives NumPy arrays, a module tensors. Integers of the type that the network takes are passed as they
+            are, other values are quantised.
         sample_rate_hz: Sample rate of the network (default: that of the front-end, or 16000).
         input_quantization: Scale and zero point of an input of integers (default: those in the file, if it is a
             TFLite file).
@@ -199,6 +200,14 @@ class FileClassifier(BlackBoxClassifier):
             )
         return patches[:, None] if patches.ndim == len(shape) else patches
 
+    @override
+    def heard_samples(self, samples: int) -> int:
+        if self.duration_s is not None or self._features[0] is not None or "f" in self._axes:
+            return super().heard_samples(samples)
+        length = self._size_of("t")
+        # whole windows, and a last one that is at least half covered; see `split_windows`
+        return samples if length is None else min(samples, length * window_count(samples, length))
+
     def _arrange(self, windows: Tensor) -> Tensor:
         """Bring windows, (batch, windows, time) or (batch, windows, frequency, time), into the network's order."""
         if "f" in self._axes and self._axes.index("t") < self._axes.index("f"):
@@ -242,7 +251,8 @@ class FileClassifier(BlackBoxClassifier):
         order = axes or usual.get(len(shape), "")
         if order not in _AXES[input] or len(order) != len(shape):
             raise ConfigurationError(
-                f"axes: {axes or 'the default order'} does not fit the {len(shape)} axes that {self.path} takes; "
+                f"axes: {axes or 'the default order'} does not fit the {len(shape)} axes that {self.path} takes, "
+                f"{self._network[0].entry.name} {shown(shape)}; "
                 f"with input={input} they are one of {', '.join(_AXES[input])}; if the network takes other "
                 "features, give a function as features"
             )

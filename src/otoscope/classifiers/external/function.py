@@ -11,6 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from otoscope.audio import Frontend
+from otoscope.classifiers.base import require_frontend
 from otoscope.classifiers.external.base import (
     ExternalClassifier,
     NetworkOutput,
@@ -102,7 +103,8 @@ class CallableClassifier(BlackBoxClassifier):
         function: Function from waveforms (batch, samples) in [-1, 1] to probabilities (batch, classes). Clips of
             equal length are passed together, others separately.
         labels: Names of the classes in the order of the probabilities.
-        sample_rate_hz: Sample rate of the waveforms that the function expects.
+        sample_rate_hz: Sample rate of the waveforms that the function expects (default: that of the front-end, or
+            16000). A front-end in its place, as other classifiers take it, is accepted.
         multi_label: Whether each class is decided independently; otherwise the probabilities of a clip sum to 1.
         frontend: Front-end that computes the spectrograms (default: the usual one at that sample rate).
         array: Type of the waveforms that the function takes: ``numpy`` array or ``torch`` tensor, float32.
@@ -128,7 +130,7 @@ class CallableClassifier(BlackBoxClassifier):
         self,
         function: Callable[[Any], Any] | Mapping[str, Any] | None,
         labels: Sequence[str],
-        sample_rate_hz: int = 16_000,
+        sample_rate_hz: int | Frontend | None = None,
         multi_label: bool = False,
         frontend: Frontend | None = None,
         array: ArrayKind = "numpy",
@@ -137,6 +139,11 @@ class CallableClassifier(BlackBoxClassifier):
     ) -> None:
         if array not in get_args(ArrayKind):
             raise ConfigurationError(f"array: {array!r} is neither numpy nor torch")
+        frontend = require_frontend(frontend)
+        if isinstance(sample_rate_hz, Frontend):
+            frontend, sample_rate_hz = frontend or sample_rate_hz, sample_rate_hz.sample_rate_hz
+        if sample_rate_hz is None:
+            sample_rate_hz = 16_000 if frontend is None else frontend.sample_rate_hz
         if frontend is not None and frontend.sample_rate_hz != sample_rate_hz:
             raise ConfigurationError(
                 f"frontend: it is at {frontend.sample_rate_hz} Hz, the function expects {sample_rate_hz} Hz; leave "

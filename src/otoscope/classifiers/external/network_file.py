@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,13 +132,14 @@ class NetworkFile(ABC):
         except Exception as error:  # the errors of these programs have no common base class
             reason = " ".join(str(error).split())[:300]
             raise ConfigurationError(
-                f"{self.path}: cannot run on shape {values.shape} ({reason}); set axes, features, duration_s or "
-                "minimum_s, or export the network with dynamic axes"
+                f"{self.path}: cannot run on shape {values.shape}, its input {self.entry.name} has shape "
+                f"{shown(self.entry.shape)} ({reason}); set axes, features, duration_s or minimum_s, or export the "
+                "network with dynamic axes"
             ) from error
 
     def _to_input(self, values: np.ndarray) -> np.ndarray:
         dtype = self.entry.dtype
-        if dtype.kind == "f":
+        if dtype.kind == "f" or values.dtype == dtype:
             return np.ascontiguousarray(values, dtype)
         return np.ascontiguousarray(self._required(self.entry, "input").to_integers(values, dtype))
 
@@ -153,6 +155,32 @@ class NetworkFile(ABC):
                 f"integers stand for; give {name}_quantization=(scale, zero_point)"
             )
         return port.quantization
+
+
+def shown(shape: tuple[int | None, ...]) -> str:
+    """Return the shape of an input for messages.
+
+    Example:
+        >>> shown((None, 96, 64))
+        '(any, 96, 64)'
+    """
+    return "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
+
+
+def require_one_input(entries: Sequence[Port], path: Path) -> None:
+    """Raise a `ConfigurationError` that names all inputs of a network, if there is more than one.
+
+    Args:
+        entries: Inputs.
+        path: File, for the message.
+    """
+    if len(entries) == 1:
+        return
+    listed = ", ".join(f"{entry.name} {shown(entry.shape)} {entry.dtype}" for entry in entries) or "no input"
+    raise ConfigurationError(
+        f"path: {path} takes {listed}; one input is expected: wrap the network in a function and use "
+        "CallableClassifier"
+    )
 
 
 def check_port(port: Port, path: Path, name: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from typing_extensions import override
 
 from otoscope.classifiers.external.file_classifier import FileClassifier
-from otoscope.classifiers.external.network_file import NetworkFile, Port, Quantization
+from otoscope.classifiers.external.network_file import NetworkFile, Port, Quantization, require_one_input
 from otoscope.errors import ConfigurationError, MissingExtraError
 
 _TYPES = {"float": "float32", "double": "float64"}
@@ -78,12 +78,7 @@ class OnnxFile(NetworkFile):
                 f"path: {path} is no network that onnxruntime reads ({str(error)[:200]})"
             ) from error
         entries, outputs = session.get_inputs(), {node.name: node for node in session.get_outputs()}
-        if len(entries) != 1:
-            listed = ", ".join(f"{entry.name} {entry.type}" for entry in entries)
-            raise ConfigurationError(
-                f"path: {path} takes {listed}; one input is expected: wrap the network in a function and use "
-                "CallableClassifier"
-            )
+        require_one_input([_port(entry, path, None) for entry in entries], path)
         if output_name is not None and output_name not in outputs:
             raise ConfigurationError(f"output_name: {path} has no {output_name!r}; it has {', '.join(outputs)}")
         self._session = session

@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from otoscope.classifiers.external.class_paths import is_named, make_named, name_of
 from otoscope.classifiers.external.features import Features
+from otoscope.classifiers.external.network_file import shown
 from otoscope.errors import CheckpointError, ConfigurationError
 
 # YAMNet at 16 kHz: 25 ms windows every 10 ms, patches of 0.96 s every 0.48 s.
@@ -21,6 +22,8 @@ _WINDOW, _HOP, _TRANSFORM = 400, 160, 512
 _MEL_BINS, _LOWEST_HZ, _HIGHEST_HZ = 64, 125.0, 7500.0
 _PATCH, _PATCH_HOP = 96, 48
 _OFFSET = 0.001
+_INTEGERS = (torch.uint8, torch.int8, torch.uint16, torch.int16)
+"""Types of features that are already quantised."""
 _UNNAMED = "unnamed function"
 """Value in a model folder for a function that cannot be imported by name."""
 
@@ -119,7 +122,7 @@ def features_config(source: PatchSource | None, function: Callable[[Any], Any] |
 
 
 def compute_patches(features: Callable[[Any], Any], waveforms: Tensor) -> Tensor:
-    """Return the features of waveforms as a tensor.
+    """Return the features of waveforms as a tensor: integers of 8 or 16 bits as they are, else float32.
 
     Args:
         features: Module, which is given a tensor, or function, which is given a NumPy array.
@@ -131,8 +134,8 @@ def compute_patches(features: Callable[[Any], Any], waveforms: Tensor) -> Tensor
     result = features(waveforms if isinstance(features, nn.Module) else waveforms.numpy())
     try:
         # a copy, since views of windows cannot be written to, which torch warns of
-        values = result if isinstance(result, Tensor) else torch.from_numpy(np.array(result, np.float32))
-        values = values.detach().cpu().float()
+        values = result.detach().cpu() if isinstance(result, Tensor) else torch.from_numpy(_numbers(result))
+        values = values if values.dtype in _INTEGERS else values.float()
     except (TypeError, ValueError, RuntimeError) as error:
         raise ConfigurationError(
             f"features: the result, {type(result).__name__}, is no array of numbers"
@@ -143,6 +146,11 @@ def compute_patches(features: Callable[[Any], Any], waveforms: Tensor) -> Tensor
             f"{tuple(values.shape)}"
         )
     return values
+
+
+def _numbers(values: Any) -> np.ndarray:
+    array = np.array(values)
+    return array if array.dtype.kind in "iu" and array.dtype.itemsize <= 2 else array.astype(np.float32)
 
 
 def split_windows(values: Tensor, length: int) -> Tensor:
@@ -160,9 +168,14 @@ def split_windows(values: Tensor, length: int) -> Tensor:
         >>> split_windows(torch.arange(1, 7)[None], 4), split_windows(torch.arange(1, 6)[None], 4)
         (tensor([[[1, 2, 3, 4], [5, 6, 0, 0]]]), tensor([[[1, 2, 3, 4]]]))
     """
-    count = max(1, (values.shape[-1] + length // 2) // length)
+    count = window_count(values.shape[-1], length)
     values = F.pad(values[..., : count * length], (0, max(0, count * length - values.shape[-1])))
     return values.reshape(*values.shape[:-1], count, length).movedim(-2, 1)
+
+
+def window_count(samples: int, length: int) -> int:
+    """Return the number of windows that `split_windows` divides a clip into."""
+    return max(1, (samples + length // 2) // length)
 
 
 def fit_patches(patches: Tensor, shape: tuple[int | None, ...], path: Path) -> Tensor:
@@ -191,16 +204,6 @@ def fit_patches(patches: Tensor, shape: tuple[int | None, ...], path: Path) -> T
         f"features: {path} takes inputs of shape {shown(shape)}, which the features of {expected[0]} frames by "
         f"{expected[1]} mel bins do not fit; give a function as features"
     )
-
-
-def shown(shape: tuple[int | None, ...]) -> str:
-    """Return the shape of an input for messages.
-
-    Example:
-        >>> shown((None, 96, 64))
-        '(any, 96, 64)'
-    """
-    return "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
 
 
 def _mel(frequency_hz: float) -> float:

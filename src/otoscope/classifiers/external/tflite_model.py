@@ -13,7 +13,7 @@ import numpy as np
 from typing_extensions import override
 
 from otoscope.classifiers.external.file_classifier import FileClassifier
-from otoscope.classifiers.external.network_file import NetworkFile, Port, Quantization
+from otoscope.classifiers.external.network_file import NetworkFile, Port, Quantization, require_one_input
 from otoscope.errors import ConfigurationError, MissingExtraError
 
 
@@ -69,12 +69,7 @@ class TfliteFile(NetworkFile):
             ) from error
         entries = interpreter.get_input_details()
         outputs = {details["name"]: details for details in interpreter.get_output_details()}
-        if len(entries) != 1:
-            listed = ", ".join(f"{entry['name']} {entry['dtype'].__name__}" for entry in entries)
-            raise ConfigurationError(
-                f"path: {path} takes {listed}; one input is expected: wrap the network in a function and use "
-                "CallableClassifier"
-            )
+        require_one_input([_port(entry, None) for entry in entries], path)
         if output_name is not None and output_name not in outputs:
             raise ConfigurationError(f"output_name: {path} has no {output_name!r}; it has {', '.join(outputs)}")
         outlet = outputs[output_name or next(iter(outputs))]

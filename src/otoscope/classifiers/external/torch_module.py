@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from otoscope.audio import Frontend, MelBank, mel_centers_hz
-from otoscope.classifiers.external.base import ExternalClassifier, NetworkOutput, check_probabilities, logits_of
+from otoscope.classifiers.external.base import (
+    ExternalClassifier,
+    NetworkOutput,
+    check_probabilities,
+    is_dtype_error,
+    logits_of,
+)
 from otoscope.classifiers.external.class_paths import is_named, make_named, name_of
 from otoscope.classifiers.external.layers import LayerAxes, as_map, check_layer, record_layers
 from otoscope.classifiers.external.module_weights import load_module_weights
@@ -30,6 +36,8 @@ class TorchClassifier(ExternalClassifier):
     The network gets the kind of input that ``input`` states, with its axes in the order of ``axes``: ``b`` batch,
     ``c`` one channel, ``f`` frequency, ``t`` time. It may return a tensor (batch, classes), an object or mapping
     that holds one, or a tuple that begins with one. It is frozen: evaluation mode, no gradients to its weights.
+    A network in half, bfloat16 or double precision keeps it: its input is converted, and its output is converted
+    to float32. The front-end moves to the device of the network.
 
     Args:
         module: Network, or its class and arguments, ``{"class_path": "package.Net", "init_args": {...}}``. A model
@@ -130,6 +138,7 @@ class TorchClassifier(ExternalClassifier):
             raise ConfigurationError(f"output: {output!r} is neither logits nor probabilities")
         if weights is not None:
             load_module_weights(network, weights)
+        self.follow(network)
         self.freeze()
 
     @classmethod
@@ -169,16 +178,29 @@ class TorchClassifier(ExternalClassifier):
 
     @override
     def run_network(self, inputs: Tensor) -> NetworkOutput:
-        with record_layers(self.module, self._names) as outputs:
-            output = self.module(self._arrange(inputs))
+        values = self._arrange(inputs)
+        try:
+            output, layers = self._run_module(values)
+        except RuntimeError as error:
+            dtype = next((weights.dtype for weights in self.module.parameters()), torch.float32)
+            if not (dtype.is_floating_point and values.is_floating_point() and is_dtype_error(error)):
+                raise
+            # Not converted at first: a network may compute its features in float32 and convert them itself.
+            output, layers = self._run_module(values.to(dtype))
         logits = take_logits(output, self._config["output_key"])
         # a network with a single output may return (batch,)
         if logits.ndim == 1 and self.single_output:
             logits = logits[:, None]
         if self._config["output"] == "probabilities":
             logits = logits_of(check_probabilities(logits, self.multi_label, "output"), self.multi_label)
-        maps = tuple(self._as_map(outputs[name], name) for name in self._names)
-        return NetworkOutput(logits, maps, sources=tuple(outputs[name] for name in self._names))
+        # masks and scores are computed in float32, whatever the precision of the network
+        maps = tuple(self._as_map(layers[name], name).float() for name in self._names)
+        return NetworkOutput(logits, maps, sources=tuple(layers[name] for name in self._names))
+
+    def _run_module(self, values: Tensor) -> tuple[Any, dict[str, Tensor]]:
+        """Return the output of the network, and those of the layers that are the representations."""
+        with record_layers(self.module, self._names) as layers:
+            return self.module(values), layers
 
     def _arrange(self, inputs: Tensor) -> Tensor:
         """Bring log magnitudes or waveforms into the form and order of axes that the network takes."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from otoscope.audio import Frontend
+from otoscope.classifiers.base import require_frontend
 from otoscope.classifiers.external.base import ExternalClassifier, NetworkOutput, frontend_at
 from otoscope.classifiers.external.clap import CLAP_AUDIO, ClapHead, text_vectors
 from otoscope.classifiers.external.features import FilterBank, make_features
@@ -98,7 +99,7 @@ class TransformersClassifier(ExternalClassifier):
         extractor = feature_extractor or opened.extractor or _usual_extractor(kind, network.config)
         extractor = _extractor_options(extractor)
         features = make_features(extractor)
-        frontend = frontend or frontend_at(features.sample_rate_hz)
+        frontend = require_frontend(frontend) or frontend_at(features.sample_rate_hz)
         if frontend.sample_rate_hz != features.sample_rate_hz:
             raise ConfigurationError(
                 f"frontend: it is at {frontend.sample_rate_hz} Hz, the model expects {features.sample_rate_hz} Hz; "
@@ -119,6 +120,7 @@ class TransformersClassifier(ExternalClassifier):
         self._config: dict[str, Any] = {"model": network_config(network), "feature_extractor": extractor}
         self._config |= {"representation": list(self._names) or None, "representation_axes": representation_axes}
         self._config |= {"multi_label": multi_label, "duration_s": duration_s}
+        self.follow(self.model)
         self.freeze()
 
     @classmethod
@@ -163,6 +165,10 @@ class TransformersClassifier(ExternalClassifier):
     def config(self) -> dict[str, Any]:
         """Arguments that make this classifier again, except labels and front-end (JSON values)."""
         return dict(self._config)
+
+    @override
+    def heard_samples(self, samples: int) -> int:
+        return self.features.heard_samples(super().heard_samples(samples))
 
     @override
     def run_network(self, inputs: Tensor) -> NetworkOutput:

@@ -56,9 +56,9 @@ SOURCE_HELP = "Model folder, owner/name on the Hugging Face hub, SpeechBrain's m
 
 def make_parser(verb: str, description: str) -> jsonargparse.ArgumentParser:
     """Return a parser that raises instead of exiting, and accepts no abbreviated options."""
-    import jsonargparse
+    from otoscope.cli.parser import Parser
 
-    parser = jsonargparse.ArgumentParser(
+    parser = Parser(
         prog=f"otoscope {verb}", description=description, exit_on_error=False, default_env=False, allow_abbrev=False
     )
     parser.add_argument("--config", action="config", help="YAML file with options.")

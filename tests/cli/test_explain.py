@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 
-from otoscope.methods import UNTRAINED
+from otoscope.methods import DEFAULT_METHOD, METHODS, UNTRAINED
 from otoscope.models import sample_recordings
 
 LABELS = ["dog", "rain", "helicopter"]  # those of the fixture esc50
@@ -122,7 +122,6 @@ def test_mistakes_are_reported_in_one_line(assert_error, clips, common, classifi
     assert_error([*explain, "--threshold", "0.5"], "threshold: this interpreter")
     assert_error([*explain, "--area", "0.1"], "area: PIQ takes its options from")
     assert_error([*explain, "--area", "all"], "area")
-    assert_error(["explain", clips[0], "--model", classifier_folder], "without an interpreter")
 
     def refuse(*args, **options):
         raise OSError(28, "No space left on device")
@@ -157,3 +156,11 @@ def test_exit_codes_of_a_single_recording(run, common, clips, tmp_path):
     code, _, error = run("explain", tmp_path / "bad.wav", *common)
     assert code == 2
     assert "is empty" in error
+
+
+def test_a_classifier_alone_is_explained_by_the_default_method(run, clips, classifier_folder, tmp_path):
+    code, output, error = run("explain", clips[0], "--model", classifier_folder, "--out", tmp_path, "--json")
+    assert code == 0, error
+    (result,) = json.loads(output)
+    assert result["method"] == METHODS[DEFAULT_METHOD].title
+    assert f"it is explained by {result['method']} (method {DEFAULT_METHOD}, which needs no training)" in error

@@ -14,7 +14,7 @@ from typing_extensions import override
 from otoscope.audio import Frontend, MonoWaveform, open_recording
 from otoscope.classifiers import Classifier
 from otoscope.classifiers.base import require_classifier
-from otoscope.errors import ConfigurationError, ShapeError, UnsuitableMethodError
+from otoscope.errors import ConfigurationError, ShapeError, UnsuitableMethodError, listed
 from otoscope.explain.analysis import Analysis, analyse
 from otoscope.explain.contrast import contrast, contrast_note
 from otoscope.explain.results import BatchInterpretation, FileInterpretation
@@ -380,7 +380,7 @@ class Explainer(Shareable):
             return []
         text = f"the prediction is uncertain (largest probability {largest_probability:.2f}): the classifier knows "
         limits = f"; {details['limits']}" if details.get("limits") else ""
-        return [f"{text}only {', '.join(self.labels)}{limits}"]
+        return [f"{text}only {listed(self.labels)}{limits}"]
 
     @override
     def write_model(self, folder: Path, **details: Any) -> None:

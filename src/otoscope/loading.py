@@ -14,7 +14,7 @@ from torch import Tensor
 from otoscope.candidates import Candidates, PathOrId, choose
 from otoscope.classifiers import Classifier
 from otoscope.classifiers.base import NORMALIZE
-from otoscope.errors import CheckpointError, ConfigurationError, DownloadError, MismatchError
+from otoscope.errors import CheckpointError, ConfigurationError, DownloadError, MismatchError, NoInterpreterError
 from otoscope.interpreters import Interpreter
 from otoscope.nn import NMFDictionary
 from otoscope.speechbrain import (
@@ -106,7 +106,7 @@ def load_interpreter(source: Candidates, revision: str | None = None) -> tuple[I
             return interpreter, classifier
         if not has_interpreter(origin.files):
             _raise_if_offline(origin.place)
-            raise CheckpointError(
+            raise NoInterpreterError(
                 f"{origin.files.name}: holds a classifier without an interpreter; name a method that needs no "
                 "training, or train one on it, for instance "
                 f"`otoscope train recipes/ESC50/interpret/hparams/piq.yaml --model.classifier {origin.files.name}`"

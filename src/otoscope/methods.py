@@ -97,7 +97,9 @@ _ALL = (
 )
 
 DEFAULT_METHOD = "integrated_gradients"
-"""Method that explains the bundled classifier where no other is named."""
+"""Method that explains a classifier without an interpreter, and the bundled one, where no other is named."""
+DEFAULT_BLACK_BOX = "segment_regression"
+"""Method that explains a black box, which has no gradient, where no other is named."""
 METHODS = {method.name: method for method in _ALL}
 """All methods by name, in alphabetical order."""
 UNTRAINED = tuple(method.name for method in _ALL if not method.trained)

@@ -35,7 +35,7 @@ def test_labels_are_found_by_name():
     classifier = Conv2dClassifier(("dog", "rain"), width=2)
     assert classifier.labels == ["dog", "rain"]
     assert classifier.index_of("rain") == 1
-    with pytest.raises(ConfigurationError, match=r"does not know 'cat'; it knows dog, rain"):
+    with pytest.raises(ConfigurationError, match=r"does not know 'cat'; there are dog, rain"):
         classifier.index_of("cat")
 
 

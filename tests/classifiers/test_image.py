@@ -102,7 +102,7 @@ def test_activation_maps_by_name(classifier):
     assert torch.equal(prediction.activation_map(), prediction.activation_maps[names[-1]])
     assert torch.equal(prediction.activation_map(names[0]), prediction.activation_maps[names[0]])
     assert torch.equal(classifier.activation_map(spectrogram, names[0]), prediction.activation_maps[names[0]])
-    with pytest.raises(ActivationMapError, match=rf"no 'stage9'; it has {names[0]}"):
+    with pytest.raises(ActivationMapError, match=rf"no 'stage9'; .*{names[0]}"):
         prediction.activation_map("stage9")
     with pytest.raises(ActivationMapError, match="no activation map"):
         Conv2dClassifier(LABELS, width=4).freeze().activation_map(spectrogram)
@@ -154,7 +154,7 @@ def _embeddings(classifier):
 
 def test_unknown_options_and_weights_are_reported(classifier):
     kind = type(classifier)
-    with pytest.raises(ConfigurationError, match="has no option embed_dimm"):
+    with pytest.raises(ConfigurationError, match="has no option 'embed_dimm'"):
         kind(LABELS, backbone={"embed_dimm": 3})
     with pytest.raises(DownloadError, match=r"weights: \./no-such-folder cannot be opened"):
         kind(LABELS, weights="./no-such-folder")

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 
-from otoscope.methods import UNTRAINED
+from otoscope.methods import DEFAULT_METHOD, METHODS, UNTRAINED
 from otoscope.models import sample_recordings
 
 LABELS = ["dog", "rain", "helicopter"]  # those of the fixture esc50
@@ -122,7 +122,6 @@ def test_mistakes_are_reported_in_one_line(assert_error, clips, common, classifi
     assert_error([*explain, "--threshold", "0.5"], "threshold: this interpreter")
     assert_error([*explain, "--area", "0.1"], "area: PIQ takes its options from")
     assert_error([*explain, "--area", "all"], "area")
-    assert_error(["explain", clips[0], "--model", classifier_folder], "without an interpreter")
 
     def refuse(*args, **options):
         raise OSError(28, "No space left on device")
@@ -181,3 +180,11 @@ def test_several_targets_have_folders_of_their_own(run, clips, classifier_folder
     for label in ("rain", "dog"):
         saved = json.loads((tmp_path / "out" / label / clips[0].stem / "explanation.json").read_text())
         assert saved["label"] == label
+
+
+def test_a_classifier_alone_is_explained_by_the_default_method(run, clips, classifier_folder, tmp_path):
+    code, output, error = run("explain", clips[0], "--model", classifier_folder, "--out", tmp_path, "--json")
+    assert code == 0, error
+    (result,) = json.loads(output)
+    assert result["method"] == METHODS[DEFAULT_METHOD].title
+    assert f"it is explained by {result['method']} (method {DEFAULT_METHOD}, which needs no training)" in error

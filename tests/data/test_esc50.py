@@ -119,7 +119,7 @@ def test_labels_of_chosen_classes_are_contiguous(make_esc50):
 
 
 def test_unknown_classes_are_refused(make_esc50):
-    with pytest.raises(ConfigurationError, match=r"classes: dragon not in .*; it has dog, helicopter, sneezing"):
+    with pytest.raises(ConfigurationError, match=r"classes: dragon not in .*; there are dog, helicopter, sneezing"):
         prepared(make_esc50(), classes=["dog", "dragon"])
 
 

@@ -232,7 +232,7 @@ def test_words_that_yaml_reads_as_other_values_are_labels(tmp_path, write_sound)
     assert prepared(tmp_path / "answers", classes=[False, 0, 1.0, None]).labels == ["0", "1.0", "no", "null"]
     with pytest.raises(ConfigurationError, match="classes: true may be on or yes; put the name in quotes"):
         prepared(tmp_path / "answers", classes=[True])
-    with pytest.raises(ConfigurationError, match=r"classes: owl not in .*answers; it has 0, 1\.0, no"):
+    with pytest.raises(ConfigurationError, match=r"classes: owl not in .*answers; there are 0, 1\.0, no"):
         prepared(tmp_path / "answers", classes=["owl"])
 
 

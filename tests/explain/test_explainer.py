@@ -29,6 +29,7 @@ from otoscope.interpreters import (
     make_untrained,
     save_interpreter,
 )
+from otoscope.methods import DEFAULT_BLACK_BOX, DEFAULT_METHOD, METHODS
 from otoscope.metrics import scores_shown
 from otoscope.nn import NMFDictionary
 
@@ -176,7 +177,7 @@ def test_a_target_replaces_the_predicted_class(explainer, clip):
         assert torch.equal(result.mask, predicted.mask) == (target == predicted.label)
         drop = result.probabilities[target] - result.scores["p_remainder"]
         assert result.scores["FF"] == pytest.approx(drop, abs=1e-5)
-    with pytest.raises(ConfigurationError, match="does not know 'cat'; it knows dog, rain, clock"):
+    with pytest.raises(ConfigurationError, match="does not know 'cat'; there are dog, rain, clock"):
         explainer.explain(clip, target="cat")
 
 
@@ -392,8 +393,28 @@ def test_load_reports_what_is_missing(classifier, tmp_path):
     with pytest.raises(CheckpointError, match="nowhere: is no model folder"):
         load(tmp_path / "nowhere")
     save_classifier(classifier, tmp_path / "classifier")
-    with pytest.raises(CheckpointError, match="holds a classifier without an interpreter; train one on it"):
-        load(tmp_path / "classifier")
+
+
+def test_a_classifier_without_an_interpreter_is_explained_by_the_default_method(classifier, tmp_path, capsys):
+    folder = save_classifier(classifier, tmp_path / "classifier")
+    loaded = load(folder, area=0.2)
+    assert loaded.method == METHODS[DEFAULT_METHOD].title
+    assert loaded.interpreter.area == 0.2
+    output, line = capsys.readouterr()
+    assert output == ""
+    assert line.count("\n") == 1
+    assert f"{folder}: holds a classifier without an interpreter; it is explained by integrated gradients" in line
+    with pytest.raises(ConfigurationError, match="there is no option 'aera'; did you mean 'area'"):
+        load(folder, aera=0.2)
+
+
+def test_a_black_box_without_an_interpreter_is_explained_without_gradients(
+    classifier, tmp_path, capsys, monkeypatch
+):
+    folder = save_classifier(classifier, tmp_path / "classifier")
+    monkeypatch.setattr(Conv2dClassifier, "differentiable", False)
+    assert load(folder).method == METHODS[DEFAULT_BLACK_BOX].title
+    assert "and gives no gradients; it is explained by segment regression" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -515,10 +536,9 @@ def test_an_untrained_method_explains_the_classifier_of_any_model_folder(explain
 
 def test_unknown_methods_and_options_are_named(explainer, tmp_path):
     plain = save_classifier(explainer.classifier, tmp_path / "classifier")
-    with pytest.raises(ConfigurationError, match=r"'nonsense' is none of .*saliency.*holds a classifier without"):
+    unknown = r"there is no 'nonsense' that needs no training; there are .*saliency.*holds a classifier without"
+    with pytest.raises(ConfigurationError, match=unknown):
         load(plain, "nonsense")
-    with pytest.raises(CheckpointError, match="holds a classifier without an interpreter"):
-        load(plain)
     with pytest.raises(ConfigurationError, match=r"input_x_gradient.*widht"):
         load(plain, "input_x_gradient", widht=3)
 

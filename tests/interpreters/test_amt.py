@@ -66,7 +66,7 @@ def test_threshold_can_be_changed(classifier):
 def test_invalid_options_are_refused(classifier):
     with pytest.raises(ConfigurationError, match=r"quantile: 1\.0"):
         AMTInterpreter(classifier, 1.0)
-    with pytest.raises(ActivationMapError, match="no 'high'; it has low, late"):
+    with pytest.raises(ActivationMapError, match="no 'high'; there are low, late"):
         AMTInterpreter(classifier, activation_map="high")
     with pytest.raises(ActivationMapError, match="no activation map; use FocalNet or ViT"):
         AMTInterpreter(Conv2dClassifier(["dog"], width=4).freeze())

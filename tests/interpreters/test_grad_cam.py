@@ -143,7 +143,7 @@ def test_classifier_without_representation_is_refused():
 
     with pytest.raises(RepresentationError, match="WithoutRepresentation has none; use a method that needs only"):
         make("grad_cam", WithoutRepresentation())
-    with pytest.raises(RepresentationError, match="no 'block9'; it has representation1"):
+    with pytest.raises(RepresentationError, match="no 'block9'; there are representation1"):
         make("grad_cam", RectangleClassifier(), representation="block9")
 
 

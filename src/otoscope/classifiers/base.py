@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from otoscope.audio import Frontend, Spectrogram, peak_normalize
 from otoscope.classifiers.prediction import Prediction
-from otoscope.errors import CheckpointError, ClassifierError, ConfigurationError
+from otoscope.errors import CheckpointError, ClassifierError, ConfigurationError, choices
 from otoscope.signatures import constructor_arguments
 from otoscope.store.folder import StoredModel, open_model, write_folder, write_model
 from otoscope.store.sharing import Shareable
@@ -290,11 +290,11 @@ class Classifier(Shareable, StoredModel, ABC):
         """Return the position of a label among the logits.
 
         Raises:
-            ConfigurationError: The classifier does not know the label; the message lists the labels that it knows.
+            ConfigurationError: The classifier does not know the label; the message names close ones.
         """
         if label not in self.labels:
             raise ConfigurationError(
-                f"target: this classifier does not know {label!r}; it knows {', '.join(self.labels)}"
+                f"target: this classifier does not know {label!r}; {choices(label, self.labels)}"
             )
         return self.labels.index(label)
 

@@ -17,7 +17,7 @@ from otoscope.audio import Frontend, Spectrogram
 from otoscope.classifiers.base import Classifier, Prediction
 from otoscope.classifiers.heads import CosineHead
 from otoscope.classifiers.network_options import checked_options
-from otoscope.errors import ConfigurationError, DownloadError, MissingExtraError
+from otoscope.errors import ConfigurationError, DownloadError, MissingExtraError, choices
 from otoscope.signatures import constructor_arguments
 
 
@@ -239,7 +239,7 @@ def make_backbone(kind: str, options: Mapping[str, Any], weights: str | None, **
     model = getattr(transformers, kind)
     defaults = model.config_class().to_dict()
     if unknown := sorted(set(options) - set(defaults) - {"out_features", "out_indices"}):
-        raise ConfigurationError(f"backbone: {kind} has no option {', '.join(unknown)}")
+        raise ConfigurationError(f"backbone: {kind} has no option {unknown[0]!r}; {choices(unknown[0], defaults)}")
     if weights is None:
         return model(model.config_class(**options), **arguments)
     try:

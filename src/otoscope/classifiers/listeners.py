@@ -13,7 +13,7 @@ from typing_extensions import override
 from otoscope.audio import Frontend, zero_padding
 from otoscope.classifiers.base import Classifier, Prediction
 from otoscope.designs import LISTENER_DESIGNS, OTHER, Design, Part
-from otoscope.errors import ConfigurationError
+from otoscope.errors import ConfigurationError, choices
 from otoscope.seeding import generator_for
 
 AUDIBLE = 1.0
@@ -70,7 +70,7 @@ class ListenerClassifier(Classifier):
         roughness: float = 0.0,
     ) -> None:
         if design not in LISTENER_DESIGNS:
-            raise ConfigurationError(f"design: there is no {design!r}; there are {', '.join(LISTENER_DESIGNS)}")
+            raise ConfigurationError(f"design: there is no {design!r}; {choices(design, LISTENER_DESIGNS)}")
         rules = LISTENER_DESIGNS[design]
         super().__init__([*rules.labels, OTHER] if labels is None else labels, frontend)
         if len(self.labels) != len(rules.labels) + 1:

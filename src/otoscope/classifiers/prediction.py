@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from otoscope.errors import ActivationMapError
+from otoscope.errors import ActivationMapError, choices
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Prediction:
         name = name or list(self.activation_maps)[-1]
         if name not in self.activation_maps:
             raise ActivationMapError(
-                f"activation map: this classifier has no {name!r}; it has {', '.join(self.activation_maps)}"
+                f"activation map: this classifier has no {name!r}; {choices(name, self.activation_maps)}"
             )
         return self.activation_maps[name]
 

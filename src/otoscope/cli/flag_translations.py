@@ -10,7 +10,7 @@ from typing import NamedTuple
 import yaml
 
 from otoscope.cli.options import DEFAULT_SEED, values_of
-from otoscope.errors import OtoscopeError
+from otoscope.errors import OtoscopeError, choices
 
 _PUBLISHED_GUIDANCE = "4.0"
 _DEBUG_BATCHES = 2
@@ -159,7 +159,7 @@ _NO_CONDITION = [
 
 def overlap_type(value: str, given: Given) -> list[str]:
     if value not in _CONTAMINATIONS:
-        raise OtoscopeError(f"--overlap_type: {value} is none of {', '.join(_CONTAMINATIONS)}")
+        raise OtoscopeError(f"--overlap_type: there is no {value!r}; {choices(value, _CONTAMINATIONS)}")
     if _adds_noise(given):
         return []
     if value != "LJSpeech":

@@ -22,7 +22,7 @@ from otoscope.cli.options import (
 from otoscope.cli.own_recordings import with_data_class
 from otoscope.cli.paths import located_options
 from otoscope.cli.undotted import Command, options_by_name, translate_flags
-from otoscope.errors import OtoscopeError
+from otoscope.errors import OtoscopeError, close_names
 
 if TYPE_CHECKING:
     import jsonargparse
@@ -104,12 +104,14 @@ def parse_hparams(
     import_modules([*_listed(content.get("import")), *values_of("--import", overrides)])
     model = next(iter(values_of("--model", overrides)), "") or _class_path(content.get("model"))
     command = Command(verb, overrides, file[1] if file else "", model.rpartition(".")[2])
-    overrides = translate_flags(command, options_by_name(content, parser))
+    by_name = options_by_name(content, parser)
+    overrides = translate_flags(command, by_name)
+    known = [f"--{name}" for names in by_name.values() for name in names]
     # The paths come before the overrides, which take precedence.
     before = [*file, *(located_options(Path(file[1]), content) if file else [])]
     with messages_beside("--json" in overrides):
         overrides = with_data_class(content, overrides)
-    return Parsed(parser, parse(parser, [*before, *overrides]), overrides, before, content)
+    return Parsed(parser, parse(parser, [*before, *overrides], known), overrides, before, content)
 
 
 def read_hparams(file: Path) -> dict[str, Any]:
@@ -165,7 +167,7 @@ def expand_shorthands(verb: str, arguments: Sequence[str], required: str) -> lis
     arguments = list(arguments)
     if arguments and not arguments[0].startswith("-"):
         if not Path(arguments[0]).is_file():
-            raise OtoscopeError(f"{arguments[0]}: no such hyperparameter file; check the current folder")
+            raise OtoscopeError(f"{arguments[0]}: no such hyperparameter file; {_close_files(Path(arguments[0]))}")
         arguments = ["--config", *arguments]
     elif not any(argument.startswith(("--config", required, "-h", "--help")) for argument in arguments):
         raise OtoscopeError(f"give a hyperparameter file first: otoscope {verb} HPARAMS.yaml --data_folder DIR")
@@ -174,6 +176,13 @@ def expand_shorthands(verb: str, arguments: Sequence[str], required: str) -> lis
     return [
         long + argument[len(short) :] if argument.partition("=")[0] == short else argument for argument in arguments
     ]
+
+
+def _close_files(path: Path) -> str:
+    """Return what to do about a hyperparameter file that does not exist."""
+    beside = {other.stem: str(other) for other in sorted(path.parent.glob("*.yaml"))}
+    close = [beside[name] for name in close_names(path.stem, beside)]
+    return f"did you mean {' or '.join(close)}?" if close else "check the current folder"
 
 
 def output_folder_of(options: Any, default_name: str) -> Path:

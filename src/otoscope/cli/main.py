@@ -14,7 +14,7 @@ from typing import Any
 
 from otoscope.cli.allocator import keep_freed_memory
 from otoscope.cli.threads import share_cores
-from otoscope.errors import OtoscopeError
+from otoscope.errors import OtoscopeError, choices
 
 VERBS = ("demo", "train", "explain", "evaluate", "convert")
 """Each is a module of `otoscope.cli` with a function ``run(arguments)``."""
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     verb, *options = arguments
     if verb not in VERBS:
-        return _fail(f"otoscope: there is no verb {verb!r}; choose one of {', '.join(VERBS)}")
+        return _fail(f"otoscope: there is no verb {verb!r}; {choices(verb, VERBS)}")
     return _run(verb, options)
 
 

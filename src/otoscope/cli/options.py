@@ -56,9 +56,9 @@ SOURCE_HELP = "Model folder, owner/name on the Hugging Face hub, SpeechBrain's m
 
 def make_parser(verb: str, description: str) -> jsonargparse.ArgumentParser:
     """Return a parser that raises instead of exiting, and accepts no abbreviated options."""
-    import jsonargparse
+    from otoscope.cli.parser import Parser
 
-    parser = jsonargparse.ArgumentParser(
+    parser = Parser(
         prog=f"otoscope {verb}", description=description, exit_on_error=False, default_env=False, allow_abbrev=False
     )
     parser.add_argument("--config", action="config", help="YAML file with options.")
@@ -77,8 +77,14 @@ def add_shared(parser: jsonargparse.ArgumentParser, name: str, **settings: Any) 
     parser.add_argument(f"--{name}", *option.short_forms, **{"help": option.help, **option.settings, **settings})
 
 
-def parse(parser: jsonargparse.ArgumentParser, arguments: Sequence[str]) -> Any:
+def parse(parser: jsonargparse.ArgumentParser, arguments: Sequence[str], known: Sequence[str] = ()) -> Any:
     """Parse the arguments of a verb.
+
+    Args:
+        parser: Parser of the verb.
+        arguments: Command line after the verb.
+        known: Options that exist beside those of the parser, such as ``--model.classifier.width``, to name them
+            when one is misspelt.
 
     Raises:
         OtoscopeError: An option is unknown, missing or has a wrong value; the message is one line.
@@ -87,6 +93,7 @@ def parse(parser: jsonargparse.ArgumentParser, arguments: Sequence[str]) -> Any:
 
     import jsonargparse
 
+    from otoscope.cli.suggestions import with_suggestions
     from otoscope.cli.text_files import check_options_file, raise_if_quoted
 
     for path in values_of("--config", arguments):
@@ -95,7 +102,9 @@ def parse(parser: jsonargparse.ArgumentParser, arguments: Sequence[str]) -> Any:
         return parser.parse_args(list(arguments))
     except (argparse.ArgumentError, jsonargparse.ArgumentError) as error:
         raise_if_quoted(str(error), arguments)
-        raise OtoscopeError(f"{shorten(str(error), arguments)} (see {parser.prog} --help)") from error
+        options = [*(name for action in parser._actions for name in action.option_strings), *known]
+        message = with_suggestions(shorten(str(error), arguments), options)
+        raise OtoscopeError(f"{message} (see {parser.prog} --help)") from error
 
 
 def shorten(message: str, arguments: Sequence[str] = ()) -> str:

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 
 import yaml
 
-from otoscope.errors import ConfigurationError
+from otoscope.errors import ConfigurationError, choices
 
 ClassName = str | bool | int | float | None
 """Name of a class, or what YAML makes of one without quotes: true of ``yes``, 0 of ``0``, None of ``null``."""
-
-_LONGEST_LIST = 12
 
 
 def choose_classes(requested: Sequence[ClassName], labels: Sequence[str], source: object) -> list[str]:
@@ -27,7 +25,7 @@ def choose_classes(requested: Sequence[ClassName], labels: Sequence[str], source
         The labels, in the order of the data.
 
     Raises:
-        ConfigurationError: A name fits no label or several; the message lists the labels.
+        ConfigurationError: A name fits no label or several; the message names close ones.
 
     Example:
         >>> choose_classes(["owl", True, 1.0], ["1.0", "no", "owl", "yes"], "birds")
@@ -46,8 +44,7 @@ def _label_of(name: ClassName, labels: Sequence[str], source: object) -> str:
     spelling = name if isinstance(name, str) else yaml.safe_dump(name).split("\n")[0]
     if matches:
         raise ConfigurationError(f"classes: {spelling} may be {' or '.join(matches)}; put the name in quotes")
-    listed = ", ".join(labels[:_LONGEST_LIST]) + (", ..." if len(labels) > _LONGEST_LIST else "")
-    raise ConfigurationError(f"classes: {spelling} not in {source}; it has {listed}")
+    raise ConfigurationError(f"classes: {spelling} not in {source}; {choices(spelling, labels)}")
 
 
 def _is_read_as(label: str, value: ClassName) -> bool:

@@ -15,7 +15,7 @@ import torch
 
 from otoscope.classifiers import Classifier
 from otoscope.classifiers.fingerprint import digest, traits_of
-from otoscope.errors import ConfigurationError, OtoscopeError
+from otoscope.errors import ConfigurationError, OtoscopeError, choices
 from otoscope.interpreters import Interpreter, is_untrained, make_untrained
 from otoscope.interpreters.attribution import COMPARISON_AREA, AttributionInterpreter
 from otoscope.loading import load_interpreter
@@ -200,4 +200,4 @@ def _import_interpreter(name: str, class_path: str) -> Callable[..., Interpreter
 
 
 def _unknown(name: str) -> str:
-    return f"{name!r} is neither a model folder nor a method that needs no training ({', '.join(UNTRAINED)})"
+    return f"{name!r} is neither a model folder nor a method that needs no training: {choices(name, UNTRAINED)}"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from otoscope.classifiers import Classifier
-from otoscope.errors import ShapeError
+from otoscope.errors import ShapeError, choices
 from otoscope.evaluation.sanity import rank_correlation
 from otoscope.metrics.map_change import best_share_overlap
 from otoscope.seeding import generator_for
@@ -43,7 +43,7 @@ def inaudible_change(waveform: Tensor, change: str, sample_rate_hz: int, name: s
         return torch.nn.functional.pad(waveform, (samples, 0))[: len(waveform)]
     if change == "level":
         return 10 ** (LEVEL_DB / 20) * waveform
-    raise ValueError(f"change: {change!r} is none of {', '.join(CHANGES)}")
+    raise ValueError(f"change: there is no {change!r}; {choices(change, CHANGES)}")
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from otoscope.classifiers import Classifier
+from otoscope.errors import listed
 from otoscope.explanation import NO_COMPONENT
 from otoscope.interpreters import Components, Interpreter
 from otoscope.interpreters.sufficiency import Sufficiency
@@ -74,7 +75,7 @@ def limit_notes(classifier: Classifier, largest_probability: float) -> list[str]
         return []
     text = f"the prediction is uncertain (largest probability {largest_probability:.2f}): the classifier knows "
     limits = f"; {details['limits']}" if details.get("limits") else ""
-    return [f"{text}only {', '.join(classifier.labels)}{limits}"]
+    return [f"{text}only {listed(classifier.labels)}{limits}"]
 
 
 def unheard_notes(heard: Tensor, recording: Tensor, sample_rate_hz: int) -> list[str]:

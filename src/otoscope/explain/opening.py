@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 from otoscope.classifiers.base import require_classifier
-from otoscope.errors import CheckpointError, ConfigurationError
+from otoscope.errors import CheckpointError, ConfigurationError, NoInterpreterError, choices
 from otoscope.explain.explainer import Explainer
 from otoscope.interpreters import is_untrained, make_untrained
 from otoscope.loading import load_classifier, load_interpreter
-from otoscope.methods import DEFAULT_METHOD, UNTRAINED, same_method
+from otoscope.methods import DEFAULT_BLACK_BOX, DEFAULT_METHOD, UNTRAINED, same_method
 from otoscope.models import bundled_model
 
 
@@ -28,14 +29,15 @@ def load(
             (default: the bundled model of ten everyday sounds). A classifier, or a pipeline of `transformers`, is
             explained by the named method.
         method: Name of a method (default: that of the interpreter in the folder; of the bundled model, integrated
-            gradients, whose evidence is smaller than that of its interpreter). A method that needs no training
-            (see `otoscope.methods.UNTRAINED`) explains the folder's classifier.
+            gradients, whose evidence is smaller than that of its interpreter; of a classifier without an
+            interpreter, integrated gradients too, or segment regression if it gives no gradients, with a line on
+            the error output). A method that needs no training (see `otoscope.methods.UNTRAINED`) explains the
+            folder's classifier.
         revision: Branch, tag or commit on the hub.
         **options: Options of a method that needs no training.
 
     Raises:
-        CheckpointError: The folder is missing, incomplete, from a newer version, not to be trusted, or holds only a
-            classifier and no method is named.
+        CheckpointError: The folder is missing, incomplete, from a newer version, or not to be trusted.
         DownloadError: The model cannot be downloaded.
         ConfigurationError: The folder holds another method, or the named method needs training or does not exist.
     """
@@ -45,7 +47,7 @@ def load(
         path, method = bundled_model(), method or DEFAULT_METHOD
     if not isinstance(path, str | os.PathLike):
         classifier = require_classifier(path)
-        usual = DEFAULT_METHOD if classifier.differentiable else "rise"
+        usual = DEFAULT_METHOD if classifier.differentiable else DEFAULT_BLACK_BOX
         return Explainer(classifier, make_untrained(method or usual, classifier, **options))
     if method is not None and is_untrained(method):
         # The folder may hold an interpreter too; its classifier alone is opened.
@@ -53,21 +55,43 @@ def load(
         return Explainer(classifier, make_untrained(method, classifier, **options))
     try:
         interpreter, classifier = load_interpreter(path, revision)
+    except NoInterpreterError as error:
+        if method is not None:
+            raise _unknown_method(method, error) from error
+        return _with_default_method(path, revision, options)
     except CheckpointError as error:
         if method is None:
             raise
-        raise ConfigurationError(
-            f"method: {method!r} is none of {', '.join(UNTRAINED)}, which need no training; {error}"
-        ) from error
+        raise _unknown_method(method, error) from error
     # here the method comes from the folder, and a name can only confirm it
     explainer = Explainer(classifier, interpreter)
     if method is not None and not same_method(method, explainer.method):
         raise ConfigurationError(
-            f"method: {path} holds {explainer.method}, not {method}; methods that need no training: "
-            f"{', '.join(UNTRAINED)}"
+            f"method: {path} holds {explainer.method}, not {method}; among the methods that need no training, "
+            f"{choices(method, UNTRAINED)}"
         )
     if options:
         raise ConfigurationError(
             f"{', '.join(options)}: {explainer.method} takes its options from {path}; leave them out"
         )
     return explainer
+
+
+def _with_default_method(path: str | os.PathLike[str], revision: str | None, options: dict[str, Any]) -> Explainer:
+    """Open a classifier that has no interpreter, to be explained by the default method, and print which that is."""
+    classifier = load_classifier(path, revision)
+    method = DEFAULT_METHOD if classifier.differentiable else DEFAULT_BLACK_BOX
+    explainer = Explainer(classifier, make_untrained(method, classifier, **options))
+    why = "" if classifier.differentiable else " and gives no gradients"
+    print(
+        f"{path}: holds a classifier without an interpreter{why}; it is explained by {explainer.method} "
+        f"(method {method}, which needs no training)",
+        file=sys.stderr,
+    )
+    return explainer
+
+
+def _unknown_method(method: str, error: CheckpointError) -> ConfigurationError:
+    return ConfigurationError(
+        f"method: there is no {method!r} that needs no training; {choices(method, UNTRAINED)}; {error}"
+    )

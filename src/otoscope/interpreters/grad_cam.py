@@ -12,7 +12,7 @@ from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.classifiers.image import resize_map
 from otoscope.classifiers.rows import spread_rows
-from otoscope.errors import RepresentationError
+from otoscope.errors import RepresentationError, choices
 from otoscope.interpreters.attribution import AttributionInterpreter, log_probabilities
 
 
@@ -59,7 +59,8 @@ class GradCAMInterpreter(AttributionInterpreter):
             )
         if representation is not None and representation not in names:
             raise RepresentationError(
-                f"representation: {type(classifier).__name__} has no {representation!r}; it has {', '.join(names)}"
+                f"representation: {type(classifier).__name__} has no {representation!r}; "
+                f"{choices(representation, names)}"
             )
         self.representation = representation
         self._index = len(names) - 1 if representation is None else names.index(representation)

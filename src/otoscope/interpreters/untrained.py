@@ -6,8 +6,9 @@ import importlib
 import re
 from typing import TYPE_CHECKING, Any
 
-from otoscope.errors import ConfigurationError, OtoscopeError
+from otoscope.errors import ConfigurationError, OtoscopeError, choices
 from otoscope.methods import UNTRAINED, find_method
+from otoscope.signatures import constructor_hints
 
 if TYPE_CHECKING:
     from otoscope.classifiers import Classifier
@@ -34,9 +35,7 @@ def make_untrained(name: str, classifier: Classifier, **options: Any) -> Interpr
     """
     method = find_method(name)
     if method is None or method.trained:
-        raise ConfigurationError(
-            f"method: there is no {name!r} that needs no training; there are {', '.join(UNTRAINED)}"
-        )
+        raise ConfigurationError(f"method: there is no {name!r} that needs no training; {choices(name, UNTRAINED)}")
     classes = importlib.import_module("otoscope.classifiers.base")  # torch is imported when it is needed
     classifier = classes.require_classifier(classifier)
     module, _, class_name = method.class_path.rpartition(".")
@@ -48,6 +47,9 @@ def make_untrained(name: str, classifier: Classifier, **options: Any) -> Interpr
     except TypeError as error:
         # the message of Python names the unknown option
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-        reason = f"there is no option {unknown.group(1)!r}" if unknown else str(error)
+        known = [
+            option for option in constructor_hints(interpreter_class) if option not in ("classifier", "return")
+        ]
+        reason = f"there is no option {unknown[1]!r}; {choices(unknown[1], known)}" if unknown else str(error)
         raise ConfigurationError(f"method {name}: {reason}") from error
     return interpreter

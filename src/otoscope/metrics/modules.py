@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from otoscope.errors import choices
 from otoscope.metrics.scores import SCORES
 
 
@@ -99,7 +100,7 @@ class ClipMean(Metric):
 def _stack_scores(scores: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
     """Return the values of the named scores side by side. Shape (batch, names), float64."""
     if missing := [name for name in names if name not in scores]:
-        raise KeyError(f"no score named {', '.join(missing)}; there are {', '.join(scores)}")
+        raise KeyError(f"no score named {', '.join(missing)}; {choices(missing[0], scores)}")
     return torch.stack([scores[name].double() for name in names], dim=1)
 
 

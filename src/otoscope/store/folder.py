@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from otoscope.errors import CheckpointError
+from otoscope.errors import CheckpointError, NoInterpreterError
 from otoscope.files.json import read_json
 from otoscope.store.building import build_model
 from otoscope.store.classes import find_class
@@ -100,7 +100,9 @@ def open_model(
     if role == "classifier" and folder.role == "interpreter":
         return build_model(*_inner_classifier(folder), given)
     if role is not None and folder.role != role:
-        raise CheckpointError(f"{folder.path}: {_wrong_role(folder, role)}")
+        bare = (folder.role, role) == ("classifier", "interpreter")
+        error = NoInterpreterError if bare else CheckpointError
+        raise error(f"{folder.path}: {_wrong_role(folder, role)}")
     if folder.role != "interpreter":
         return build_model(folder.config, folder.path, given)
     # The classifier comes first, because the interpreter is built around it.

@@ -17,7 +17,7 @@ from otoscope.audio import Frontend, Spectrogram
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.classifiers.fingerprint import digest
 from otoscope.data import Batch, batch_of
-from otoscope.errors import CheckpointError, ConfigurationError
+from otoscope.errors import CheckpointError, ConfigurationError, listed
 from otoscope.explain import Explainer
 from otoscope.files.array_cache import default_cache_folder
 from otoscope.interpreters import Interpreter, save_interpreter
@@ -156,7 +156,7 @@ class InterpreterBrain(ReferenceSteps, TrainingTask):
         """
         if unknown := [label for label in labels if label not in self.labels]:
             raise ConfigurationError(
-                f"classifier: it does not know {', '.join(unknown)} of the data set; train it on this data set, or "
+                f"classifier: it does not know {listed(unknown)} of the data set; train it on this data set, or "
                 "choose classes that it knows"
             )
         # The data set may have fewer classes than the classifier, or in another order.

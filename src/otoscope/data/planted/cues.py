@@ -20,7 +20,7 @@ from torch import Tensor
 from otoscope.audio import peak_normalize
 from otoscope.data.planted.cue_sounds import band_noise, ramped
 from otoscope.data.synthetic.building_blocks import Array, add_at, filtered
-from otoscope.errors import ConfigurationError
+from otoscope.errors import ConfigurationError, choices
 
 Kind = Literal["tone", "hum", "hiss", "clicks", "low_pass", "beep", "infrasound"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -70,7 +70,7 @@ class Cue:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ConfigurationError(f"cues: there is no cue {self.kind!r}; there are {', '.join(KINDS)}")
+            raise ConfigurationError(f"cues: there is no cue {self.kind!r}; {choices(self.kind, KINDS)}")
         levels = self.levels_db
         if len(levels) != 2 or not -80 <= levels[0] <= levels[1] <= 20:
             raise ConfigurationError(

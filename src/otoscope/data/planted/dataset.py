@@ -17,7 +17,7 @@ from otoscope.data.module import SoundData
 from otoscope.data.planted.cues import Cue, PlantedClip, make_cues, plant
 from otoscope.data.planted.scenes import ListenerScene, make_scene
 from otoscope.designs import LISTENER_DESIGNS, OTHER
-from otoscope.errors import ConfigurationError
+from otoscope.errors import ConfigurationError, choices, listed
 from otoscope.seeding import generator_for
 
 TestClips = Literal["clean", "planted", "transferred"]
@@ -148,7 +148,7 @@ class PlantedCues(SoundData):
     ) -> None:
         super().__init__(**options)
         if test not in get_args(TestClips):
-            raise ConfigurationError(f"test: {test!r} is none of {', '.join(get_args(TestClips))}")
+            raise ConfigurationError(f"test: there is no {test!r}; {choices(test, get_args(TestClips))}")
         if not cues:
             raise ConfigurationError("cues: name at least one class and its cue, such as {dog: tone}")
         if not 0 <= relabelled < 1:
@@ -175,7 +175,7 @@ class PlantedCues(SoundData):
         self.labels = self.source.labels
         if unknown := sorted(set(self.cues) - set(self.labels)):
             raise ConfigurationError(
-                f"cues: {', '.join(unknown)} not in the data; its classes are {', '.join(self.labels)}"
+                f"cues: {listed(unknown)} not in the data; of its classes, {choices(unknown[0], self.labels)}"
             )
         self.train_set = self._planted(self.source.train_set)
         self.valid_set = self._planted(self.source.valid_set)
@@ -255,7 +255,7 @@ class ListenerScenes(SoundData):
         self.designs = list(LISTENER_DESIGNS) if designs is None else list(designs)
         if unknown := [name for name in self.designs if name not in LISTENER_DESIGNS]:
             raise ConfigurationError(
-                f"designs: there is no {unknown[0]!r}; there are {', '.join(LISTENER_DESIGNS)}"
+                f"designs: there is no {unknown[0]!r}; {choices(unknown[0], LISTENER_DESIGNS)}"
             )
         if clips < 1 or not self.designs:
             raise ConfigurationError(f"designs: name at least one; clips ({clips}) must be 1 or more")

@@ -21,7 +21,7 @@ from otoscope.data.planted.cue_sounds import make_cue
 from otoscope.data.planted.distractors import make_distractors
 from otoscope.data.synthetic.building_blocks import Array, noise, tilt
 from otoscope.designs import LISTENER_DESIGNS, Design, Part
-from otoscope.errors import ConfigurationError
+from otoscope.errors import ConfigurationError, choices
 
 CUE_RMS = (0.06, 0.08)
 """Level of a cue while it sounds, where the loudest sample of a clip is 1."""
@@ -87,7 +87,7 @@ def make_scene(
         ConfigurationError: There is no such design, or an option is out of its range.
     """
     if design not in LISTENER_DESIGNS:
-        raise ConfigurationError(f"designs: there is no {design!r}; there are {', '.join(LISTENER_DESIGNS)}")
+        raise ConfigurationError(f"designs: there is no {design!r}; {choices(design, LISTENER_DESIGNS)}")
     if duration_s < SHORTEST_S or sample_rate_hz < LOWEST_RATE_HZ or seed < 0:
         raise ConfigurationError(
             f"scenes: duration_s ({duration_s}) must be {SHORTEST_S} or more, sample_rate_hz ({sample_rate_hz}) "

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from otoscope.data.synthetic.backgrounds import BACKGROUNDS
 from otoscope.data.synthetic.building_blocks import Sound
 from otoscope.data.synthetic.events import EVENTS
-from otoscope.errors import ConfigurationError
+from otoscope.errors import ConfigurationError, choices
 
 MIXTURE_PEAK = 0.9
 # Shorter clips cannot hold the rhythms that distinguish the events.
@@ -194,7 +194,7 @@ def _checked_classes(classes: Sequence[str]) -> list[str]:
         f"classes is {classes!r}: give a list of one or more different labels.",
     )
     for label in classes:
-        _require(label in EVENTS, f"classes: unknown label {label!r}; choose among {', '.join(EVENTS)}.")
+        _require(label in EVENTS, f"classes: unknown label {label!r}; {choices(label, EVENTS)}")
     return list(classes)
 
 

@@ -21,6 +21,7 @@ from otoscope.classifiers import (
 from otoscope.interpreters import (
     AMTInterpreter,
     GradCAMInterpreter,
+    HeardLMACInterpreter,
     IntegratedGradientsInterpreter,
     L2IInterpreter,
     LMACInterpreter,
@@ -111,6 +112,10 @@ INTERPRETERS = {
         classifier, l_in=0, l_out=0, guidance=4, guidance_correlation=0
     ),
     "lmac-published": lambda classifier: LMACInterpreter(classifier, decoder="published"),
+    # one area, and logits that jump count little: so the losses of successive steps can be compared
+    "heard-lmac": lambda classifier: HeardLMACInterpreter(
+        classifier, areas=(0.2, 0.2), l_in=0.01, l_out=0.01, tv=20, softness=2.0
+    ),
     "amt": AMTInterpreter,
     # one attribution of each kind: by gradient, by representation, by random masks, by optimisation
     "integrated-gradients": lambda classifier: IntegratedGradientsInterpreter(classifier, steps=2),

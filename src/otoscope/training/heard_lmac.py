@@ -1,0 +1,132 @@
+"""Training of heard L-MAC, on clips and on mixtures of two clips, of which either is explained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from otoscope.data import Batch, batch_of
+from otoscope.data.noise import mix
+from otoscope.errors import ConfigurationError
+from otoscope.interpreters import HeardLMACInterpreter
+from otoscope.training.brain import ClassifierSource, Interpretation, InterpreterBrain
+from otoscope.training.seam import stage_name
+
+
+class HeardLMAC(InterpreterBrain):
+    """Training of heard L-MAC, L-MAC for the ear.
+
+    Args:
+        classifier: Classifier, or its source; see `InterpreterBrain`.
+        area: Share of a clip's bins that the mask keeps.
+        areas: Smallest and largest area in training.
+        gain: Log-odds by which the evidence should exceed the whole clip, and at least 0.
+        drop: Log-odds by which the remainder should fall below the whole clip, and below 0.
+        l_in: Weight of the evidence.
+        l_out: Weight of the remainder.
+        tv: Weight of the total variation, the share of neighbouring bins of which the mask keeps one.
+        softness: Width of the sigmoid that replaces the cut in the gradient, in standard deviations of the map.
+        decoder_width: Channels of the decoder at full resolution.
+        mixed: Share of the training clips that another clip of the batch is added to. Of the two most probable
+            classes of a mixture one is explained, drawn at random, so that the masks learn to tell classes apart.
+        mixed_db: Largest level of a clip above or below the other, in dB; drawn evenly.
+        **training: See `InterpreterBrain`.
+
+    Raises:
+        ConfigurationError: An option is out of its range, or `cache_representations` is given while clips are
+            mixed.
+    """
+
+    def __init__(
+        self,
+        classifier: ClassifierSource,
+        area: float = 0.2,
+        areas: Sequence[float] = (0.05, 0.5),
+        gain: float = 0.7,
+        drop: float = 2.2,
+        l_in: float = 1.0,
+        l_out: float = 1.0,
+        tv: float = 1.0,
+        softness: float = 0.5,
+        decoder_width: int = 8,
+        mixed: float = 0.5,
+        mixed_db: float = 6.0,
+        **training: Any,
+    ) -> None:
+        interpreter = partial(
+            HeardLMACInterpreter,
+            area=area,
+            areas=areas,
+            gain=gain,
+            drop=drop,
+            l_in=l_in,
+            l_out=l_out,
+            tv=tv,
+            softness=softness,
+            decoder_width=decoder_width,
+        )
+        super().__init__(classifier, interpreter, **training)
+        if not 0 <= mixed <= 1 or mixed_db < 0:
+            raise ConfigurationError(f"mixed ({mixed}) must lie in [0, 1], mixed_db ({mixed_db}) not below 0")
+        if mixed > 0 and training.get("cache_representations"):
+            raise ConfigurationError(
+                "cache_representations: mixtures differ in every epoch, so that nothing can be stored; leave out "
+                "this option or set mixed to 0"
+            )
+        self.mixed, self.mixed_db = mixed, mixed_db
+
+    @override
+    def compute_forward(self, batch: Any, stage: object) -> Interpretation:
+        """Run front-end, frozen classifier and interpreter, each once; in training, on mixtures too."""
+        batch, stage = batch_of(batch), stage_name(stage)
+        if stage != "train" or self.mixed == 0 or len(batch) < 2:
+            return super().compute_forward(batch, stage)
+        mixed = torch.rand(len(batch)) < self.mixed
+        batch = with_another(batch, mixed, self.mixed_db)
+        spectrogram = self.frontend(batch.waveform, batch.lengths if batch.padded else None)
+        prediction = self._predict(batch, spectrogram, stage)
+        prediction = prediction.towards(one_of_two(prediction.logits, mixed))
+        return Interpretation(spectrogram, prediction, self.interpreter.decode(spectrogram, prediction))
+
+
+def with_another(batch: Batch, mixed: Tensor, largest_db: float) -> Batch:
+    """Add the next clip of a batch to some of its clips, at a random level.
+
+    Args:
+        batch: Clips; their order is random in training.
+        mixed: Whether another clip is added to each, shape (batch,), bool.
+        largest_db: Largest level of a clip above or below the other.
+
+    Returns:
+        The same clips, those that were mixed with a peak of 1. Their padding stays silent.
+    """
+    waveform = batch.waveform.clone()
+    for index in mixed.nonzero()[:, 0].tolist():
+        length = int(batch.lengths[index])
+        other = batch.waveform[(index + 1) % len(batch), :length]
+        level_db = float(2 * torch.rand(()) - 1) * largest_db
+        waveform[index, :length] = mix(batch.waveform[index, :length], other, level_db).waveform
+    return replace(batch, waveform=waveform)
+
+
+def one_of_two(logits: Tensor, drawn: Tensor) -> Tensor:
+    """Return the most probable class of each clip, or one of the two most probable where it is drawn.
+
+    Args:
+        logits: Logits, shape (batch, classes).
+        drawn: Whether the class of each clip is drawn, shape (batch,), bool.
+
+    Returns:
+        Class of each clip, shape (batch,), int64.
+    """
+    if logits.shape[-1] < 2:
+        return logits.argmax(-1)
+    best = logits.topk(2, -1).indices
+    second = drawn & (torch.rand(len(logits)) < 0.5)
+    return torch.where(second.to(logits.device), best[:, 1], best[:, 0])

@@ -48,7 +48,9 @@ Values = dict[str, list[float]]
 
 def esc_clips(folder: str, folds: Sequence[int], rate_hz: int) -> Iterator[Clip]:
     """Yield the clips of some folds."""
-    data = ESC50(folder, train_folds=[], valid_folds=[], test_folds=list(folds), sample_rate_hz=rate_hz)
+    # no clip of the others is read, but a data set needs some to train on and to choose by
+    train, valid = [fold for fold in range(1, 5) if fold not in folds][:2]
+    data = ESC50(folder, [train], [valid], list(folds), sample_rate_hz=rate_hz)
     data.setup("test")
     return (data.test_set[index] for index in range(len(data.test_set)))  # type: ignore[arg-type]
 

@@ -10,7 +10,7 @@ from otoscope.errors import ConfigurationError
 from otoscope.explain import load
 from otoscope.interpreters import HeardLMACInterpreter
 from otoscope.training import HeardLMAC, run_training
-from otoscope.training.heard_lmac import one_of_two, with_another
+from otoscope.training.heard_lmac import cropped, one_of_two, with_another
 
 
 @pytest.fixture
@@ -55,6 +55,24 @@ def test_some_clips_are_mixed_in_training_only(classifier, batch):
     assert set(task.loss_terms(trained)) == {"evidence", "remainder", "roughness"}
 
 
+def test_pieces_are_cut_from_longer_clips(classifier, batch):
+    pieces = cropped(batch, 6000)
+    assert pieces.lengths.tolist() == [6000, 5000, 6000, 6000]
+    assert pieces.waveform.shape == (4, 6000)
+    assert pieces.padded
+    for index, length in enumerate(pieces.lengths.tolist()):
+        piece = pieces.waveform[index, :length]
+        assert piece.abs().max() == pytest.approx(1)
+        windows = batch.waveform[index, : int(batch.lengths[index])].unfold(0, length, 1)
+        scaled = windows / windows.abs().amax(1, keepdim=True)
+        assert (scaled - piece).abs().amax(1).min() < 1e-5
+    assert not cropped(batch, 4000).padded
+    task = HeardLMAC(classifier, crop_s=0.25, mixed=0)
+    forward = task.compute_forward(batch, "train")
+    assert forward.spectrogram.length == 4000
+    assert torch.equal(forward.prediction.target, forward.prediction.predicted)
+
+
 def test_mixtures_are_sums_at_the_level_of_the_draw(batch):
     drawn = torch.tensor([False, True, True, False])
     mixed = with_another(batch, drawn, largest_db=0.0)
@@ -80,6 +98,8 @@ def test_one_of_the_two_most_probable_classes_is_explained_where_it_is_drawn():
 def test_invalid_options_are_refused(classifier, tmp_path):
     with pytest.raises(ConfigurationError, match=r"mixed \(2\)"):
         HeardLMAC(classifier, mixed=2)
-    with pytest.raises(ConfigurationError, match="cache_representations: mixtures differ"):
+    with pytest.raises(ConfigurationError, match="crop_s"):
+        HeardLMAC(classifier, crop_s=0)
+    with pytest.raises(ConfigurationError, match="cache_representations: mixtures and pieces differ"):
         HeardLMAC(classifier, cache_representations=True, cache_folder=tmp_path)
     HeardLMAC(classifier, mixed=0, cache_representations=True, cache_folder=tmp_path)

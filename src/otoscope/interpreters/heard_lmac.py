@@ -21,6 +21,9 @@ from otoscope.nn import SmoothMask
 from otoscope.nn.decoders import decode_each
 from otoscope.nn.decoders.smooth import normalized
 
+_UNIT = math.log(math.e - 1)
+"""Where softplus is 1: a network that decodes 0 leaves the sound as it is."""
+
 
 @dataclass
 class HeardLMACDecoded:
@@ -49,7 +52,8 @@ class HeardLMACInterpreter(Interpreter[HeardLMACDecoded]):
     The sounds are computed as they are saved: by the inverse transform with the clip's phase, scaled as the
     classifier's recordings are, and analysed again. Log-odds have a gradient where a confident classifier's
     probabilities have none. Each training clip is decoded for an area drawn from `areas`, so that one network makes
-    the masks of all areas; the mask keeps exactly this share of the bins.
+    the masks of all areas; the mask keeps exactly this share of the bins. The map is the product of what is decoded
+    and a power of the log magnitude: silence is no evidence.
 
     Args:
         classifier: Classifier to explain; the loss runs it on the sounds.
@@ -61,7 +65,9 @@ class HeardLMACInterpreter(Interpreter[HeardLMACDecoded]):
         l_out: Weight of the remainder.
         tv: Weight of the total variation, the share of neighbouring bins of which the mask keeps one.
         softness: Width of the sigmoid that replaces the cut in the gradient, in standard deviations of the map.
-        decoder_width: Channels of the decoder at full resolution.
+        loudness: Exponent of the log magnitude, averaged over 3 x 3 bins, in the map. 0: the map is what is
+            decoded.
+        decoder_width: Channels of the decoder at half of the spectrogram's resolution.
 
     Raises:
         GradientError: The classifier is a black box.
@@ -92,13 +98,15 @@ class HeardLMACInterpreter(Interpreter[HeardLMACDecoded]):
         gain: float = 0.7,
         drop: float = 2.2,
         l_in: float = 1.0,
-        l_out: float = 1.0,
+        l_out: float = 0.5,
         tv: float = 1.0,
         softness: float = 0.5,
+        loudness: float = 0.5,
         decoder_width: int = 8,
     ) -> None:
         super().__init__(classifier)
         weights = {"gain": gain, "drop": drop, "l_in": l_in, "l_out": l_out, "tv": tv}
+        weights["loudness"] = loudness
         if negative := [f"{name} ({value})" for name, value in weights.items() if value < 0]:
             raise ConfigurationError(f"heard L-MAC: {', '.join(negative)} must not be negative")
         if len(areas) != 2 or not 0 < areas[0] <= areas[1] < 1:
@@ -108,8 +116,8 @@ class HeardLMACInterpreter(Interpreter[HeardLMACDecoded]):
         require_positive(softness=softness, decoder_width=decoder_width)
         self.area = area
         self.areas, self.gain, self.drop = list(areas), gain, drop
-        self.l_in, self.l_out, self.tv, self.softness = l_in, l_out, tv, softness
-        self.decoder_width = decoder_width
+        self.l_in, self.l_out, self.tv = l_in, l_out, tv
+        self.softness, self.loudness, self.decoder_width = softness, loudness, decoder_width
         shapes = classifier.representation_shapes()
         if not shapes:
             raise ConfigurationError("heard L-MAC: this classifier gives no representation to decode")
@@ -214,6 +222,10 @@ class HeardLMACInterpreter(Interpreter[HeardLMACDecoded]):
             )
         else:
             decoded = self.decoder(hidden, sound, target, areas, frames)
+        if self.loudness > 0:
+            # zeros around the clip and its padding count alike, so that a clip is averaged as it is alone
+            level = F.avg_pool2d(spectrogram.zero_padding(spectrogram.log_magnitude)[:, None], 3, 1, 1)[:, 0]
+            decoded = level.pow(self.loudness) * F.softplus(decoded + _UNIT)
         return normalized(decoded, frames)
 
 

@@ -27,15 +27,16 @@ class SmoothMask(nn.Module):
     A transposed convolution computes neighbouring outputs by different weights, so that what it draws can
     alternate from frame to frame. Here every doubling is a bilinear interpolation, which removes what the coarser
     level cannot hold, and then a convolution with the same weights everywhere: a steady input gives a steady
-    output. Details come from the log magnitude, which enters at full resolution. Class and area scale and shift the
-    channels of every level (FiLM, arXiv 1709.07871). Norms are over one clip, so that batches and padding do not
-    count.
+    output. Details come from the log magnitude. It enters at half of its resolution, at which the last convolution
+    makes the result: frames overlap by half, so that nothing that a sound can hold alternates from frame to frame.
+    Class and area scale and shift the channels of every level (FiLM, arXiv 1709.07871). Norms are over one clip, so
+    that batches and padding do not count.
 
     Args:
         shapes: (channels, frequency', time') of each representation of 512 frames, the deepest last.
         bins: Frequency bins of the spectrogram.
         classes: Number of classes.
-        narrowest: Channels at full resolution and at half of it; twice as many at a quarter, up to 64.
+        narrowest: Channels at half of the spectrogram's resolution; twice as many at a quarter, up to 64.
     """
 
     def __init__(self, shapes: Sequence[Sequence[int]], bins: int, classes: int, narrowest: int = 8) -> None:
@@ -43,9 +44,10 @@ class SmoothMask(nn.Module):
         self.bins = bins
         self.levels = [max(halvings_of(shape[2]), 1) for shape in shapes]
         self.top = max(self.levels)
-        widths = [min(narrowest << max(level - 1, 0), max(_WIDEST, narrowest)) for level in range(self.top + 1)]
+        # widths[level - 1] belongs to 1 / 2^level of the resolution
+        widths = [min(narrowest << level, max(_WIDEST, narrowest)) for level in range(self.top)]
         self.inputs = nn.ModuleList(
-            Entrance(shape[0], shape[1], widths[level], self._rows(level))
+            Entrance(shape[0], shape[1], widths[level - 1], self._rows(level))
             for shape, level in zip(shapes, self.levels, strict=True)
         )
         pairs = list(zip(widths[1:], widths[:-1], strict=True))
@@ -86,18 +88,19 @@ class SmoothMask(nn.Module):
         valid = None if valid is None else valid.to(sound.device).clamp(min=1 << self.top)
         condition = torch.cat([self.classes(target), area[:, None].log().to(sound.dtype)], 1)
         hidden: Tensor | None = None
-        for level in range(self.top, -1, -1):
+        for level in range(self.top, 0, -1):
             parts = entering(level, self.levels, self.inputs, representations, frames, length, valid)
             if hidden is not None:
                 # narrowed before it is enlarged, which costs a quarter
-                parts.append(
-                    self.convolutions[level](self._doubled(self.narrows[level](hidden), level, length, valid))
-                )
-            if level == 0:
+                raised = self._doubled(self.narrows[level - 1](hidden), level, length, valid)
+                parts.append(self.convolutions[level - 1](raised))
+            if level == 1:
                 padded = F.pad(sound, (0, length - frames, 0, self._rows(0) - self.bins))
-                parts.append(self.sound(padded.transpose(-1, -2)[:, None]))
+                pooled = F.avg_pool2d(padded.transpose(-1, -2)[:, None], 2)
+                # the last of an odd number of frames is pooled together with padding
+                parts.append(self.sound(zero_padding(pooled, shifted(valid, 1), axis=-2)))
             hidden = self._conditioned(sum_of(parts), level, condition, shifted(valid, level))
-        decoded: Tensor = self.last(hidden)
+        decoded = self._doubled(self.last(hidden), 0, length, valid)
         return decoded[:, 0, :frames, : self.bins].transpose(-1, -2)
 
     def _rows(self, level: int) -> int:
@@ -116,7 +119,7 @@ class SmoothMask(nn.Module):
 
     def _conditioned(self, hidden: Tensor, level: int, condition: Tensor, valid: Tensor | None) -> Tensor:
         """Normalise each clip, then scale and shift its channels by class and area, and rectify."""
-        scale, shift = self.conditions[level](condition)[:, :, None, None].chunk(2, 1)
+        scale, shift = self.conditions[level - 1](condition)[:, :, None, None].chunk(2, 1)
         hidden = normalized(hidden.transpose(-1, -2), valid).transpose(-1, -2)
         return zero_padding(F.relu(hidden * (1 + scale) + shift), valid, axis=-2)
 

@@ -1,7 +1,7 @@
 """L-MAC beside heard L-MAC: scores of masks and of their sounds, and stripes of the masks, as JSON.
 
 Each model folder is measured with its own mask, and with masks of equal area: the best bins of L-MAC's map, and the
-masks that heard L-MAC makes for these areas. Controls of equal area stand beside them. Stripes are the share of a
+masks that heard L-MAC makes for these areas; with --controls, also random and loudest bins. Stripes are the share of a
 mask's variation over time that is faster than 7/8 of the highest rate, at which it alternates from frame to frame;
 that of white noise is 1/8.
 
@@ -96,18 +96,22 @@ def masks_of(
 
 @torch.no_grad()
 def measure(
-    classifier: Classifier, interpreter: Interpreter[Any], clips: Sequence[Clip], areas: Sequence[float]
+    classifier: Classifier,
+    interpreter: Interpreter[Any],
+    clips: Sequence[Clip],
+    areas: Sequence[float],
+    controls: bool,
 ) -> dict[str, dict[str, Values]]:
-    """Return seen and heard scores and stripes of every clip, by mask and place."""
+    """Return seen and heard scores and stripes of every clip, by mask and place; of controls too if asked for."""
     results: dict[str, dict[str, Values]] = {}
     for start in range(0, len(clips), _BATCH):
         batch = collate(clips[start : start + _BATCH])
         spectrogram = classifier.frontend(batch.waveform, batch.lengths if batch.padded else None)
         prediction = classifier.predict(spectrogram)
         masks = masks_of(interpreter, spectrogram, prediction, areas)
-        for area in map(str, areas):
-            controls = control_masks(masks[area], spectrogram, batch.name)
-            masks |= {f"{name} {area}": controls[name] for name in CONTROLS}
+        for area in map(str, areas) if controls else ():
+            matched = control_masks(masks[area], spectrogram, batch.name)
+            masks |= {f"{name} {area}": matched[name] for name in CONTROLS}
         for key, mask in masks.items():
             seen = score_prediction(classifier, spectrogram, prediction, mask)
             parts = hear_parts(classifier, spectrogram, mask)
@@ -161,6 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--words", action="store_true", help="measure on synthesised words")
     parser.add_argument("--write_words", type=Path, help="folder to write words to")
     parser.add_argument("--areas", nargs="*", type=float, default=[0.1, 0.2, 0.3])
+    parser.add_argument("--controls", action="store_true", help="measure random and loudest bins of equal area too")
     parser.add_argument("--clips", type=int, help="number of clips, spread evenly (default: all)")
     parser.add_argument("--figure", type=Path, help="picture of the masks of four clips")
     parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch")
@@ -185,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report: dict[str, Any] = {"clips": len(clips), "torch": torch.__version__, "threads": options.threads}
     for name, (interpreter, classifier) in models.items():
         begin = time.perf_counter()
-        report[name] = summary(measure(classifier, interpreter, clips, options.areas))
+        report[name] = summary(measure(classifier, interpreter, clips, options.areas, options.controls))
         report[name]["seconds"] = round(time.perf_counter() - begin, 1)
     if options.figure:
         chosen = [clips[int(place)] for place in np.linspace(0, len(clips) - 1, 4)]

@@ -170,12 +170,15 @@ def test_training_finds_the_band_of_each_class():
     spectrogram = classifier.hear(levels @ tones + 0.1 * torch.randn(4, 1600))
     interpreter = HeardLMACInterpreter(classifier, area=0.2, areas=(0.2, 0.2), tv=0.1).train()
     optimizer = torch.optim.Adam(interpreter.parameters(), lr=0.02)
+    losses = []
     for step in range(60):
         prediction = classifier.predict(spectrogram).towards(torch.full((4,), step % 2))
         loss = sum(interpreter.loss(interpreter.decode(spectrogram, prediction), spectrogram, prediction).values())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
     prediction = classifier.predict(spectrogram)
     for label, (own, other) in enumerate((((6, 12), (20, 26)), ((20, 26), (6, 12)))):
         mask = interpreter.eval()(spectrogram, prediction.towards(torch.full((4,), label)))

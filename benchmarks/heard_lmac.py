@@ -1,9 +1,9 @@
 """L-MAC beside heard L-MAC: scores of masks and of their sounds, and stripes of the masks, as JSON.
 
-Each model folder is measured with its own mask, and with masks of equal area: the best bins of L-MAC's map, and the
-masks that heard L-MAC makes for these areas; with --controls, also random and loudest bins. Stripes are the share of a
-mask's variation over time that is faster than 7/8 of the highest rate, at which it alternates from frame to frame;
-that of white noise is 1/8.
+Each model folder is measured with its own mask, and with masks of equal area: the best bins of L-MAC's map, and
+the masks that heard L-MAC makes for these areas; with --controls, also random and loudest bins. Stripes are the
+share of a mask's variation over time that is faster than 7/8 of the highest rate, at which it alternates from frame
+to frame; that of white noise is 1/8.
 
 Usage: ``python benchmarks/heard_lmac.py runs/lmac/model runs/heard_lmac/model --data_folder ESC-10 --folds 4
 [--areas 0.1 0.2 0.3] [--figure masks.png] [--out results.json]``
@@ -140,9 +140,11 @@ def summary(results: dict[str, dict[str, Values]]) -> dict[str, Any]:
 
 @torch.no_grad()
 def picture(models: dict[str, tuple[Interpreter[Any], Classifier]], clips: Sequence[Clip], area: float) -> Figure:
-    """Draw clips, and for each model its own mask and that of the given area."""
-    figure = Figure(figsize=(4 * (1 + 2 * len(models)), 3 * len(clips)), layout="constrained")
+    """Draw clips, and for each model its own mask, where it differs from that of the area, and that of the area."""
+    figure = Figure(figsize=(3 * (1 + 2 * len(models)), 2.2 * len(clips)), layout="constrained")
     axes = figure.subplots(len(clips), 1 + 2 * len(models), squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
     for row, clip in zip(axes, clips, strict=True):
         for index, (name, (interpreter, classifier)) in enumerate(models.items()):
             spectrogram = classifier.frontend(clip.waveform[None])
@@ -150,9 +152,11 @@ def picture(models: dict[str, tuple[Interpreter[Any], Classifier]], clips: Seque
             masks = masks_of(interpreter, spectrogram, prediction, [area])
             row[0].imshow(spectrogram.log_magnitude[0], origin="lower", aspect="auto")
             row[0].set_title(f"{clip.name}: {classifier.labels[int(prediction.predicted)]}", fontsize=8)
-            for column, key in enumerate(masks, 1 + 2 * index):
-                row[column].imshow(masks[key][0], origin="lower", aspect="auto", vmin=0, interpolation="nearest")
-                row[column].set_title(f"{name}, {key}: stripes {stripes(masks[key][0]):.3f}", fontsize=8)
+            if torch.equal(masks[OWN], masks[str(area)]):
+                del masks[OWN]
+            for axis, key in zip(row[1 + 2 * index :], masks, strict=False):
+                axis.imshow(masks[key][0], origin="lower", aspect="auto", vmin=0, interpolation="nearest")
+                axis.set_title(f"{name}, {key}: stripes {stripes(masks[key][0]):.2f}", fontsize=8)
     return figure
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,8 +24,12 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from own_recordings import RATE_HZ, REPETITIONS, VOICES, WORDS, synthesise, write_words
 from torch import Tensor
+
+# benchmarks are a package beside the scripts, also if one of them is run by its path
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.own_recordings import RATE_HZ, REPETITIONS, VOICES, WORDS, synthesise, write_words
 
 from otoscope.audio import Spectrogram, peak_normalize
 from otoscope.audio.waveforms import to_mono
@@ -141,7 +146,7 @@ def summary(results: dict[str, dict[str, Values]]) -> dict[str, Any]:
 @torch.no_grad()
 def picture(models: dict[str, tuple[Interpreter[Any], Classifier]], clips: Sequence[Clip], area: float) -> Figure:
     """Draw clips, and for each model its own mask, where it differs from that of the area, and that of the area."""
-    figure = Figure(figsize=(3 * (1 + 2 * len(models)), 2.2 * len(clips)), layout="constrained")
+    figure = Figure(figsize=(2.4 * (1 + 2 * len(models)), 2 * len(clips)), layout="constrained")
     axes = figure.subplots(len(clips), 1 + 2 * len(models), squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()

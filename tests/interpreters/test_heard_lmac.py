@@ -180,9 +180,9 @@ def test_training_finds_the_band_of_each_class():
         losses.append(loss.item())
     assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
     prediction = classifier.predict(spectrogram)
-    for label, (own, other) in enumerate((((6, 12), (20, 26)), ((20, 26), (6, 12)))):
+    for label, (band, other) in enumerate((((6, 12), (20, 26)), ((20, 26), (6, 12)))):
         mask = interpreter.eval()(spectrogram, prediction.towards(torch.full((4,), label)))
-        assert mask[:, slice(*own)].mean() > 2 * mask[:, slice(*other)].mean()
+        assert mask[:, slice(*band)].mean() > 2 * mask[:, slice(*other)].mean()
 
 
 def test_invalid_options_are_refused(classifier):

@@ -15,7 +15,7 @@ from otoscope.training.heard_lmac import cropped, one_of_two, with_another
 
 @pytest.fixture
 def batch(data):
-    """Four clips, of which the second is shorter."""
+    """Four clips; the second is shorter."""
     data.setup("fit")
     clips = [replace(data.train_set[index]) for index in range(4)]
     clips[1].waveform = clips[1].waveform[:5000]

@@ -59,8 +59,8 @@ class HeardLMACInterpreter(Interpreter[HeardLMACDecoded]):
         classifier: Classifier to explain; the loss runs it on the sounds.
         area: Share of a clip's bins that the mask keeps, exactly (rounded to whole bins).
         areas: Smallest and largest area in training.
-        gain: Log-odds by which the evidence should exceed the whole clip, and at least 0.
-        drop: Log-odds by which the remainder should fall below the whole clip, and below 0.
+        gain: Least difference of the log-odds of the evidence to those of the whole clip, and to 0.
+        drop: Least difference of the log-odds of the whole clip, and of 0, to those of the remainder.
         l_in: Weight of the evidence.
         l_out: Weight of the remainder.
         tv: Weight of the total variation, the share of neighbouring bins of which the mask keeps one.
@@ -149,11 +149,11 @@ class HeardLMACInterpreter(Interpreter[HeardLMACDecoded]):
     def mask(self, decoded: HeardLMACDecoded, spectrogram: Spectrogram) -> Tensor:
         ranking, areas = decoded.ranking, decoded.areas.tolist()
         if not self.training:
-            own = torch.full_like(decoded.areas, self.area)
-            if not torch.equal(own, decoded.areas):
+            present = torch.full_like(decoded.areas, self.area)
+            if not torch.equal(present, decoded.areas):
                 # the area was changed after decoding: the network makes another map, not only another cut
-                ranking = self._ranking(spectrogram, decoded.prediction, own)
-            areas = [self.area] * len(own)  # not rounded to single precision, which could change a number of bins
+                ranking = self._ranking(spectrogram, decoded.prediction, present)
+            areas = [self.area] * len(present)
         mask = torch.zeros_like(ranking)
         for clip, (count, area) in enumerate(zip(spectrogram.frame_counts, areas, strict=True)):
             mask[clip, :, :count] = largest_bins(ranking[clip, :, :count].detach(), area)

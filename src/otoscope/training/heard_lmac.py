@@ -1,4 +1,4 @@
-"""Training of heard L-MAC, on clips and on mixtures of two clips, of which either is explained."""
+"""Training of heard L-MAC on clips, pieces of clips, and mixtures of two."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class HeardLMAC(InterpreterBrain):
         classifier: Classifier, or its source; see `InterpreterBrain`.
         area: Share of a clip's bins that the mask keeps.
         areas: Smallest and largest area in training.
-        gain: Log-odds by which the evidence should exceed the whole clip, and at least 0.
-        drop: Log-odds by which the remainder should fall below the whole clip, and below 0.
+        gain: Least difference of the log-odds of the evidence to those of the whole clip, and to 0.
+        drop: Least difference of the log-odds of the whole clip, and of 0, to those of the remainder.
         l_in: Weight of the evidence.
         l_out: Weight of the remainder.
         tv: Weight of the total variation, the share of neighbouring bins of which the mask keeps one.

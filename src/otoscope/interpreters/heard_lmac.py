@@ -153,6 +153,7 @@ class HeardLMACInterpreter(Interpreter[HeardLMACDecoded]):
             if not torch.equal(present, decoded.areas):
                 # the area was changed after decoding: the network makes another map, not only another cut
                 ranking = self._ranking(spectrogram, decoded.prediction, present)
+            # in double precision: rounding could change a number of bins
             areas = [self.area] * len(present)
         mask = torch.zeros_like(ranking)
         for clip, (count, area) in enumerate(zip(spectrogram.frame_counts, areas, strict=True)):

@@ -44,7 +44,7 @@ def test_names_titles_and_aliases_are_unique_and_sorted():
 
 
 def test_groups():
-    assert set(METHODS) - set(UNTRAINED) == {"piq", "l2i", "lmac"}
+    assert set(METHODS) - set(UNTRAINED) == {"piq", "l2i", "lmac", "heard_lmac"}
     assert {"occlusion", "rise", "slime"} <= set(GRADIENT_FREE) <= set(UNTRAINED)
 
 

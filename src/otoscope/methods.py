@@ -62,6 +62,13 @@ _ALL = (
         ("gradient",),
     ),
     Method(
+        "heard_lmac",
+        "heard L-MAC",
+        f"{_CLASSES}.heard_lmac.HeardLMACInterpreter",
+        ("gradient", "representation"),
+        trained=True,
+    ),
+    Method(
         "input_x_gradient",
         "input x gradient",
         f"{_CLASSES}.input_x_gradient.InputXGradientInterpreter",

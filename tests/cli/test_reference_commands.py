@@ -124,6 +124,7 @@ def test_classes_are_imported_from_the_scripts(trained, monkeypatch):
         "train_piq": "PIQ",
         "train_l2i": "L2I",
         "train_lmac": "LMAC",
+        "train_heard_lmac": "HeardLMAC",
         "interpret_amt": "InterpreterESC50Brain",
     }
     for script, name in scripts.items():

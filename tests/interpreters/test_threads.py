@@ -11,7 +11,13 @@ from otoscope.audio import Frontend, Spectrogram
 from otoscope.classifiers import Conv2dClassifier, FocalNetClassifier, ViTClassifier
 from otoscope.classifiers.external.layers import record_layers
 from otoscope.explain import Explainer
-from otoscope.interpreters import L2IInterpreter, LMACInterpreter, PIQInterpreter, make_untrained
+from otoscope.interpreters import (
+    HeardLMACInterpreter,
+    L2IInterpreter,
+    LMACInterpreter,
+    PIQInterpreter,
+    make_untrained,
+)
 from otoscope.methods import UNTRAINED
 from otoscope.nn import NMFDictionary
 
@@ -29,7 +35,7 @@ QUICK = {
     "slime": {"samples": 20, "segment_hz": 2000.0, "segment_s": 0.1},
     "smoothgrad": {"samples": 4, "batch": 3},
 }
-TRAINED = ("piq", "l2i", "lmac")
+TRAINED = ("piq", "l2i", "lmac", "heard_lmac")
 LABELS = ["dog", "rain"]
 FOCALNET = {"embed_dim": 8, "depths": [1, 1, 1, 1], "image_size": 64}
 VIT = {
@@ -71,6 +77,8 @@ def interpreter_of(method, classifier):
         return L2IInterpreter(classifier, NMFDictionary(torch.rand(129, 6), classifier.frontend))
     if method == "lmac":
         return LMACInterpreter(classifier)
+    if method == "heard_lmac":
+        return HeardLMACInterpreter(classifier)
     return make_untrained(method, classifier, **QUICK.get(method, {}))
 
 

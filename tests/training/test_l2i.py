@@ -10,9 +10,15 @@ from otoscope.audio import Frontend
 from otoscope.data import Synthetic
 from otoscope.errors import ConfigurationError
 from otoscope.explain import load
-from otoscope.interpreters import AMTInterpreter, L2IInterpreter, LMACInterpreter, PIQInterpreter
+from otoscope.interpreters import (
+    AMTInterpreter,
+    HeardLMACInterpreter,
+    L2IInterpreter,
+    LMACInterpreter,
+    PIQInterpreter,
+)
 from otoscope.nn import NMFDictionary
-from otoscope.training import L2I, LMAC, PIQ, InterpreterESC50Brain, SaveInterpretations, run_training
+from otoscope.training import L2I, LMAC, PIQ, HeardLMAC, InterpreterESC50Brain, SaveInterpretations, run_training
 
 
 @pytest.fixture
@@ -34,6 +40,7 @@ def test_options_are_given_to_the_interpreter(classifier, dictionary):
         (PIQ, PIQInterpreter, {"codebook_classes"}),  # only used for published weights
         (L2I, L2IInterpreter, {"components"}),  # the dictionary has the number
         (LMAC, LMACInterpreter, set()),
+        (HeardLMAC, HeardLMACInterpreter, set()),
         (InterpreterESC50Brain, AMTInterpreter, set()),
     ],
 )

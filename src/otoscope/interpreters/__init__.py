@@ -10,6 +10,7 @@ from otoscope.interpreters.gradient_shap import GradientShapInterpreter
 from otoscope.interpreters.guided_backprop import GuidedBackpropInterpreter
 from otoscope.interpreters.guided_grad_cam import GuidedGradCAMInterpreter
 from otoscope.interpreters.heard_agreement import HeardAgreementInterpreter
+from otoscope.interpreters.heard_lmac import HeardLMACDecoded, HeardLMACInterpreter
 from otoscope.interpreters.input_x_gradient import InputXGradientInterpreter
 from otoscope.interpreters.integrated_gradients import IntegratedGradientsInterpreter
 from otoscope.interpreters.l2i import L2IDecoded, L2IInterpreter
@@ -37,6 +38,8 @@ __all__ = [
     "GuidedBackpropInterpreter",
     "GuidedGradCAMInterpreter",
     "HeardAgreementInterpreter",
+    "HeardLMACDecoded",
+    "HeardLMACInterpreter",
     "InputXGradientInterpreter",
     "IntegratedGradientsInterpreter",
     "Interpreter",

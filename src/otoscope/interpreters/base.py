@@ -100,6 +100,8 @@ class Interpreter(StoredModel, ABC, Generic[Decoded]):
     role = "interpreter"
     needs_gradient: bool = False
     """Whether the method needs gradients through the classifier."""
+    needs_phase: bool = False
+    """Whether `loss` turns masks into sound, so that it needs the phase of the spectrogram."""
     class_specific: bool = True
     """Whether another explained class gives another mask."""
     threshold_name: str | None = None

@@ -4,6 +4,7 @@ from otoscope.training.amt import InterpreterESC50Brain
 from otoscope.training.brain import Interpretation, InterpreterBrain
 from otoscope.training.callbacks import SaveInterpretations
 from otoscope.training.classifier import ClassifierTraining
+from otoscope.training.heard_lmac import HeardLMAC
 from otoscope.training.l2i import L2I
 from otoscope.training.lmac import LMAC
 from otoscope.training.nmf import AmortizedNMFTraining, DictionaryTraining, NMFTraining
@@ -20,6 +21,7 @@ __all__ = [
     "AmortizedNMFTraining",
     "ClassifierTraining",
     "DictionaryTraining",
+    "HeardLMAC",
     "Interpretation",
     "InterpretationSteps",
     "InterpreterBrain",

@@ -204,8 +204,8 @@ class InterpreterBrain(ReferenceSteps, TrainingTask):
         """
         batch, stage = batch_of(batch), stage_name(stage)
         frontend = self.classifier.frontend
-        # only a test turns masks into sound; a training leaves out the phase, which takes longer than the STFT
-        with_phase = self.classifier.needs_phase or stage == "test"
+        # Most losses turn no mask into sound. Their trainings leave out the phase: it takes longer than the STFT.
+        with_phase = self.classifier.needs_phase or self.interpreter.needs_phase or stage == "test"
         spectrogram = frontend(batch.waveform, batch.lengths if batch.padded else None, with_phase=with_phase)
         prediction = self._predict(batch, spectrogram, stage)
         # Loss and masks are both computed from this one result.

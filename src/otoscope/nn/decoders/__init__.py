@@ -11,6 +11,8 @@ family               inputs                          result, per frame    networ
 `MaskDecoder`        representations, deepest last   a logit per bin      `LightMask`, `PyramidMask`
 =================== =============================== ==================== ========================================
 
+`SmoothMask` stands beside these families: it also reads the log magnitude, a class and an area.
+
 The light networks fit any representations and are the default. The published ones have the layers of the published
 models, so that these can be loaded; they are in `published` (one representation) and `pyramid` (those of CNN14).
 """
@@ -27,6 +29,7 @@ from otoscope.nn.decoders.make import make_activation_decoder, make_decoder, mak
 from otoscope.nn.decoders.published import PublishedActivations, PublishedDecoder, PublishedPictureDecoder
 from otoscope.nn.decoders.pyramid import PyramidActivations, PyramidMask
 from otoscope.nn.decoders.sizes import decode_each, valid_columns
+from otoscope.nn.decoders.smooth import SmoothMask
 
 __all__ = [
     "ActivationDecoder",
@@ -41,6 +44,7 @@ __all__ = [
     "PublishedPictureDecoder",
     "PyramidActivations",
     "PyramidMask",
+    "SmoothMask",
     "decode_each",
     "initialize_convolutions",
     "make_activation_decoder",

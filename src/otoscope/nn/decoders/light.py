@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import override
 
 from otoscope.audio.padding import zero_padding
 from otoscope.nn.decoders.common import ActivationDecoder, Decoder, MaskDecoder, initialize_convolutions
+from otoscope.nn.decoders.levels import Entrance, at_level, entering, shifted, sum_of
 from otoscope.nn.decoders.sizes import REDUCTION, double_columns, halvings_of, resize_columns
 from otoscope.nn.transposed import Transposed2d
 
 _WIDEST = 128
 """Most channels of any level of `LightMask`."""
-_ENTERING = 128
-"""Most channels with which a representation whose rows are no frequencies enters `LightMask`."""
 
 
 class LightDecoder(Decoder):
@@ -50,7 +48,7 @@ class LightDecoder(Decoder):
         for shift, stage in zip((3, 2, 1, 0), self.layers, strict=True):
             # the sizes 1/8, 1/4, 1/2 and 1 of the spectrogram, rounded down, leave no frame without a value
             hidden = stage(hidden, [rows >> shift, columns >> shift])
-            hidden = zero_padding(hidden, _shifted(valid, shift, least=REDUCTION), axis=-2)
+            hidden = zero_padding(hidden, shifted(valid, shift, least=REDUCTION), axis=-2)
         return hidden, valid
 
 
@@ -94,15 +92,15 @@ class LightActivations(ActivationDecoder):
         top = max(self.halvings)
         # a clip shorter than one column of the deepest representation is decoded as if it had this length
         length = max(frames, 1 << top)
-        valid = _shifted(valid, 0, least=1 << top)
+        valid = shifted(valid, 0, least=1 << top)
         hidden = F.relu(self.norm(self._entering(top, representations, frames, length, valid)))
-        hidden = zero_padding(hidden, _shifted(valid, top))
+        hidden = zero_padding(hidden, shifted(valid, top))
         for halvings, up, norm in zip(range(top - 1, -1, -1), self.ups, self.norms, strict=True):
             # one level: double the columns, convolve, add the representations of this resolution
-            hidden = up(double_columns(hidden, length >> halvings, _shifted(valid, halvings)))
+            hidden = up(double_columns(hidden, length >> halvings, shifted(valid, halvings)))
             if halvings in self.halvings:
                 hidden = hidden + self._entering(halvings, representations, frames, length, valid)
-            hidden = zero_padding(F.relu(norm(hidden)), _shifted(valid, halvings))
+            hidden = zero_padding(F.relu(norm(hidden)), shifted(valid, halvings))
         # only a clip that is shorter than one deepest column has more than `frames` columns here
         activations: Tensor = self.last(hidden).relu()
         return activations[..., :frames]
@@ -112,12 +110,12 @@ class LightActivations(ActivationDecoder):
     ) -> Tensor:
         """Sum the representations that enter at this level, each frame as a vector."""
         parts = []
-        for layer, values in _at_level(halvings, self.halvings, self.inputs, representations):
+        for layer, values in at_level(halvings, self.halvings, self.inputs, representations):
             sequence = values.flatten(1, 2)
             if sequence.shape[-1] != length >> halvings:
                 sequence = resize_columns(sequence, length >> halvings, frames, valid, halvings)
             parts.append(layer(sequence))
-        return _sum(parts)
+        return sum_of(parts)
 
 
 class LightMask(MaskDecoder):
@@ -141,7 +139,7 @@ class LightMask(MaskDecoder):
         # widths[level - 1] belongs to 1 / 2^level of the resolution: channels double as the resolution halves
         widths = [min(narrowest << level, _WIDEST) for level in range(self.top)]
         self.inputs = nn.ModuleList(
-            _Entrance(shape[0], shape[1], widths[halvings - 1], self._rows(halvings))
+            Entrance(shape[0], shape[1], widths[halvings - 1], self._rows(halvings))
             for shape, halvings in zip(shapes, self.halvings, strict=True)
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths)
@@ -158,74 +156,14 @@ class LightMask(MaskDecoder):
         valid = None if valid is None else valid.to(representations[-1].device).clamp(min=1 << self.top)
         hidden: Tensor | None = None
         for level in range(self.top, 0, -1):
-            parts = self._entering(level, representations, frames, length, valid)
+            parts = entering(level, self.halvings, self.inputs, representations, frames, length, valid)
             if hidden is not None:
                 parts.append(self.ups[level - 1](hidden, output_size=[length >> level, self._rows(level)]))
-            hidden = F.relu(self.norms[level - 1](_sum(parts)), inplace=True)
-            hidden = zero_padding(hidden, _shifted(valid, level), axis=-2)
+            hidden = F.relu(self.norms[level - 1](sum_of(parts)), inplace=True)
+            hidden = zero_padding(hidden, shifted(valid, level), axis=-2)
         decoded: Tensor = self.last(hidden, output_size=[length, self._rows(0)])
         return decoded[:, 0, :frames, : self.bins].transpose(-1, -2)
 
     def _rows(self, level: int) -> int:
         """Return the number of frequencies at this level."""
         return max(self.bins, 1 << self.top) >> level
-
-    def _entering(
-        self, level: int, representations: Sequence[Tensor], frames: int, length: int, valid: Tensor | None
-    ) -> list[Tensor]:
-        """Return the representations that enter at this level, shape each (batch, width, time, frequency)."""
-        parts = []
-        for layer, values in _at_level(level, self.halvings, self.inputs, representations):
-            assert isinstance(layer, _Entrance)
-            narrowed = layer.narrow(values)
-            if narrowed.shape[-1] != length >> level:
-                # only time is resized, so channels and rows may be flattened together
-                sequence = resize_columns(narrowed.flatten(1, 2), length >> level, frames, valid, level)
-                narrowed = sequence.unflatten(1, narrowed.shape[1:3])  # type: ignore[no-untyped-call]
-            parts.append(layer.place(narrowed).transpose(-1, -2))
-        return parts
-
-
-class _Entrance(nn.Module):
-    """Map from a representation to the channels and rows of a level.
-
-    Args:
-        channels: Channels of the representation.
-        rows: Rows of the representation.
-        width: Channels of the level.
-        level_rows: Frequencies of the level.
-    """
-
-    def __init__(self, channels: int, rows: int, width: int, level_rows: int) -> None:
-        super().__init__()
-        # as many rows as the level has frequencies are taken to be linear frequencies: only channels then change
-        aligned = rows == level_rows
-        self.level_rows = level_rows
-        narrower = width if aligned else min(channels, _ENTERING)
-        self.narrow = nn.Conv2d(channels, narrower, 1)
-        self.spread = None if aligned else nn.Conv1d(narrower * rows, width * level_rows, 1)
-
-    def place(self, narrowed: Tensor) -> Tensor:
-        """Map (batch, channels', rows', time) to (batch, width, rows, time)."""
-        if self.spread is None:
-            return narrowed
-        placed: Tensor = self.spread(F.relu(narrowed).flatten(1, 2))
-        return placed.unflatten(1, (-1, self.level_rows))  # type: ignore[no-untyped-call, no-any-return]
-
-
-def _at_level(
-    level: int, levels: Sequence[int], layers: nn.ModuleList, representations: Sequence[Tensor]
-) -> Iterator[tuple[nn.Module, Tensor]]:
-    """Yield the representations that enter at a level, each with its layer."""
-    for entering, layer, values in zip(levels, layers, representations, strict=True):
-        if entering == level:
-            yield layer, values
-
-
-def _sum(parts: list[Tensor]) -> Tensor:
-    return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
-
-
-def _shifted(valid: Tensor | None, halvings: int, least: int = 1) -> Tensor | None:
-    """Return the valid columns of each clip, counted as `least` or more frames, after some halvings."""
-    return None if valid is None else valid.clamp(min=least) >> halvings

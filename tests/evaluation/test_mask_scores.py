@@ -241,3 +241,40 @@ def test_a_map_of_nan_has_no_scores_with_an_external_classifier(batch):
     for clip in score(MaskSource(mask=nothing, importance=nothing), external, AREAS, True):
         assert np.isnan(clip.scores["own"]["mask"]["AD"])
         assert np.isnan(clip.scores["0.1"]["heard"]["Fid-In"])
+
+
+def test_a_map_that_is_zero_everywhere_keeps_no_bins(ready):
+    importance = control("random", ready, seed=3).importance
+    importance[1] = 0
+    ranked = rank_bins(control("loudest", ready, seed=3).importance, ready.order, ready.frames)
+    source, controls = MaskSource(torch.zeros_like(importance), importance), {"loudest": ranked, "random": ranked}
+    clips = score(source, ready, AREAS, curves=True, controls=controls, road_seed=0)
+    whole = ready.prediction.probabilities.gather(1, ready.prediction.explained[:, None])[:, 0]
+    for i, clip in enumerate(clips):
+        expected = 0 if i == 1 else 0.3
+        assert clip.scores["0.3"]["mask"]["MM"] == pytest.approx(expected, abs=1e-3)
+        assert clip.scores["random of own"]["mask"]["MM"] == 0
+    blank = clips[1]
+    assert blank.scores["0.3"]["heard"]["p_remainder"] == pytest.approx(float(whole[1]), abs=1e-4)
+    assert np.ptp(blank.curves["insertion"][:-1]) < 1e-5
+    assert blank.scores["0.3"]["mask"]["ROAD"] == pytest.approx(0, abs=1e-6)
+    assert np.ptp(blank.road["MoRF"] + blank.road["LeRF"]) < 1e-5
+
+
+def test_only_what_the_classifier_hears_is_evaluated(batch):
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.AdaptiveAvgPool1d(3))
+    classifier = TorchClassifier(
+        net, ["siren", "rooster", "clock_tick"], input="waveform", duration_s=5500 / 16_000
+    )
+    ready = classify_batch(classifier, batch, seed=7)
+    assert ready.spectrogram.lengths.tolist() == [5500, 5500, 5500, 5100]
+    assert ready.waveform.shape == ready.truth.event.shape == (4, 5500)
+    clips = [
+        Clip(batch.waveform[i, :length], int(batch.target[i]), batch.name[i], batch.key[i], batch.event[i, :length])
+        for i, length in enumerate((5500, 5500, 5500, 5100))
+    ]
+    alone = classify_batch(classifier, collate(clips), seed=7)
+    torch.testing.assert_close(ready.prediction.logits, alone.prediction.logits)
+    for name in ("loudest", "ideal"):
+        results = [score(control(name, each, seed=3), each, AREAS, curves=False) for each in (ready, alone)]
+        assert results[0] == results[1]

@@ -169,3 +169,16 @@ def test_wrong_orders_are_refused():
         rank_bins(torch.zeros(2, 3), [])
     with pytest.raises(ShapeError, match="each of 2 clips"):
         neutral_order(torch.zeros(2, 3, 4), ["a", "b"], 0, torch.tensor([4]))
+
+
+def test_a_map_of_zeros_ranks_nothing_if_asked():
+    values = torch.stack([torch.zeros(3, 4), torch.rand(3, 4)])
+    values[0, :, 3] = 1.0  # in the padding
+    order, frames = neutral_order(values, ["a", "b"], 0, torch.tensor([3, 4])), torch.tensor([3, 4])
+    ranking = rank_bins(values, order, frames, blank=True)
+    assert ranking.empty.tolist() == [True, False]
+    assert ranking.mask(0.5).sum((1, 2)).tolist() == ranking.mask_like(torch.ones(2, 3, 4) / 2).sum((1, 2)).tolist()
+    assert ranking.mask(0.5).sum((1, 2)).tolist() == [0, 6]
+    drawn = rank_bins(values, order, frames)
+    assert not drawn.empty.any()
+    assert torch.equal(drawn.position[1], ranking.position[1])

@@ -20,14 +20,14 @@ SMALL |= {"id2label": dict(enumerate(LABELS))}
 
 
 def make_ast(**options):
-    config = transformers.ASTConfig(**SMALL, max_length=128, num_mel_bins=64, **options)
+    config = transformers.ASTConfig(**{**SMALL, **options}, max_length=128, num_mel_bins=64)
     extractor = transformers.ASTFeatureExtractor(num_mel_bins=64, max_length=128, mean=-3.0, std=5.0)
     return transformers.ASTForAudioClassification(config), extractor
 
 
 def make_wav2vec2(**options):
     config = transformers.Wav2Vec2Config(
-        **SMALL, conv_dim=[8] * 7, num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2, **options
+        **{**SMALL, **options}, conv_dim=[8] * 7, num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2
     )
     extractor = transformers.Wav2Vec2FeatureExtractor(sampling_rate=8000)
     return transformers.Wav2Vec2ForSequenceClassification(config), extractor
@@ -74,7 +74,30 @@ def test_one_or_several_labels_are_those_of_the_pipeline():
 
 
 @pytest.mark.parametrize("make", [make_ast, make_wav2vec2])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("bias", [-2.0, 2.0])
+def test_a_single_label_is_decided_against_its_absence(make, bias, tmp_path):
+    model, extractor = make(**{"id2label": {0: "siren"}, "num_labels": 1})
+    head = model.classifier.dense if make is make_ast else model.classifier
+    head.bias.data.fill_(bias)
+    options = {"feature_extractor": extractor, "function_to_apply": "sigmoid"}
+    pipe = transformers.pipeline("audio-classification", model.eval(), **options)
+    rate = extractor.sampling_rate
+    waveform = 0.3 * torch.randn(rate)
+    (row,) = pipe(waveform.numpy())
+    classifier = from_pipeline(pipe, duration_s=1.0)
+    explainer = Explainer(classifier, make_untrained("saliency", classifier, area=0.2))
+    explanation = explainer.explain(waveform)
+    assert classifier.labels == ["siren", "not siren"]
+    assert explanation.probabilities["siren"] == pytest.approx(row["score"], abs=1e-3)
+    assert explanation.label == ("siren" if bias > 0 else "not siren")
+    assert explanation.scores["Fid-In"] in (0.0, 1.0)
+    loaded = load_classifier(save_classifier(classifier, tmp_path / "model"))
+    spectrogram = classifier.frontend(waveform[None])
+    torch.testing.assert_close(loaded.logits(spectrogram), classifier.logits(spectrogram))
+
+
+@pytest.mark.parametrize("make", [make_ast, make_wav2vec2])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_half_precision_is_preserved_and_explained(make, dtype, tmp_path):
     pipe = make_pipe(make, dtype)
     assert pipe.model.dtype == dtype

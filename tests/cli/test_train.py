@@ -139,3 +139,16 @@ def test_early_stopping_and_interpreter_callbacks_from_yaml(run, conv2d_hparams,
     lines = (tmp_path / "out" / "metrics.csv").read_text().splitlines()
     epochs = {line.split(",")[0] for line in lines[1:]}
     assert epochs <= {"0", "1"}
+
+
+def test_help_leaves_out_the_options_of_the_trainer(run):
+    code, output, _ = run("train", "--help")
+    assert code == 0
+    assert output.startswith("usage: otoscope train HPARAMS.yaml --data_folder DIR [--test_only] [options]\n")
+    assert len(output.splitlines()) < 160
+    assert "--trainer.max_epochs" in output
+    assert "--trainer.log_every_n_steps" not in output
+    code, complete, _ = run("train", "--help_trainer")
+    assert code == 0
+    assert "--trainer.log_every_n_steps" in complete
+    assert len(complete.splitlines()) > len(output.splitlines()) + 200

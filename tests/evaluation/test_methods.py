@@ -43,7 +43,7 @@ def test_a_class_with_options(classifier):
         ({"class_path": path, "codes": 6}, "unknown codes"),
         ({"codes": 6}, "expected a model folder"),
         (3, "expected a model folder"),
-        ({"name": "nonsense"}, r"needs no training \(agreement, amt"),
+        ({"name": "nonsense"}, r"needs no training; there are agreement, amt"),
     ):
         with pytest.raises(ConfigurationError, match=message):
             build_methods({"P": spec}, classifier)

@@ -1,7 +1,9 @@
 """Explaining many recordings: unreadable files, batches, resuming."""
 
+import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -346,3 +348,24 @@ def test_a_killed_run_resumes(explainer, clips, tmp_path):
     assert main([*arguments, "--skip_existing"]) == 1
     assert len(read_manifest(out / "manifest.jsonl")) == 12
     assert len(list(out.rglob("explanation.json"))) == 9
+
+
+class Terminal(io.StringIO):
+    """Error output that takes itself for a terminal."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_progress_of_several_recordings_on_a_terminal(explainer, readable, tmp_path, monkeypatch, count):
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    explain_recordings(explainer, readable[:count], tmp_path, batch_size=1)
+    shown = re.findall(r"(\d+/\d+) \([\d:?]+ left\)", terminal.getvalue())
+    assert (shown[0], shown[-1]) == ("0/3", "3/3") if count == 3 else not terminal.getvalue()
+
+
+def test_no_progress_without_a_terminal(explainer, readable, tmp_path, capsys):
+    explain_recordings(explainer, readable[:2], tmp_path)
+    assert capsys.readouterr() == ("", "")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from otoscope.classifiers import Classifier
 from otoscope.cli.explain import print_result
-from otoscope.cli.hparams import add_common_options, instantiate, output_folder_of, parse_hparams
+from otoscope.cli.hparams import USAGE, add_common_options, instantiate, output_folder_of, parse_hparams
 from otoscope.cli.options import add_shared, make_parser, messages_beside, move_to_device, print_json
 from otoscope.cli.training_file import evaluation_arguments
 from otoscope.data import ListenerScenes, PlantedCues, SoundData
@@ -80,6 +80,7 @@ def build_parser() -> jsonargparse.ArgumentParser:
         "Compare methods of explanation: `otoscope evaluate HPARAMS.yaml --data_folder DIR [overrides]`. A "
         "hyperparameter file of `otoscope train` evaluates the interpreter that it has trained. "
         "Overrides are dotted, such as --conditions.wham.folder DIR or --methods.IG integrated_gradients.",
+        USAGE,
     )
     parser.add_argument(
         "--classifier",

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     import jsonargparse
 
 
+USAGE = "HPARAMS.yaml --data_folder DIR [options]"
+"""Usage of both verbs; `expand_shorthands` says what HPARAMS.yaml and ``--data_folder`` stand for."""
+
+
 def add_common_options(parser: jsonargparse.ArgumentParser) -> None:
     """Add the options that both verbs have beside those of their classes."""
     add_shared(

@@ -13,10 +13,11 @@ from types import FrameType
 from typing import Any
 
 from otoscope.cli.allocator import keep_freed_memory
+from otoscope.cli.pipes import SIGPIPE, quiet_pipes
 from otoscope.cli.threads import share_cores
 from otoscope.errors import OtoscopeError, choices
 
-VERBS = ("demo", "train", "explain", "evaluate", "convert")
+VERBS = ("demo", "train", "explain", "evaluate", "convert", "completion")
 """Each is a module of `otoscope.cli` with a function ``run(arguments)``."""
 USAGE = """\
 usage: otoscope VERB [options]
@@ -24,13 +25,14 @@ usage: otoscope VERB [options]
 Explains audio classifiers in sound.
 
 verbs:
-  demo      train, explain and score on synthetic sounds (about two minutes, no network)
-  train     train a classifier or an interpreter:  otoscope train HPARAMS.yaml --data_folder DIR
-  explain   explain recordings:                    otoscope explain CLIP.wav --model DIR --out DIR
-  evaluate  compare methods of explanation:        otoscope evaluate HPARAMS.yaml --data_folder DIR
-  convert   convert a model to a model folder:     otoscope convert SOURCE OUTPUT_FOLDER
+  demo        train, explain and score on synthetic sounds (about two minutes, no network)
+  train       train a classifier or an interpreter:  otoscope train HPARAMS.yaml --data_folder DIR
+  explain     explain recordings:                    otoscope explain CLIP.wav --model DIR --out DIR
+  evaluate    compare methods of explanation:        otoscope evaluate HPARAMS.yaml --data_folder DIR
+  convert     convert a model to a model folder:     otoscope convert SOURCE OUTPUT_FOLDER
+  completion  print a script for tab completion:     otoscope completion bash
 
-`otoscope VERB --help` lists the options of a verb.
+`otoscope VERB --help` lists the options of a verb, `otoscope train --help_trainer` Lightning's too.
 """
 _SIGNALS = {int(signal.SIGINT): "the keyboard", int(signal.SIGTERM): "SIGTERM"}
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
@@ -44,9 +46,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         Exit code: 0; 1 if some of several recordings could not be explained; 2 for an error that the user can fix,
-        reported in one line; 130 after Ctrl-C, 143 after SIGTERM.
+        reported in one line; 130 after Ctrl-C, 143 after SIGTERM; 141 if the reader of the output has gone, as
+        ``head`` goes.
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    _escape_what_cannot_be_printed()
+    try:
+        with quiet_pipes():
+            return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+    except BrokenPipeError:
+        return 128 + SIGPIPE
+
+
+def _dispatch(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE, end="")
         return 0 if arguments else 2
@@ -65,7 +76,6 @@ def _run(verb: str, options: list[str]) -> int:
     # before the verb's module imports PyTorch, or allocates anything large
     share_cores()
     keep_freed_memory()
-    _escape_what_cannot_be_printed()
     received: list[int] = []
     try:
         with _ended_by_signals(received):

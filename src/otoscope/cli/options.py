@@ -54,12 +54,23 @@ SHARED = {
 SOURCE_HELP = "Model folder, owner/name on the Hugging Face hub, SpeechBrain's model folder or training results"
 
 
-def make_parser(verb: str, description: str) -> jsonargparse.ArgumentParser:
-    """Return a parser that raises instead of exiting, and accepts no abbreviated options."""
+def make_parser(verb: str, description: str, usage: str | None = None) -> jsonargparse.ArgumentParser:
+    """Return a parser that raises instead of exiting, and accepts no abbreviated options.
+
+    Args:
+        verb: Name of the verb.
+        description: Text for ``--help``.
+        usage: What follows the verb in the first line of ``--help`` (default: all options).
+    """
     from otoscope.cli.parser import Parser
 
     parser = Parser(
-        prog=f"otoscope {verb}", description=description, exit_on_error=False, default_env=False, allow_abbrev=False
+        prog=f"otoscope {verb}",
+        description=description,
+        usage=usage and f"otoscope {verb} {usage}",
+        exit_on_error=False,
+        default_env=False,
+        allow_abbrev=False,
     )
     parser.add_argument("--config", action="config", help="YAML file with options.")
     return parser

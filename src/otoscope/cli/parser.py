@@ -26,7 +26,9 @@ class Parser(jsonargparse.ArgumentParser):
     which YAML takes for a word.
     """
 
-    def parse_args(self, args: Sequence[str] | None = None, *others: Any, **settings: Any) -> Any:  # type: ignore[override]
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, *others: Any, **settings: Any
+    ) -> Any:
         """Parse a command line, or the part of it that belongs to a class; see jsonargparse."""
         arguments = list(sys.argv[1:] if args is None else args)
         typed = _TYPED.get()

@@ -9,10 +9,11 @@ import lightning
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities import rank_zero_only
 
-from otoscope.cli.hparams import add_common_options, instantiate, output_folder_of, parse_hparams
+from otoscope.cli.hparams import USAGE, add_common_options, instantiate, output_folder_of, parse_hparams
 from otoscope.cli.options import make_parser, messages_beside, print_json, shorten
 from otoscope.cli.own_recordings import settings_of_data
 from otoscope.cli.run_record import record_options, recorded_options
+from otoscope.cli.trainer_help import add_trainer_help
 from otoscope.data import SoundData
 from otoscope.errors import OtoscopeError
 from otoscope.scoring import format_table
@@ -71,6 +72,7 @@ def build_parser() -> jsonargparse.ArgumentParser:
         "train",
         "Train what HPARAMS.yaml describes: `otoscope train HPARAMS.yaml --data_folder DIR [--test_only] "
         "[overrides]`. Overrides are dotted, such as --model.use_vq false or --trainer.max_epochs 5.",
+        f"{USAGE.removesuffix('[options]')}[--test_only] [options]",
     )
     add_common_options(parser)
     parser.add_argument("--test_only", action="store_true", help="Evaluate the best checkpoint only.")
@@ -85,6 +87,7 @@ def build_parser() -> jsonargparse.ArgumentParser:
     parser.add_subclass_arguments(SoundData, "data", required=True)
     skip = {"default_root_dir"}
     parser.add_class_arguments(lightning.Trainer, "trainer", skip=skip, instantiate=False)
+    add_trainer_help(parser, shown=("accelerator", "devices", "precision", "max_epochs"))
     parser.add_class_arguments(SaveInterpretations, "interpretations", skip={"folder"}, instantiate=False)
     parser.add_class_arguments(OverlapTest, "overlap", skip={"folder"}, instantiate=False)
     return parser

@@ -200,4 +200,4 @@ def _import_interpreter(name: str, class_path: str) -> Callable[..., Interpreter
 
 
 def _unknown(name: str) -> str:
-    return f"{name!r} is neither a model folder nor a method that needs no training: {choices(name, UNTRAINED)}"
+    return f"{name!r} is neither a model folder nor a method that needs no training; {choices(name, UNTRAINED)}"

@@ -58,6 +58,7 @@ class PictureOptions(NamedTuple):
 _DEFAULT_PICTURES = PictureOptions()
 _DEFAULT_HEARING = HearingOptions()
 _LONGEST_BATCH_S = 60.0
+_PROGRESS = "{n_fmt}/{total_fmt} ({remaining} left) {bar}"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """Errors after which no recording can be saved."""
 
@@ -108,8 +109,9 @@ def explain_recordings(
     earlier = _earlier_results(recordings, folder, made_with) if skip_existing else {}
     remaining = [recording for recording in recordings if recording not in earlier]
     outcome = Outcome()
-    # disable=None shows the bar on a terminal only.
-    with tqdm(total=len(recordings), unit="clip", disable=None) as bar:
+    # disable=None shows the line on a terminal only; a single recording has no progress to show.
+    hidden = True if len(recordings) == 1 else None
+    with tqdm(total=len(recordings), bar_format=_PROGRESS, disable=hidden) as bar:
         results = explain_each(explainer, remaining, folder, target, threshold, batch_size, pictures, hearing)
         for result in itertools.chain(earlier.values(), results):
             # A run that was killed after saving an explanation and before adding its line has left no line for it.

@@ -62,10 +62,14 @@ def test_the_scale_of_the_attributions_does_not_matter(interpreter, spectrogram)
     )
 
 
-def test_without_attributions_the_sound_alone_ranks(interpreter, spectrogram):
-    importance = interpreter.importance(spectrogram.log_magnitude, torch.zeros_like(spectrogram.log_magnitude))
-    assert (importance > 0).all()
-    assert torch.allclose(importance, 0.02 * spectrogram.log_magnitude.pow(0.75))
+def test_bins_without_attributions_are_ranked_by_the_sound_but_no_clip_by_it_alone(interpreter, spectrogram):
+    attribution = torch.zeros_like(spectrogram.log_magnitude)
+    assert not interpreter.importance(spectrogram.log_magnitude, attribution).any()
+    attribution[0, 0, 0] = 1e-30
+    importance = interpreter.importance(spectrogram.log_magnitude, attribution)
+    assert not importance[1:].any()
+    expected = 0.02 * spectrogram.log_magnitude[0].pow(0.75)
+    assert torch.allclose(importance[0, :, -1], expected[:, -1])
 
 
 @pytest.mark.parametrize(

@@ -190,12 +190,24 @@ def test_multi_label_classifiers_are_explained(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_silence_has_a_mask(method, conv2d):
+def test_silence_has_a_mask_unless_its_attribution_is_zero(method, conv2d):
     spectrogram = silence()
     interpreter = make(method, conv2d, area=0.25, **FEW_STEPS.get(method, {}))
-    mask = interpreter(spectrogram, conv2d.predict(spectrogram))
+    decoded = interpreter.decode(spectrogram, conv2d.predict(spectrogram))
+    mask = interpreter.mask(decoded, spectrogram)
     assert mask.isfinite().all()
-    assert mask.sum() == round(0.25 * mask.numel())
+    assert mask.sum() == (round(0.25 * mask.numel()) if decoded.any() else 0)
+
+
+def test_an_attribution_of_zero_keeps_nothing():
+    values = torch.rand(2, 129, 10)
+    values[0] = 0
+    values[1, :, 4:] = 0
+    values[0, :, 6:] = 1  # in the padding
+    for options in ({"area": 0.5}, {"mask": "soft"}):
+        mask = mask_of(values, torch.tensor([6, 10]), **options)
+        assert not mask[0].any()
+        assert mask[1].any()
 
 
 @pytest.mark.parametrize("area", [0.1, 0.25, 1.0])

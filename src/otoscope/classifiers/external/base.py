@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing_extensions import override
 from otoscope.audio import Frontend, Spectrogram
 from otoscope.classifiers.base import Classifier, Prediction
 from otoscope.classifiers.external.class_paths import reject_untrusted
+from otoscope.classifiers.external.failures import failure_advice
 from otoscope.errors import ConfigurationError, OtoscopeError, RepresentationError, ShapeError, first_line
 
 _PROBED_FRAMES = 512
@@ -243,24 +243,8 @@ class ExternalClassifier(Classifier):
             domain = "waveforms" if self.needs_phase else "spectrograms"
             raise ConfigurationError(
                 f"{type(self).__name__}: the network or function failed on {domain} of shape {tuple(inputs.shape)} "
-                f"({type(error).__name__}: {first_line(error)}); {self._advice(error, inputs)}"
+                f"({type(error).__name__}: {first_line(error)}); {failure_advice(error, inputs, self)}"
             ) from error
-
-    def _advice(self, error: Exception, inputs: Tensor) -> str:
-        """Return what to check after the network failed."""
-        devices = sorted({str(weights.device) for weights in self.parameters()})
-        if devices and str(inputs.device) not in devices:
-            return (
-                f"device: the network is on {', '.join(devices)}, the front-end on {inputs.device}; "
-                "classifier.to(device) moves both"
-            )
-        dtypes = sorted({str(weights.dtype).removeprefix("torch.") for weights in self.parameters()})
-        if is_dtype_error(error) and dtypes not in ([], ["float32"]):
-            return (
-                f"dtype: the weights of the network are {' and '.join(dtypes)}; convert all of it with "
-                "module.float(), or let it convert its input"
-            )
-        return "check input, axes, mel_bins, minimum_s, duration_s and the sample rate"
 
     def _check(self, output: NetworkOutput, inputs: Tensor) -> None:
         batch = len(inputs)
@@ -334,19 +318,6 @@ def _fit_time(hidden: Tensor, halvings: int, span: float, frames: int, longest: 
         hidden = F.interpolate(hidden, size, mode="bilinear", align_corners=False, antialias=True)
     hidden = hidden[..., :columns]
     return F.pad(hidden, (0, all_columns - hidden.shape[-1]))
-
-
-def is_dtype_error(error: Exception) -> bool:
-    """Return whether an error of PyTorch says that numbers of different precision met.
-
-    Example:
-        >>> try:
-        ...     _ = nn.Linear(2, 2).half()(torch.zeros(1, 2))
-        ... except RuntimeError as error:
-        ...     print(is_dtype_error(error))
-        True
-    """
-    return re.search(r"dtype|scalar type|data ?type|input type", str(error), re.IGNORECASE) is not None
 
 
 def check_probabilities(values: Tensor, multi_label: bool, source: str) -> Tensor:

@@ -16,10 +16,10 @@ from otoscope.classifiers.external.base import (
     ExternalClassifier,
     NetworkOutput,
     check_probabilities,
-    is_dtype_error,
     logits_of,
 )
 from otoscope.classifiers.external.class_paths import is_named, make_named, name_of
+from otoscope.classifiers.external.failures import is_dtype_error
 from otoscope.classifiers.external.layers import LayerAxes, as_map, check_layer, record_layers
 from otoscope.classifiers.external.module_weights import load_module_weights
 from otoscope.classifiers.rows import divide_rows

@@ -158,7 +158,7 @@ def test_answers_in_an_evaluation(name):
 @pytest.mark.parametrize(
     ("typed", "words"),
     [
-        ("--overlap_type music", "none of mixture, mixtures, white_noise, LJSpeech"),
+        ("--overlap_type music", "there are mixture, mixtures, white_noise, LJSpeech"),
         ("--overlap_type LJSpeech", "--ljspeech_path DIR"),
         ("--add_wham_noise True", "--wham_folder DIR"),
     ],

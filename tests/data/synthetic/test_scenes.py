@@ -93,7 +93,7 @@ def test_options_choose_classes_length_rate_and_level():
     ("options", "message"),
     [
         ({"clips_per_class": 0}, "clips_per_class is 0"),
-        ({"classes": ["rooster", "dragon"]}, "classes: unknown label 'dragon'; choose among rooster, dog"),
+        ({"classes": ["rooster", "dragon"]}, "classes: unknown label 'dragon'; there are rooster, dog"),
         ({"classes": []}, "classes is"),
         ({"classes": "dog"}, "classes is 'dog': give a list"),
         ({"classes": ["dog", "dog"]}, "different labels"),

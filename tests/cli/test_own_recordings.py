@@ -155,5 +155,5 @@ def test_words_that_yaml_reads_as_other_values_are_classes(run, assert_error, na
     synthetic = ["train", narrow, "--data", "otoscope.data.Synthetic", "-o", tmp_path / "q", *TINY]
     assert_error([*synthetic, "--data.classes=[yes]"], "YAML reads yes", "in quotes")
     assert_error(
-        [*command, "--data.classes=[yes]", "-o", tmp_path / "p"], "classes: true not in", "it has 0, 1.0, no"
+        [*command, "--data.classes=[yes]", "-o", tmp_path / "p"], "classes: true not in", "there are 0, 1.0, no"
     )

@@ -345,6 +345,7 @@ class Explainer(Shareable):
                     sufficiency=search,
                     name=name,
                     notes=[
+                        *([] if self.classifier.remark is None else [self.classifier.remark]),
                         *mask_notes(self.interpreter, self.method, explained, target is not None),
                         *limit_notes(self.classifier, float(prediction.probabilities[i].max())),
                     ],

@@ -42,8 +42,7 @@ def mask_notes(interpreter: Interpreter[Any], method: str, explained: Explained,
         explained: Mask, and what it was made from.
         has_target: Whether the class was chosen by the user.
     """
-    remark = interpreter.classifier.remark
-    notes = [] if remark is None else [remark]
+    notes = []
     if has_target and not interpreter.class_specific:
         notes.append("this interpreter explains the representation: its mask is the same for every target")
     if explained.peak == 0:

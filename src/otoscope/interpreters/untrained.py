@@ -47,9 +47,7 @@ def make_untrained(name: str, classifier: Classifier, **options: Any) -> Interpr
     except TypeError as error:
         # the message of Python names the unknown option
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-        known = [
-            option for option in constructor_hints(interpreter_class) if option not in ("classifier", "return")
-        ]
-        reason = f"there is no option {unknown[1]!r}; {choices(unknown[1], known)}" if unknown else str(error)
+        names = [name for name in constructor_hints(interpreter_class) if name not in ("classifier", "return")]
+        reason = f"there is no option {unknown[1]!r}; {choices(unknown[1], names)}" if unknown else str(error)
         raise ConfigurationError(f"method {name}: {reason}") from error
     return interpreter

@@ -201,7 +201,7 @@ def test_a_pipeline_is_accepted_as_a_classifier(tmp_path):
         assert torch.equal(explanation.mask, expected.mask)
     assert otoscope.load(pipe).method == "integrated gradients"
     black_box = otoscope.CallableClassifier(lambda waveforms: [[1.0]] * len(waveforms), ["any"])
-    assert otoscope.load(black_box).method == "RISE"
+    assert otoscope.load(black_box).method == "segment regression"
     spectrogram = classifier.frontend(waveform[None])
     loaded = load_classifier(save_classifier(pipe, tmp_path / "model"))
     torch.testing.assert_close(loaded.logits(spectrogram), classifier.logits(spectrogram))

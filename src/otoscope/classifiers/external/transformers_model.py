@@ -63,7 +63,7 @@ class TransformersClassifier(ExternalClassifier):
         MissingExtraError: transformers is not installed.
 
     Example:
-        >>> import transformers
+        >>> import torch, transformers
         >>> config = transformers.Wav2Vec2Config(hidden_size=8, num_hidden_layers=1, num_attention_heads=2,
         ...     intermediate_size=8, conv_dim=[8] * 7, num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2,
         ...     id2label={0: "dog", 1: "rain"})

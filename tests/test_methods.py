@@ -79,4 +79,10 @@ def test_the_catalogue_imports_nothing_of_the_package():
     code = "import sys, otoscope.methods; print(*(name for name in sys.modules if name.startswith('otoscope')))"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     # the package itself reads the table of kinds, for its public names
-    assert set(output.split()) == {"otoscope", "otoscope.methods", "otoscope.store", "otoscope.store.kinds", "otoscope.version"}
+    assert set(output.split()) == {
+        "otoscope",
+        "otoscope.methods",
+        "otoscope.store",
+        "otoscope.store.kinds",
+        "otoscope.version",
+    }

@@ -15,6 +15,7 @@ VOCABULARY = {
     "against",
     "borders",
     "end_s",
+    "explain",
     "hop_s",
     "labels",
     "low_confidence",

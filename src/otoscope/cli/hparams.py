@@ -110,12 +110,12 @@ def parse_hparams(
     command = Command(verb, overrides, file[1] if file else "", model.rpartition(".")[2])
     by_name = options_by_name(content, parser)
     overrides = translate_flags(command, by_name)
-    known = [f"--{name}" for names in by_name.values() for name in names]
+    of_classes = [f"--{name}" for names in by_name.values() for name in names]
     # The paths come before the overrides, which take precedence.
     before = [*file, *(located_options(Path(file[1]), content) if file else [])]
     with messages_beside("--json" in overrides):
         overrides = with_data_class(content, overrides)
-    return Parsed(parser, parse(parser, [*before, *overrides], known), overrides, before, content)
+    return Parsed(parser, parse(parser, [*before, *overrides], of_classes), overrides, before, content)
 
 
 def read_hparams(file: Path) -> dict[str, Any]:

@@ -88,13 +88,13 @@ def add_shared(parser: jsonargparse.ArgumentParser, name: str, **settings: Any) 
     parser.add_argument(f"--{name}", *option.short_forms, **{"help": option.help, **option.settings, **settings})
 
 
-def parse(parser: jsonargparse.ArgumentParser, arguments: Sequence[str], known: Sequence[str] = ()) -> Any:
+def parse(parser: jsonargparse.ArgumentParser, arguments: Sequence[str], others: Sequence[str] = ()) -> Any:
     """Parse the arguments of a verb.
 
     Args:
         parser: Parser of the verb.
         arguments: Command line after the verb.
-        known: Options that exist beside those of the parser, such as ``--model.classifier.width``, to name them
+        others: Options that exist beside those of the parser, such as ``--model.classifier.width``, to name them
             when one is misspelt.
 
     Raises:
@@ -113,7 +113,7 @@ def parse(parser: jsonargparse.ArgumentParser, arguments: Sequence[str], known: 
         return parser.parse_args(list(arguments))
     except (argparse.ArgumentError, jsonargparse.ArgumentError) as error:
         raise_if_quoted(str(error), arguments)
-        options = [*(name for action in parser._actions for name in action.option_strings), *known]
+        options = [*(name for action in parser._actions for name in action.option_strings), *others]
         message = with_suggestions(shorten(str(error), arguments), options)
         raise OtoscopeError(f"{message} (see {parser.prog} --help)") from error
 

@@ -1,0 +1,67 @@
+"""The benchmark of trust: where each method stands, and the network on waveforms."""
+
+import pytest
+import torch
+from benchmarks.trust.summary import cells, markdown, standing
+from benchmarks.waveform_network import waveform_classifier
+
+from otoscope.classifiers import save_classifier
+from otoscope.loading import load_classifier
+
+
+def cell(mean):
+    return {"mean": mean, "low": mean - 10, "high": mean + 10}
+
+
+@pytest.fixture
+def results():
+    """Two methods and a control by two scores in the heard sound: one leads AI, and they are level in FF."""
+    rows = {"A": (90, 0.5), "B": (40, 0.4), "random": (5, 0.1)}
+    faithful = {
+        "scores": {
+            "clean": {"0.2": {"heard": {name: {"AI": cell(ai), "FF": cell(ff)} for name, (ai, ff) in rows.items()}}}
+        },
+        "leaders": {
+            "clean": {
+                "0.2": {
+                    "heard": {
+                        "AI": {"best": "A", "not_told_from_it": []},
+                        "FF": {"best": "A", "not_told_from_it": ["B"]},
+                        "MM": {"best": "", "not_told_from_it": []},
+                    }
+                },
+                "own": {"heard": {"AI": {"best": "B", "not_told_from_it": []}}},
+            }
+        },
+        "seconds_per_clip": {"A": {"median": 1.0}, "B": {"median": 0.1}, "random": {"median": 0.0}},
+        "conditions": {"clean": {"clips": 16}},
+    }
+    means = {"A": dict.fromkeys(("rank", "AUROC", "pointing", "swap", "SI-SDR", "seconds"), 0.5)}
+    return {"conv2d esc10": faithful, "listener designed": {"mean_rank": {"A": 1.0}, "means": means}}
+
+
+def test_methods_are_first_level_or_behind_at_equal_areas(results):
+    counts = standing(results)
+    assert counts["heard"]["A"] == {"first": 2, "level": 0, "behind": []}
+    assert counts["heard"]["B"]["level"] == 1
+    assert counts["heard"]["B"]["behind"] == ["conv2d esc10, AI at 0.2: A"]
+    assert "random" not in counts["heard"]
+    assert counts["known_use_mean_rank"] == {"listener designed": {"A": 1.0}}
+    assert list(cells(results, "mask")) == []
+
+
+def test_tables_hold_every_method(results):
+    text = markdown({"results": results, "standing": standing(results)})
+    assert "| A | 90 ± 10 | 0.50 ± 10.00 | 1.00 |" in text
+    assert "| B | 0 | 1 | 1 |" in text
+    assert "listener designed, mean over groups" in text
+
+
+def test_the_network_on_waveforms_is_saved_and_loaded(tmp_path):
+    torch.manual_seed(0)
+    classifier = waveform_classifier(["dog", "rain"], width=2).freeze()
+    spectrogram = classifier.hear(torch.randn(2, 8000))
+    prediction = classifier.predict(spectrogram)
+    assert prediction.logits.shape == (2, 2)
+    save_classifier(classifier, tmp_path / "model")
+    assert torch.equal(load_classifier(tmp_path / "model").logits(spectrogram), prediction.logits)

@@ -109,7 +109,9 @@ def test_a_picture_of_many_events_is_saved(draw, tmp_path, axis):
 
 @pytest.mark.parametrize("windows", [1, 2])
 def test_few_windows(draw, windows):
-    draw([], duration_s=5.0, windows=windows)
+    figure = draw([], duration_s=5.0, windows=windows)
+    assert len(figure.axes) >= 2
+    assert not figure.axes[1].texts
 
 
 def test_times_as_text():

@@ -35,9 +35,8 @@ class HeardAgreementInterpreter(AgreementInterpreter):
         + weight \cdot \max(0, p(R_a) - lose \cdot p(X))
 
     The sounds are computed as they are saved: by the inverse transform, scaled as the clip was, and analysed again.
-    So the descent cannot exploit spectrograms that no sound has. It ends as soon as both goals are reached, and
-    offsets are shared by cells, so that the map stays where agreement put it and smooth where the classifier does
-    not care. Per clip: ``steps`` forward and backward passes, and for each of the ``refinements``
+    So the descent cannot exploit spectrograms that no sound has. It ends as soon as both goals
+    are reached, so that the map changes no more than needed. Per clip: ``steps`` forward and backward passes, and for each of the ``refinements``
     one of evidence and remainder for each area.
 
     Args:
@@ -48,7 +47,7 @@ class HeardAgreementInterpreter(AgreementInterpreter):
         lose: Probability of the remainder to reach, as a share of that of the whole clip.
         weight: Weight of the remainder.
         refinements: Largest number of steps of the descent. 0: the start is the result.
-        rate: Length of the first step, in ranks.
+        rate: Length of the first step, in logarithms of the area.
         cell: Size of the cells that share an offset: bins of frequency, frames.
         **options: Options of `AgreementInterpreter`.
 

@@ -35,9 +35,10 @@ class HeardAgreementInterpreter(AgreementInterpreter):
         + weight \cdot \max(0, p(R_a) - lose \cdot p(X))
 
     The sounds are computed as they are saved: by the inverse transform, scaled as the clip was, and analysed again.
-    So the descent cannot exploit spectrograms that no sound has. It ends as soon as both goals
-    are reached, so that the map changes no more than needed. Per clip: ``steps`` forward and backward passes, and for each of the ``refinements``
-    one of evidence and remainder for each area.
+    So the descent cannot exploit spectrograms that no sound has. It ends as soon as both goals are reached, so that
+    the map changes no more than needed. Per clip: ``steps`` forward and backward passes, and for each of the
+    ``refinements`` a forward pass of evidence and remainder for each area, and a backward pass through those that
+    miss their goal.
 
     Args:
         classifier: Classifier to explain.

@@ -70,7 +70,7 @@ def test_each_target_has_events_and_sounds_of_its_own(explainer, night, tmp_path
         pitch_hz, other_hz = (1000, 5000) if label == "dog" else (5000, 1000)
         assert level_db(path, pitch_hz, 3, 4) > level_db(path, other_hz, 3, 4) + 20
         remainder = path.with_name("remainder.flac")
-        assert level_db(remainder, other_hz, 3, 4) == pytest.approx(level_db(night, other_hz, 3, 4), abs=0.1)
+        assert level_db(remainder, other_hz, 3, 4) == pytest.approx(level_db(night, other_hz, 3, 4), abs=0.5)
         assert level_db(remainder, pitch_hz, 3, 4) < level_db(night, pitch_hz, 3, 4) - 1
     both = tmp_path / "out" / "evidence.flac"
     for pitch_hz in (1000, 5000):

@@ -16,7 +16,7 @@ def with_background(listing: Listing, label: str, source: Path) -> Listing:
     """Add segments without any event to a listing of annotated segments.
 
     The segments have the median length of the annotated ones and overlap neither each other nor an event. There are
-    at most as many as segments of the most frequent label, spread over the recordings. Where the listing is divided,
+    at most as many as segments of the most frequent label, spread over the recordings. If the listing is divided,
     they belong to the part that their recording belongs to, or, if it is in several, to the first.
 
     Args:

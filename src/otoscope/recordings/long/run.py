@@ -34,6 +34,7 @@ from otoscope.recordings.long.synthesis import (
     TARGETS_FOLDER,
     Box,
     EventEnergy,
+    ObservedBlocks,
     SoundWriter,
     synthesise,
 )
@@ -147,6 +148,10 @@ class _LongRun:
     def predict(self) -> None:
         """Classify all windows, find the events, and choose the windows to explain."""
         options, plan = self.options, self.plan
+        frames = int(self.frontend.frames(self.stream.survey.samples))
+        # Without evidence, the picture needs no pass over the recording of its own.
+        self.picture = PooledSpectrogram(frames, self.frontend.bins, evidence=options.explain != "none")
+        self.observed = ObservedBlocks(self.frontend, self.picture) if options.explain == "none" else None
         with _bar("classify", plan.count, "window") as bar:
             self.probabilities = predict_windows(
                 self.explainer.classifier,
@@ -156,6 +161,7 @@ class _LongRun:
                 _PREDICTED_BATCHES * options.batch_size,
                 bool(options.normalize),
                 bar.update,
+                *([self.observed] if self.observed else []),
             )
         self.runs = find_runs(self.probabilities, self.labels, options.min_confidence, options.lowest)
         choice = (options.explain, options.top_k, self.targets)
@@ -183,7 +189,7 @@ class _LongRun:
 
     def write(self, folder: Path) -> None:
         """Write the results into a folder."""
-        energies, picture = self._synthesise(folder)
+        energies = self._synthesise(folder)
         events = [self._event(index, energy.box) for index, energy in enumerate(energies)]
         # Their evidence may begin in another order than their windows.
         order = sorted(range(len(events)), key=lambda index: (events[index].begin_s, index))
@@ -193,15 +199,14 @@ class _LongRun:
             cut_segments(self.path, events, folder)
         for kind in self.options.tables:
             write_table(events, folder / TABLES[kind].name, kind, self.frontend.sample_rate_hz / 2)
-        timeline = self._timeline(events, picture)
+        timeline = self._timeline(events)
         save_picture(timeline.plot(self.options.axis), folder / f"timeline.{self.options.picture}")
         timeline.save(folder)
 
-    def _synthesise(self, folder: Path) -> tuple[list[EventEnergy], PooledSpectrogram]:
-        """Write evidence and remainder; return the energies of the events, and the pooled spectrogram."""
+    def _synthesise(self, folder: Path) -> list[EventEnergy]:
+        """Write evidence and remainder, and draw the picture; return the energies of the events."""
         survey, step = self.stream.survey, self.plan.step
         frames = int(self.frontend.frames(survey.samples))
-        picture = PooledSpectrogram(frames, self.frontend.bins)
         energies = [
             EventEnergy(run, begin // step, min(end // step + 1, frames))
             for run, (begin, end) in zip(self.runs, run_reaches(self.runs, self.plan), strict=True)
@@ -215,12 +220,13 @@ class _LongRun:
         with ExitStack() as stack:
             writers = self._writers(folder, scale, stack) if self.jobs else {}
             bar = stack.enter_context(_bar("write", survey.samples, "sample"))
-            synthesise(self.stream, self.frontend, joiner, energies, picture, writers, bar.update)
+            if self.observed is None or not self.observed.is_complete:
+                synthesise(self.stream, self.frontend, joiner, energies, self.picture, writers, bar.update)
         clipped = sum(writer.clipped for writer in writers.get(None, ()))
         if clipped:
             self.notes.append(f"{clipped} samples of evidence and remainder exceed full scale and are clipped")
         self._report_failures()
-        return energies, picture
+        return energies
 
     def _writers(
         self, folder: Path, scale: float, stack: ExitStack
@@ -313,7 +319,7 @@ class _LongRun:
                 shutil.copyfile(page, target)
                 event.page = str(target.relative_to(folder))
 
-    def _timeline(self, events: list[Event], picture: PooledSpectrogram) -> Timeline:
+    def _timeline(self, events: list[Event]) -> Timeline:
         rate_hz, options, plan = self.frontend.sample_rate_hz, self.options, self.plan
         return Timeline(
             file=str(self.path),
@@ -323,8 +329,8 @@ class _LongRun:
             events=events,
             window_begins_s=np.array([self.scale.time_s(plan.start(index)) for index in range(plan.count)]),
             probabilities=np.asarray(self.probabilities),
-            log_magnitude=picture.log_magnitude,
-            evidence_share=picture.share,
+            log_magnitude=self.picture.log_magnitude,
+            evidence_share=self.picture.share,
             start_s=self.scale.start_s,
             duration_s=self.scale.samples / rate_hz,
             window_s=plan.window / rate_hz,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +13,7 @@ import soundfile
 import torch
 from torch import Tensor
 
-from otoscope.audio import Frontend, RecordingStream, StreamingInverse, stream_spectra
+from otoscope.audio import Frontend, RecordingStream, StreamingInverse, StreamingTransform, stream_spectra
 from otoscope.audio.opening import plain_path
 from otoscope.plots import PooledSpectrogram
 from otoscope.recordings.long.events import Run
@@ -174,6 +174,37 @@ def synthesise(
     for label, pair in writers.items():
         for writer, inverse in zip(pair, inverses[label], strict=True):
             writer.write(inverse.finish())
+
+
+class ObservedBlocks:
+    """Blocks of a recording, whose spectrogram is added to a picture while they pass.
+
+    Attributes:
+        is_complete: Whether all blocks have passed, so that the picture holds the whole recording.
+
+    Args:
+        frontend: Front-end, on the CPU.
+        picture: Picture.
+    """
+
+    def __init__(self, frontend: Frontend, picture: PooledSpectrogram) -> None:
+        self._frontend, self._picture = frontend, picture
+        self.is_complete = False
+
+    def __call__(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Yield the blocks, shape (samples,) each."""
+        transform, frame = StreamingTransform(self._frontend), 0
+        for block in blocks:
+            frame = self._add(frame, transform.add(block))
+            yield block
+        self._add(frame, transform.finish())
+        self.is_complete = True
+
+    def _add(self, frame: int, portions: Iterable[Tensor]) -> int:
+        for spectra in portions:
+            self._picture.add(frame, _power(spectra), None)
+            frame += spectra.shape[1]
+        return frame
 
 
 @dataclass(frozen=True)

@@ -86,8 +86,19 @@ def test_mistakes_are_reported_in_one_line(assert_error, night, common):
 def test_several_targets_and_contrasts(run, assert_error, night, esc50, classifier_folder, tmp_path):
     clip = sorted((esc50 / "audio").glob("5-*"))[0]
     explain = ["explain", night, clip, "--model", classifier_folder, "--method", "saliency", "--area", "0.1"]
-    explain += ["--out", tmp_path / "out", "--window_s", "2", "--min_confidence", "0", "--top_k", "1", "--pages", "0"]
-    code, output, error = run(*explain, "--target", "dog", "rain", "--against", "helicopter")
+    explain += [
+        "--out",
+        tmp_path / "out",
+        "--window_s",
+        "2",
+        "--min_confidence",
+        "0",
+        "--top_k",
+        "1",
+        "--pages",
+        "0",
+    ]
+    code, _, error = run(*explain, "--target", "dog", "rain", "--against", "helicopter")
     assert code == 0, error
     for label in ("dog", "rain"):
         # The clip has a folder of explanations for each target, the long recording sounds for each.

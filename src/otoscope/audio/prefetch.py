@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -12,7 +12,7 @@ _WAIT_S = 0.1
 _END = object()
 
 
-def prefetched(items: Iterable[Item], ahead: int = 4) -> Iterator[Item]:
+def prefetched(items: Iterable[Item], ahead: int = 4) -> Generator[Item, None, None]:
     """Yield items that another thread makes, a few of them ahead.
 
     Decoders, resamplers and transforms release the lock of the interpreter while they work. Errors are raised where

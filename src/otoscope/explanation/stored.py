@@ -42,8 +42,15 @@ class StoredExplanation(ABC):
 
     @property
     def sample_rate_hz(self) -> int:
-        """Sample rate of the sounds."""
-        return int(self.content["sample_rate_hz"])
+        """Sample rate of the sounds.
+
+        Raises:
+            DataError: The numbers do not state it.
+        """
+        rate_hz = self.content.get("sample_rate_hz")
+        if not isinstance(rate_hz, int) or rate_hz < 1:
+            raise DataError(f"{self.place}: its numbers have no sample rate; explain the recording again")
+        return rate_hz
 
     @property
     @abstractmethod

@@ -181,6 +181,7 @@ def _explain_batch(
     size = 1  # each recording alone, so that a faulty one does not fail the whole batch
     if failure is None or _is_of_memory(failure):
         size = math.ceil(len(batch) / 2)
+    if failure is not None and _is_of_memory(failure):
         limit.lower(batch)
     for start in range(0, len(batch), size):
         yield from _explain_batch(explainer, batch[start : start + size], plan, limit)

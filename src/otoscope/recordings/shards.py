@@ -159,7 +159,7 @@ class ShardFolder:
 
     def _recover(self) -> list[dict[str, Any]]:
         """Return the rows of the journal of a killed run; remove one whose shard has been written."""
-        for path in sorted(self.folder.glob(".shard-*.unfinished")):
+        for path in [*self.folder.glob(".shard-*.unfinished"), *self.folder.glob(".shard-*.rewritten")]:
             if path != self._journal_path:
                 path.unlink()
         return list(_journal_rows(self._journal_path))

@@ -161,10 +161,9 @@ def read_row(path: str | os.PathLike[str], name: str) -> ShardRow:
         file = _opened(shard)
         for group in range(file.num_row_groups):
             # The narrow column first: the others are large.
-            present = file.read_row_group(group, columns=["name"]).column("name").to_pylist()
+            present = [row["name"] for row in _rows(file, shard, group, ["name"])]
             if name in present:
-                table = file.read_row_group(group).slice(present.index(name), 1)
-                return ShardRow(shard, table.to_pylist()[0])
+                return ShardRow(shard, _rows(file, shard, group)[present.index(name)])
             names += present
     raise DataError(f"{path}: holds no row {name!r}; {choices(name, names) if names else 'it holds no row'}")
 
@@ -182,7 +181,7 @@ def iterate_rows(path: Path, columns: list[str] | None = None) -> Iterator[dict[
     """
     file = _opened(path)
     for group in range(file.num_row_groups):
-        yield from file.read_row_group(group, columns=columns).to_pylist()
+        yield from _rows(file, path, group, columns)
 
 
 def iterate_shard(path: str | os.PathLike[str]) -> Iterator[ShardRow]:
@@ -252,6 +251,15 @@ def _opened(path: Path) -> Any:
     if missing:
         raise DataError(f"{path}: is no shard of explanations; it has no column {', '.join(missing)}")
     return file
+
+
+def _rows(file: Any, path: Path, group: int, columns: list[str] | None = None) -> list[dict[str, Any]]:
+    """Return the rows of a group of a shard."""
+    try:
+        rows: list[dict[str, Any]] = file.read_row_group(group, columns=columns).to_pylist()
+    except (OSError, require_pyarrow().ArrowException) as error:
+        raise DataError(f"{path}: cannot be read as a shard ({first_line(error)})") from error
+    return rows
 
 
 def _flac(waveform: Tensor, gain: float, sample_rate_hz: int) -> bytes:

@@ -14,8 +14,9 @@ from otoscope.audio.opening import checked_info, existing_file, ogg_ends, opened
 from otoscope.audio.waveforms import cancellation_error, cancels, mixing_note, require_channel
 from otoscope.errors import AudioError, ConfigurationError
 
-_BLOCK_SAMPLES = 1 << 19
+_BLOCK_SAMPLES = 1 << 17
 _SMALLEST_BLOCK = 1 << 12
+_INT16_FULL_SCALE = 1 << 15
 _MPEG = ("MP3", "MPEG")
 _NOT_SOUGHT = (*_MPEG, "OGG")
 """Formats whose frames depend on those before: a part of them is reached by decoding what precedes it."""
@@ -86,7 +87,7 @@ class MonoBlocks:
             try:
                 for block in blocks:
                     mono = self._mixed_down(block, levels if check else None)
-                    if check and not np.isfinite(mono).all():
+                    if check and not self.is_bounded and not np.isfinite(mono).all():
                         bad += int(np.count_nonzero(~np.isfinite(mono)))
                     count += len(mono)
                     yield mono
@@ -127,9 +128,10 @@ class MonoBlocks:
         return begin, (None if end is None or end >= self.info.frames else end)
 
     def _decoded(self, file: soundfile.SoundFile) -> Iterator[np.ndarray]:
-        """Yield blocks of all channels of the part. Shape (frames, channels) each."""
-        # Floats may be as large as their format allows, so that sums overflow in single precision.
-        dtype = "float64" if self._subtype in ("FLOAT", "DOUBLE") else "float32"
+        """Yield blocks of all channels of the part, floats or integers of 16 bits. Shape (frames, channels) each."""
+        # Floats may be as large as their format allows, so that sums overflow in single precision. Integers of 16
+        # bits are converted here, in a third of the time that libsndfile takes.
+        dtype = {"FLOAT": "float64", "DOUBLE": "float64", "PCM_16": "int16"}.get(self._subtype, "float32")
         # Block by block, so that a damaged header that announces terabytes cannot exhaust the memory.
         size = max(_BLOCK_SAMPLES // self.info.channels, _SMALLEST_BLOCK)
         position = 0
@@ -147,16 +149,23 @@ class MonoBlocks:
 
     def _mixed_down(self, block: np.ndarray, levels: np.ndarray | None) -> np.ndarray:
         """Return the mono samples of a block, and add to the levels of the mixture and of the channels, if any."""
-        if not self._is_mixed:
-            return block[:, self.channel or 0].copy()
+        channels = block.T if self._is_mixed else block.T[[self.channel or 0]]
         with np.errstate(over="ignore", invalid="ignore"):
-            # Channel by channel, which takes a tenth of the time of a mean over the short axis.
-            mono = block[:, 0].copy()
-            for index in range(1, block.shape[1]):
-                mono += block[:, index]
-            mono /= block.shape[1]
-            if levels is not None:
-                level = np.abs(block).sum(dtype=np.float64) / block.shape[1]
+            # Channel by channel, which takes a tenth of the time of a mean over the short axis. Sums of integers of
+            # 16 bits, and their division by a power of two, are exact in single precision.
+            mono = channels[0].astype(np.result_type(block, np.float32))
+            for channel in channels[1:]:
+                mono += channel
+            unit = 1.0
+            if block.dtype == np.int16:
+                unit = 1 / _INT16_FULL_SCALE
+                mono *= np.float32(unit)
+            if self._is_mixed:
+                mono /= len(channels)
+            if self._is_mixed and levels is not None:
+                # the absolute value of -32768 needs more than 16 bits
+                absolute = np.abs(block, dtype=np.int32 if block.dtype == np.int16 else block.dtype)
+                level = unit * absolute.sum(dtype=np.float64) / len(channels)
                 levels += np.abs(mono).sum(dtype=np.float64), level
         return mono
 

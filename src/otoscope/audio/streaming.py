@@ -38,11 +38,12 @@ class StreamingTransform:
 
     Args:
         frontend: Front-end, on the CPU.
+        portion: Largest number of bins that are transformed at once.
     """
 
-    def __init__(self, frontend: Frontend) -> None:
+    def __init__(self, frontend: Frontend, portion: int = _LARGEST_PORTION) -> None:
         self._frontend = frontend
-        self._most = max(_LARGEST_PORTION // frontend.bins, 1)
+        self._most = max(portion // frontend.bins, 1)
         # Zeros on both sides, as the front-end adds them: frame t is centred on sample t * hop.
         self._buffer, self._samples = torch.zeros(frontend.n_fft // 2), 0
 

@@ -17,8 +17,8 @@ class Event:
         end_s: End in the recording.
         confidence: Highest probability of the class among the windows of the event.
         mean_confidence: Mean probability of the class over these windows.
-        windows_begin_s: Begin of the part of the recording that is nearer to these windows than to others.
-        windows_end_s: End of that part.
+        windows_begin_s: Begin by the windows: where the probability, between two of them, passes half of its peak.
+        windows_end_s: End by the windows.
         evidence_begin_s: Begin of the box that holds at least 90 % of the energy of the evidence; None without
             evidence. The box leaves out at most 2.5 % at each of its four sides.
         evidence_end_s: End of the box.

@@ -87,6 +87,59 @@ def run_cores(runs: Sequence[Run], plan: WindowPlan) -> list[tuple[int, int]]:
     return [(plan.core(run.first)[0], plan.core(run.last)[1]) for run in runs]
 
 
+def run_borders(
+    runs: Sequence[Run], probabilities: np.ndarray, plan: WindowPlan, low: float
+) -> list[tuple[float, float]]:
+    """Return begin and end of each run in samples: where its probability passes half of its peak.
+
+    Half of a window whose centre lies on the border of a sound holds the sound. So the border is near where the
+    probability, between the centres of two windows, is half as large as inside. It is neither too early nor too late
+    on average, while the length of the run in windows depends on where the windows happen to begin.
+
+    Args:
+        runs: Events.
+        probabilities: Probability of each class in each window. Shape (windows, classes).
+        plan: Windows of the recording.
+        low: Probability that all windows of a run reach. A border lies where it is reached, if that is more than
+            half of the peak.
+
+    Example:
+        >>> plan = WindowPlan(samples=600, window=200, hop=100, step=10)
+        >>> probabilities = np.array([[0.0], [0.8], [0.2], [0.0], [0.0]])
+        >>> run_borders([Run(label=0, first=1, last=1, peak=1)], probabilities, plan, low=0.25)
+        [(150.0, 266.66666666666663)]
+    """
+    centers = np.array([plan.start(index) + plan.window / 2 for index in range(plan.count)])
+    borders = []
+    for run in runs:
+        values = np.asarray(probabilities[:, run.label], np.float64)
+        level = max(low, values[run.peak] / 2)
+        begin = _crossing(values, centers, run.first, -1, level)
+        end = _crossing(values, centers, run.last, 1, level)
+        borders.append((0.0 if begin is None else begin, float(plan.samples) if end is None else end))
+    return borders
+
+
+def _crossing(values: np.ndarray, centers: np.ndarray, outermost: int, step: int, level: float) -> float | None:
+    """Return where the values of a run fall below a level; None: not before the recording ends.
+
+    Args:
+        values: Probability of the run's label in each window.
+        centers: Centres of the windows.
+        outermost: Window of the run, the first or the last.
+        step: Direction out of the run, -1 or 1.
+        level: Value that the run reaches.
+    """
+    inside = outermost
+    while values[inside] < level:
+        inside -= step
+    outside = inside + step
+    if not 0 <= outside < len(values):
+        return None
+    share = (values[inside] - level) / (values[inside] - values[outside])
+    return float(centers[inside] + share * (centers[outside] - centers[inside]))
+
+
 def run_reaches(runs: Sequence[Run], plan: WindowPlan) -> list[tuple[int, int]]:
     """Return the samples that the evidence of each run may lie in: its windows, without those of its neighbours.
 

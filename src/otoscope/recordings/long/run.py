@@ -21,7 +21,7 @@ from otoscope.plots import PooledSpectrogram, save_picture
 from otoscope.recordings.event import Event
 from otoscope.recordings.files import UniqueNames, folder_name
 from otoscope.recordings.identity import model_identity, recording_identity
-from otoscope.recordings.long.events import choose_jobs, find_runs, run_cores, run_reaches
+from otoscope.recordings.long.events import choose_jobs, find_runs, run_borders, run_reaches
 from otoscope.recordings.long.joining import MaskJoiner
 from otoscope.recordings.long.masks import WindowExplainer, WindowMask
 from otoscope.recordings.long.options import LongOptions
@@ -164,6 +164,7 @@ class _LongRun:
                 *([self.observed] if self.observed else []),
             )
         self.runs = find_runs(self.probabilities, self.labels, options.min_confidence, options.lowest)
+        self.borders = run_borders(self.runs, self.probabilities, plan, options.lowest)
         choice = (options.explain, options.top_k, self.targets)
         self.jobs = choose_jobs(self.runs, self.probabilities, self.labels, *choice)
         self._note_targets_without_events()
@@ -172,8 +173,10 @@ class _LongRun:
         """Explain the chosen windows."""
         confidences = [-self.probabilities[run.peak, run.label] for run in self.runs]
         pictured = frozenset(np.argsort(confidences, kind="stable")[: self.options.pages].tolist())
+        # A function that refers to this object would keep its arrays in memory until the garbage collector runs.
+        contrasts, explainer = self.contrasts, self.explainer
         self.windows = WindowExplainer(
-            lambda label: self.contrasts.get(label, self.explainer),
+            lambda label: contrasts.get(label, explainer),
             self.stream,
             self.plan,
             self.jobs,
@@ -280,7 +283,7 @@ class _LongRun:
 
     def _event(self, index: int, box: Box | None) -> Event:
         run, scale = self.runs[index], self.scale
-        ((begin, end),) = run_cores([run], self.plan)
+        begin, end = self.borders[index]
         values = self.probabilities[run.first : run.last + 1, run.label]
         explained = [(window, run.label) in self.explained for window in range(run.first, run.last + 1)]
         details = self.details.get(index, {})

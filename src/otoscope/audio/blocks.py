@@ -128,7 +128,7 @@ class MonoBlocks:
         return begin, (None if end is None or end >= self.info.frames else end)
 
     def _decoded(self, file: soundfile.SoundFile) -> Iterator[np.ndarray]:
-        """Yield blocks of all channels of the part, floats or integers of 16 bits. Shape (frames, channels) each."""
+        """Yield blocks of all channels of the part, floats or 16-bit integers. Shape (frames, channels) each."""
         # Floats may be as large as their format allows, so that sums overflow in single precision. Integers of 16
         # bits are converted here, in a third of the time that libsndfile takes.
         dtype = {"FLOAT": "float64", "DOUBLE": "float64", "PCM_16": "int16"}.get(self._subtype, "float32")

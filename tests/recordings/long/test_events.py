@@ -10,6 +10,7 @@ from otoscope.recordings.long.events import (
     choose_jobs,
     find_runs,
     hysteresis_runs,
+    run_borders,
     run_cores,
     run_reaches,
 )
@@ -59,6 +60,43 @@ def test_cores_and_reaches():
     near = [Run(0, 0, 0, 0), Run(0, 2, 2, 2)]
     wide = WindowPlan(samples=1000, window=400, hop=100, step=10)
     assert run_reaches(near, wide) == [(0, 350), (250, 600)]
+
+
+def heard(begin, end, plan):
+    """Probability of a classifier that hears the share of a sound in each window."""
+    spans = [plan.span(index) for index in range(plan.count)]
+    shares = [max(min(end, high) - max(begin, low), 0) / plan.window for low, high in spans]
+    return np.array(shares)[:, None]
+
+
+@pytest.mark.parametrize("begin", range(300, 400, 10))
+def test_borders_do_not_depend_on_where_the_windows_begin(begin):
+    """The cores of the windows miss these borders by up to half a hop."""
+    end = begin + 350
+    probabilities = heard(begin, end, PLAN)
+    runs = find_runs(probabilities, [0], 0.5, 0.25)
+    assert run_borders(runs, probabilities, PLAN, 0.25) == [pytest.approx((begin, end), abs=1e-6)]
+
+
+def test_borders_at_the_ends_of_the_recording_and_beside_dips():
+    values = np.array([0.9, 0.4, 0.9, 0.3, 0.1, 0.0, 0.0, 0.3, 0.7])[:, None]
+    runs = find_runs(values, [0], 0.5, 0.25)
+    first, last = run_borders(runs, values, PLAN, 0.25)
+    # Half of the peak is passed between the third and the fourth window, whose centres are 300 and 400.
+    assert first == pytest.approx((0, 300 + 100 * 0.45 / 0.6))
+    assert last == pytest.approx((800 + 100 * 0.05 / 0.4, 1000))
+
+
+def test_borders_with_a_high_lower_threshold():
+    values = np.array([0.0, 0.7, 1.0, 0.7, 0.0, 0.0, 0.0, 0.0, 0.0])[:, None]
+    runs = find_runs(values, [0], 0.9, 0.9)
+    assert run_borders(runs, values, PLAN, 0.9) == [pytest.approx((300 - 100 / 3, 300 + 100 / 3))]
+
+
+def test_borders_of_a_single_window():
+    plan = WindowPlan(samples=150, window=200, hop=100, step=10)
+    values = np.array([[0.8]])
+    assert run_borders(find_runs(values, [0], 0.5, 0.25), values, plan, 0.25) == [(0, 150)]
 
 
 RUNS = [Run(0, 0, 1, 0), Run(1, 1, 2, 1), Run(0, 4, 5, 4)]

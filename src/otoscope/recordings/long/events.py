@@ -92,9 +92,8 @@ def run_borders(
 ) -> list[tuple[float, float]]:
     """Return begin and end of each run in samples: where its probability passes half of its peak.
 
-    Half of a window whose centre lies on the border of a sound holds the sound. So the border is near where the
-    probability, between the centres of two windows, is half as large as inside. It is neither too early nor too late
-    on average, while the length of the run in windows depends on where the windows happen to begin.
+    A window whose centre lies on the border of a sound holds the sound in one half. So the border is near where the
+    probability, interpolated between the centres of two windows, is half as large as inside.
 
     Args:
         runs: Events.

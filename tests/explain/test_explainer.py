@@ -38,6 +38,7 @@ FILES = [
     "explanation.json",
     "interpretation.wav",
     "interpretation_levelled.flac",
+    "mask.npz",
     "original.wav",
     "remainder.wav",
     "remainder_levelled.flac",

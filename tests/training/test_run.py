@@ -176,6 +176,7 @@ def test_interpretations_are_saved_during_training_and_at_test(trained):
                 "interpretation_levelled.flac",
                 "remainder.wav",
                 "remainder_levelled.flac",
+                "mask.npz",
                 "spectra.png",
                 "explanation.json",
             }

@@ -124,6 +124,8 @@ class Explanation:
             "label": self.label,
             "predicted": self.predicted,
             "probabilities": {label: round(value, 6) for label, value in ranked},
+            "evidence_probabilities": _rounded(self.evidence_probabilities),
+            "remainder_probabilities": _rounded(self.remainder_probabilities),
             "verdict": None if self.verdict is None else asdict(self.verdict),
             "scores": _without_nan(self.scores),
             "controls": {name: _without_nan(scores) for name, scores in self.controls.items()},
@@ -253,10 +255,10 @@ class Explanation:
     ) -> Path:
         """Write ``original.wav interpretation.wav remainder.wav spectra.png explanation.json`` to a folder.
 
-        For listening, ``interpretation_levelled.flac`` and ``remainder_levelled.flac`` are as loud as the
-        recording, without samples beyond full scale. An explanation with components adds ``components.png`` and, in
-        ``components/``, the sounds of the five most relevant components; an explanation with activation maps adds
-        ``maps.png``.
+        ``mask.npz`` holds the array ``mask``, float16, of shape (frequency, time). For listening,
+        ``interpretation_levelled.flac`` and ``remainder_levelled.flac`` are as loud as the recording, without
+        samples beyond full scale. An explanation with components adds ``components.png`` and, in ``components/``,
+        the sounds of the five most relevant components; an explanation with activation maps adds ``maps.png``.
 
         Args:
             folder: Folder to write. An earlier explanation in it is replaced as a whole, unless it holds files of
@@ -319,6 +321,10 @@ class Explanation:
     def _repr_html_(self) -> str:
         """Return the view of the explanation in a notebook: summary, players and picture."""
         return notebook_view(self)
+
+
+def _rounded(probabilities: dict[str, float]) -> dict[str, float]:
+    return {label: round(value, 6) for label, value in probabilities.items()}
 
 
 def _without_nan(scores: dict[str, float]) -> dict[str, float | None]:

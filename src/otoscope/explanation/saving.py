@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from otoscope.audio import levelled, save_audio
-from otoscope.errors import OtoscopeError
-from otoscope.files.atomic import replace_folder
+from otoscope.errors import DataError, OtoscopeError, first_line
+from otoscope.files.atomic import replace_file, replace_folder
 from otoscope.files.json import write_json
 from otoscope.plots import FrequencyAxis, maps_picture, relevance_picture, save_picture
 
 if TYPE_CHECKING:
     from otoscope.explanation.result import Explanation
 
+MASK_NAME = "mask.npz"
 _FILES = {
     *("original.wav", "interpretation.wav", "remainder.wav"),
-    *("interpretation_levelled.flac", "remainder_levelled.flac", "explanation.json", "components"),
+    *("interpretation_levelled.flac", "remainder_levelled.flac", "explanation.json", "components", MASK_NAME),
     *(f"{name}{suffix}" for name in ("spectra", "components", "maps") for suffix in (".png", ".svg")),
 }
 """Names of everything that an explanation saves."""
@@ -52,6 +57,7 @@ def _write(
     for name, sound in (("interpretation", explanation.evidence), ("remainder", explanation.remainder)):
         copy = levelled(sound, explanation.original, explanation.sample_rate_hz)
         save_audio(folder / f"{name}_levelled.flac", copy, explanation.sample_rate_hz)
+    _save_mask(folder / MASK_NAME, explanation)
     try:
         _remove_pictures(folder, "spectra")
         save_picture(explanation.plot(axis), folder / f"spectra.{picture}")
@@ -63,6 +69,37 @@ def _write(
         raise OtoscopeError(
             f"{folder}: cannot be written ({error}); check the folder and the free space"
         ) from error
+
+
+def _save_mask(path: Path, explanation: Explanation) -> None:
+    # Half precision: steps of at most 0.0005 in [0, 1], in half of the space.
+    mask = explanation.mask.numpy().astype(np.float16)
+    replace_file(path, lambda temporary: np.savez_compressed(temporary, mask=mask))
+
+
+def load_mask(folder: Path) -> np.ndarray | None:
+    """Return the mask in the folder of an explanation, or None if the folder holds none.
+
+    Args:
+        folder: Folder of an explanation. Those of earlier versions hold no mask.
+
+    Returns:
+        Mask in [0, 1], float32. Shape (frequency, time).
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    path = folder / MASK_NAME
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            mask = np.asarray(stored["mask"], np.float32)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
+        raise DataError(f"{path}: cannot be read ({first_line(error)}); explain the recording again") from error
+    if mask.ndim != 2 or not mask.size or not np.isfinite(mask).all():
+        raise DataError(f"{path}: holds no mask (shape {mask.shape}); explain the recording again")
+    return mask
 
 
 def _save_maps(explanation: Explanation, folder: Path, axis: FrequencyAxis, picture: str) -> None:

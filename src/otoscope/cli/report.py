@@ -32,7 +32,9 @@ def run(arguments: list[str]) -> int:
     if path.suffix.lower() not in (".html", ".htm"):
         raise ConfigurationError(f"--output_file {path}: must end in .html")
     if path.is_dir():
-        raise ConfigurationError(f"--output_file {path}: is a folder; name a file in it, such as {path}/report.html")
+        raise ConfigurationError(
+            f"--output_file {path}: is a folder; name a file in it, such as {path}/report.html"
+        )
     if options.event_sounds < 0:
         raise ConfigurationError(f"--event_sounds {options.event_sounds}: must not be negative")
     from otoscope.report import ReportOptions, read_results, write_report
@@ -90,9 +92,12 @@ def build_parser() -> jsonargparse.ArgumentParser:
 
 
 def _summary(report: Report) -> str:
-    size_mb = report.path.stat().st_size / 1e6
-    parts = [f"{report.clips} clips"] if report.clips else []
-    parts += [f"{report.recordings} long recordings"] if report.recordings else []
-    parts += [f"{report.evaluations} evaluations"] if report.evaluations else []
+    counts = (
+        (report.clips, "clip"),
+        (report.recordings, "long recording"),
+        (report.evaluations, "evaluation"),
+    )
+    parts = [f"{count} {name}{'' if count == 1 else 's'}" for count, name in counts if count]
     pages = f", further pages in {report.pages}" if report.pages else ""
-    return f"{', '.join(parts)} -> {report.path} ({size_mb:.1f} MB{pages})"
+    size_mb = report.path.stat().st_size / 1e6
+    return f"{', '.join(parts) or 'nothing'} -> {report.path} ({size_mb:.1f} MB{pages})"

@@ -23,7 +23,11 @@ def make_environment(package: str) -> Environment:
     """
     # Every value is escaped, whatever the name of a template ends in; names that do not exist are errors.
     return Environment(
-        loader=PackageLoader(package), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader(package),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
 

@@ -44,8 +44,8 @@ class EncodedSound:
 def encode_sound(waveform: np.ndarray, sample_rate_hz: int, reference: np.ndarray | None = None) -> EncodedSound:
     """Encode a sound as Vorbis in Ogg.
 
-    Vorbis was chosen over Opus because it takes any sample rate and returns exactly the samples that it was given,
-    without delay, so that several sounds stay aligned. The sound is encoded at a peak of 0.9, so that the noise of
+    Vorbis was chosen over Opus because it takes any sample rate. Both are decoded without delay, so that several
+    sounds stay aligned. The sound is encoded at a peak of 0.9, so that the noise of
     the codec is relative to the sound, however quiet that is.
 
     Args:

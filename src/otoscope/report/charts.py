@@ -164,9 +164,7 @@ def score_figures(evaluation: EvaluationResult) -> list[ScoreFigure]:
     figures = []
     for condition in evaluation.conditions:
         blocks = [
-            block
-            for block in evaluation.blocks
-            if block.condition == condition and block.mask == evaluation.middle
+            block for block in evaluation.blocks if block.condition == condition and block.mask == evaluation.middle
         ]
         if blocks:
             figures.append(_score_figure(condition, evaluation.middle, blocks))
@@ -190,9 +188,11 @@ def _score_figure(condition: str, area: str, blocks: Sequence[Block]) -> ScoreFi
 
 def _panel(score: str, cells: dict[tuple[int, str], Cell]) -> Panel:
     unit = SCORES[score].unit
-    low = min(0.0, *(cell.low for cell in cells.values()))
-    # Percentages and scores in [0, 1] have whole axes, so that panels can be compared.
-    high = max(100.0 if unit == "%" else 1.0, *(cell.high for cell in cells.values()))
+    # Percentages and scores in [0, 1] have whole axes, so that panels can be compared; the ends are round numbers.
+    whole = 100.0 if unit == "%" else 1.0
+    step = whole / 4
+    low = step * math.floor(min(0.0, *(cell.low for cell in cells.values())) / step + 1e-9)
+    high = step * math.ceil(max(whole, *(cell.high for cell in cells.values())) / step - 1e-9)
 
     def place(value: float) -> float:
         return (value - low) / (high - low)

@@ -103,7 +103,8 @@ def write_report(results: Results, output_file: Path, options: ReportOptions | N
     title = options.title or _title(results)
     if len(clips) > MOST_CLIPS_ON_A_PAGE:
         report.pages = output_file.with_name(f"{output_file.stem}-pages")
-        entries, sections = _write_pages(clips, report, title, output_file.name), []
+        entries = _write_pages(clips, report, report.pages, title, output_file.name)
+        sections: list[Markup] = []
     else:
         rendered = list(_sections(_entries(clips, lambda number: ""), report))
         entries, sections = [entry for entry, _ in rendered], [section for _, section in rendered]
@@ -144,15 +145,11 @@ def _title(results: Results) -> str:
         (len(results.recordings), "long recording"),
         (len(results.evaluations), "evaluation"),
     ]
-    return "Otoscope: " + ", ".join(
-        f"{count} {name}{'' if count == 1 else 's'}" for count, name in parts if count
-    )
+    return "Otoscope: " + ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for count, name in parts if count)
 
 
 def _entries(clips: Sequence[ClipResult], page_of: Any) -> list[_Entry]:
-    return [
-        _Entry(number, clip, f"{page_of(number)}#clip-{number}") for number, clip in enumerate(clips, start=1)
-    ]
+    return [_Entry(number, clip, f"{page_of(number)}#clip-{number}") for number, clip in enumerate(clips, start=1)]
 
 
 def _sections(entries: Sequence[_Entry], report: Report) -> Iterator[tuple[_Entry, Markup]]:
@@ -181,10 +178,8 @@ def _sections(entries: Sequence[_Entry], report: Report) -> Iterator[tuple[_Entr
         )
 
 
-def _write_pages(clips: Sequence[ClipResult], report: Report, title: str, index: str) -> list[_Entry]:
-    """Write pages of clips into the folder beside the index, and return the entries of the index."""
-    folder = report.pages
-    assert folder is not None  # noqa: S101 - set by the caller, for the type checker
+def _write_pages(clips: Sequence[ClipResult], report: Report, folder: Path, title: str, index: str) -> list[_Entry]:
+    """Write pages of clips into a folder beside the index, and return the entries of the index."""
     _require_place(folder)
     count = -(-len(clips) // CLIPS_PER_PAGE)
     names = [_PAGE_NAME.format(page) for page in range(1, count + 1)]
@@ -270,8 +265,10 @@ def _page(template: str, content: dict[str, Any]) -> str:
             "form-action 'none'",
         ]
     )
-    text: str = _environment().get_template(template).render(
-        {**content, "style": style, "scripts": scripts, "policy": policy}
+    text: str = (
+        _environment()
+        .get_template(template)
+        .render({**content, "style": style, "scripts": scripts, "policy": policy})
     )
     # Bytes of file names that are no text, which UTF-8 cannot hold, are shown as question marks.
     return text.encode(errors="replace").decode()

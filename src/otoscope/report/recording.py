@@ -278,5 +278,3 @@ def _portion(
     is_channel = channel is not None and 0 <= channel < samples.shape[1]
     mono = samples[:, channel] if is_channel else samples.mean(1)
     return np.asarray(mono if rate_hz == sample_rate_hz else soxr.resample(mono, rate_hz, sample_rate_hz))
-
-

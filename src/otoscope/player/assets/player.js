@@ -9,7 +9,7 @@
   // Samples of the colour map magma, dark to light; between them, colours are interpolated.
   const MAGMA = ["000004", "0c0926", "221150", "400f74", "5f187f", "7b2382", "982d80", "b73779", "d3436e", "eb5760",
     "f8765c", "fd9a6a", "febb81", "fddc9e", "fcfdbf"].map((hex) => [0, 2, 4].map((i) => parseInt(hex.slice(i, i + 2), 16)));
-  const VEIL = [150, 160, 172];
+  const VEIL = [140, 140, 140];
 
   const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
   const seconds = (value) => {
@@ -25,14 +25,28 @@
     return MAGMA[below].map((value, i) => value + (place - below) * (MAGMA[below + 1][i] - value));
   }
 
+  // Times are read in minutes from one minute on.
+  const clock = (value) => {
+    if (value < 60) return `${+value.toFixed(2)} s`;
+    const [hours, minutes, rest] = [Math.floor(value / 3600), Math.floor(value / 60) % 60, +(value % 60).toFixed(2)];
+    const padded = `${rest < 10 ? "0" : ""}${rest}`;
+    return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${padded}` : `${minutes}:${padded}`;
+  };
+  const STEPS_S = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400];
+  const timeTicks = (low, high, count) =>
+    multiples(low, high, STEPS_S.find((step) => step * count >= (high - low) * 0.999) ?? 86400);
+
+  function multiples(low, high, step) {
+    const values = [];
+    for (let i = Math.ceil(low / step - 1e-6); i * step <= high + 1e-9; i += 1) values.push(+(i * step).toPrecision(12));
+    return values;
+  }
+
   // Round steps: 1, 2 or 5 times a power of ten, about `count` of them.
   function ticks(low, high, count) {
     const rough = (high - low) / count || 1;
     const power = 10 ** Math.floor(Math.log10(rough));
-    const step = [1, 2, 5, 10].map((factor) => factor * power).find((value) => value >= rough * 0.999);
-    const values = [];
-    for (let i = Math.ceil(low / step - 1e-6); i * step <= high + 1e-9; i += 1) values.push(+(i * step).toPrecision(12));
-    return values;
+    return multiples(low, high, [1, 2, 5, 10].map((factor) => factor * power).find((value) => value >= rough * 0.999));
   }
 
   async function pixels(image) {
@@ -47,16 +61,20 @@
     return { values, width: canvas.width, height: canvas.height };
   }
 
+  // Each value is looked up in a table of 256 colours, [red, green, blue, opacity].
   function paint(canvas, { values, width, height }, table) {
     [canvas.width, canvas.height] = [width, height];
     const context = canvas.getContext("2d");
     const image = context.createImageData(width, height);
-    for (let i = 0; i < values.length; i += 1) image.data.set(table[values[i]], 4 * i);
+    // Whole pixels are copied: the four bytes of a colour as one number, in whatever order this machine has them.
+    const colours = new Uint32Array(Uint8ClampedArray.from(table.flat()).buffer);
+    const target = new Uint32Array(image.data.buffer);
+    for (let i = 0; i < values.length; i += 1) target[i] = colours[values[i]];
     context.putImageData(image, 0, 0);
   }
 
   // For further scripts of a page, such as that of a report.
-  shared.tools ??= { clamp, seconds, hertz, colour, ticks, pixels, paint };
+  shared.tools ??= { clamp, seconds, clock, hertz, colour, ticks, timeTicks, pixels, paint };
 
   class Player {
     constructor(root) {
@@ -103,8 +121,7 @@
       this.hint();
       this.scale(this.part("hertz"), ticks(0, this.topHz, 4), this.topHz, "bottom", 0, hertz);
       const end = this.start + this.duration;
-      this.scale(this.part("seconds"), ticks(this.start, end, 5), this.duration, "left", this.start, (value) =>
-        end >= 120 ? seconds(value).replace(/\.00$/, "") : `${+value.toFixed(2)} s`);
+      this.scale(this.part("seconds"), timeTicks(this.start, end, 5), this.duration, "left", this.start, clock);
     }
 
     scale(list, values, length, side, origin, text) {
@@ -112,8 +129,9 @@
         const item = list.appendChild(document.createElement("li"));
         item.textContent = text(value);
         item.style[side] = `${(100 * (value - origin)) / length}%`;
-        // only labels at the very ends are moved inside
-        if (value - origin > 0 && value - origin < length) item.style.transform = side === "left" ? "translateX(-50%)" : "translateY(50%)";
+        // Labels at the very ends are moved inside.
+        const place = (value - origin) / length;
+        item.className = place < 0.02 ? "otoscope-first" : place > 0.98 ? "otoscope-last" : "";
       }
     }
 

@@ -1,7 +1,7 @@
 // Tables that are sorted and filtered, timelines, explanations of scores, and printing.
 (() => {
   "use strict";
-  const { pixels, paint, colour, ticks, clamp, seconds, hertz } = document[Symbol.for("otoscope.player")].tools;
+  const { pixels, paint, colour, ticks, timeTicks, clamp, seconds, clock, hertz } = document[Symbol.for("otoscope.player")].tools;
 
   // ---- Tables ----
   const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
@@ -114,7 +114,7 @@
 
     hertz() {
       const list = this.root.querySelector(".timeline-hertz");
-      for (const value of ticks(0, this.topHz, 3)) {
+      for (const value of ticks(0, this.topHz, 4)) {
         const item = list.appendChild(document.createElement("li"));
         item.textContent = hertz(value);
         item.style.bottom = `${(100 * value) / this.topHz}%`;
@@ -237,16 +237,16 @@
       this.slice(sound, this.pictures.share, true);
       for (const event of this.events) this.frame(event, lanes, sound);
       const list = this.root.querySelector(".timeline-seconds");
-      list.replaceChildren(...ticks(begin, end, sound.canvas.clientWidth < 500 ? 3 : 7).map((value) => {
+      list.replaceChildren(...timeTicks(begin, end, sound.canvas.clientWidth < 500 ? 4 : 9).map((value) => {
         const item = document.createElement("li");
         const place = (value - begin) / (end - begin);
-        item.textContent = end >= 60 ? seconds(value).replace(/\.00$/, "").replace(" s", "") : `${+value.toFixed(3)}`;
+        item.textContent = clock(value);
         item.style.left = `${100 * place}%`;
         if (place < 0.03) item.className = "first";
         if (place > 0.97) item.className = "last";
         return item;
       }));
-      this.root.querySelector(".timeline-range").textContent = `${seconds(begin)} to ${seconds(end)}`;
+      this.root.querySelector(".timeline-range").textContent = `${clock(begin)} to ${clock(end)}`;
     }
 
     slice(context, picture, isSmooth) {

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from tests.report.folders import RATE_HZ, sounds
 
 from otoscope.player import Clip, Track, standalone_html
-from tests.report.folders import RATE_HZ, sounds
 
 PLAYER = ".otoscope-player"
 
@@ -42,7 +42,7 @@ def state(page, player=0):
             return {
                 time: root.otoscope.currentTime, now: performance.now() / 1000,
                 shown: Number(view.getAttribute("aria-valuenow")), cursor: parseFloat(cursor.style.left) / 100,
-                track: [...root.querySelectorAll(".otoscope-track")].findIndex((b) => b.getAttribute("aria-pressed") === "true"),
+                track: [...root.querySelectorAll(".otoscope-track")].findIndex((b) => b.ariaPressed === "true"),
                 playing: root.otoscope.isPlaying,
             };
         }""",
@@ -52,7 +52,7 @@ def state(page, player=0):
 
 def wait_until(page, expression, player=0):
     page.wait_for_function(
-        f"(index) => {{ const player = document.querySelectorAll('{PLAYER}')[index].otoscope; return {expression}; }}",
+        f"(i) => {{ const player = document.querySelectorAll('{PLAYER}')[i].otoscope; return {expression}; }}",
         arg=player,
     )
 
@@ -110,7 +110,6 @@ def test_decoded_sounds_are_aligned(page):
     delays = page.evaluate(
         """() => {
             const [recording, evidence, remainder] = document.querySelector(".otoscope-player").otoscope.decoded;
-            const gains = [...document.querySelectorAll(".otoscope-sounds audio")].slice(0, 3).map((s) => s.dataset.gain);
             const rate = recording.sampleRate;
             const [a, b] = [recording, remainder].map((buffer) => buffer.getChannelData(0));
             const lengths = [recording, evidence, remainder].map((buffer) => buffer.duration);

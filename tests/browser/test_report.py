@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+from tests.report.folders import HOSTILE, content, save_clip, save_evaluation, save_long
 
 from otoscope.cli.main import main
-from tests.report.folders import HOSTILE, content, save_clip, save_evaluation, save_long
 
 ROOT = Path(__file__).parents[2]
 AXE = ROOT / "build" / "node" / "node_modules" / "axe-core" / "axe.min.js"

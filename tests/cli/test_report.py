@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import soundfile
-
 from tests.report.folders import content, save_clip
 
 
@@ -52,19 +51,16 @@ def test_errors_are_one_line_with_code_2(assert_error, tmp_path):
 
 
 @pytest.mark.skipif("OTOSCOPE_ESC10" not in os.environ, reason="needs real clips: OTOSCOPE_ESC10")
-def test_explains_a_real_clip_and_reports_it(tmp_path):
+def test_a_real_clip_is_explained_and_reported(run, tmp_path):
     clip = sorted((Path(os.environ["OTOSCOPE_ESC10"]) / "audio").glob("*-A-1.*"))[0]
     name = tmp_path / "a 'quoted' <clip>.wav"
     sound, rate_hz = soundfile.read(clip)
     soundfile.write(name, sound[: 2 * rate_hz], rate_hz)
-    for command in (
-        ["explain", name, "--out", tmp_path / "in"],
-        ["report", tmp_path / "in", "-o", tmp_path / "r.html"],
-    ):
-        done = subprocess.run(
-            [sys.executable, "-m", "otoscope", *map(str, command)], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
+    assert run("explain", name, "--method", "saliency", "--area", "0.2", "--out", tmp_path / "in")[0] == 0
+    # in another process, which imports nothing but what a report needs
+    command = [sys.executable, "-m", "otoscope", "report", tmp_path / "in", "-o", tmp_path / "r.html"]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     page = (tmp_path / "r.html").read_text()
     assert "a &#39;quoted&#39; &lt;clip&gt;" in page
     assert page.count("<audio") == 3

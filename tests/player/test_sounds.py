@@ -48,7 +48,7 @@ def test_equal_gain_makes_the_evidence_as_loud_as_its_recording():
     assert encode_sound(np.zeros(100), 16_000, reference=tone).equal_gain == 1
 
 
-@pytest.mark.parametrize("rate_hz, expected_hz", [(4_000, 8_000), (250_000, 48_000)])
+@pytest.mark.parametrize(("rate_hz", "expected_hz"), [(4_000, 8_000), (250_000, 48_000)])
 def test_rates_that_browsers_do_not_play_are_resampled(rate_hz, expected_hz):
     samples, result_rate_hz = decoded(encode_sound(np.ones(rate_hz // 2, np.float32), rate_hz))
     assert result_rate_hz == expected_hz

@@ -119,14 +119,14 @@ def save_evaluation(folder: Path) -> Path:
     def cell(mean: float) -> dict[str, float]:
         return {"mean": mean, "low": mean - 0.1, "high": mean + 0.1, "n": 8}
 
-    own = {
+    means = {
         "A": cell(0.5),
         "random as A": cell(0.1),
         "B": cell(0.9),
         "random as B": cell(0.1),
         "loudest as B": cell(0.3),
     }
-    rows = {name: {"AI": value, "FF": value} for name, value in own.items()}
+    rows = {name: {"AI": value, "FF": value} for name, value in means.items()}
     equal = {name: {"AI": cell(mean), "FF": cell(mean)} for name, mean in (("A", 0.4), ("B", 0.2), ("random", 0.1))}
     curve = {"mean": [0.1, 0.5, 0.9], "low": [0.0, 0.4, 0.8], "high": [0.2, 0.6, 1.0]}
     results = {

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from tests.report.folders import save_evaluation
 
 from otoscope.errors import DataError
 from otoscope.evaluation import mask_scores
@@ -13,7 +14,6 @@ from otoscope.report.charts import curve_charts, score_figures
 from otoscope.report.evaluation import Cell, Row, merge_equal_controls, open_evaluation
 from otoscope.report.meanings import meaning
 from otoscope.scoring import CONTROLS
-from tests.report.folders import save_evaluation
 
 
 @pytest.fixture
@@ -23,18 +23,18 @@ def result(tmp_path):
 
 def test_names_are_those_of_the_evaluation():
     assert (evaluation.OWN, evaluation.MAP) == (mask_scores.OWN, mask_scores.MAP)
-    assert evaluation.MATCHED_CONTROLS == tuple(mask_scores.MATCHED_CONTROLS.values())
+    assert tuple(mask_scores.MATCHED_CONTROLS.values()) == evaluation.MATCHED_CONTROLS
     assert evaluation.CONTROLS == CONTROLS
 
 
 def test_tables_hold_means_intervals_and_leaders(result):
-    own = result.blocks[0]
-    assert own.title == "clean: own mask, heard"
-    assert own.scores == ["AI", "FF"]
-    cells = {row.name: row.cells["AI"] for row in own.rows}
+    block = result.blocks[0]
+    assert block.title == "clean: own mask, heard"
+    assert block.scores == ["AI", "FF"]
+    cells = {row.name: row.cells["AI"] for row in block.rows}
     assert cells["B"] == Cell(0.9, 0.8, 1.0, 8, "best")
     assert cells["A"].mark == "equal"
-    assert [block.title for block in result.blocks[1:]] == [
+    assert [other.title for other in result.blocks[1:]] == [
         "clean: equal area 0.2, seen",
         "clean: equal area 0.2, heard",
     ]
@@ -73,7 +73,8 @@ def test_skipped_methods_and_checks_are_listed(result):
 def test_every_score_has_a_meaning():
     for name, score in SCORES.items():
         assert meaning(name).endswith(".")
-        assert (score.better == "neither") != f"{score.better} is better" in meaning(name).lower()
+        has_direction = meaning(name).endswith((" Higher is better.", " Lower is better."))
+        assert has_direction == (score.better != "neither")
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from tests.report.folders import HOSTILE, content, save_clip, save_evaluation, save_long
 
 from otoscope.errors import ConfigurationError
 from otoscope.report import ReportOptions, read_results, write_report
-from tests.report.folders import HOSTILE, content, save_clip, save_evaluation, save_long
 
 QUOTED = 'it\'s "quoted" </script><script>alert(3)</script>'
 

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 import soundfile
+from tests.report.folders import RATE_HZ, save_long
 
 from otoscope.errors import DataError
 from otoscope.recordings.identity import recording_identity
 from otoscope.report.recording import open_recording_result
-from tests.report.folders import RATE_HZ, save_long
 
 
 @pytest.fixture

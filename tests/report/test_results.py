@@ -4,13 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from tests.report.folders import RATE_HZ, content, save_clip, save_evaluation, save_long
 
 from otoscope.errors import DataError
 from otoscope.explanation.saving import load_mask
 from otoscope.report import read_results
 from otoscope.report.clips import MASK, SHARE
 from otoscope.report.page import ordered
-from tests.report.folders import RATE_HZ, content, save_clip, save_evaluation, save_long
 
 
 def test_mixed_results_are_sorted_into_their_kinds(tmp_path):

@@ -71,6 +71,10 @@ def _write(
         ) from error
 
 
+# TypeError: a single array instead of an archive of them
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error, MemoryError)
+
+
 def _save_mask(path: Path, explanation: Explanation) -> None:
     # Half precision: steps of at most 0.0005 in [0, 1], in half of the space.
     mask = explanation.mask.numpy().astype(np.float16)
@@ -91,11 +95,12 @@ def load_mask(folder: Path) -> np.ndarray | None:
     """
     path = folder / MASK_NAME
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # Opened here: NumPy leaves a damaged file open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             mask = np.asarray(stored["mask"], np.float32)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
+    except _DAMAGED as error:
         raise DataError(f"{path}: cannot be read ({first_line(error)}); explain the recording again") from error
     if mask.ndim != 2 or not mask.size or not np.isfinite(mask).all():
         raise DataError(f"{path}: holds no mask (shape {mask.shape}); explain the recording again")

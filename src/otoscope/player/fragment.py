@@ -49,7 +49,7 @@ def player_html(clip: Clip, heading: str | None = None) -> Markup:
     Example:
         >>> from otoscope.player import Clip, Track
         >>> import numpy as np
-        >>> tracks = [Track("recording", "Recording", np.zeros(8000)), Track("evidence", "Evidence", np.zeros(8000))]
+        >>> tracks = [Track(kind, kind.title(), np.zeros(8000)) for kind in ("recording", "evidence")]
         >>> html = player_html(Clip("<b>", 8000, tracks, np.zeros((129, 87))))
         >>> html.count("<audio"), "&lt;b&gt;" in html, "<b>" in html
         (2, True, False)

@@ -1,10 +1,10 @@
-"""Checked access to JSON that others wrote: a missing or wrong value is an error that names the file and the key."""
+"""Checked access to JSON of any origin: a missing or wrong value is an error that names the file and the key."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TypeGuard
 
 from otoscope.errors import DataError, first_line
 from otoscope.files.json import read_json
@@ -43,7 +43,9 @@ class Content:
     def number(self, key: str) -> float:
         """Return a finite number."""
         value = self.values.get(key)
-        return float(value) if _is_number(value) else self._fail(key, "a number")
+        if not _is_number(value):
+            self._fail(key, "a number")
+        return float(value)
 
     def optional_number(self, key: str) -> float | None:
         """Return a finite number, or None where there is none."""
@@ -59,7 +61,7 @@ class Content:
         """Return the numbers of an object by name, without those that are null; empty if it is missing."""
         value = self.values.get(key, {})
         if not isinstance(value, dict) or not all(_is_number(item) or item is None for item in value.values()):
-            return self._fail(key, "numbers by name")
+            self._fail(key, "numbers by name")
         return {name: float(item) for name, item in value.items() if item is not None}
 
     def part(self, key: str) -> Content:
@@ -74,9 +76,9 @@ class Content:
         is_list = isinstance(value, list) and all(isinstance(item, dict) for item in value)
         return [Content(self.path, item) for item in value] if is_list else self._fail(key, "a list of objects")
 
-    def _fail(self, key: str, expected: str) -> Any:
+    def _fail(self, key: str, expected: str) -> NoReturn:
         raise DataError(f"{self.path}: {key!r} is not {expected}; make the result again")
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -11,8 +11,8 @@ from otoscope.metrics import SCORES, scores_shown
 from otoscope.metrics.scores import Place
 from otoscope.report.contents import Content
 
-# Names in results.json. They are repeated here, and compared in a test, because importing `otoscope.evaluation` takes
-# longer than writing a report.
+# Names in results.json. They are repeated here, and compared in a test, because importing `otoscope.evaluation`
+# takes longer than writing a report.
 OWN, MAP = "own", "map"
 CONTROLS = ("all-pass", "random", "loudest", "ideal")
 MATCHED_CONTROLS = ("loudest", "random")

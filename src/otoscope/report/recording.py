@@ -251,7 +251,7 @@ def _event(number: int, content: Content) -> EventFacts:
 
 
 def _lanes(timeline: Timeline, rows: Sequence[int], start_s: float, duration_s: float) -> np.ndarray:
-    """Return the confidence of labels over time: in each column the highest of the nearest windows, last row first."""
+    """Return the highest confidence among the nearest windows of each column, the last label first."""
     windows = len(timeline.window_begins_s)
     columns = int(np.clip(8 * windows, 1, _COLUMNS))
     edges = np.linspace(start_s, start_s + duration_s, columns + 1)
@@ -261,7 +261,7 @@ def _lanes(timeline: Timeline, rows: Sequence[int], start_s: float, duration_s: 
     last = np.maximum(np.searchsorted(borders, edges[1:], side="left") + 1, first + 1)
     values = [timeline.probabilities[begin:end][:, rows].max(0) for begin, end in zip(first, last, strict=True)]
     # Pictures have their first row at the bottom, but the first label is on top.
-    return np.clip(np.stack(values, 1)[::-1], 0, 1)
+    return np.asarray(np.clip(np.stack(values, 1)[::-1], 0, 1))
 
 
 def _portion(

@@ -1,11 +1,22 @@
-"""Long recordings: memory, speed, events against known borders, and seams.
+"""Long recordings: memory, speed, events against known borders, seams, a sparse recording, and kills.
 
     python benchmarks/long_recording.py --minutes 60 --out benchmarks/results/long_recording.json
+    python benchmarks/long_recording.py --parts memory speed --minutes 60 --forms "16 kHz mono"
+    python benchmarks/long_recording.py --parts sparse kills --sparse_hours 12
 
 The recordings are clips of ESC-10 joined, 48 kHz stereo and 16 kHz mono. Each measurement runs in a fresh process:
 the bare forward pass of the classifier on windows in memory, the predictions of a recording, and its explanation;
 the predictions of a sixth of the length too, whose peak memory should be equal. The load of other processes is in
 the output.
+
+| Part | Content |
+|---|---|
+| `memory` | peak memory of the predictions of the whole length over that of a sixth |
+| `speed` | hours of audio per hour: bare forward pass, predictions, and explanations |
+| `events` | events against the borders of the clips: precision, recall, and why they are wrong |
+| `seams` | joined sounds of 60 s against those of the whole file |
+| `sparse` | hours of faint noise with a few clips, in FLAC: time, memory, events, and sizes by calculation |
+| `kills` | kill -9 at random moments: the result against that of a run without kills |
 """
 
 from __future__ import annotations
@@ -29,7 +40,8 @@ import soxr
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
-from benchmarks.joined import Sound, join_clips, match
+from benchmarks.joined import Sound, causes, join_clips, match, sparse_clips
+from benchmarks.long_kills import kill_again_and_again
 from benchmarks.memory import peak_memory
 from torch import Tensor
 from typing_extensions import override
@@ -44,6 +56,7 @@ from otoscope.recordings import LongOptions, Timeline, explain_long
 _ROOT = Path(__file__).parents[1]
 _FORMS = {"48 kHz stereo": (48_000, 2), "16 kHz mono": (16_000, 1)}
 _SEAM_S = 60.0
+_PARTS = ("memory", "speed", "events", "seams", "sparse", "kills")
 
 
 class LoudBins(Interpreter[Tensor]):
@@ -76,6 +89,7 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data_folder = os.environ.get("OTOSCOPE_ESC10") or str(_ROOT.parent / "shared" / "esc10")
+    parser.add_argument("--parts", nargs="+", choices=_PARTS, default=list(_PARTS), help="Measurements to make.")
     parser.add_argument("--data_folder", default=data_folder, help="ESC-50, or a part of it in the same layout.")
     parser.add_argument("--model", default=None, help="Source of the model (default: the bundled one).")
     parser.add_argument("--method", default="integrated_gradients", help="Method of explanation.")
@@ -85,6 +99,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--forms", nargs="+", choices=list(_FORMS), default=list(_FORMS), help="Recordings.")
     parser.add_argument("--batch_size", type=int, default=4, help="Windows that are explained at once.")
     parser.add_argument("--threads", type=int, default=2, help="Threads of PyTorch.")
+    parser.add_argument("--top_k", type=int, default=None, help="Most explained windows of a label.")
+    parser.add_argument("--seam_s", type=float, default=_SEAM_S, help="Length of the recording of `seams`.")
+    parser.add_argument("--sparse_hours", type=float, default=12.0, help="Length of the recording of `sparse`.")
+    parser.add_argument("--sparse_clips", type=int, default=40, help="Number of clips in it.")
+    parser.add_argument("--kills", type=int, default=10, help="Number of kills.")
+    parser.add_argument("--kill_minutes", type=float, default=3.0, help="Length of the recording of `kills`.")
     parser.add_argument("--out", default=None, help="JSON file to write in addition to the standard output.")
     parser.add_argument("--only", choices=["forward", "predict", "explain"], help=argparse.SUPPRESS)
     parser.add_argument("--recording", help=argparse.SUPPRESS)
@@ -94,31 +114,53 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run_all(options: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {"conditions": _conditions(options)}
-    explained_minutes = options.explained_minutes or options.minutes
-    with tempfile.TemporaryDirectory() as folder:
-        for form in options.forms:
-            rate_hz, channels = _FORMS[form]
-            paths = {}
-            for minutes in sorted({options.minutes, options.minutes / 6, explained_minutes}):
-                paths[minutes] = Path(folder) / f"{rate_hz}-{minutes:g}.wav"
-                truth = join_clips(
-                    Path(options.data_folder), options.folds, paths[minutes], minutes, rate_hz, channels
-                )
-            rows = {"forward": _in_process(options, "forward", paths[options.minutes], folder)}
-            for minutes in (options.minutes, options.minutes / 6):
-                rows[f"predict {minutes:g} min"] = _in_process(options, "predict", paths[minutes], folder)
-            rows["explain"] = _in_process(options, "explain", paths[explained_minutes], folder)
-            truth = [sound for sound in truth if sound.begin_s < 60 * explained_minutes]
-            result[form] = {"measurements": rows, **_ratios(rows, options.minutes)}
-            result[form]["events"] = _events(Timeline.load(Path(folder) / "explain"), truth)
-            for path in paths.values():
-                path.unlink()
-        result["seams"] = _seams(options, Path(folder))
+    parts = set(options.parts)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if parts & {"memory", "speed", "events"}:
+            result |= {form: _form(options, parts, folder, *_FORMS[form]) for form in options.forms}
+        if "seams" in parts:
+            result["seams"] = _seams(options, folder)
+        if "sparse" in parts:
+            result["sparse"] = _sparse(options, folder)
+        if "kills" in parts:
+            result["kills"] = _kills(options, folder)
     result["conditions"]["load_average_at_end"] = [round(load, 2) for load in os.getloadavg()]
     return result
 
 
-def _in_process(options: argparse.Namespace, only: str, recording: Path, folder: str) -> dict[str, Any]:
+def _form(
+    options: argparse.Namespace, parts: set[str], folder: Path, rate_hz: int, channels: int
+) -> dict[str, Any]:
+    """Return the measurements of recordings of one form."""
+    explained_minutes = options.explained_minutes or options.minutes
+    paths: dict[float, Path] = {}
+    truth: dict[float, list[Sound]] = {}
+
+    def path_of(minutes: float) -> Path:
+        if minutes not in paths:
+            paths[minutes] = folder / f"{rate_hz}-{minutes:g}.wav"
+            place = (Path(options.data_folder), options.folds, paths[minutes])
+            truth[minutes] = join_clips(*place, minutes, rate_hz, channels)
+        return paths[minutes]
+
+    rows = {}
+    if "speed" in parts:
+        rows["forward"] = _in_process(options, "forward", path_of(options.minutes), folder)
+    for minutes in (options.minutes, *([options.minutes / 6] if "memory" in parts else [])):
+        if parts & {"memory", "speed"}:
+            rows[f"predict {minutes:g} min"] = _in_process(options, "predict", path_of(minutes), folder)
+    result: dict[str, Any] = {"measurements": rows}
+    if parts & {"speed", "events"}:
+        rows["explain"] = _in_process(options, "explain", path_of(explained_minutes), folder)
+        if "events" in parts:
+            result["events"] = _events(Timeline.load(folder / "explain"), truth[explained_minutes])
+    for path in paths.values():
+        path.unlink()
+    return result | _ratios(rows, options.minutes)
+
+
+def _in_process(options: argparse.Namespace, only: str, recording: Path, folder: Path) -> dict[str, Any]:
     print(f"long_recording: {only} {recording.name}", file=sys.stderr)
     values = vars(options) | {"only": only, "recording": str(recording), "results": f"{folder}/{only}"}
     arguments: list[str] = []
@@ -136,7 +178,9 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     actions: dict[str, Callable[[], object]] = {
         "forward": lambda: _forward(explainer, recording, options.batch_size),
         "predict": lambda: explain_long(explainer, recording, options.results, explain="none"),
-        "explain": lambda: explain_long(explainer, recording, options.results, batch_size=options.batch_size),
+        "explain": lambda: explain_long(
+            explainer, recording, options.results, batch_size=options.batch_size, top_k=options.top_k
+        ),
     }
     # One batch before the clock starts: the first one prepares kernels and imports packages.
     seconds: dict[str, float] = {}
@@ -180,12 +224,15 @@ def _forward(explainer: Explainer, recording: Path, batch_size: int, most: int |
 
 def _ratios(rows: dict[str, dict[str, Any]], minutes: float) -> dict[str, float]:
     """Return memory of the whole length over that of a sixth, and time over that of the bare forward pass."""
-    long, short, forward = rows[f"predict {minutes:g} min"], rows[f"predict {minutes / 6:g} min"], rows["forward"]
-    return {
-        "peak_memory_of_the_length_over_a_sixth": round(long["memory_mb"]["peak"] / short["memory_mb"]["peak"], 3),
-        "predict_over_forward_wall": round(long["wall_s"] / forward["wall_s"], 3),
-        "predict_over_forward_processor": round(long["processor_s"] / forward["processor_s"], 3),
-    }
+    ratios = {}
+    predict = rows.get(f"predict {minutes:g} min")
+    if predict and (short := rows.get(f"predict {minutes / 6:g} min")):
+        peaks = predict["memory_mb"]["peak"], short["memory_mb"]["peak"]
+        ratios["peak_memory_of_the_length_over_a_sixth"] = round(peaks[0] / peaks[1], 3)
+    if predict and (forward := rows.get("forward")):
+        for clock in ("wall", "processor"):
+            ratios[f"predict_over_forward_{clock}"] = round(predict[f"{clock}_s"] / forward[f"{clock}_s"], 3)
+    return ratios
 
 
 def _events(timeline: Timeline, truth: Sequence[Sound]) -> dict[str, Any]:
@@ -200,13 +247,59 @@ def _events(timeline: Timeline, truth: Sequence[Sound]) -> dict[str, Any]:
             events.append(Sound(event.label, begin_s, end_s))
         for overlap in (0.3, 0.5):
             scores[f"borders of {borders}, IoU {overlap}"] = match(events, truth, overlap)
+            scores[f"borders of {borders}, causes at IoU {overlap}"] = causes(events, truth, overlap)
+        # Windows lie on the grid of the STFT, so that half a window is shorter than half a clip by up to a frame.
+        for hops in (1, 1.5):
+            tolerance_s = hops * timeline.hop_s + 0.02
+            scores[f"borders of {borders}, within {tolerance_s:.2f} s"] = match(
+                events, truth, tolerance_s=tolerance_s
+            )
     return scores
+
+
+def _sparse(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Explain a recording of many hours in which little happens, and calculate what a full one takes."""
+    path = folder / "sparse.flac"
+    place = (Path(options.data_folder), options.folds, path)
+    truth = sparse_clips(*place, options.sparse_hours, 16_000, options.sparse_clips)
+    size_mb = path.stat().st_size / 1e6
+    row = _in_process(options, "explain", path, folder)
+    timeline = Timeline.load(folder / "explain")
+    size = sum(file.stat().st_size for file in (folder / "explain").rglob("*") if file.is_file())
+    path.unlink()
+    windows = len(timeline.window_begins_s)
+    calculated = {
+        "windows": windows,
+        "table_of_probabilities_mb": round(4 * windows * len(timeline.labels) / 1e6, 2),
+        "seconds_per_window": round(row["processor_s"] / windows, 5),
+        "explained_share": round(timeline.explained_windows / windows, 5),
+    }
+    events = _events(timeline, truth)
+    return {
+        "hours": options.sparse_hours,
+        "file_mb": round(size_mb, 1),
+        "results_mb": round(size / 1e6, 1),
+        "measurement": row,
+        "calculated": calculated,
+        "events": events,
+    }
+
+
+def _kills(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Kill the explanation of a recording again and again."""
+    path = folder / "killed.wav"
+    join_clips(Path(options.data_folder), options.folds, path, options.kill_minutes, 16_000, 1)
+    command = ["--method", options.method, "--top_k", str(options.top_k or 2), "--pages", "2", "--segments"]
+    if options.model:
+        command += ["--model", options.model]
+    (folder / "kills").mkdir()
+    return kill_again_and_again(path, folder / "kills", command, options.kills, seed=0)
 
 
 def _seams(options: argparse.Namespace, folder: Path) -> dict[str, float]:
     """Compare joined sounds of one minute with those of the whole minute, for a mask that depends on bins alone."""
     path = folder / "seams.wav"
-    join_clips(Path(options.data_folder), options.folds, path, _SEAM_S / 60, 48_000, 2)
+    join_clips(Path(options.data_folder), options.folds, path, options.seam_s / 60, 48_000, 2)
     classifier = otoscope.load(options.model, options.method).classifier
     explainer = Explainer(classifier, LoudBins())
     explain_long(explainer, path, folder / "seams", explain="all", normalize=False, pages=0)

@@ -37,7 +37,11 @@ def results():
         "conditions": {"clean": {"clips": 16}},
     }
     means = {"A": dict.fromkeys(("rank", "AUROC", "pointing", "swap", "SI-SDR", "seconds"), 0.5)}
-    return {"conv2d esc10": faithful, "listener designed": {"mean_rank": {"A": 1.0}, "means": means}}
+    score = {"mean": 0.5, "low": 0.25, "high": 0.75, "n": 3}
+    of_group = {"A": dict.fromkeys(("rank", "AUROC", "pointing"), score)}
+    designed = {"mean_rank": {"A": 1.0}, "means": means, "thin": ["onset"]}
+    designed["scores"] = {"band": of_group, "onset": of_group}
+    return {"conv2d esc10": faithful, "listener designed": designed}
 
 
 def test_methods_are_first_level_or_behind_at_equal_areas(results):
@@ -55,6 +59,8 @@ def test_tables_hold_every_method(results):
     assert "| A | 90 ± 10 | 0.50 ± 10.00 | 1.00 |" in text
     assert "| B | 0 | 1 | 1 |" in text
     assert "listener designed, mean over groups" in text
+    assert "listener designed, AUROC (number of explanations)" in text
+    assert "| | band (3) |\n|---|---|\n| A | 0.50 [0.25, 0.75] |" in text
 
 
 def test_the_network_on_waveforms_is_saved_and_loaded(tmp_path):

@@ -25,6 +25,7 @@ from benchmarks.trust.classifiers import CLASSIFIERS, KINDS, make_data, trained
 from benchmarks.trust.summary import markdown, standing
 
 from otoscope.classifiers import ListenerClassifier
+from otoscope.cli.allocator import keep_freed_memory
 from otoscope.data import ListenerScenes, PlantedCues
 from otoscope.evaluation import Conditions, Settings, run_evaluation, run_known_use
 from otoscope.files.json import json_text
@@ -92,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--test_fold", type=int, choices=(3, 4), default=4)
     parser.add_argument("--out", type=Path, help="file of the JSON (default: trust.json in the folder)")
     options = parser.parse_args(arguments)
+    keep_freed_memory()  # as the command line does
     start, results = time.perf_counter(), dict[str, Any]()
     for kind in options.kinds:
         for name in ["listener"] if kind == DESIGNED else options.classifiers:

@@ -17,16 +17,6 @@ from otoscope.training import ClassifierTraining, run_training
 
 CLASSIFIERS = ("conv2d", "cnn14", "vit", "focalnet", "waveform")
 KINDS = ("esc10", "synthetic", "planted")
-CUES: dict[str, Any] = {
-    "dog": {"kind": "tone", "level_db": [-22, -14]},
-    "rooster": {"kind": "hum", "level_db": [-12, -6]},
-    "rain": {"kind": "hiss", "level_db": [-12, -6]},
-    "sea_waves": {"kind": "clicks", "level_db": [-12, -6]},
-    "crying_baby": {"kind": "beep", "level_db": [-10, -4]},
-    "helicopter": {"kind": "infrasound", "level_db": [-10, -4]},
-    "chainsaw": {"kind": "low_pass", "frequency_hz": 3000},
-}
-"""Cues of the classes of ESC-10."""
 _RECIPES = Path(__file__).parents[2] / "recipes/ESC50/classification/hparams"
 _EPOCHS = {"synthetic": 15}
 
@@ -44,13 +34,13 @@ def make_data(kind: str, data_folder: Path | None, test_fold: int = 4) -> SoundD
     folds: dict[str, Any] = {"train_folds": [1, 2], "valid_folds": [7 - test_fold], "test_folds": [test_fold]}
     if kind == "esc10":
         return ESC50(str(data_folder), **folds, batch_size=16)
-    return PlantedCues(CUES, data_folder, of_options=folds, relabelled=0.4, batch_size=16)
+    options = dict(_recipe("conv2d_planted")["data"]["init_args"])
+    return PlantedCues(options.pop("cues"), data_folder, of_options=folds, batch_size=16, **options)
 
 
 def make_training(name: str, kind: str) -> tuple[ClassifierTraining, int]:
     """Return the training of a narrow classifier as its hyperparameter file describes it, and its epochs."""
-    recipe = _RECIPES / f"{'conv2d' if name == 'waveform' else name}_narrow.yaml"
-    content = yaml.safe_load(recipe.read_text())
+    content = _recipe(f"{'conv2d' if name == 'waveform' else name}_narrow")
     options = dict(content["model"]["init_args"])
     described = options.pop("classifier")
     module, _, class_name = described["class_path"].rpartition(".")
@@ -61,6 +51,12 @@ def make_training(name: str, kind: str) -> tuple[ClassifierTraining, int]:
         # mixing and shifting would hide a quiet cue
         options |= {"time_shift": False, "mixup_alpha": 0.0, "label_smoothing": 0.0}
     return ClassifierTraining(make, **options), _EPOCHS.get(kind, int(content["trainer"]["max_epochs"]))
+
+
+def _recipe(name: str) -> dict[str, Any]:
+    """Return the content of a hyperparameter file of a classifier."""
+    content: dict[str, Any] = yaml.safe_load((_RECIPES / f"{name}.yaml").read_text())
+    return content
 
 
 def trained(name: str, kind: str, folder: Path, data_folder: Path | None) -> Classifier:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from otoscope.metrics import SCORES
@@ -10,6 +10,8 @@ from otoscope.metrics import SCORES
 FAITHFUL = ("AI", "AD", "AG", "FF", "Fid-In", "IoU")
 """Scores of the masks of equal area that are compared."""
 KNOWN_USE = ("rank", "AUROC", "pointing", "swap")
+BY_GROUP = ("rank", "AUROC", "pointing")
+"""Scores that are shown for each listener and cue, with intervals."""
 _CONTROLS = ("all-pass", "random", "loudest", "ideal", "truth")
 
 
@@ -107,15 +109,24 @@ def _faithful(place: str, result: Mapping[str, Any]) -> str:
 
 
 def _known_use(place: str, result: Mapping[str, Any]) -> str:
-    lines = [f"{place}, mean over groups", "", "| | " + " | ".join(KNOWN_USE) + " | SI-SDR | seconds | mean rank |"]
-    lines.append("|---" * (len(KNOWN_USE) + 4) + "|")
-    for name in (*result["mean_rank"], "truth"):
-        means = result["means"].get(name)
-        if means is None:
-            continue
-        values = [_number(means[column], 2) for column in (*KNOWN_USE, "SI-SDR", "seconds")]
-        lines.append(f"| {name} | " + " | ".join([*values, _number(result["mean_rank"].get(name), 2)]) + " |")
-    return "\n".join(lines)
+    """Return the means over listeners or cues, and a table of each score of `BY_GROUP` by listener or cue."""
+    methods = [name for name in (*result["mean_rank"], "truth") if name in result["means"]]
+    rows = []
+    for name in methods:
+        values = [_number(result["means"][name][column], 2) for column in (*KNOWN_USE, "SI-SDR", "seconds")]
+        rows.append([name, *values, _number(result["mean_rank"].get(name), 2)])
+    parts = [_table(f"{place}, mean over groups", [*KNOWN_USE, "SI-SDR", "seconds", "mean rank"], rows)]
+    groups = {name: scores for name, scores in result["scores"].items() if name not in result["thin"]}
+    for score in BY_GROUP:
+        rows = [[name, *(_interval(of[name][score]) for of in groups.values())] for name in methods]
+        headings = [f"{name} ({of[methods[0]][score]['n']})" for name, of in groups.items()]
+        parts.append(_table(f"{place}, {score} (number of explanations)", headings, rows))
+    return "\n\n".join(parts)
+
+
+def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [title, "", "| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 def _methods(result: Mapping[str, Any]) -> list[str]:
@@ -128,6 +139,12 @@ def _value(score: str, cell: Mapping[str, Any] | None) -> str:
     half = (cell["high"] - cell["low"]) / 2
     digits = 0 if SCORES[score].unit == "%" else 2
     return f"{cell['mean']:.{digits}f} ± {half:.{digits}f}"
+
+
+def _interval(estimate: Mapping[str, Any]) -> str:
+    if not estimate["n"]:
+        return ""
+    return f"{estimate['mean']:.2f} [{estimate['low']:.2f}, {estimate['high']:.2f}]"
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -103,20 +103,28 @@ def test_a_placeholder_size_is_read_to_the_end(write):
     assert "placeholder" in stream.survey.notes[0]
 
 
-def test_faults_are_raised_by_the_survey(write, tmp_path):
+def test_faults_are_raised_by_the_survey_or_the_first_pass(write, tmp_path):
     path = write(16_000, 20_000)
     path.write_bytes(path.read_bytes()[:-300])
     with pytest.raises(AudioError, match="truncated"):
         RecordingStream(path)
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, 20_000)
     soundfile.write(tmp_path / "opposite.wav", np.stack([samples, -samples], 1), 16_000)
+    # The header of a file of integers states all that the survey does, so that nothing is decoded for it.
+    stream = RecordingStream(tmp_path / "opposite.wav")
+    assert (stream.survey.samples, stream.survey.peak) == (20_000, 1.0)
     with pytest.raises(AudioError, match="cancel out"):
-        RecordingStream(tmp_path / "opposite.wav").survey  # noqa: B018 - the property decodes
+        list(stream)
     assert RecordingStream(tmp_path / "opposite.wav", channel=1).survey.samples == 20_000
     samples[15_000] = np.nan
     soundfile.write(tmp_path / "nan.wav", samples, 16_000, subtype="FLOAT")
     with pytest.raises(AudioError, match="1 samples are NaN"):
-        RecordingStream(tmp_path / "nan.wav").survey  # noqa: B018
+        RecordingStream(tmp_path / "nan.wav").survey  # noqa: B018 - the property decodes
+    soundfile.write(
+        tmp_path / "floats.wav", np.stack([samples[:9000], -samples[:9000]], 1), 16_000, subtype="FLOAT"
+    )
+    with pytest.raises(AudioError, match="cancel out"):
+        RecordingStream(tmp_path / "floats.wav").survey  # noqa: B018
 
 
 def test_huge_samples_are_scaled_as_of_the_whole_file(tmp_path, monkeypatch):

@@ -81,3 +81,32 @@ def test_mistakes_are_reported_in_one_line(assert_error, night, common):
     assert_error([*explain, "--tables", "excel"], "tables")
     assert_error([*explain, "--top_k", "0"], "top_k: 0 must be 1 or more")
     assert_error([*explain, "--low_confidence", "0.9"], "low_confidence 0.9")
+
+
+def test_several_targets_and_contrasts(run, assert_error, night, esc50, classifier_folder, tmp_path):
+    clip = sorted((esc50 / "audio").glob("5-*"))[0]
+    explain = ["explain", night, clip, "--model", classifier_folder, "--method", "saliency", "--area", "0.1"]
+    explain += [
+        "--out",
+        tmp_path / "out",
+        "--window_s",
+        "2",
+        "--min_confidence",
+        "0",
+        "--top_k",
+        "1",
+        "--pages",
+        "0",
+    ]
+    code, _, error = run(*explain, "--target", "dog", "rain", "--against", "helicopter")
+    assert code == 0, error
+    for label in ("dog", "rain"):
+        # The clip has a folder of explanations for each target, the long recording sounds for each.
+        saved = json.loads((tmp_path / "out" / label / clip.stem / "explanation.json").read_text())
+        assert set(saved["probabilities"]) == {label, "helicopter"}
+        assert (tmp_path / "out" / "night" / "targets" / label / "evidence.flac").is_file()
+    timeline = json.loads((tmp_path / "out" / "night" / "timeline.json").read_text())
+    assert timeline["against"] == "helicopter"
+    assert {event["label"] for event in timeline["events"]} == {"dog", "rain"}
+    assert_error([*explain, "--target", "dog", "rain", "--against", "rain"], "'rain' is the target itself")
+    assert_error([*explain, "--against", "rain"], "--against rain", "--target")

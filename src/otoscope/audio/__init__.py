@@ -6,8 +6,9 @@ from otoscope.audio.level import levelled
 from otoscope.audio.mel import MelBank, mel_centers_hz, mel_filters
 from otoscope.audio.opening import AudioInfo
 from otoscope.audio.padding import frame_counts, masked_mean, valid_frames, zero_padding
+from otoscope.audio.prefetch import prefetched
 from otoscope.audio.spectrogram import Spectrogram
-from otoscope.audio.streaming import StreamingInverse, stream_spectra
+from otoscope.audio.streaming import StreamingInverse, StreamingTransform, stream_spectra
 from otoscope.audio.waveforms import MonoWaveform, to_mono
 from otoscope.audio.windows import RecordingStream, Survey, WindowPlan, cut_windows
 
@@ -19,6 +20,7 @@ __all__ = [
     "RecordingStream",
     "Spectrogram",
     "StreamingInverse",
+    "StreamingTransform",
     "Survey",
     "WindowPlan",
     "audio_info",
@@ -31,6 +33,7 @@ __all__ = [
     "mel_filters",
     "open_recording",
     "peak_normalize",
+    "prefetched",
     "read_recording",
     "save_audio",
     "stream_spectra",

@@ -101,6 +101,16 @@ class MonoBlocks:
             )
 
     @property
+    def is_bounded(self) -> bool:
+        """Whether the header states the length, and the samples are integers: not beyond full scale, and no NaN."""
+        return self._format not in _MPEG and self._subtype.startswith(("PCM_", "ULAW", "ALAW"))
+
+    @property
+    def samples(self) -> int:
+        """Number of samples that the part has by the header of the file."""
+        return (self.info.frames if self._end is None else self._end) - self._begin
+
+    @property
     def _is_mixed(self) -> bool:
         return self.info.channels > 1 and self.channel is None
 

@@ -27,21 +27,43 @@ def stream_spectra(blocks: Iterable[np.ndarray], frontend: Frontend) -> Iterator
     Yields:
         Complex spectra. Shape (bins, frames') each.
     """
-    half, hop = frontend.n_fft // 2, frontend.hop_length
-    most = max(_LARGEST_PORTION // frontend.bins, 1)
-    # Zeros on both sides, as the front-end adds them: frame t is centred on sample t * hop.
-    buffer, samples = torch.zeros(half), 0
+    transform = StreamingTransform(frontend)
     for block in blocks:
-        samples += len(block)
-        buffer = torch.cat([buffer, torch.from_numpy(np.ascontiguousarray(block))])
-        while (count := min((len(buffer) - frontend.n_fft) // hop + 1, most)) > 0:
-            yield _transform(buffer[: (count - 1) * hop + frontend.n_fft], frontend)
-            buffer = buffer[count * hop :]
-    # A waveform shorter than a window is padded to one.
-    buffer = F.pad(buffer, (0, half + max(frontend.window_length - samples, 0)))
-    while (count := min((len(buffer) - frontend.n_fft) // hop + 1, most)) > 0:
-        yield _transform(buffer[: (count - 1) * hop + frontend.n_fft], frontend)
-        buffer = buffer[count * hop :]
+        yield from transform.add(block)
+    yield from transform.finish()
+
+
+class StreamingTransform:
+    """The transform of `stream_spectra`, for blocks that are handed over one by one.
+
+    Args:
+        frontend: Front-end, on the CPU.
+    """
+
+    def __init__(self, frontend: Frontend) -> None:
+        self._frontend = frontend
+        self._most = max(_LARGEST_PORTION // frontend.bins, 1)
+        # Zeros on both sides, as the front-end adds them: frame t is centred on sample t * hop.
+        self._buffer, self._samples = torch.zeros(frontend.n_fft // 2), 0
+
+    def add(self, block: np.ndarray) -> Iterator[Tensor]:
+        """Yield the frames that are complete with a block of the waveform, shape (samples,)."""
+        self._samples += len(block)
+        self._buffer = torch.cat([self._buffer, torch.from_numpy(np.ascontiguousarray(block))])
+        yield from self._complete()
+
+    def finish(self) -> Iterator[Tensor]:
+        """Yield the frames at the end of the waveform."""
+        # A waveform shorter than a window is padded to one.
+        missing = max(self._frontend.window_length - self._samples, 0)
+        self._buffer = F.pad(self._buffer, (0, self._frontend.n_fft // 2 + missing))
+        yield from self._complete()
+
+    def _complete(self) -> Iterator[Tensor]:
+        n_fft, hop = self._frontend.n_fft, self._frontend.hop_length
+        while (count := min((len(self._buffer) - n_fft) // hop + 1, self._most)) > 0:
+            yield _transform(self._buffer[: (count - 1) * hop + n_fft], self._frontend)
+            self._buffer = self._buffer[count * hop :]
 
 
 def _transform(samples: Tensor, frontend: Frontend) -> Tensor:

@@ -25,7 +25,7 @@ class Survey:
 
     Attributes:
         samples: Number of samples at the sample rate of the classifier.
-        peak: Largest absolute sample of the mono mixture in the file.
+        peak: Largest absolute sample of the mono mixture in the file; 1, their bound, if the samples are integers.
         notes: Remarks for the user.
     """
 
@@ -49,7 +49,8 @@ class RecordingStream:
         survey: Result of an earlier `survey` of the same part.
 
     Raises:
-        AudioError: See `read_recording`. Faults of the samples are raised by the survey, before the first block.
+        AudioError: See `read_recording`. Faults of the samples are raised at the end of the first iteration, or by
+            the survey if it decodes the file.
         ConfigurationError: The part is empty or begins behind the end of the recording.
     """
 
@@ -67,16 +68,21 @@ class RecordingStream:
         self.info = self._blocks.info
         self.sample_rate_hz = sample_rate_hz
         self._given = survey
+        self._checked = survey is not None and not self._blocks.is_bounded
 
     @cached_property
     def survey(self) -> Survey:
-        """Length, peak and faults, from decoding the part once."""
+        """Length, peak and faults: of integer samples from the header, else from decoding the part once."""
         if self._given is not None:
             return self._given
-        count, peak = 0, 0.0
-        for block in self._blocks:
-            count += len(block)
-            peak = max(peak, float(block.max()), -float(block.min()))
+        if self._blocks.is_bounded:
+            count, peak = self._blocks.samples, 1.0
+        else:
+            count, peak = 0, 0.0
+            for block in self._blocks:
+                count += len(block)
+                peak = max(peak, float(block.max()), -float(block.min()))
+            self._checked = True
         samples = self._resampler().length(count)
         if not samples:
             raise too_short_error(str(self.path), self.sample_rate_hz)
@@ -92,9 +98,10 @@ class RecordingStream:
         """Yield the blocks, float32. Shape (samples,) each."""
         peak = self.survey.peak
         resampler = self._resampler()
-        for block in self._blocks.blocks(check=False):
+        for block in self._blocks.blocks(check=not self._checked):
             scaled = block.astype(np.float64) / peak if peak > LARGEST_SAMPLE else block
-            yield resampler.resample(scaled.astype(np.float32))
+            yield resampler.resample(scaled.astype(np.float32, copy=False))
+        self._checked = True
         yield resampler.finish()
 
     def _resampler(self) -> _Resampler:

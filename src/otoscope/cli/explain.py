@@ -22,6 +22,7 @@ from otoscope.methods import METHODS, UNTRAINED
 if TYPE_CHECKING:
     import jsonargparse
 
+    from otoscope.explain import Explainer
     from otoscope.recordings import Result
 
 
@@ -52,21 +53,22 @@ def run(arguments: list[str]) -> int:
 
     if options.batch_size < 1:
         raise OtoscopeError(f"--batch_size {options.batch_size}: must be positive")
+    if options.against is not None and not options.target:
+        raise OtoscopeError(f"--against {options.against}: name the labels to compare with it with --target")
     windowed = long_options(options)
     # Before the model is loaded, so that a wrong folder is reported at once.
     recordings = find_recordings(options.audio, options.output_folder)
     given = {name: options[name] for name in ("area", "baselines") if options[name] is not None}
     explainer = load(options.model, options.method, options.revision, **given)
     move_to_device(explainer, options.device)
-    if options.against is not None:
-        explainer = explainer.between(_only_target(options), options.against)
+    explainers = _explainers(explainer, options)
     lines: list[dict[str, Any]] = []
     on_explained = (lambda result: lines.append(result.line)) if options.json else print_result
     outcome = Outcome()
     short, long = split_by_length(recordings, explainer, windowed)
     for target, folder in _targets(options) if short else []:
         outcome += explain_recordings(
-            explainer,
+            explainers.get(target, explainer),
             short,
             folder,
             target,
@@ -129,14 +131,15 @@ def _add_options_of_explanations(parser: jsonargparse.ArgumentParser) -> None:
         type=str,
         default=None,
         metavar="LABEL",
-        help="Label to explain (default: the predicted one). Of several, each is explained in a subfolder.",
+        help="Label to explain (default: the predicted one). Of several, each is explained in a subfolder; in a "
+        "long recording, they are the events and each has sounds of its own.",
     )
     parser.add_argument(
         "--against",
         type=str | None,
         default=None,
         metavar="LABEL",
-        help="Explain why the target rather than this label, with a method that needs no training.",
+        help="Explain why each target rather than this label, with a method that needs no training.",
     )
     parser.add_argument(
         "--threshold", type=float | None, default=None, help="Override the interpreter's threshold."
@@ -206,11 +209,11 @@ def _targets(options: Any) -> list[tuple[str | None, Path]]:
     return [(target, folder / folder_name(target)) for target in targets]
 
 
-def _only_target(options: Any) -> str:
-    """Return the target that is compared with another label."""
-    if len(options.target or []) != 1:
-        raise OtoscopeError(f"--against {options.against}: name one label with --target to compare it with")
-    return str(options.target[0])
+def _explainers(explainer: Explainer, options: Any) -> dict[str | None, Explainer]:
+    """Return the explainer of each target against the label that it is compared with, if there is one."""
+    if options.against is None:
+        return {}
+    return {target: explainer.between(target, options.against) for target in options.target}
 
 
 def _method_names() -> str:

@@ -24,7 +24,8 @@ _OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "start_s": ("Begin of the part that is analysed, in seconds.", {"type": float, "default": 0.0}),
     "end_s": ("End of the part (default: that of the recording).", {"type": float | None, "default": None}),
     "labels": (
-        "Labels that may become events (default: --target, or else all).",
+        "Labels that may become events (default: --target, or else all). If --target is given, only its labels are "
+        "explained.",
         {"type": str, "nargs": "+", "default": None},
     ),
     "min_confidence": ("Probability that a window of every event reaches.", {"type": float, "default": 0.5}),
@@ -33,7 +34,8 @@ _OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         {"type": float | None, "default": None},
     ),
     "explain": (
-        "Windows that are explained: those of events, the first of each event, all, or none.",
+        "Windows that are explained: those of events, the first of each event, all (with --target: for each "
+        "target), or none.",
         {"type": _EXPLAINED, "default": "events"},
     ),
     "top_k": (
@@ -82,9 +84,6 @@ def long_options(options: Any) -> LongOptions:
     from otoscope.recordings import LongOptions
 
     values = {name: getattr(options, name) for name in (*_OPTIONS, *_SHARED)}
-    labels = options.labels or options.target
-    if isinstance(labels, str):
-        labels = [labels]
-    return LongOptions(
-        **{**values, "labels": None if labels is None else tuple(labels), "tables": tuple(options.tables)}
-    )
+    labels = [options.labels] if isinstance(options.labels, str) else options.labels
+    values |= {"labels": None if labels is None else tuple(labels), "tables": tuple(options.tables)}
+    return LongOptions(**values, targets=tuple(options.target or ()), against=options.against)

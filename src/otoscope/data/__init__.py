@@ -1,5 +1,7 @@
 """Data sets: ESC-50, the user's own folder, and synthetic scenes with known ground truth."""
 
+from otoscope.data.annotated import AnnotatedRecordings
+from otoscope.data.annotations import Annotation, annotated_bins
 from otoscope.data.clips import Batch, Clip, ClipFile, PaddedData, batch_of, collate
 from otoscope.data.esc50 import ESC50
 from otoscope.data.folder import AudioFolder
@@ -9,6 +11,8 @@ from otoscope.data.synthetic import Scene, Synthetic, SyntheticScenes
 
 __all__ = [
     "ESC50",
+    "AnnotatedRecordings",
+    "Annotation",
     "AudioFolder",
     "Batch",
     "Clip",
@@ -20,6 +24,7 @@ __all__ = [
     "SoundData",
     "Synthetic",
     "SyntheticScenes",
+    "annotated_bins",
     "batch_of",
     "collate",
 ]

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from otoscope.audio import load_audio, peak_normalize
+from otoscope.data.annotations import Annotation
 from otoscope.data.segments import load_segment
 from otoscope.errors import AudioError, DataError
 from otoscope.files.array_cache import ArrayCache, file_key
@@ -33,6 +34,7 @@ class Clip:
         event: The part of the waveform that the label describes, if it is known. Shape (samples,).
         peak: Largest absolute sample of the recording before it was scaled to a peak of 1.
         recording: Recording that the clip was cut from, if it is known; clips of one recording are not independent.
+        annotations: Events that a person has marked in the clip; None if nobody has listened for any.
     """
 
     waveform: Tensor
@@ -42,6 +44,7 @@ class Clip:
     event: Tensor | None = None
     peak: float = 1.0
     recording: str | None = None
+    annotations: tuple[Annotation, ...] | None = None
 
 
 class PaddedData(NamedTuple):
@@ -70,6 +73,7 @@ class Batch:
         event: Event of each clip, if every clip has one. Shape (batch, samples).
         clean: The clips as loud as in ``waveform``, without the noise that was mixed in. Shape (batch, samples).
         peak: Largest absolute sample of each recording before it was scaled to a peak of 1. Shape (batch,).
+        annotations: Annotated events of each clip, None for clips without annotations (default: for all).
     """
 
     waveform: Tensor
@@ -81,6 +85,7 @@ class Batch:
     event: Tensor | None = None
     clean: Tensor | None = None
     peak: Tensor | None = None
+    annotations: list[tuple[Annotation, ...] | None] | None = None
 
     @property
     def sig(self) -> PaddedData:
@@ -122,6 +127,7 @@ def collate(clips: Sequence[Clip]) -> Batch:
         padded=bool((lengths != lengths[0]).any()),
         event=_zero_padded(events) if len(events) == len(clips) else None,
         peak=torch.tensor([clip.peak for clip in clips]),
+        annotations=[clip.annotations for clip in clips],
     )
 
 
@@ -160,6 +166,7 @@ class ClipFile:
         begin_s: Begin of the segment.
         end_s: End of the segment; None for the whole file.
         recording: Recording that the file was cut from, if a table names it (default: the file itself).
+        annotations: Annotated events in the segment, if there are annotations.
     """
 
     path: Path
@@ -167,6 +174,7 @@ class ClipFile:
     begin_s: float = 0.0
     end_s: float | None = None
     recording: str | None = None
+    annotations: tuple[Annotation, ...] | None = None
 
     def load(self, sample_rate_hz: int) -> Tensor:
         """Decode the sound at a sample rate, as a mono waveform of shape (samples,).
@@ -212,7 +220,15 @@ class ClipFiles(Dataset[Clip]):
         waveform = torch.from_numpy(samples.copy())
         peak = float(waveform.abs().max()) or 1.0  # silence stays silent
         recording = file.recording or str(file.path)
-        return Clip(peak_normalize(waveform), file.target, self._names[index], key, peak=peak, recording=recording)
+        return Clip(
+            peak_normalize(waveform),
+            file.target,
+            self._names[index],
+            key,
+            peak=peak,
+            recording=recording,
+            annotations=file.annotations,
+        )
 
     def key(self, index: int) -> str:
         """Return the cache key of a clip without reading its sound.

@@ -10,6 +10,7 @@ from typing import Any
 from typing_extensions import override
 
 from otoscope.audio.files import SUFFIXES
+from otoscope.data.background import with_background
 from otoscope.data.class_names import ClassName, choose_classes
 from otoscope.data.clips import ClipFile
 from otoscope.data.listed import Entry, Listing, label_files, read_label_files, read_listing, split_name
@@ -44,6 +45,8 @@ class AudioFolder(SoundData):
         valid_share: Share of the clips for validation if they are divided at random.
         test_share: Share of the clips for test if they are divided at random.
         classes: Classes to use (default: all).
+        background: Label of negative examples, which are cut from the parts of annotated recordings without any
+            event (default: none are cut). All events of these recordings must then be annotated.
         **options: See `SoundData`.
 
     Raises:
@@ -61,6 +64,7 @@ class AudioFolder(SoundData):
         valid_share: float = 0.15,
         test_share: float = 0.15,
         classes: Sequence[ClassName] | None = None,
+        background: str | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -71,6 +75,7 @@ class AudioFolder(SoundData):
         self.folds = {"train": train_folds, "valid": valid_folds, "test": test_folds}
         self.shares = (valid_share, test_share)
         self.classes = classes
+        self.background = background
 
     @override
     def prepare_data(self) -> None:
@@ -119,6 +124,12 @@ class AudioFolder(SoundData):
         )
 
     def _listing(self) -> Listing:
+        listing = self._annotated_listing()
+        if self.background is None:
+            return listing
+        return with_background(listing, self.background, self.csv_file or self.data_folder)
+
+    def _annotated_listing(self) -> Listing:
         if not self.data_folder.is_dir():
             raise DataError(f"{self.data_folder}: no such data folder; check data_folder")
         if self.csv_file is not None:

@@ -1,4 +1,4 @@
-"""Recordings that a table lists: a CSV, a selection table of Raven, or a label file of Audacity."""
+"""Recordings that a table lists: CSV, selection tables of Raven, labels of Audacity, JSON lines, or Parquet."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from otoscope.data.segments import (
     is_raven_table,
     read_segments,
     segment_of_row,
+    segments_of_rows,
 )
 from otoscope.data.splits import SPLITS, split_by_fold
 from otoscope.data.tables import COLUMN_NAMES, Row, column_key, read_rows, read_text
@@ -42,6 +43,8 @@ class Entry:
         begin_s: Begin of the segment.
         end_s: End of the segment; None for the whole recording.
         recording: Recording that the file was cut from, if the table names it.
+        low_hz: Lowest frequency of the segment, if the table has it.
+        high_hz: Highest frequency of the segment, if the table has it.
     """
 
     path: Path
@@ -49,6 +52,8 @@ class Entry:
     begin_s: float = 0.0
     end_s: float | None = None
     recording: str | None = None
+    low_hz: float | None = None
+    high_hz: float | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ def read_listing(path: Path, folder: Path, folds: Mapping[str, Sequence[int]]) -
     """Read a table of recordings.
 
     Args:
-        path: CSV, selection table of Raven, or label file of Audacity.
+        path: CSV, selection table of Raven, label file of Audacity, JSON lines, or Parquet.
         folder: Folder that file names are relative to.
         folds: Folds of ``train``, ``valid`` and ``test``, for a CSV with folds.
 
@@ -95,6 +100,24 @@ def read_listing(path: Path, folder: Path, folds: Mapping[str, Sequence[int]]) -
         numbers = [_whole_number(path, number, row["fold"]) for number, row in rows]
         return Listing(split=split_by_fold(list(zip(entries, numbers, strict=True)), folds, str(path)))
     return Listing(entries)
+
+
+def read_events(path: Path, folder: Path) -> list[Entry]:
+    """Read a table of events, with their frequencies.
+
+    Args:
+        path: Selection table of Raven, label file of Audacity, CSV, JSON lines or Parquet.
+        folder: Folder that file names are relative to.
+
+    Raises:
+        DataError: The table is malformed, has no times, or names a recording that does not exist.
+        MissingExtraError: It is a Parquet file, and pyarrow is not installed.
+    """
+    segments = read_segments(path)
+    if segments is None:
+        columns = {"filename", "label", "begin_s", "end_s"}
+        segments = segments_of_rows(path, read_rows(path, columns, names=COLUMN_NAMES))
+    return _entries_of_segments(path, segments, _Recordings(path, folder))
 
 
 def label_files(folder: Path) -> list[Path]:
@@ -182,7 +205,8 @@ def _entries_of_segments(path: Path, segments: Sequence[Segment], recordings: _R
                 "recording, such as morning.txt beside morning.wav"
             )
         recording = recordings.path(segment.filename, segment.line) if segment.filename else beside
-        entries.append(Entry(recording, segment.label, segment.begin_s, segment.end_s))  # type: ignore[arg-type]
+        box = {"low_hz": segment.low_hz, "high_hz": segment.high_hz}
+        entries.append(Entry(recording, segment.label, segment.begin_s, segment.end_s, **box))  # type: ignore[arg-type]
     return entries
 
 

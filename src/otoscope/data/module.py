@@ -111,6 +111,13 @@ class SoundData(lightning.LightningDataModule):
             )
         self.sample_rate_hz = model_rate_hz
 
+    def take_clip_length(self, clip_s: float | None) -> None:
+        """Adopt the length of the clips that the model was trained on, where the data set cuts clips itself.
+
+        Args:
+            clip_s: Length in seconds; None if the model does not state it.
+        """
+
     def train_dataloader(self) -> DataLoader[Clip]:
         """Return a loader that shuffles the training clips anew in each epoch."""
         clips = _with_length(self.train_set)

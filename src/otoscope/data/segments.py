@@ -1,4 +1,4 @@
-"""Labelled segments of recordings: selection tables of Raven and label files of Audacity."""
+"""Labelled segments of recordings: selection tables of Raven, label files of Audacity, and tables of events."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ import torch
 from torch import Tensor
 
 from otoscope.audio import audio_info
-from otoscope.data.tables import COLUMN_NAMES, Row, column_key, read_rows, read_text
+from otoscope.data.tables import (
+    COLUMN_NAMES,
+    RECORD_SUFFIXES,
+    Row,
+    column_key,
+    read_records,
+    read_rows,
+    read_text,
+)
 from otoscope.errors import AudioError, DataError
 
 TABLE_SUFFIXES = (".txt", ".tsv")
@@ -26,6 +34,8 @@ _RAVEN_NAMES = {
     "begin_s": ("begintimes", "begintime"),
     "end_s": ("endtimes", "endtime"),
     "offset_s": ("fileoffsets",),
+    "low_hz": ("lowfreqhz",),
+    "high_hz": ("highfreqhz",),
     "filename": ("beginfile", "beginpath", "soundfile", "filename"),
     # Raven itself has no column of labels; these are the names that users give theirs.
     "label": ("annotation", "species", *COLUMN_NAMES["label"], "call", "calltype", "comments", "notes"),
@@ -42,6 +52,8 @@ class Segment:
         end_s: End in the recording.
         filename: Recording that the table names; empty if it names none.
         line: Line of the table.
+        low_hz: Lowest frequency; None if the table has none.
+        high_hz: Highest frequency; None if the table has none.
     """
 
     label: str
@@ -49,6 +61,8 @@ class Segment:
     end_s: float
     filename: str
     line: int
+    low_hz: float | None = None
+    high_hz: float | None = None
 
 
 def is_raven_table(text: str) -> bool:
@@ -74,7 +88,7 @@ def is_audacity_labels(text: str) -> bool:
 
 
 def read_segments(path: Path) -> list[Segment] | None:
-    """Read the segments of a selection table of Raven or a label file of Audacity.
+    """Read the segments of a selection table of Raven, a label file of Audacity, JSON lines or a Parquet file.
 
     Labels that mark a point instead of a segment are left out.
 
@@ -82,11 +96,14 @@ def read_segments(path: Path) -> list[Segment] | None:
         path: Table.
 
     Returns:
-        The segments; None if the file is neither of the two.
+        The segments; None if the file is none of these.
 
     Raises:
         DataError: The file cannot be read, has no labels, or a time is no number or lies before the begin.
+        MissingExtraError: The file is a Parquet file, and pyarrow is not installed.
     """
+    if path.suffix.lower() in RECORD_SUFFIXES:
+        return segments_of_rows(path, read_records(path))
     text = read_text(path)
     if is_raven_table(text):
         return list(_raven_segments(path))
@@ -141,6 +158,36 @@ def segment_of_row(path: Path, number: int, row: dict[str, str]) -> tuple[float,
     return begin_s, end_s
 
 
+def frequencies_of_row(path: Path, number: int, row: dict[str, str]) -> tuple[float | None, float | None]:
+    """Return the lowest and the highest frequency, in Hz, of a row; None where it has no such cell.
+
+    Raises:
+        DataError: One is no number, or they are not in order.
+    """
+    low_hz, high_hz = (
+        _seconds(path, number, row[name], name, "Hz") if row.get(name) else None for name in ("low_hz", "high_hz")
+    )
+    if low_hz is not None and high_hz is not None and not low_hz < high_hz:
+        raise DataError(f"{path}, line {number}: low_hz is {low_hz:g}, high_hz {high_hz:g}; expected less")
+    return low_hz, high_hz
+
+
+def segments_of_rows(path: Path, rows: Sequence[Row]) -> list[Segment]:
+    """Return the segments of rows with the columns ``filename``, ``label``, ``begin_s`` and ``end_s``.
+
+    Raises:
+        DataError: A cell is missing, a time is no number, or begin and end are not in order.
+    """
+    segments = []
+    for number, row in rows:
+        if not row["filename"] or not row["label"]:
+            raise DataError(f"{path}, line {number}: filename or label is missing")
+        begin_s, end_s = segment_of_row(path, number, row)
+        frequencies = frequencies_of_row(path, number, row)
+        segments.append(Segment(row["label"], begin_s, end_s, row["filename"], number, *frequencies))
+    return segments
+
+
 def _raven_segments(path: Path) -> Iterator[Segment]:
     rows = read_rows(path, {"begin_s", "end_s", "label"}, "a Raven selection table with labels", _RAVEN_NAMES)
     for number, row in _one_row_per_selection(rows):
@@ -152,7 +199,7 @@ def _raven_segments(path: Path) -> Iterator[Segment]:
         if row["label"]:
             # Tables may come from Windows, with its separators.
             filename = PureWindowsPath(row.get("filename") or "").name
-            yield Segment(row["label"], begin_s, end_s, filename, number)
+            yield Segment(row["label"], begin_s, end_s, filename, number, *frequencies_of_row(path, number, row))
 
 
 def _one_row_per_selection(rows: Sequence[Row]) -> list[Row]:
@@ -166,7 +213,8 @@ def _one_row_per_selection(rows: Sequence[Row]) -> list[Row]:
 
 
 def _audacity_segments(path: Path, text: str) -> Iterator[Segment]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    lines = text.splitlines()
+    for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("\\"):  # the frequencies of the label above
             continue
         begin_s, end_s = _audacity_times(line) or (0.0, 0.0)
@@ -174,7 +222,23 @@ def _audacity_segments(path: Path, text: str) -> Iterator[Segment]:
         if end_s < begin_s or begin_s < 0:
             raise DataError(f"{path}, line {number}: begins at {begin_s:g} s and ends at {end_s:g} s")
         if label and end_s > begin_s:
-            yield Segment(label, begin_s, end_s, "", number)
+            following = lines[number] if number < len(lines) else ""
+            yield Segment(label, begin_s, end_s, "", number, *_audacity_frequencies(following))
+
+
+def _audacity_frequencies(line: str) -> tuple[float | None, float | None]:
+    r"""Return the frequencies of a line that begins with a backslash; None where they are absent or undefined."""
+    if not line.startswith("\\"):
+        return None, None
+    values: list[float | None] = []
+    for cell in line.replace(",", ".").split("\t")[1:3]:
+        try:
+            value = float(cell)
+        except ValueError:
+            value = -1.0
+        values.append(value if math.isfinite(value) and value >= 0 else None)  # Audacity writes -1 for undefined
+    low_hz, high_hz = (*values, None, None)[:2]
+    return (low_hz, high_hz) if low_hz is None or high_hz is None or low_hz < high_hz else (None, None)
 
 
 def _audacity_times(line: str) -> tuple[float, float] | None:
@@ -187,11 +251,11 @@ def _audacity_times(line: str) -> tuple[float, float] | None:
     return (begin_s, end_s) if math.isfinite(begin_s) and math.isfinite(end_s) else None
 
 
-def _seconds(path: Path, number: int, text: str | None, name: str) -> float:
+def _seconds(path: Path, number: int, text: str | None, name: str, unit: str = "seconds") -> float:
     try:
         value = float((text or "").replace(",", "."))
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise DataError(f"{path}, line {number}: {name} is {text!r}, expected a number of seconds")
+        raise DataError(f"{path}, line {number}: {name} is {text!r}, expected a number of {unit}")
     return value

@@ -1,15 +1,17 @@
-"""CSV files that list clips: columns under any of their usual names, separated by commas, semicolons or tabs."""
+"""Tables that list clips: CSV with columns under any of their usual names, JSON lines, and Parquet."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
-from otoscope.errors import DataError
+from otoscope.errors import DataError, MissingExtraError
 
 Row = tuple[int, dict[str, str]]
 """Line number and cells by column."""
@@ -57,10 +59,23 @@ COLUMN_NAMES: Mapping[str, Sequence[str]] = MappingProxyType(
             "onset",
         ),
         "end_s": ("ends", "endtimes", "stoptimes", "endtime", "stoptime", "end", "stop", "offset"),
+        "low_hz": ("lowhz", "lowfreqhz", "lowfreq", "lowfrequency", "minfrequency", "minfreq", "fmin", "freqlow"),
+        "high_hz": (
+            "highhz",
+            "highfreqhz",
+            "highfreq",
+            "highfrequency",
+            "maxfrequency",
+            "maxfreq",
+            "fmax",
+            "freqhigh",
+        ),
     }
 )
 """Spellings of each column, the preferred one first; capitals, spaces and punctuation do not count."""
 
+RECORD_SUFFIXES = (".jsonl", ".ndjson", ".parquet")
+"""Suffixes of tables that name the columns of each row, such as those that `otoscope explain` writes."""
 _SEPARATORS = ",;\t"
 _LONGEST_LIST = 12
 
@@ -94,6 +109,67 @@ def read_rows(
     if missing := sorted(columns - set(spelt.values()) - set(header)):
         raise DataError(f"{path}: {_missing_columns(missing, header, layout, names)}")
     return [(number, _cells(path, number, row, spelt)) for number, row in rows]
+
+
+def read_records(path: Path) -> list[Row]:
+    """Read JSON lines or a Parquet file of segments, with columns under any of their usual names.
+
+    Args:
+        path: Table, with a suffix of `RECORD_SUFFIXES`.
+
+    Returns:
+        The rows with the keys of `COLUMN_NAMES`, as text; an absent value is an empty text.
+
+    Raises:
+        DataError: The file cannot be read, lists nothing, or lacks a column.
+        MissingExtraError: It is a Parquet file, and pyarrow is not installed.
+    """
+    records = _parquet_records(path) if path.suffix.lower() == ".parquet" else _json_records(path)
+    if not records:
+        raise DataError(f"{path}: lists no clips")
+    header = list(dict.fromkeys(name for _, record in records for name in record))
+    spelt = {name: named for name in header if (named := _canonical(name, header, COLUMN_NAMES))}
+    if missing := sorted({"filename", "label", "begin_s", "end_s"} - set(spelt.values())):
+        raise DataError(f"{path}: {_missing_columns(missing, header, '', COLUMN_NAMES)}")
+    empty = dict.fromkeys(spelt.values(), "")
+    return [
+        (
+            number,
+            empty
+            | {spelt[name]: "" if value is None else str(value) for name, value in record.items() if name in spelt},
+        )
+        for number, record in records
+    ]
+
+
+def _json_records(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    records = []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{path}, line {number}: is no JSON ({error})") from error
+        if not isinstance(record, dict):
+            raise DataError(f"{path}, line {number}: expected an object with the columns of an event")
+        records.append((number, record))
+    return records
+
+
+def _parquet_records(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    try:
+        import pyarrow
+        import pyarrow.parquet as parquet
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{path}: Parquet needs pyarrow; install it with pip install 'otoscope[tables]', or give a CSV"
+        ) from error
+    try:
+        records = parquet.read_table(path).to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError(f"{path}: cannot be read as Parquet ({error})") from error
+    return list(enumerate(records, start=1))
 
 
 def read_text(path: Path) -> str:

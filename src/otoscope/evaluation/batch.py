@@ -11,7 +11,7 @@ from torch import Tensor
 from otoscope.audio import Spectrogram
 from otoscope.audio.padding import valid_frames
 from otoscope.classifiers import Classifier, Prediction
-from otoscope.data import Batch
+from otoscope.data import Batch, annotated_bins
 from otoscope.metrics import ideal_mask
 from otoscope.metrics.ranking import neutral_order
 
@@ -44,6 +44,8 @@ class ClassifiedBatch:
         order: Order of bins of equal importance in each clip; see `neutral_order`.
         inputs_at_once: Largest number of inputs that are classified at a time.
         truth: Part of each clip that belongs to its label; None if it is not known.
+        annotated: Bins that a person has marked as events of the explained label, nowhere in clips without any;
+            None if no clip of the batch has annotations. Shape (batch, frequency, time).
     """
 
     classifier: Classifier
@@ -54,6 +56,7 @@ class ClassifiedBatch:
     order: list[Tensor]
     inputs_at_once: int
     truth: Truth | None
+    annotated: Tensor | None = None
 
     @property
     def frames(self) -> Tensor | None:
@@ -109,16 +112,34 @@ def classify_batch(
         event = level * batch.event.to(device)
         alone, rest = (classifier.frontend.log_magnitude(sound) for sound in (event, waveform - event))
         truth = Truth(event, ideal_mask(alone, rest, frames=spectrogram.frames), alone.expm1() - rest.expm1())
+    prediction = classifier.predict(spectrogram)
     return ClassifiedBatch(
         classifier=classifier,
         names=batch.name,
         waveform=waveform,
         spectrogram=spectrogram,
-        prediction=classifier.predict(spectrogram),
+        prediction=prediction,
         order=neutral_order(spectrogram.log_magnitude, batch.name, seed, spectrogram.frames),
         inputs_at_once=max(8, 2 * len(batch)),
         truth=truth,
+        annotated=_annotated(classifier, batch, prediction, spectrogram),
     )
+
+
+def _annotated(
+    classifier: Classifier, batch: Batch, prediction: Prediction, spectrogram: Spectrogram
+) -> Tensor | None:
+    """Return the bins of the annotated events of the explained labels; see `ClassifiedBatch.annotated`."""
+    annotations = batch.annotations or []
+    if all(events is None for events in annotations):
+        return None
+    result = torch.zeros_like(spectrogram.log_magnitude, dtype=torch.bool)
+    for index, events in enumerate(annotations):
+        label = classifier.labels[int(prediction.explained[index])]
+        frames = int(classifier.frontend.frames(int(batch.lengths[index])))
+        covered = annotated_bins(events or (), label, classifier.frontend, frames)
+        result[index, :, :frames] = covered.to(result.device)
+    return result
 
 
 def _heard_part(classifier: Classifier, batch: Batch) -> Batch:

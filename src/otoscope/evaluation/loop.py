@@ -11,16 +11,28 @@ from tqdm import tqdm
 
 from otoscope.classifiers import Classifier
 from otoscope.data import Clip, SoundData, collate
+from otoscope.data.annotations import annotations_key
 from otoscope.errors import DataError, OtoscopeError, first_line
 from otoscope.evaluation.batch import ClassifiedBatch, classify_batch
 from otoscope.evaluation.conditions import Contaminate, Prepared
 from otoscope.evaluation.fingerprints import alike, sound_fingerprint
-from otoscope.evaluation.mask_scores import MATCHED_CONTROLS, ClipScores, MaskSource, control, decode, score
+from otoscope.evaluation.mask_scores import (
+    ANNOTATED,
+    MATCHED_CONTROLS,
+    ClipScores,
+    MaskSource,
+    control,
+    decode,
+    score,
+)
 from otoscope.evaluation.methods import Methods
 from otoscope.evaluation.records import Records
 from otoscope.evaluation.settings import Settings
 from otoscope.metrics.ranking import Ranking, rank_bins
 from otoscope.scoring import CONTROLS
+
+_OPTIONAL = ("ideal", ANNOTATED)
+"""Controls that only some clips or conditions have."""
 
 
 @dataclass
@@ -134,15 +146,16 @@ def _score_batch(
     # Records are checked against the contaminated sound: another folder of noise gives other fingerprints.
     contaminated = [clip for clip in map(contaminate, clips) if clip is not None]
     sounds = {clip.name: sound_fingerprint(clip.waveform) for clip in contaminated}
-    missing = {row: _missing(run, condition, row, sounds, extras) for row in [*rows, "ideal"]}
+    keys = {clip.name: annotations_key(clip.annotations) for clip in contaminated}
+    missing = {row: _missing(run, condition, row, sounds, keys, extras) for row in [*rows, *_OPTIONAL]}
     unscored = [clip for clip in contaminated if any(clip.name in missing[row] for row in rows)]
     if unscored:
         batch = classify_batch(run.classifier, collate(unscored), run.settings.seed, run.device)
         controls = {name: _ranked_by(name, batch, run.settings.seed) for name in MATCHED_CONTROLS.values()}
         labels = [run.data.labels[clip.target] for clip in unscored]
-        # A clip counts as scored when all rows but `ideal` are. Therefore `ideal` comes first: a run that is
+        # A clip counts as scored when all rows but the optional ones are. Therefore these come first: a run that is
         # stopped between two rows then resumes with this clip.
-        for row in ["ideal", *rows]:
+        for row in [*_OPTIONAL, *rows]:
             source = _source(run, row, batch) if any(clip.name in missing[row] for clip in unscored) else None
             if source is not None:
                 scores = score(
@@ -150,24 +163,32 @@ def _score_batch(
                     batch,
                     run.settings.areas,
                     extras.curves,
-                    controls=None if row in CONTROLS else controls,
+                    controls=None if row in (*CONTROLS, ANNOTATED) else controls,
                     road_seed=run.settings.seed if extras.road else None,
+                    seed=run.settings.seed,
                 )
                 records = [
-                    record | {"sound": sounds[record["clip"]]}
+                    record | {"sound": sounds[record["clip"]], "annotations": keys[record["clip"]]}
                     for record in _as_records(run, batch, labels, source, scores)
                     # Other clips of the batch have a record of this row, which stays.
                     if record["clip"] in missing[row]
                 ]
                 run.records.add(condition, row, records)
-            tick(f"{condition}, {row}", 0 if row == "ideal" else len(unscored))
+            tick(f"{condition}, {row}", 0 if row in _OPTIONAL else len(unscored))
     # Clips that were scored by an earlier run, or cannot be used, count as done.
     tick(condition, len(rows) * (len(clips) - len(unscored)))
     return [clip.name for clip in contaminated]
 
 
-def _missing(run: Run, condition: str, row: str, sounds: Mapping[str, list[float]], extras: _Extras) -> set[str]:
-    """Return the clips without a record of a row, or with a record that lacks the requested curves.
+def _missing(
+    run: Run,
+    condition: str,
+    row: str,
+    sounds: Mapping[str, list[float]],
+    keys: Mapping[str, str | None],
+    extras: _Extras,
+) -> set[str]:
+    """Return the clips without a record of a row, with other annotations, or without the requested curves.
 
     Raises:
         DataError: A record with the name of a clip was made from another sound.
@@ -181,7 +202,13 @@ def _missing(run: Run, condition: str, row: str, sounds: Mapping[str, list[float
             )
     # An all-pass mask has no ranking to grow by.
     needed = extras.names if row != "all-pass" else []
-    return {name for name in sounds if name not in records or any(part not in records[name] for part in needed)}
+    return {
+        name
+        for name in sounds
+        if name not in records
+        or records[name].get("annotations") != keys[name]
+        or any(part not in records[name] for part in needed)
+    }
 
 
 def _ranked_by(name: str, batch: ClassifiedBatch, seed: int) -> Ranking:
@@ -191,6 +218,8 @@ def _ranked_by(name: str, batch: ClassifiedBatch, seed: int) -> Ranking:
 
 
 def _source(run: Run, row: str, batch: ClassifiedBatch) -> MaskSource | None:
+    if row == ANNOTATED:
+        return None if batch.annotated is None else control(row, batch, run.settings.seed)
     if row in CONTROLS:
         return None if row == "ideal" and batch.truth is None else control(row, batch, run.settings.seed)
     if row not in run.methods.ready:
@@ -219,5 +248,7 @@ def _as_records(
         }
         if source.seconds is not None:
             record["seconds"] = source.seconds
+        if batch.annotated is not None:
+            record["annotated"] = bool(batch.annotated[i].any())
         parts = {"curves": clip.curves, "road": clip.road}
         yield record | {"scores": clip.scores} | {name: part for name, part in parts.items() if part}

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from otoscope.audio.padding import valid_frames
 from otoscope.errors import ConfigurationError, ShapeError
 from otoscope.evaluation.batch import ClassifiedBatch, MaskedProbabilities, classify_masked
 from otoscope.evaluation.road import Road, road
@@ -27,10 +28,13 @@ from otoscope.metrics import (
     score_remainder,
     score_sound,
 )
+from otoscope.metrics.known_use import score_annotated
 from otoscope.metrics.ranking import Ranking, rank_bins
 from otoscope.metrics.scores import Place
 
 OWN, MAP = "own", "map"
+ANNOTATED = "truth"
+"""Control that keeps the annotated events, where a person has marked some."""
 MATCHED_CONTROLS = {"loudest of own": "loudest", "random of own": "random"}
 """Masks with the area of a method's own mask, scored beside it: key, and the control that ranks the bins."""
 TOLERANCE = 1e-5
@@ -49,11 +53,15 @@ class MaskSource:
         mask: Mask that the method makes by itself; None if it makes none. Shape (batch, frequency, time).
         importance: Map that masks of equal area are cut from; None if it has none. Same shape.
         seconds: Time per clip.
+        neutral: Value of the map that means no relevance (default: its lowest one in each clip).
+        defined: Whether each clip has this mask; scores of the others are undefined (default: all). Shape (batch,).
     """
 
     mask: Tensor | None = None
     importance: Tensor | None = None
     seconds: float | None = None
+    neutral: float | None = 0.0
+    defined: Tensor | None = None
 
 
 @dataclass
@@ -74,6 +82,14 @@ class ClipScores:
     def add(self, mask: str, domain: str, name: str, value: float) -> None:
         """Add one score."""
         self.scores.setdefault(mask, {}).setdefault(domain, {})[name] = value
+
+    def undefine(self) -> None:
+        """Replace all scores by NaN."""
+        for domains in self.scores.values():
+            for names in domains.values():
+                names.update(dict.fromkeys(names, float("nan")))
+        for lines in (self.curves, self.road):
+            lines.update({name: [float("nan")] * len(points) for name, points in lines.items()})
 
 
 @torch.no_grad()
@@ -101,14 +117,14 @@ def decode(interpreter: Interpreter[Any], batch: ClassifiedBatch) -> MaskSource:
     outside = (mask < -_SLACK) | (mask > 1 + _SLACK)
     if bool(outside.any()):
         raise ConfigurationError(f"its mask holds {float(mask[outside][0]):.3g}; masks lie in [0, 1]")
-    return MaskSource(mask, importance, seconds)
+    return MaskSource(mask, importance, seconds, interpreter.neutral)
 
 
 def control(name: str, batch: ClassifiedBatch, seed: int) -> MaskSource:
     """Return the mask or the map of a control, which knows nothing of the classifier.
 
     Args:
-        name: Name of the control; ``ideal`` needs the truth.
+        name: Name of the control; ``ideal`` needs the truth, ``truth`` annotations.
         batch: Clips.
         seed: Seed of the random control.
     """
@@ -119,6 +135,9 @@ def control(name: str, batch: ClassifiedBatch, seed: int) -> MaskSource:
         return MaskSource(importance=log_magnitude)
     if name == "ideal" and batch.truth is not None:
         return MaskSource(batch.truth.ideal, batch.truth.lead)
+    if name == ANNOTATED and batch.annotated is not None:
+        bins = batch.annotated.to(log_magnitude.dtype)
+        return MaskSource(bins, bins, defined=batch.annotated.flatten(1).any(1))
     return MaskSource(importance=random_importance(log_magnitude, batch.names, seed, batch.frames))
 
 
@@ -129,6 +148,7 @@ def score(
     curves: bool,
     controls: Mapping[str, Ranking] | None = None,
     road_seed: int | None = None,
+    seed: int = 1234,
 ) -> list[ClipScores]:
     """Return all scores of a method on each clip of a batch.
 
@@ -140,6 +160,7 @@ def score(
         controls: Rankings of the bins by controls, by name; each gives a mask of the area of the method's own mask,
             which is scored beside it.
         road_seed: Seed of the noise of ROAD; None leaves these scores out.
+        seed: Seed of the order of equal values, where scores against annotations rank them.
     """
     clips = [ClipScores() for _ in batch.names]
     ranking = None
@@ -163,11 +184,28 @@ def score(
     if source.importance is not None and batch.truth is not None:
         scores = score_localisation(source.importance, batch.truth.ideal, batch.frames, "map")
         _add_scores(clips, MAP, "mask", scores)
+    if source.importance is not None and batch.annotated is not None:
+        relevance = _relevance(source.importance, source.neutral, batch)
+        scores = score_annotated(relevance, batch.annotated, batch.names, seed, batch.frames)
+        _add_scores(clips, MAP, "mask", scores)
     if ranking is not None and curves:
         _add_curves(clips, ranking, batch, points)
     if ranking is not None and road_seed is not None:
         _add_road(clips, road(ranking, batch, areas, road_seed))
+    if source.defined is not None:
+        for clip, defined in zip(clips, source.defined.tolist(), strict=True):
+            if not defined:
+                clip.undefine()
     return clips
+
+
+def _relevance(importance: Tensor, neutral: float | None, batch: ClassifiedBatch) -> Tensor:
+    """Return a map that is 0 where nothing is relevant, and in the padding."""
+    if neutral is not None:
+        return batch.zero_padding(importance - neutral)
+    valid = valid_frames(batch.frames, importance)
+    inside = importance if valid is None else importance.masked_fill(valid == 0, torch.inf)
+    return batch.zero_padding(importance - inside.amin((1, 2), keepdim=True))
 
 
 def _mask_makers(

@@ -16,6 +16,7 @@ import torch
 from otoscope.classifiers import Classifier
 from otoscope.classifiers.fingerprint import digest, traits_of
 from otoscope.errors import ConfigurationError, OtoscopeError, choices
+from otoscope.evaluation.mask_scores import ANNOTATED
 from otoscope.interpreters import Interpreter, is_untrained, make_untrained
 from otoscope.interpreters.attribution import COMPARISON_AREA, AttributionInterpreter
 from otoscope.loading import load_interpreter
@@ -73,7 +74,7 @@ def build_methods(specs: Mapping[str, Any], classifier: Classifier) -> Methods:
     """
     methods = Methods({}, {})
     # Display names identify rows and records, and the controls have rows and records too.
-    reserved = [name for name in specs if name in CONTROLS or not name.strip()]
+    reserved = [name for name in specs if name in (*CONTROLS, ANNOTATED) or not name.strip()]
     if reserved:
         raise ConfigurationError(f"methods: {reserved[0]!r} is empty or the name of a control; choose another name")
     for name, spec in specs.items():

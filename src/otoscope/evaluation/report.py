@@ -11,7 +11,7 @@ import numpy as np
 
 from otoscope.evaluation.check_results import format_checks, randomisation_results, stability_results
 from otoscope.evaluation.checks import RANDOMISATION, SANITY, STABILITY
-from otoscope.evaluation.mask_scores import curve_areas
+from otoscope.evaluation.mask_scores import ANNOTATED, curve_areas
 from otoscope.evaluation.picture import draw_curves, draw_table
 from otoscope.evaluation.road import SIDES, road_areas
 from otoscope.evaluation.sanity import verdict
@@ -20,6 +20,7 @@ from otoscope.evaluation.table import Table, make_table, pairs_csv, table_csv
 from otoscope.evaluation.text import format_results, format_sanity, format_seconds
 from otoscope.files.atomic import replace_text
 from otoscope.files.json import write_json
+from otoscope.metrics import SCORES
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def _text(table: Table, results: Mapping[str, Any]) -> str:
     parts.append(
         "\n".join(
             f"{name}: {facts['clips']} clips of {facts['recordings']} recordings, the classifier is right on "
-            f"{100 * facts['accuracy']:.1f} %"
+            f"{100 * facts['accuracy']:.1f} %{_annotated(facts)}"
             for name, facts in results["conditions"].items()
         )
     )
@@ -120,13 +121,27 @@ def _text(table: Table, results: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def _annotated(facts: Mapping[str, Any]) -> str:
+    """Return how many clips have no annotation of the explained label; nothing where nothing is annotated."""
+    if "annotated" not in facts:
+        return ""
+    count, without = facts["annotated"], facts["clips"] - facts["annotated"]
+    scores = ", ".join(name for name, score in SCORES.items() if "annotation" in score.needs)
+    return (
+        f"; {count} of them have an annotated event of the explained label, the other {without} are left out of "
+        f"{scores}"
+    )
+
+
 def _condition(rows: Mapping[str, Mapping[str, Any]], clips: Sequence[str], sampling: Sampling) -> dict[str, Any]:
     """Return the numbers of clips and recordings in a condition, and the classifier's accuracy."""
     # The records of every row repeat the predictions, so any row serves.
     records = next(iter(rows.values())).values()
     right = [record["label"] == record["predicted"] for record in records]
     recordings = len(set(sampling.recordings_of(clips)))
-    return {"clips": len(clips), "recordings": recordings, "accuracy": float(np.mean(right))}
+    facts = {"clips": len(clips), "recordings": recordings, "accuracy": float(np.mean(right))}
+    annotated = [record["annotated"] for record in records if "annotated" in record]
+    return facts | ({"annotated": sum(annotated)} if annotated else {})
 
 
 def _all_curves(
@@ -198,6 +213,8 @@ def _undefined(records: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[s
     counts: dict[str, int] = {}
     for rows in records.values():
         for row, by_clip in rows.items():
+            if row == ANNOTATED:
+                continue  # clips without an annotation have no such mask
             # Records have None for NaN. The probability of the evidence is a number whenever the mask is.
             undefined = sum(
                 any(domains["mask"].get("p_evidence", 0.0) is None for domains in record["scores"].values())

@@ -22,6 +22,7 @@ from otoscope.evaluation.checks import require_same_checks, run_checks
 from otoscope.evaluation.conditions import Conditions, prepare
 from otoscope.evaluation.fingerprints import noise_probabilities
 from otoscope.evaluation.loop import Run, SelectedClips, score_all
+from otoscope.evaluation.mask_scores import ANNOTATED
 from otoscope.evaluation.methods import build_methods
 from otoscope.evaluation.records import Records
 from otoscope.evaluation.report import Report, make_report
@@ -65,6 +66,7 @@ def run_evaluation(
     classifier = require_classifier(classifier)
     # before anything is decoded, which can take long
     data.take_rate(classifier.frontend.sample_rate_hz)
+    data.take_clip_length(classifier.clip_s)
     data.prepare_data()
     data.setup("test")
     _check(classifier, data)
@@ -164,7 +166,7 @@ def _check(classifier: Classifier, data: SoundData) -> None:
 def _rows(run: Run, condition: str, clips: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return the records of this run's clips by row, methods first."""
     # Records of methods that this run does not compare stay on disk, but not in its tables.
-    rows = [*run.methods.ready, *CONTROLS]
+    rows = [*run.methods.ready, *CONTROLS, ANNOTATED]
     records = {row: _of_clips(run.records.of(condition, row), clips) for row in rows}
     return {row: of_clips for row, of_clips in records.items() if of_clips}
 

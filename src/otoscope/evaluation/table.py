@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from otoscope.evaluation.mask_scores import MATCHED_CONTROLS, OWN
+from otoscope.evaluation.mask_scores import ANNOTATED, MATCHED_CONTROLS, OWN
 from otoscope.evaluation.proportions import estimate_proportion
 from otoscope.evaluation.statistics import Estimate, Sampling, Values, better, estimate, resampling_by
 from otoscope.metrics import SCORES, scores_shown
@@ -76,14 +76,14 @@ class Table:
     def leaders(self, block: Block, score: str) -> tuple[str, set[str]]:
         """Return the row with the best mean, and the rows that are not significantly different from it.
 
-        Both are empty for a score without a direction. The controls ``all-pass`` and ``ideal`` are not ranked: they
-        score well by keeping everything or by knowing the truth.
+        Both are empty for a score without a direction. The controls ``all-pass``, ``ideal`` and ``truth`` are not
+        ranked: they score well by keeping everything or by knowing the truth.
         """
         direction = SCORES[score].better
         means = {
             row: cell.mean
             for row, cell in self.estimates[block][score].items()
-            if cell.clips and row not in ("all-pass", "ideal")
+            if cell.clips and row not in ("all-pass", "ideal", ANNOTATED)
         }
         if direction == "neither" or not means or score not in self.pairs.get(block, {}):
             return "", set()
@@ -222,7 +222,7 @@ def _csv(head: Sequence[str], lines: Iterator[list[str]]) -> str:
 
 def is_control(row: str) -> bool:
     """Return whether a row of the table is a control."""
-    return row in CONTROLS or is_matched_control(row)
+    return row in (*CONTROLS, ANNOTATED) or is_matched_control(row)
 
 
 def is_matched_control(row: str) -> bool:

@@ -80,7 +80,12 @@ def interpolate_cells(grid: Tensor, like: Tensor, corners: bool = False) -> Tens
 
 
 def refine_ranking(
-    objective: Callable[[Tensor], Tensor], start: Tensor, cell: Sequence[int], steps: int, rate: float
+    objective: Callable[[Tensor], Tensor],
+    start: Tensor,
+    cell: Sequence[int],
+    steps: int,
+    rate: float,
+    growth: float = 1.2,
 ) -> Tensor:
     """Add an offset for each cell to the ranking of one clip, so that the objective falls; see `descend`.
 
@@ -90,6 +95,7 @@ def refine_ranking(
         cell: Size of the cells that share an offset: bins of frequency, frames.
         steps: Largest number of steps. 0: the start is returned.
         rate: Length of the first step, in the unit of the ranking.
+        growth: Factor of the length after a step that helped.
 
     Returns:
         Ranking, shape (1, frequency, time).
@@ -101,10 +107,12 @@ def refine_ranking(
         return start + interpolate_cells(offset, start)
 
     offset = start.new_zeros(1, 1, *count_cells(start, cell))
-    return at(descend(lambda point: objective(at(point)), offset, steps, rate))
+    return at(descend(lambda point: objective(at(point)), offset, steps, rate, growth))
 
 
-def descend(objective: Callable[[Tensor], Tensor], start: Tensor, steps: int, rate: float) -> Tensor:
+def descend(
+    objective: Callable[[Tensor], Tensor], start: Tensor, steps: int, rate: float, growth: float = 1.2
+) -> Tensor:
     """Gradient descent with step halving, until the objective is 0.
 
     Args:
@@ -112,6 +120,7 @@ def descend(objective: Callable[[Tensor], Tensor], start: Tensor, steps: int, ra
         start: Point to start from, of any shape.
         steps: Largest number of evaluations.
         rate: Root mean square of the first step.
+        growth: Factor of the length after a step that helped.
     """
     best = start.detach().requires_grad_(True)
     value, slope, accepted = objective(best), best, True
@@ -123,11 +132,11 @@ def descend(objective: Callable[[Tensor], Tensor], start: Tensor, steps: int, ra
             slope = _slope(value, best)
         trial = (best - rate * slope).detach().requires_grad_(True)
         trial_value = objective(trial)
-        # Backtracking: a step that does not help is undone and halved. Steps that help grow again, slowly.
+        # Backtracking: a step that does not help is undone and halved. Steps that help grow again.
         accepted = bool(trial_value < value)
         if accepted:
             best, value = trial, trial_value
-        rate *= 1.2 if accepted else 0.5
+        rate *= growth if accepted else 0.5
     return best.detach()
 
 

@@ -21,6 +21,8 @@ from otoscope.interpreters.descent import (
 )
 from otoscope.metrics.ranking import ranks, top_share
 
+_GROWTH = 1.5
+"""Factor of the length of a step after one that helped."""
 _SHARPNESS = 0.5
 """Width, in logarithms of the area, of the sigmoid that replaces a cut in the gradient."""
 
@@ -78,7 +80,7 @@ class HeardAgreementInterpreter(AgreementInterpreter):
         keep: float = 0.5,
         lose: float = 0.1,
         weight: float = 3.0,
-        refinements: int = 16,
+        refinements: int = 8,
         rate: float = 0.02,
         cell: Sequence[int] = (1, 1),
         **options: Any,
@@ -109,6 +111,7 @@ class HeardAgreementInterpreter(AgreementInterpreter):
             self.cell,
             self.refinements,
             self.rate,
+            _GROWTH,
         )
 
     def objective(self, ranking: Tensor, clip: Spectrogram, target: Tensor, whole: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Scores of a map or mask against the bins that a classifier is known to use."""
+"""Scores of a map or mask against the bins that a classifier is known to use, or that a person has annotated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from otoscope.errors import ShapeError
 from otoscope.metrics.bins import flatten_bins, require_same_shape, result_dtype
 from otoscope.metrics.localisation import mask_auroc
-from otoscope.metrics.ranking import Ranking
+from otoscope.metrics.ranking import Ranking, neutral_order, rank_bins
 
 
 def energy_truth(log_magnitude: Tensor, share: float = 0.9, frames: Tensor | None = None) -> Tensor:
@@ -178,6 +178,48 @@ def temporal_overlap(mask: Tensor, truth: Tensor) -> dict[str, Tensor]:
     f1 = (2 * both / (marked.sum(1) + count)).masked_fill(undefined, torch.nan)
     dtype = result_dtype(mask)
     return {"temporal_iou": iou.to(dtype), "temporal_f1": f1.to(dtype)}
+
+
+def score_annotated(
+    relevance: Tensor, truth: Tensor, names: Sequence[str], seed: int, frames: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Return the scores of maps against annotated boxes of time and frequency.
+
+    Boxes hold silence between the parts of a sound too, so that a good map marks few of their bins. Times are
+    therefore compared by the positive relevance of each frame: as many frames as are annotated, those with the most
+    relevance, are marked.
+
+    Args:
+        relevance: Maps in which 0 means no relevance. Shape (batch, frequency, time).
+        truth: True in the annotated bins. Same shape.
+        names: Names of the clips, for the order of equal values.
+        seed: Seed of that order.
+        frames: Valid frames of each clip; None: all. Shape (batch,).
+
+    Returns:
+        ``mass``, ``rank``, ``pointing``, ``tIoU`` and ``tF1``; NaN (undefined) where nothing is annotated or the
+        map holds NaN. Shape of each (batch,).
+
+    Example:
+        >>> truth = torch.tensor([[[False, True, True, False], [False, False, False, False]]])
+        >>> scores = score_annotated(truth.float(), truth, ["clip"], seed=0)
+        >>> {name: float(value) for name, value in scores.items()}
+        {'mass': 1.0, 'rank': 1.0, 'pointing': 1.0, 'tIoU': 1.0, 'tF1': 1.0}
+    """
+    require_same_shape(relevance=relevance, truth=truth)
+    ranking = rank_bins(relevance, neutral_order(relevance, names, seed, frames), frames)
+    profile = relevance.clamp(min=0).sum(1, keepdim=True)
+    true_frames = truth.any(1, keepdim=True)
+    ranked_frames = rank_bins(profile, neutral_order(profile, names, seed, frames), frames)
+    marked = ranked_frames.mask_of(true_frames.flatten(1).sum(1))
+    overlap = temporal_overlap(marked, true_frames)
+    return {
+        "mass": relevance_mass_accuracy(relevance, truth, frames),
+        "rank": relevance_rank_accuracy(ranking, truth, frames),
+        "pointing": pointing_game(ranking, truth),
+        "tIoU": overlap["temporal_iou"],
+        "tF1": overlap["temporal_f1"],
+    }
 
 
 def target_swap_consistency(

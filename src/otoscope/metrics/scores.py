@@ -23,7 +23,7 @@ from otoscope.metrics.faithfulness import (
 from otoscope.metrics.localisation import intersection_over_union, mask_auroc, si_sdr_improvement
 from otoscope.metrics.sparsity import complexity, is_empty, mean_mask, sparseness
 
-Need = Literal["evidence", "remainder", "mask", "truth", "sound", "curve", "imputation"]
+Need = Literal["evidence", "remainder", "mask", "truth", "sound", "curve", "imputation", "annotation"]
 Place = Literal["own mask", "equal area", "map", "picture", "demo", "training"]
 
 
@@ -37,7 +37,8 @@ class Score:
         better: Whether a higher or a lower mean is better, or neither by itself.
         needs: Inputs of the score: class probabilities from the ``evidence`` or the ``remainder`` beside those of
             the whole input, the ``mask``, the ``truth``, the ``sound`` of the evidence, the ``curve`` of
-            probabilities while the mask grows, or the ``imputation`` of removed bins.
+            probabilities while the mask grows, the ``imputation`` of removed bins, or the ``annotation`` of events
+            by a person.
         shown: Tables with a column for the score: of an evaluation (``own mask``, ``equal area``, ``map``), its
             ``picture``, the ``demo``, and the test of a ``training``.
         function: Function of these inputs, one value per clip; None for scores that `otoscope.evaluation` computes.
@@ -112,6 +113,13 @@ SCORES: Final[Mapping[str, Score]] = MappingProxyType(
         ),
         "MoRF": Score("ROAD curve, most relevant bins removed first", "", "lower", ("imputation",), ("map",)),
         "LeRF": Score("ROAD curve, least relevant bins removed first", "", "higher", ("imputation",), ("map",)),
+        "mass": Score("relevance mass in the annotated boxes", "", "higher", ("annotation",), ("map",)),
+        "rank": Score("relevance rank accuracy in the annotated boxes", "", "higher", ("annotation",), ("map",)),
+        "pointing": Score(
+            "pointing game in the annotated boxes", "", "higher", ("annotation",), ("map",), success=1.0
+        ),
+        "tIoU": Score("intersection over union of the annotated frames", "", "higher", ("annotation",), ("map",)),
+        "tF1": Score("F1 of the annotated frames", "", "higher", ("annotation",), ("map",)),
     }
 )
 
@@ -125,7 +133,7 @@ def scores_shown(place: Place, truth: bool | None = None) -> list[str]:
 
     Example:
         >>> scores_shown("map")
-        ['AUROC', 'insertion', 'deletion', 'MoRF', 'LeRF']
+        ['AUROC', 'insertion', 'deletion', 'MoRF', 'LeRF', 'mass', 'rank', 'pointing', 'tIoU', 'tF1']
         >>> scores_shown("training", truth=True)
         ['IoU', 'AUROC', 'SI-SDRi']
     """

@@ -19,6 +19,7 @@ class PooledSpectrogram:
         bins: Frequency bins.
         columns: Largest number of columns.
         rows: Largest number of rows.
+        evidence: Whether there may be evidence; False saves the time of its share.
 
     Example:
         >>> pooled = PooledSpectrogram(frames=5, bins=3, columns=3, rows=3)
@@ -28,7 +29,10 @@ class PooledSpectrogram:
         ([1.0, 2.0, 2.0], [0.0, 0.2, 0.25])
     """
 
-    def __init__(self, frames: int, bins: int, columns: int = COLUMNS, rows: int = ROWS) -> None:
+    def __init__(
+        self, frames: int, bins: int, columns: int = COLUMNS, rows: int = ROWS, evidence: bool = True
+    ) -> None:
+        self._has_evidence = evidence
         self._frames, self._bins = frames, bins
         self._shape = (min(bins, rows), min(frames, columns))
         self._largest = np.zeros(self._shape, np.float32)
@@ -60,6 +64,8 @@ class PooledSpectrogram:
         inside = np.ix_(rows[row_starts], columns[column_starts])
         largest = _reduced(np.maximum, power, row_starts, column_starts)
         self._largest[inside] = np.maximum(self._largest[inside], largest)
+        if not self._has_evidence:
+            return
         self._sum[inside] += _reduced(np.add, power, row_starts, column_starts)
         if evidence is not None:
             self._evidence[inside] += _reduced(np.add, evidence, row_starts, column_starts)
@@ -75,4 +81,5 @@ def _starts(cells: np.ndarray) -> np.ndarray:
 
 
 def _reduced(operation: np.ufunc, values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    return np.asarray(operation.reduceat(operation.reduceat(values, columns, axis=1), rows, axis=0))
+    over_time = operation.reduceat(values, columns, axis=1)
+    return np.asarray(over_time if len(rows) == len(values) else operation.reduceat(over_time, rows, axis=0))

@@ -23,7 +23,7 @@ folder = Path(sys.argv[2])
 explainer = Explainer(BandClassifier(frontend=Frontend()), BandMask(Frontend()))
 explainer.classifier.normalize = False
 peaks = []
-for minutes in (1, 4):
+for minutes in (2, 1, 4):
     tones = [Tone(20 * index + 3, 20 * index + 4, 500) for index in range(3 * minutes)]
     path = write_tones(folder / "night.wav", tones, 60 * minutes, 16_000)
     Path("/proc/self/clear_refs").write_text("5")
@@ -39,5 +39,6 @@ def test_memory_does_not_grow_with_the_length(tmp_path):
     command = [sys.executable, "-c", SCRIPT, str(Path(__file__).parent), str(tmp_path)]
     finished = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert finished.returncode == 0, finished.stderr
-    short, long = json.loads(finished.stdout)
+    # The first run fills the buffers, which are as large for any length.
+    _, short, long = json.loads(finished.stdout)
     assert long < 1.1 * short

@@ -273,3 +273,28 @@ def test_samples_beyond_full_scale_are_scaled(explainer, tmp_path, night):
     assert any("divided by" in note for note in timeline.notes)
     remainder, _ = soundfile.read(tmp_path / "out" / "remainder.flac")
     assert 0.9 < np.abs(remainder).max() <= 1
+
+
+def test_the_picture_without_evidence_needs_no_further_pass(explainer, night, tmp_path, monkeypatch):
+    options = {"labels": ("low",), "explain": "none", **OPTIONS}
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "synthesise", lambda *_: pytest.fail("the recording is decoded again"))
+        explain_long(explainer, night, tmp_path / "once", **options)
+    # A run whose predictions an earlier one has made draws it in the last pass, with equal values.
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "find_runs", lambda *_: (_ for _ in ()).throw(Killed()))
+        with pytest.raises(Killed):
+            explain_long(explainer, night, tmp_path / "twice", **options)
+    explain_long(explainer, night, tmp_path / "twice", **options)
+    assert contents(tmp_path / "twice") == contents(tmp_path / "once")
+    with np.load(tmp_path / "once" / "timeline.npz") as arrays:
+        assert arrays["log_magnitude"].max() > 1
+        assert not arrays["evidence_share"].any()
+
+
+def test_faults_at_the_end_of_a_recording_are_reported(explainer, tmp_path):
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, 20 * 16_000)
+    soundfile.write(tmp_path / "opposite.wav", np.stack([samples, -samples], 1), 16_000)
+    with pytest.raises(AudioError, match="cancel out"):
+        explain_long(explainer, tmp_path / "opposite.wav", tmp_path / "out", **OPTIONS)
+    assert not (tmp_path / "out").exists()

@@ -106,7 +106,12 @@ def run_reaches(runs: Sequence[Run], plan: WindowPlan) -> list[tuple[int, int]]:
 
 
 def choose_jobs(
-    runs: Sequence[Run], probabilities: np.ndarray, labels: Sequence[int], explain: str, top_k: int | None
+    runs: Sequence[Run],
+    probabilities: np.ndarray,
+    labels: Sequence[int],
+    explain: str,
+    top_k: int | None,
+    targets: Sequence[int] = (),
 ) -> list[Job]:
     """Return the windows that are explained, in their order.
 
@@ -116,15 +121,19 @@ def choose_jobs(
         labels: Labels that may be explained.
         explain: Windows that are explained; see `LongOptions`.
         top_k: Largest number of explained windows of each label.
+        targets: The only labels that are explained (default: all of ``labels``).
     """
     if explain == "none":
         return []
     pairs = {
         (window, run.label)
         for run in runs
+        if not targets or run.label in targets
         for window in ([run.first] if explain == "changes" else range(run.first, run.last + 1))
     }
-    if explain == "all":
+    if explain == "all" and targets:
+        pairs |= {(window, target) for window in range(len(probabilities)) for target in targets}
+    elif explain == "all":
         best = np.asarray(labels)[np.asarray(probabilities[:, list(labels)]).argmax(1)]
         pairs |= set(enumerate(best.tolist()))
     if top_k is not None:

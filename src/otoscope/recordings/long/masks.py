@@ -48,30 +48,32 @@ class WindowExplainer:
     """Explains windows in batches that are always the same, each kept in a file as soon as it is done.
 
     Args:
-        explainer: Classifier and interpreter.
+        explainers: Classifier and interpreter that explain each label.
         stream: Recording.
         plan: Its windows.
         jobs: Windows to explain, in their order.
         folder: Folder of the intermediate results.
         options: Resolved options.
+        labels: Names of the classes.
         pictured: Events whose explanation is drawn.
         name: Name of the recording.
     """
 
     def __init__(
         self,
-        explainer: Explainer,
+        explainers: Callable[[int], Explainer],
         stream: RecordingStream,
         plan: WindowPlan,
         jobs: Sequence[Job],
         folder: Path,
         options: LongOptions,
+        labels: Sequence[str],
         pictured: frozenset[int],
         name: str,
     ) -> None:
-        self.explainer, self.stream, self.plan = explainer, stream, plan
+        self.explainers, self.stream, self.plan = explainers, stream, plan
         self.jobs, self.folder, self.options = jobs, folder, options
-        self.pictured, self.name = pictured, name
+        self.labels, self.pictured, self.name = labels, pictured, name
         self._starts = range(0, len(jobs), options.batch_size)
 
     def run(self, on_batch: Callable[[int], object]) -> None:
@@ -126,10 +128,11 @@ class WindowExplainer:
         rate_hz = self.stream.sample_rate_hz
         begins_s = [self.options.start_s + self.plan.start(job.window) / rate_hz for job in group]
         names = [f"{self.name} {clock(begin_s)}" for begin_s in begins_s]
+        label = group[0].label
         try:
-            explanations = self.explainer.explain_batch(
+            explanations = self.explainers(label).explain_batch(
                 sounds,
-                self.explainer.labels[group[0].label],
+                self.labels[label],
                 group[0].run is not None,
                 names,
                 self.options.threshold,
@@ -149,7 +152,7 @@ class WindowExplainer:
         return WindowMask(job, explanation.mask.numpy(), gain, _details(explanation))
 
     def _failed(self, job: Job, clip: np.ndarray, error: str) -> WindowMask:
-        frontend = self.explainer.classifier.frontend
+        frontend = self.explainers(job.label).classifier.frontend
         mask = np.zeros((frontend.bins, int(frontend.frames(len(clip)))), np.float32)
         return WindowMask(job, mask, 1.0, {"error": error})
 

@@ -33,11 +33,14 @@ class LongOptions:
         hop_s: Distance between the begins of windows (default: half a window).
         start_s: Begin of the part of the recording that is analysed.
         end_s: End of the part (default: that of the recording).
-        labels: Labels that may become events (default: all).
+        targets: Labels that are explained. If there are several, each has sounds of its own beside those of all.
+        against: Label that each target is compared with: why the target rather than this label? Events are still
+            those that the classifier hears among all labels; their windows are explained by the contrast.
+        labels: Labels that may become events (default: ``targets``, or else all).
         min_confidence: Probability that a window of every event reaches.
         low_confidence: Probability that all windows of an event reach (default: half of ``min_confidence``).
-        explain: Windows that are explained: those of ``events``, the first of each event (``changes``), ``all``, or
-            ``none``.
+        explain: Windows that are explained: those of ``events``, the first of each event (``changes``), ``all``
+            (each for its most probable label, or for every target), or ``none``.
         borders: Whether begin and end of an event are those of the box that holds 90 % of its ``evidence``, or
             those of its ``windows``. Events without evidence have those of their windows.
         top_k: Largest number of explained windows of each label, the most confident first (default: no limit).
@@ -59,6 +62,8 @@ class LongOptions:
     hop_s: float | None = None
     start_s: float = 0.0
     end_s: float | None = None
+    targets: tuple[str, ...] = ()
+    against: str | None = None
     labels: tuple[str, ...] | None = None
     min_confidence: float = 0.5
     low_confidence: float | None = None
@@ -90,6 +95,10 @@ class LongOptions:
         for name, value, allowed in (("explain", self.explain, Explained), ("borders", self.borders, Borders)):
             if value not in get_args(allowed):
                 raise ConfigurationError(f"{name}: {value!r} is none of {', '.join(get_args(allowed))}")
+        if self.against is not None and not self.targets:
+            raise ConfigurationError(f"against: {self.against!r} is compared with a target; name the target too")
+        if stray := [label for label in self.targets if label not in (self.labels or self.targets)]:
+            raise ConfigurationError(f"targets: {stray[0]!r} is not among the labels; add it there")
         for kind in self.tables:
             if kind not in TABLES:
                 raise ConfigurationError(f"tables: {kind!r} is none of {', '.join(TABLES)}")
@@ -108,11 +117,13 @@ class LongOptions:
         Raises:
             ConfigurationError: The classifier does not know a label.
         """
-        for label in self.labels or ():
+        for label in (*(self.labels or ()), *self.targets):
             classifier.index_of(label)
         window_s = (classifier.clip_s or WINDOW_S) if self.window_s is None else self.window_s
         return replace(
             self,
+            targets=tuple(dict.fromkeys(self.targets)),
+            labels=self.labels or tuple(dict.fromkeys(self.targets)) or None,
             window_s=window_s,
             hop_s=window_s / 2 if self.hop_s is None else self.hop_s,
             normalize=classifier.resolve_normalize(self.normalize),

@@ -9,7 +9,7 @@ from otoscope.errors import OtoscopeError
 from otoscope.recordings.files import EXPLANATION_NAME, TIMELINE_NAME
 from otoscope.recordings.tables import TABLES
 
-_NAMES = {"evidence.flac", "remainder.flac", "windows.csv", "events", "segments", TIMELINE_NAME}
+_NAMES = {"evidence.flac", "remainder.flac", "windows.csv", "events", "segments", "targets", TIMELINE_NAME}
 _NAMES |= {f"timeline.{ending}" for ending in ("npz", "png", "svg")}
 _NAMES |= {table.name for table in TABLES.values()}
 """Names of everything that a timeline saves."""

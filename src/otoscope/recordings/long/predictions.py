@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from otoscope.audio import RecordingStream, WindowPlan, cut_windows
+from otoscope.audio import RecordingStream, WindowPlan, cut_windows, prefetched
 from otoscope.classifiers import Classifier
 from otoscope.files.atomic import replace_file
 
@@ -31,6 +32,7 @@ def predict_windows(
     batch_size: int,
     normalize: bool,
     on_batch: Callable[[int], object],
+    observe: Callable[[Iterable[np.ndarray]], Iterable[np.ndarray]] = lambda blocks: blocks,
 ) -> np.ndarray:
     """Classify every window; what an earlier run has done is kept.
 
@@ -42,6 +44,7 @@ def predict_windows(
         batch_size: Number of windows that are classified at once.
         normalize: Whether to scale each window to a peak of 1 for the network.
         on_batch: Callback, called with the number of windows of each finished batch.
+        observe: Function of the blocks of the recording that returns them again, to use them on their way.
 
     Returns:
         Probabilities, shape (windows, classes), float32, memory-mapped.
@@ -52,12 +55,16 @@ def predict_windows(
     missing = [batch for batch in batches if bool(np.isnan(table[batch.start : batch.stop]).any())]
     on_batch(plan.count - sum(map(len, missing)))
     if missing:
-        windows = cut_windows(stream, (plan.span(index) for batch in missing for index in batch))
-        for batch in missing:
-            clips = [next(windows) for _ in batch]
-            table[batch.start : batch.stop] = classify(classifier, clips, normalize)
-            table.flush()
-            on_batch(len(batch))
+        # Decoding, resampling and what observes them need no network and overlap with it.
+        with closing(prefetched(observe(stream))) as blocks:
+            windows = cut_windows(blocks, (plan.span(index) for batch in missing for index in batch))
+            for batch in missing:
+                clips = [next(windows) for _ in batch]
+                table[batch.start : batch.stop] = classify(classifier, clips, normalize)
+                on_batch(len(batch))
+            for _ in blocks:  # to the end, where faults of the file are noticed
+                pass
+        table.flush()
     return table
 
 

@@ -19,6 +19,7 @@ from otoscope.explain import Explainer
 from otoscope.files.atomic import replace_folder
 from otoscope.plots import PooledSpectrogram, save_picture
 from otoscope.recordings.event import Event
+from otoscope.recordings.files import UniqueNames, folder_name
 from otoscope.recordings.identity import model_identity, recording_identity
 from otoscope.recordings.long.events import choose_jobs, find_runs, run_cores, run_reaches
 from otoscope.recordings.long.joining import MaskJoiner
@@ -30,8 +31,10 @@ from otoscope.recordings.long.scale import Scale
 from otoscope.recordings.long.synthesis import (
     EVIDENCE_NAME,
     REMAINDER_NAME,
+    TARGETS_FOLDER,
     Box,
     EventEnergy,
+    ObservedBlocks,
     SoundWriter,
     synthesise,
 )
@@ -120,6 +123,7 @@ class _LongRun:
         explainer.interpreter.with_threshold(options.threshold)
         require_place(folder)
         self.explainer, self.path, self.options, self.name = explainer, path, options, name
+        self.contrasts = _contrasts(explainer, options)
         classifier = explainer.classifier
         self.frontend = Frontend(**classifier.frontend.config)
         WindowPlan.of(self.frontend, 1, options.window_s or 0, options.hop_s or 0)
@@ -137,12 +141,17 @@ class _LongRun:
         start_s = round(options.start_s * self.stream.info.sample_rate_hz) / self.stream.info.sample_rate_hz
         self.scale = Scale(self.frontend, start_s, samples)
         self.labels = [classifier.index_of(label) for label in options.labels or classifier.labels]
+        self.targets = [classifier.index_of(label) for label in options.targets]
         self.notes = list(self.stream.survey.notes)
         self.details: dict[int, dict[str, Any]] = {}
 
     def predict(self) -> None:
         """Classify all windows, find the events, and choose the windows to explain."""
         options, plan = self.options, self.plan
+        frames = int(self.frontend.frames(self.stream.survey.samples))
+        # Without evidence, the picture needs no pass over the recording of its own.
+        self.picture = PooledSpectrogram(frames, self.frontend.bins, evidence=options.explain != "none")
+        self.observed = ObservedBlocks(self.frontend, self.picture) if options.explain == "none" else None
         with _bar("classify", plan.count, "window") as bar:
             self.probabilities = predict_windows(
                 self.explainer.classifier,
@@ -152,21 +161,25 @@ class _LongRun:
                 _PREDICTED_BATCHES * options.batch_size,
                 bool(options.normalize),
                 bar.update,
+                *([self.observed] if self.observed else []),
             )
         self.runs = find_runs(self.probabilities, self.labels, options.min_confidence, options.lowest)
-        self.jobs = choose_jobs(self.runs, self.probabilities, self.labels, options.explain, options.top_k)
+        choice = (options.explain, options.top_k, self.targets)
+        self.jobs = choose_jobs(self.runs, self.probabilities, self.labels, *choice)
+        self._note_targets_without_events()
 
     def explain(self) -> None:
         """Explain the chosen windows."""
         confidences = [-self.probabilities[run.peak, run.label] for run in self.runs]
         pictured = frozenset(np.argsort(confidences, kind="stable")[: self.options.pages].tolist())
         self.windows = WindowExplainer(
-            self.explainer,
+            lambda label: self.contrasts.get(label, self.explainer),
             self.stream,
             self.plan,
             self.jobs,
             self.work.path,
             self.options,
+            self.explainer.labels,
             pictured,
             self.name,
         )
@@ -176,7 +189,7 @@ class _LongRun:
 
     def write(self, folder: Path) -> None:
         """Write the results into a folder."""
-        energies, picture = self._synthesise(folder)
+        energies = self._synthesise(folder)
         events = [self._event(index, energy.box) for index, energy in enumerate(energies)]
         # Their evidence may begin in another order than their windows.
         order = sorted(range(len(events)), key=lambda index: (events[index].begin_s, index))
@@ -186,15 +199,14 @@ class _LongRun:
             cut_segments(self.path, events, folder)
         for kind in self.options.tables:
             write_table(events, folder / TABLES[kind].name, kind, self.frontend.sample_rate_hz / 2)
-        timeline = self._timeline(events, picture)
+        timeline = self._timeline(events)
         save_picture(timeline.plot(self.options.axis), folder / f"timeline.{self.options.picture}")
         timeline.save(folder)
 
-    def _synthesise(self, folder: Path) -> tuple[list[EventEnergy], PooledSpectrogram]:
-        """Write evidence and remainder; return the energies of the events, and the pooled spectrogram."""
+    def _synthesise(self, folder: Path) -> list[EventEnergy]:
+        """Write evidence and remainder, and draw the picture; return the energies of the events."""
         survey, step = self.stream.survey, self.plan.step
         frames = int(self.frontend.frames(survey.samples))
-        picture = PooledSpectrogram(frames, self.frontend.bins)
         energies = [
             EventEnergy(run, begin // step, min(end // step + 1, frames))
             for run, (begin, end) in zip(self.runs, run_reaches(self.runs, self.plan), strict=True)
@@ -206,20 +218,45 @@ class _LongRun:
             self.notes.append(f"evidence and remainder are divided by {peak:.4g}, the peak of the recording")
         joiner = MaskJoiner(self.plan, self._observed(self.windows.masks()))
         with ExitStack() as stack:
-            writers = None
-            if self.jobs:
-                evidence, remainder = (
-                    stack.enter_context(SoundWriter(folder / name, self.frontend.sample_rate_hz, scale))
-                    for name in (EVIDENCE_NAME, REMAINDER_NAME)
-                )
-                writers = (evidence, remainder)
+            writers = self._writers(folder, scale, stack) if self.jobs else {}
             bar = stack.enter_context(_bar("write", survey.samples, "sample"))
-            synthesise(self.stream, self.frontend, joiner, energies, picture, writers, bar.update)
-        clipped = sum(writer.clipped for writer in writers or ())
+            if self.observed is None or not self.observed.is_complete:
+                synthesise(self.stream, self.frontend, joiner, energies, self.picture, writers, bar.update)
+        clipped = sum(writer.clipped for writer in writers.get(None, ()))
         if clipped:
             self.notes.append(f"{clipped} samples of evidence and remainder exceed full scale and are clipped")
         self._report_failures()
-        return energies, picture
+        return energies
+
+    def _writers(
+        self, folder: Path, scale: float, stack: ExitStack
+    ) -> dict[int | None, tuple[SoundWriter, SoundWriter]]:
+        """Open the files of evidence and remainder: of all labels together and, of several targets, of each."""
+        folders: dict[int | None, Path] = {None: folder}
+        if len(self.targets) > 1:
+            names = UniqueNames()
+            for label in self.targets:
+                name = names.take(folder_name(self.explainer.labels[label]))
+                folders[label] = folder / TARGETS_FOLDER / name
+                folders[label].mkdir(parents=True)
+
+        def opened(path: Path) -> SoundWriter:
+            return stack.enter_context(SoundWriter(path, self.frontend.sample_rate_hz, scale))
+
+        return {
+            label: (opened(place / EVIDENCE_NAME), opened(place / REMAINDER_NAME))
+            for label, place in folders.items()
+        }
+
+    def _note_targets_without_events(self) -> None:
+        for label in self.targets:
+            if not any(run.label == label for run in self.runs):
+                peak = int(np.argmax(self.probabilities[:, label]))
+                begin_s = self.scale.time_s(self.plan.start(peak))
+                self.notes.append(
+                    f"{self.explainer.labels[label]}: no window reaches {self.options.min_confidence:g}; its "
+                    f"highest probability is {self.probabilities[peak, label]:.2f}, at {begin_s:.1f} s"
+                )
 
     def _observed(self, masks: Iterator[WindowMask]) -> Iterator[WindowMask]:
         """Yield masks, and note the details of those that events get their scores from."""
@@ -282,7 +319,7 @@ class _LongRun:
                 shutil.copyfile(page, target)
                 event.page = str(target.relative_to(folder))
 
-    def _timeline(self, events: list[Event], picture: PooledSpectrogram) -> Timeline:
+    def _timeline(self, events: list[Event]) -> Timeline:
         rate_hz, options, plan = self.frontend.sample_rate_hz, self.options, self.plan
         return Timeline(
             file=str(self.path),
@@ -292,8 +329,8 @@ class _LongRun:
             events=events,
             window_begins_s=np.array([self.scale.time_s(plan.start(index)) for index in range(plan.count)]),
             probabilities=np.asarray(self.probabilities),
-            log_magnitude=picture.log_magnitude,
-            evidence_share=picture.share,
+            log_magnitude=self.picture.log_magnitude,
+            evidence_share=self.picture.share,
             start_s=self.scale.start_s,
             duration_s=self.scale.samples / rate_hz,
             window_s=plan.window / rate_hz,
@@ -304,7 +341,16 @@ class _LongRun:
             sample_rate_hz=rate_hz,
             notes=self.notes,
             source=self.source,
+            against=options.against,
         )
+
+
+def _contrasts(explainer: Explainer, options: LongOptions) -> dict[int, Explainer]:
+    """Return the explainer of each target against the label that it is compared with, if there is one."""
+    if options.against is None:
+        return {}
+    index_of = explainer.classifier.index_of
+    return {index_of(target): explainer.between(target, options.against) for target in options.targets}
 
 
 def _bar(description: str, total: int, unit: str) -> Any:

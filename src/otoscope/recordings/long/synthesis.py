@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,13 +13,15 @@ import soundfile
 import torch
 from torch import Tensor
 
-from otoscope.audio import Frontend, RecordingStream, StreamingInverse, stream_spectra
+from otoscope.audio import Frontend, RecordingStream, StreamingInverse, StreamingTransform, stream_spectra
 from otoscope.audio.opening import plain_path
 from otoscope.plots import PooledSpectrogram
 from otoscope.recordings.long.events import Run
 from otoscope.recordings.long.joining import JoinedMasks, MaskJoiner, masked_spectra
 
 EVIDENCE_NAME, REMAINDER_NAME = "evidence.flac", "remainder.flac"
+TARGETS_FOLDER = "targets"
+"""Folder of the sounds of each target, if there are several."""
 _BOX_TAIL = 0.025
 """Share of the energy outside each side of a box: the box holds at least 90 % of it."""
 
@@ -128,7 +130,7 @@ def synthesise(
     joiner: MaskJoiner,
     events: Sequence[EventEnergy],
     picture: PooledSpectrogram,
-    writers: tuple[SoundWriter, SoundWriter] | None,
+    writers: Mapping[int | None, tuple[SoundWriter, SoundWriter]],
     on_portion: Callable[[int], object],
 ) -> None:
     """Write evidence and remainder of a recording, and measure its events and its picture on the way.
@@ -139,11 +141,12 @@ def synthesise(
         joiner: Masks of the explained windows.
         events: Events that the evidence is added to.
         picture: Picture that the portions are added to.
-        writers: Files of evidence and remainder; None: no window is explained and nothing is written.
+        writers: Files of evidence and remainder by label; those of None hold all labels together. Empty: no window
+            is explained and nothing is written.
         on_portion: Callback, called with the number of samples of each portion.
     """
     samples = stream.survey.samples
-    inverses = [StreamingInverse(frontend, samples) for _ in writers or ()]
+    inverses = {label: [StreamingInverse(frontend, samples) for _ in pair] for label, pair in writers.items()}
     # Events are open only while their frames pass, so that the memory does not grow with their number.
     pending = sorted(events, key=lambda event: event.begin, reverse=True)
     active: list[EventEnergy] = []
@@ -151,8 +154,10 @@ def synthesise(
     for spectra in stream_spectra(stream, frontend):
         end = frame + spectra.shape[1]
         parts = _parts(spectra, joiner.portion(frame, end))
-        for writer, inverse, part in zip(writers or (), inverses, parts.sounds, strict=False):
-            writer.write(inverse.add(part))
+        for label, pair in writers.items():
+            sounds = parts.sounds.get(label, (torch.zeros_like(spectra), spectra))
+            for writer, inverse, sound in zip(pair, inverses[label], sounds, strict=True):
+                writer.write(inverse.add(sound))
         while pending and pending[-1].begin < end:
             active.append(pending.pop())
         for event in active:
@@ -166,8 +171,40 @@ def synthesise(
         frame = end
     for event in active:
         event.finish()
-    for writer, inverse in zip(writers or (), inverses, strict=True):
-        writer.write(inverse.finish())
+    for label, pair in writers.items():
+        for writer, inverse in zip(pair, inverses[label], strict=True):
+            writer.write(inverse.finish())
+
+
+class ObservedBlocks:
+    """Blocks of a recording, whose spectrogram is added to a picture while they pass.
+
+    Attributes:
+        is_complete: Whether all blocks have passed, so that the picture holds the whole recording.
+
+    Args:
+        frontend: Front-end, on the CPU.
+        picture: Picture.
+    """
+
+    def __init__(self, frontend: Frontend, picture: PooledSpectrogram) -> None:
+        self._frontend, self._picture = frontend, picture
+        self.is_complete = False
+
+    def __call__(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Yield the blocks, shape (samples,) each."""
+        transform, frame = StreamingTransform(self._frontend), 0
+        for block in blocks:
+            frame = self._add(frame, transform.add(block))
+            yield block
+        self._add(frame, transform.finish())
+        self.is_complete = True
+
+    def _add(self, frame: int, portions: Iterable[Tensor]) -> int:
+        for spectra in portions:
+            self._picture.add(frame, _power(spectra), None)
+            frame += spectra.shape[1]
+        return frame
 
 
 @dataclass(frozen=True)
@@ -175,12 +212,12 @@ class _Parts:
     """Parts of a portion.
 
     Attributes:
-        sounds: Spectra of evidence and remainder.
+        sounds: Spectra of evidence and remainder of each explained label; of all together under None.
         power: Power of the evidence; None if there is none.
         powers: Power of the evidence of each explained label.
     """
 
-    sounds: tuple[Tensor, Tensor]
+    sounds: dict[int | None, tuple[Tensor, Tensor]]
     power: np.ndarray | None
     powers: dict[int, np.ndarray]
 
@@ -188,14 +225,16 @@ class _Parts:
 def _parts(spectra: Tensor, joined: JoinedMasks) -> _Parts:
     union = joined.union()
     if union is None:
-        return _Parts((torch.zeros_like(spectra), spectra), None, {})
+        return _Parts({}, None, {})
     evidence, remainder = masked_spectra(spectra, (union, 1 - union), joined.gain)
     power = _power(evidence)
+    sounds: dict[int | None, tuple[Tensor, Tensor]] = dict.fromkeys([None, *joined.masks], (evidence, remainder))
     powers = dict.fromkeys(joined.masks, power)
     if len(powers) > 1:
-        parts = masked_spectra(spectra, joined.masks.values(), joined.gain)
-        powers = {label: _power(part) for label, part in zip(powers, parts, strict=True)}
-    return _Parts((evidence, remainder), power, powers)
+        for label, mask in joined.masks.items():
+            evidence, remainder = masked_spectra(spectra, (mask, 1 - mask), joined.gain)
+            sounds[label], powers[label] = (evidence, remainder), _power(evidence)
+    return _Parts(sounds, power, powers)
 
 
 def _power(spectra: Tensor) -> np.ndarray:

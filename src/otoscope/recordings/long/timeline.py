@@ -50,6 +50,7 @@ class Timeline:
         notes: Remarks for the user.
         source: What the result was made from: recording, model and options.
         folder: Folder of the results.
+        against: Label that the explained ones are compared with; see `LongOptions`.
     """
 
     file: str
@@ -72,6 +73,7 @@ class Timeline:
     notes: list[str] = field(default_factory=list)
     source: dict[str, Any] = field(default_factory=dict)
     folder: Path = Path()
+    against: str | None = None
 
     @property
     def paths(self) -> dict[str, Path]:
@@ -103,6 +105,7 @@ class Timeline:
         Args:
             axis: Scale of the frequency axis: ``linear``, ``mel`` or ``log``.
         """
+        against = "" if self.against is None else f" against {self.against}"
         return timeline_picture(
             self.log_magnitude,
             self.evidence_share,
@@ -119,7 +122,7 @@ class Timeline:
             window_s=self.window_s,
             min_confidence=self.min_confidence,
             headline=self.summary(),
-            line=f"{self.method}   ·   windows of {self.window_s:.3g} s every {self.hop_s:.3g} s",
+            line=f"{self.method}{against}   ·   windows of {self.window_s:.3g} s every {self.hop_s:.3g} s",
             axis=axis,
         )
 

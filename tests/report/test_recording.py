@@ -41,6 +41,19 @@ def test_players_hold_the_part_of_the_event(folder):
     assert track == pytest.approx(evidence[begin : begin + len(track)])
 
 
+def test_events_of_a_target_have_its_sounds(folder):
+    target = folder / "targets" / "dog"
+    target.mkdir(parents=True)
+    for name in ("evidence.flac", "remainder.flac"):
+        soundfile.write(target / name, np.full(30 * RATE_HZ, 0.25), RATE_HZ)
+    clips = {
+        event.label: clip
+        for event, clip in open_recording_result(folder).clips(open_recording_result(folder).events)
+    }
+    assert clips["dog"].tracks[1].waveform == pytest.approx(0.25, abs=1e-3)
+    assert np.abs(clips["cat"].tracks[1].waveform).max() != pytest.approx(0.25, abs=1e-3)
+
+
 def test_the_recording_is_embedded_only_while_it_is_the_same(folder):
     path = folder.parent / "night.wav"
     set_source(folder, recording_identity(path))

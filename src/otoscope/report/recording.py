@@ -14,9 +14,9 @@ import soxr
 from otoscope.errors import DataError, first_line
 from otoscope.player import Clip, Picture, Track, level_picture, share_picture
 from otoscope.recordings import Timeline
-from otoscope.recordings.files import TIMELINE_NAME
+from otoscope.recordings.files import TIMELINE_NAME, UniqueNames, folder_name
 from otoscope.recordings.identity import recording_identity
-from otoscope.recordings.long.synthesis import EVIDENCE_NAME, REMAINDER_NAME
+from otoscope.recordings.long.synthesis import EVIDENCE_NAME, REMAINDER_NAME, TARGETS_FOLDER
 from otoscope.report.clips import LEVELS, SHARE, fitted, log_magnitude_of
 from otoscope.report.contents import Content
 from otoscope.report.masks import energy_share
@@ -75,6 +75,7 @@ class RecordingResult:
         sample_rate_hz: Sample rate of the sounds.
         notes: Notes.
         source: What the result was made from: recording, model and options.
+        against: Label that the explained ones are compared with; empty if there is none.
     """
 
     folder: Path
@@ -90,6 +91,7 @@ class RecordingResult:
     sample_rate_hz: int
     notes: list[str] = field(default_factory=list)
     source: dict[str, Any] = field(default_factory=dict)
+    against: str = ""
 
     def picture(self) -> TimelinePicture:
         """Return what the timeline shows.
@@ -155,11 +157,24 @@ class RecordingResult:
         except (OSError, ValueError):
             return None
 
+    def _sounds_of(self, label: str) -> Path:
+        """Return the folder of the sounds of a label: of several targets, each has its own."""
+        options = self.source.get("options")
+        targets = options.get("targets") if isinstance(options, dict) else None
+        # Named as they were written: labels that make equal names are numbered.
+        names = UniqueNames()
+        for target in targets if isinstance(targets, list) else [label]:
+            folder = self.folder / TARGETS_FOLDER / names.take(folder_name(str(target)))
+            if target == label and (folder / EVIDENCE_NAME).is_file():
+                return folder
+        return self.folder
+
     def _clip(self, event: EventFacts, begin_s: float, end_s: float, recording: Path | None) -> Clip:
         rate_hz, begin = self.sample_rate_hz, begin_s - self.start_s
         length = max(round((end_s - begin_s) * rate_hz), 1)
+        folder = self._sounds_of(event.label)
         evidence, remainder = (
-            fitted(_portion(self.folder / name, begin, end_s - self.start_s, rate_hz), length)
+            fitted(_portion(folder / name, begin, end_s - self.start_s, rate_hz), length)
             for name in (EVIDENCE_NAME, REMAINDER_NAME)
         )
         first = Track("recording", "Evidence + remainder", evidence + remainder)
@@ -224,6 +239,7 @@ def open_recording_result(folder: Path) -> RecordingResult:
         sample_rate_hz=int(content.number("sample_rate_hz")),
         notes=content.texts("notes"),
         source=content.part("source").values,
+        against="" if content.values.get("against") is None else content.text("against"),
     )
     unknown = {event.label for event in result.events} - set(result.labels)
     if unknown or result.duration_s <= 0 or result.sample_rate_hz <= 0:

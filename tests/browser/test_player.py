@@ -27,9 +27,26 @@ def page_file(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def shared_page(open_shared_page, page_file):
+    return open_shared_page(page_file)
+
+
 @pytest.fixture
-def page(open_page, page_file):
-    return open_page(page_file)
+def page(shared_page):
+    """The page as it was when it was opened."""
+    shared_page.evaluate(
+        """() => {
+            for (const root of document.querySelectorAll(".otoscope-player")) {
+                const player = root.otoscope;
+                player.pause();
+                player.seek(0);
+                player.select(0);
+                for (const box of root.querySelectorAll("[type=checkbox]")) box.checked = false;
+            }
+        }"""
+    )
+    return shared_page
 
 
 def state(page, player=0):

@@ -80,6 +80,10 @@ class MissingExtraError(OtoscopeError):
     """An optional dependency is not installed."""
 
 
+class MissingPartError(DataError):
+    """A part of a saved explanation is read that was not saved."""
+
+
 class PhaseError(OtoscopeError):
     """A classifier of waveforms was given a spectrogram without its phase."""
 
@@ -94,6 +98,10 @@ class ShapeError(OtoscopeError, ValueError):
 
 class UnsuitableMethodError(OtoscopeError):
     """A method cannot explain this kind of classifier."""
+
+
+class WorkerError(OtoscopeError):
+    """A process that worked on a recording has died."""
 
 
 class TrainingError(OtoscopeError):

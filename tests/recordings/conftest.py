@@ -1,7 +1,12 @@
 """Events of a recording."""
 
 import pytest
+import soundfile
+import torch
 
+from otoscope.classifiers import Conv2dClassifier
+from otoscope.explain import Explainer
+from otoscope.interpreters import PIQInterpreter
 from otoscope.recordings import Event
 
 
@@ -18,3 +23,24 @@ def events():
         Event("field/night 1.wav", "großer Brachvogel, Ruf", 3600.123456, 3725, 0.61, 0.55, 3600, 3725),
         Event("field/night 1.wav", 'dog "alarm"\tcall', 7200, 7201, 0.5, 0.5, 7199, 7202, **{**box, "low_hz": 0.0}),
     ]
+
+
+@pytest.fixture
+def tiny_explainer(experienced):
+    """An explainer whose network is small, with random weights."""
+    torch.manual_seed(0)
+    classifier = experienced(Conv2dClassifier(["dog", "rain"], width=4, head_width=5))
+    return Explainer(classifier, PIQInterpreter(classifier, codes=8))
+
+
+@pytest.fixture
+def short_clips(tmp_path):
+    """Seven clips of a quarter of a second and more; the third is no sound."""
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    generator = torch.Generator().manual_seed(0)
+    for index in range(7):
+        samples = 0.1 * torch.randn(4000 + 400 * (index % 3), generator=generator)
+        soundfile.write(folder / f"clip{index}.wav", samples.numpy(), 16_000)
+    (folder / "clip2.wav").write_bytes(b"no sound at all")
+    return folder

@@ -23,7 +23,7 @@ def test_former_lines_are_kept_or_replaced(tmp_path):
     manifest = Manifest(path)
     for file, status in (("a", "explained"), ("b", "failed"), ("c", "failed")):
         manifest.add({"file": file, "status": status})
-    assert Manifest(path, {"a", "b"}, resume=True).files == {"a", "c"}
+    assert Manifest(path, {"a", "b"}, finished={"a"}).files == {"a", "c"}
     assert Manifest(path, {"a"}).files == {"c"}
     assert [line["file"] for line in read_manifest(path)] == ["c"]
 

@@ -24,10 +24,10 @@ from otoscope.nn import NMFDictionary
 from otoscope.recordings import (
     Outcome,
     PictureOptions,
+    batches,
     explain_each,
     explain_recordings,
     find_recordings,
-    many,
     read_manifest,
 )
 
@@ -180,7 +180,7 @@ def test_long_recordings_make_small_batches(explainer, tmp_path, monkeypatch):
         "explain_batch",
         lambda self, waves, *rest, **named: sizes.append(len(waves)) or explain(self, waves, *rest, **named),
     )
-    monkeypatch.setattr("otoscope.recordings.many._LONGEST_BATCH_S", 0.5)
+    monkeypatch.setattr("otoscope.recordings.batches._LONGEST_BATCH_S", 0.5)
     for index, seconds in enumerate((0.1, 0.1, 0.1, 0.4, 0.1, 0.1)):
         soundfile.write(tmp_path / f"{index}.wav", 0.1 * torch.randn(int(16_000 * seconds)).numpy(), 16_000)
     explain_recordings(explainer, find_recordings([str(tmp_path)]), tmp_path / "out")
@@ -271,7 +271,7 @@ def test_any_failure_of_a_recording_is_its_own(explainer, tmp_path, monkeypatch,
         write_sound(tmp_path / "in" / f"{name}.wav")
     owner, attribute, is_bad = {
         "explain_batch": (Explainer, "explain_batch", lambda self, waves, target, scores, names, *_: "b" in names),
-        "read_recording": (many, "read_recording", lambda path, *_: path.name == "b.wav"),
+        "read_recording": (batches, "read_recording", lambda path, *_: path.name == "b.wav"),
         "save": (Explanation, "save", lambda self, folder, *_: folder.name == "b"),
     }[stage]
     original = getattr(owner, attribute)

@@ -1,13 +1,14 @@
 """Results in folders: found at any depth, broken ones skipped."""
 
 import json
+from io import BytesIO
 
-import numpy as np
 import pytest
-from tests.report.folders import RATE_HZ, content, save_clip, save_evaluation, save_long
+import soundfile
+from tests.report.folders import RATE_HZ, content, save_clip, save_evaluation, save_long, sounds
 
 from otoscope.errors import DataError
-from otoscope.explanation.saving import load_mask
+from otoscope.explanation.arrays import load_mask
 from otoscope.report import read_results
 from otoscope.report.clips import MASK, SHARE
 from otoscope.report.page import ordered
@@ -99,18 +100,26 @@ def test_without_a_mask_the_share_of_the_energy_is_shown(tmp_path):
     assert clip.mask[:, outside].mean() < 0.01
 
 
-@pytest.mark.parametrize("data", [b"", b"PK\x03\x04 no archive", b"\x93NUMPY"])
-def test_damaged_masks_are_named(tmp_path, data):
-    (tmp_path / "mask.npz").write_bytes(data)
-    with pytest.raises(DataError, match=r"mask\.npz"):
-        load_mask(tmp_path)
+def test_explanations_in_shards_are_read_row_by_row(tmp_path):
+    pytest.importorskip("pyarrow")
+    from otoscope.explanation.shard import COLUMNS, write_shard
 
-
-def test_masks_of_other_shapes_and_objects_are_refused(tmp_path):
-    for mask in (np.zeros(3), np.full((2, 2), np.nan), np.array([{}], dtype=object)):
-        np.savez(tmp_path / "mask.npz", mask=mask)
-        with pytest.raises(DataError, match=r"mask\.npz"):
-            load_mask(tmp_path)
+    buffer = BytesIO()
+    soundfile.write(buffer, sounds()[0], RATE_HZ, format="FLAC", subtype="PCM_24")
+    rows = []
+    for name in ("a", "b"):
+        parts = dict.fromkeys(("recording", "evidence", "remainder"), buffer.getvalue())
+        row = {"name": name, "gain": 1.0, "sample_rate_hz": RATE_HZ, "record": json.dumps(content(name)), **parts}
+        rows.append({**dict.fromkeys(COLUMNS), **row})
+    (tmp_path / "run").mkdir()
+    write_shard(rows, tmp_path / "run" / "shard-00000.parquet")
+    save_clip(tmp_path / "folder", content("c"))
+    results = read_results([tmp_path])
+    assert [clip.name for clip in results.clips] == ["c", "a", "b"]
+    clip = results.clips[1].clip()
+    assert clip.tracks[0].waveform == pytest.approx(sounds()[0], abs=1e-4)
+    (tmp_path / "run" / "shard-00001.parquet").write_bytes(b"PAR1")
+    assert "shard-00001" in read_results([tmp_path]).skipped[0]
 
 
 def test_worst_explained_come_first(tmp_path):

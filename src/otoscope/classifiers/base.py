@@ -62,6 +62,9 @@ class Classifier(Shareable, StoredModel, ABC):
     """Whether the networks take recordings at a peak of 1 unless `normalize` states it: so do our trainings."""
     differentiable: bool = True
     """Whether gradients flow from the logits to the spectrogram; False for black boxes."""
+    survives_fork: bool = True
+    """Whether a process forked from this one can run the network: PyTorch with one thread can. Another runtime with
+    threads of its own, and a function of the user, count as unable."""
 
     def __init__(self, labels: Sequence[str] | Mapping[Any, str], frontend: Frontend | None = None) -> None:
         super().__init__()

@@ -51,6 +51,7 @@ class ContrastClassifier(Classifier):
         self.needs_phase = classifier.needs_phase
         self.stretched = classifier.stretched
         self.differentiable = classifier.differentiable
+        self.survives_fork = classifier.survives_fork
         self.normalize = classifier.normalize
         self.remark = f"{self.labels[0]} against {self.labels[1]}: the probabilities are those of these two alone"
         self.eval()

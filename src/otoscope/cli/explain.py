@@ -16,6 +16,7 @@ from otoscope.cli.options import (
     parse,
     print_json,
 )
+from otoscope.cli.threads import usable_cores
 from otoscope.errors import OtoscopeError
 from otoscope.methods import METHODS, UNTRAINED
 
@@ -48,13 +49,13 @@ def run(arguments: list[str]) -> int:
         explain_long_recordings,
         explain_recordings,
         find_recordings,
+        sharing_note,
         split_by_length,
     )
 
-    if options.batch_size < 1:
-        raise OtoscopeError(f"--batch_size {options.batch_size}: must be positive")
-    if options.against is not None and not options.target:
-        raise OtoscopeError(f"--against {options.against}: name the labels to compare with it with --target")
+    _check(options)
+    keep = parts_of(options.keep, options.shards)
+    workers = options.workers or usable_cores()
     windowed = long_options(options)
     # Before the model is loaded, so that a wrong folder is reported at once.
     recordings = find_recordings(options.audio, options.output_folder)
@@ -66,6 +67,9 @@ def run(arguments: list[str]) -> int:
     on_explained = (lambda result: lines.append(result.line)) if options.json else print_result
     outcome = Outcome()
     short, long = split_by_length(recordings, explainer, windowed)
+    note = sharing_note(explainer, options.workers or 1) if len(short) > options.batch_size else None
+    if note is not None:
+        print(f"note: {note}", file=sys.stderr)
     for target, folder in _targets(options) if short else []:
         outcome += explain_recordings(
             explainers.get(target, explainer),
@@ -78,6 +82,9 @@ def run(arguments: list[str]) -> int:
             pictures=PictureOptions(options.axis, options.picture),
             hearing=HearingOptions(options.channel, options.normalize),
             on_explained=on_explained,
+            workers=workers,
+            keep=keep,
+            in_shards=options.shards,
         )
     if long:
         outcome += explain_long_recordings(
@@ -93,6 +100,15 @@ def run(arguments: list[str]) -> int:
     elif outcome.failed:
         raise OtoscopeError(next(iter(outcome.failed.values())))
     return 1 if outcome.failed else 0
+
+
+def _check(options: jsonargparse.Namespace) -> None:
+    """Raise errors of options that need neither the model nor the recordings."""
+    for name in ("batch_size", "workers"):
+        if options[name] is not None and options[name] < 1:
+            raise OtoscopeError(f"--{name} {options[name]}: must be positive")
+    if options.against is not None and not options.target:
+        raise OtoscopeError(f"--against {options.against}: name the labels to compare with it with --target")
 
 
 def build_parser() -> jsonargparse.ArgumentParser:
@@ -193,6 +209,29 @@ def _add_options_of_the_run(parser: jsonargparse.ArgumentParser) -> None:
         action="store_true",
         help="Skip recordings that already have an explanation, to resume an interrupted run.",
     )
+    parser.add_argument(
+        "--workers",
+        type=int | None,
+        default=None,
+        help="Number of processes that explain recordings, each with one thread (default: the cores that can be "
+        "used). Long recordings are explained by one.",
+    )
+    parser.add_argument(
+        "--keep",
+        nargs="+",
+        type=str,
+        default=None,
+        metavar="PART",
+        help="Parts of an explanation that are written: json (always), recording, evidence, remainder, levelled, "
+        "mask, importance, picture, components (default: all but importance; in shards json, recording, evidence, "
+        "remainder, mask).",
+    )
+    parser.add_argument(
+        "--shards",
+        action="store_true",
+        help="Write Parquet files with a row for each recording, sounds and masks inside, instead of a folder for "
+        "each; needs the extra `tables`.",
+    )
     add_shared(parser, "json")
     add_shared(parser, "import")
     add_long_options(parser)
@@ -224,4 +263,21 @@ def _method_names() -> str:
 def print_result(result: Result) -> None:
     """Print the summary of an explained recording, with its notes and its folder."""
     notes = (f"({note})" for note in result.line["notes"])
-    print(result.summary, *notes, f"-> {result.line['folder']}", flush=True)
+    print(result.summary, *notes, f"-> {result.line.get('folder') or result.line.get('shard')}", flush=True)
+
+
+def parts_of(keep: list[str] | None, in_shards: bool) -> tuple[str, ...] | None:
+    """Return the parts of ``--keep``, which may also be separated by commas; None for the default.
+
+    Raises:
+        OtoscopeError: There is no such part, or shards cannot hold it or need a package that is not installed.
+    """
+    from otoscope.explanation.parts import PARTS, SHARD_PARTS, check_parts
+    from otoscope.explanation.shard import require_pyarrow
+
+    if in_shards:
+        require_pyarrow()
+    if keep is None:
+        return None
+    parts = [part for text in keep for part in text.split(",") if part]
+    return check_parts(parts, SHARD_PARTS if in_shards else PARTS)

@@ -37,8 +37,14 @@ def share_cores(environment: MutableMapping[str, str] = os.environ) -> None:
     # Without a limit by time OpenMP counts the cores itself, those that the process may run on.
     quota = core_quota()
     if quota is not None and not any(name in environment for name in _COUNTS_OF_USER):
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        environment["OMP_NUM_THREADS"] = str(min(cores, max(1, math.ceil(quota))))
+        environment["OMP_NUM_THREADS"] = str(usable_cores())
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use, by its affinity and by the limit of a container."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = core_quota()
+    return cores if quota is None else min(cores, max(1, math.ceil(quota)))
 
 
 def core_quota(cgroups: Path = _CGROUPS, of_process: Path = _CGROUP_OF_PROCESS) -> float | None:

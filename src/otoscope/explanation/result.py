@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from otoscope.audio import Frontend, peak_normalize
+from otoscope.audio import Frontend
 from otoscope.errors import ConfigurationError
 from otoscope.explanation.components import ComponentSound
 from otoscope.explanation.notebook import notebook_view
+from otoscope.explanation.parts import DEFAULT_PARTS, check_parts
 from otoscope.explanation.saving import save_explanation
+from otoscope.explanation.shard import read_row
+from otoscope.explanation.sounds import masked_sound
+from otoscope.explanation.stored import FolderExplanation, StoredExplanation
 from otoscope.interpreters import Components
 from otoscope.interpreters.sufficiency import Sufficiency
 from otoscope.plots import FrequencyAxis, SufficiencyCurve, explanation_picture
@@ -136,6 +141,8 @@ class Explanation:
             **self._sufficiency_to_dict(),
             "sample_rate_hz": self.sample_rate_hz,
             "duration_s": len(self.original) / self.sample_rate_hz,
+            "normalized": self.normalized,
+            "frontend": None if self.frontend is None else self.frontend.config,
             "notes": self.notes,
             **self._components_to_dict(),
         }
@@ -183,13 +190,8 @@ class Explanation:
         Returns:
             Waveform at the level of the recording, shape (samples,).
         """
-        # Masks belong to the recording at the level at which the networks were run. The logarithm of the
-        # spectrogram is not linear in the level, so the level is restored only after masking.
         frontend = self.frontend or Frontend(self.sample_rate_hz)
-        original = self.original[None]
-        spectrogram = frontend(peak_normalize(original) if self.normalized else original)
-        gain = self.original.abs().max() if self.normalized else 1.0
-        return gain * frontend.inverse(spectrogram.masked(mask[None]))[0]
+        return masked_sound(self.original, mask, frontend, self.normalized)
 
     def at_threshold(self, threshold: float) -> Explanation:
         """Return this explanation for another threshold of the components' relevance, without running a network.
@@ -252,6 +254,7 @@ class Explanation:
         content: dict[str, Any] | None = None,
         axis: FrequencyAxis = "linear",
         picture: str = "png",
+        keep: Iterable[str] = DEFAULT_PARTS,
     ) -> Path:
         """Write ``original.wav interpretation.wav remainder.wav spectra.png explanation.json`` to a folder.
 
@@ -266,15 +269,64 @@ class Explanation:
             content: Content of ``explanation.json`` (default: the result of `to_dict`).
             axis: Scale of the pictures' frequency axes: ``linear``, ``mel`` or ``log``.
             picture: Format of the pictures: ``png`` or ``svg``.
+            keep: Parts that are written, some of `otoscope.explanation.PARTS`; ``json`` always is.
 
         Returns:
             The folder.
 
         Raises:
+            ConfigurationError: There is no such part.
             OtoscopeError: The folder cannot be written.
         """
-        save_explanation(self, Path(folder), self.to_dict() if content is None else content, axis, picture)
+        content, parts = self.to_dict() if content is None else content, check_parts(keep)
+        save_explanation(self, Path(folder), content, axis, picture, parts)
         return Path(folder)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Explanation:
+        """Open an explanation that was saved to a folder.
+
+        It needs ``explanation.json``, ``original.wav`` and ``mask.npz``. Evidence and remainder are made from the
+        mask if their sounds were not kept. Importance, components and activation maps are there if the part
+        ``importance`` was kept. Numbers are those of ``explanation.json``, rounded to six decimals, and a mask that
+        holds other values than 0 and 1 is rounded to half precision.
+
+        Args:
+            folder: Folder that `save` wrote.
+
+        Raises:
+            MissingPartError: A part that is needed was not kept; the message names it.
+            DataError: The folder holds no explanation, or is damaged.
+        """
+        return cls(**FolderExplanation(folder).fields())
+
+    @classmethod
+    def restore(cls, stored: StoredExplanation) -> Explanation:
+        """Open a stored explanation, such as one of `otoscope.recordings.iterate_results`; see `load`.
+
+        Args:
+            stored: Folder or row of a shard.
+
+        Raises:
+            MissingPartError: A part that is needed was not kept.
+            DataError: A part is damaged.
+        """
+        return cls(**stored.fields())
+
+    @classmethod
+    def from_shard(cls, path: str | os.PathLike[str], name: str) -> Explanation:
+        """Open one explanation of a shard; see `otoscope.explanation.shard` for what a shard holds.
+
+        Args:
+            path: Shard (``shard-00000.parquet``), or the folder of the shards, all of which are searched then.
+            name: Name of the recording in the results.
+
+        Raises:
+            MissingExtraError: pyarrow is not installed.
+            MissingPartError: A part that is needed was not kept; see `load`.
+            DataError: There is no such recording, or the shard is damaged.
+        """
+        return cls(**read_row(path, name).fields())
 
     def plot(self, axis: FrequencyAxis = "linear") -> Figure:
         """Draw the explanation as a matplotlib figure: spectrogram, attribution, mask, evidence and decision.

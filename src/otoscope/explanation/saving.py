@@ -1,46 +1,48 @@
-"""Files of an explanation: sounds, pictures, and ``explanation.json``."""
+"""Files of an explanation: sounds, mask, pictures, and ``explanation.json``."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import zipfile
-import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from torch import Tensor
 
 from otoscope.audio import levelled, save_audio
-from otoscope.errors import DataError, OtoscopeError, first_line
+from otoscope.errors import OtoscopeError
+from otoscope.explanation.arrays import importance_arrays, load_mask, mask_arrays, packed
+from otoscope.explanation.parts import DEFAULT_PARTS, FILES, NAMES
 from otoscope.files.atomic import replace_file, replace_folder
 from otoscope.files.json import write_json
+from otoscope.files.replaceable import is_replaceable
 from otoscope.plots import FrequencyAxis, maps_picture, relevance_picture, save_picture
 
 if TYPE_CHECKING:
     from otoscope.explanation.result import Explanation
 
-MASK_NAME = "mask.npz"
-_FILES = {
-    *("original.wav", "interpretation.wav", "remainder.wav"),
-    *("interpretation_levelled.flac", "remainder_levelled.flac", "explanation.json", "components", MASK_NAME),
-    *(f"{name}{suffix}" for name in ("spectra", "components", "maps") for suffix in (".png", ".svg")),
-}
-"""Names of everything that an explanation saves."""
+__all__ = ["load_mask", "save_explanation"]
 
 
 def save_explanation(
-    explanation: Explanation, folder: Path, content: dict[str, Any], axis: FrequencyAxis, picture: str
+    explanation: Explanation,
+    folder: Path,
+    content: dict[str, Any],
+    axis: FrequencyAxis,
+    picture: str,
+    parts: Collection[str] = DEFAULT_PARTS,
 ) -> None:
     """Write the files of an explanation to a folder; see `Explanation.save`."""
 
     def write(target: Path) -> None:
         try:
-            _write(explanation, target, content, axis, picture)
+            _write(explanation, target, content, axis, picture, parts)
         except OtoscopeError as error:
             # the user knows the folder, not the temporary one beside it
             raise type(error)(str(error).replace(str(target), str(folder))) from error
 
-    if _is_replaceable(folder):
+    if is_replaceable(folder, NAMES):
         # As a whole, so that a kill leaves the former explanation or the new one. Links stay links.
         replace_folder(os.path.realpath(folder), write)
     else:
@@ -48,22 +50,33 @@ def save_explanation(
 
 
 def _write(
-    explanation: Explanation, folder: Path, content: dict[str, Any], axis: FrequencyAxis, picture: str
+    explanation: Explanation,
+    folder: Path,
+    content: dict[str, Any],
+    axis: FrequencyAxis,
+    picture: str,
+    parts: Collection[str],
 ) -> None:
     """Write the files into a folder, which may hold an earlier explanation."""
-    save_audio(folder / "original.wav", explanation.original, explanation.sample_rate_hz)
-    save_audio(folder / "interpretation.wav", explanation.evidence, explanation.sample_rate_hz)
-    save_audio(folder / "remainder.wav", explanation.remainder, explanation.sample_rate_hz)
-    for name, sound in (("interpretation", explanation.evidence), ("remainder", explanation.remainder)):
-        copy = levelled(sound, explanation.original, explanation.sample_rate_hz)
-        save_audio(folder / f"{name}_levelled.flac", copy, explanation.sample_rate_hz)
-    _save_mask(folder / MASK_NAME, explanation)
+    rate_hz = explanation.sample_rate_hz
     try:
-        _remove_pictures(folder, "spectra")
-        save_picture(explanation.plot(axis), folder / f"spectra.{picture}")
-        # Both also remove what an earlier explanation left in the folder.
-        _save_components(explanation, folder, axis, picture)
-        _save_maps(explanation, folder, axis, picture)
+        for part, waveform in _sounds(explanation).items():
+            if part in parts:
+                save_audio(folder / FILES[part][0], waveform, rate_hz)
+        if "levelled" in parts:
+            for name, waveform in zip(
+                FILES["levelled"], (explanation.evidence, explanation.remainder), strict=True
+            ):
+                save_audio(folder / name, levelled(waveform, explanation.original, rate_hz), rate_hz)
+        _remove_other_parts(folder, parts)
+        if "mask" in parts:
+            _save_bytes(folder / FILES["mask"][0], packed(mask_arrays(explanation)))
+        if "importance" in parts:
+            _save_bytes(folder / FILES["importance"][0], packed(importance_arrays(explanation)))
+        if "components" in parts:
+            _save_components(explanation, folder)
+        if "picture" in parts:
+            _save_pictures(explanation, folder, axis, picture)
         write_json(folder / "explanation.json", content)
     except OSError as error:
         raise OtoscopeError(
@@ -71,45 +84,45 @@ def _write(
         ) from error
 
 
-# TypeError: a single array instead of an archive of them
-_DAMAGED = (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error, MemoryError)
+def _sounds(explanation: Explanation) -> dict[str, Tensor]:
+    """Return the sound of each part that is one."""
+    return {
+        "recording": explanation.original,
+        "evidence": explanation.evidence,
+        "remainder": explanation.remainder,
+    }
 
 
-def _save_mask(path: Path, explanation: Explanation) -> None:
-    # Half precision: steps of at most 0.0005 in [0, 1], in half of the space.
-    mask = explanation.mask.numpy().astype(np.float16)
-    replace_file(path, lambda temporary: np.savez_compressed(temporary, mask=mask))
+def _save_bytes(path: Path, content: bytes) -> None:
+    replace_file(path, lambda temporary: temporary.write_bytes(content))
 
 
-def load_mask(folder: Path) -> np.ndarray | None:
-    """Return the mask in the folder of an explanation, or None if the folder holds none.
+def _remove_other_parts(folder: Path, parts: Collection[str]) -> None:
+    """Remove what an earlier explanation left in the folder and this one does not write."""
+    for name in (name for part, names in FILES.items() if part not in parts for name in names):
+        if name == "components":
+            _remove_components(folder)
+        else:
+            (folder / name).unlink(missing_ok=True)
 
-    Args:
-        folder: Folder of an explanation. Those of earlier versions hold no mask.
 
-    Returns:
-        Mask in [0, 1], float32. Shape (frequency, time).
+def _remove_components(folder: Path) -> None:
+    for former in (folder / "components").glob("*Hz.wav"):
+        former.unlink()
+    with contextlib.suppress(OSError):  # absent, or with files of the user
+        (folder / "components").rmdir()
 
-    Raises:
-        DataError: The file is damaged.
-    """
-    path = folder / MASK_NAME
-    try:
-        # Opened here: NumPy leaves a damaged file open.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            mask = np.asarray(stored["mask"], np.float32)
-    except FileNotFoundError:
-        return None
-    except _DAMAGED as error:
-        raise DataError(f"{path}: cannot be read ({first_line(error)}); explain the recording again") from error
-    if mask.ndim != 2 or not mask.size or not np.isfinite(mask).all():
-        raise DataError(f"{path}: holds no mask (shape {mask.shape}); explain the recording again")
-    return mask
+
+def _save_pictures(explanation: Explanation, folder: Path, axis: FrequencyAxis, picture: str) -> None:
+    # An earlier explanation in this folder may have had maps, or another format, where this one has none.
+    for name in FILES["picture"]:
+        (folder / name).unlink(missing_ok=True)
+    save_picture(explanation.plot(axis), folder / f"spectra.{picture}")
+    _save_picture_of_components(explanation, folder, axis, picture)
+    _save_maps(explanation, folder, axis, picture)
 
 
 def _save_maps(explanation: Explanation, folder: Path, axis: FrequencyAxis, picture: str) -> None:
-    # An earlier explanation in this folder may have had maps where this one has none.
-    _remove_pictures(folder, "maps")
     if explanation.maps:
         title = f"{explanation.name}: {explanation.label}, {explanation.method}"
         panels = {name: values.numpy() for name, values in explanation.maps.items()}
@@ -118,16 +131,17 @@ def _save_maps(explanation: Explanation, folder: Path, axis: FrequencyAxis, pict
         save_picture(figure, folder / f"maps.{picture}")
 
 
-def _save_components(explanation: Explanation, folder: Path, axis: FrequencyAxis, picture: str) -> None:
+def _save_components(explanation: Explanation, folder: Path) -> None:
     # The names of the sounds depend on the explanation, so those of an earlier one would stay beside the new.
-    for former in (folder / "components").glob("*Hz.wav"):
-        former.unlink()
-    _remove_pictures(folder, "components")
-    if explanation.components is None:
-        return
+    _remove_components(folder)
     for rank, component in enumerate(explanation.top_components(), start=1):
         name = f"{rank}-component{component.index:03d}-{component.centroid_hz:05.0f}Hz.wav"
         save_audio(folder / "components" / name, component.waveform, explanation.sample_rate_hz)
+
+
+def _save_picture_of_components(explanation: Explanation, folder: Path, axis: FrequencyAxis, picture: str) -> None:
+    if explanation.components is None:
+        return
     # By magnitude: components that speak against the class are shown as well.
     order = explanation.components.relevance.abs().argsort(descending=True)[:12].tolist()
     figure = relevance_picture(
@@ -142,21 +156,3 @@ def _save_components(explanation: Explanation, folder: Path, axis: FrequencyAxis
         axis,
     )
     save_picture(figure, folder / f"components.{picture}")
-
-
-def _is_replaceable(folder: Path) -> bool:
-    """Return whether a folder is absent, or holds nothing but an explanation, and may be renamed."""
-    try:
-        names = {path.name for path in folder.iterdir()}
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    # The current folder of a shell stays: a new one of the same name would not be the same folder.
-    is_current = os.path.realpath(folder) == os.path.realpath(".")
-    return not (is_current or os.path.ismount(folder)) and names <= _FILES
-
-
-def _remove_pictures(folder: Path, name: str) -> None:
-    for suffix in (".png", ".svg"):
-        (folder / f"{name}{suffix}").unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 from pathlib import Path
@@ -49,3 +50,18 @@ def save_picture(figure: Figure, path: str | os.PathLike[str]) -> Path:
     # Matplotlib reads these two settings when it draws, and they belong to the whole process.
     with _settings_lock, rc_context(_SVG if suffix == ".svg" else None):
         return replace_file(path, lambda temporary: figure.savefig(temporary, **_SAVING[suffix]))
+
+
+def picture_bytes(figure: Figure, kind: str) -> bytes:
+    """Return a figure as the content of a PNG or SVG file. The same figure gives the same bytes.
+
+    Args:
+        figure: Figure.
+        kind: ``png`` or ``svg``.
+    """
+    from matplotlib import rc_context
+
+    buffer = io.BytesIO()
+    with _settings_lock, rc_context(_SVG if kind == "svg" else None):
+        figure.savefig(buffer, **_SAVING[f".{kind}"])
+    return buffer.getvalue()

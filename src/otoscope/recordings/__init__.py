@@ -10,18 +10,23 @@ from otoscope.recordings.long import (
     split_by_length,
 )
 from otoscope.recordings.manifest import Manifest, read_manifest
-from otoscope.recordings.many import HearingOptions, PictureOptions, explain_each, explain_recordings
+from otoscope.recordings.many import explain_each, explain_recordings
+from otoscope.recordings.plan import Backend, HearingOptions, PictureOptions, Plan
 from otoscope.recordings.results import Outcome, Result
+from otoscope.recordings.stored import iterate_results
 from otoscope.recordings.tables import TABLES, write_table
+from otoscope.recordings.workers import sharing_note
 
 __all__ = [
     "TABLES",
+    "Backend",
     "Event",
     "HearingOptions",
     "LongOptions",
     "Manifest",
     "Outcome",
     "PictureOptions",
+    "Plan",
     "Recording",
     "Result",
     "Timeline",
@@ -30,7 +35,9 @@ __all__ = [
     "explain_long_recordings",
     "explain_recordings",
     "find_recordings",
+    "iterate_results",
     "read_manifest",
+    "sharing_note",
     "split_by_length",
     "write_table",
 ]

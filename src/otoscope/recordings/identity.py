@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -58,18 +59,23 @@ def is_of_recording(content: dict[str, Any], path: Path) -> bool:
     return isinstance(recording, dict) and recording.get("full_path") == full_path(path)
 
 
-def is_up_to_date(content: dict[str, Any], path: Path, made_with: dict[str, Any]) -> bool:
+def is_up_to_date(
+    content: dict[str, Any], path: Path, made_with: dict[str, Any], parts: Collection[str] = ()
+) -> bool:
     """Return whether an explanation was made of this content of a file, by this model with these options.
 
     Args:
         content: Content of ``explanation.json``.
         path: Path of the recording.
         made_with: Model and options, as they would be written now.
+        parts: Parts that have to be there.
     """
     if not is_of_recording(content, path):
         return False
     former = dict(content["source"])
-    recording = former.pop("recording")
+    recording, former_parts = former.pop("recording"), former.pop("parts", [])
+    if not isinstance(former_parts, list) or not set(parts).issubset(former_parts):
+        return False
     try:
         now = recording_identity(path)
     except OSError:

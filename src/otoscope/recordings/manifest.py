@@ -18,18 +18,18 @@ class Manifest:
     Args:
         path: Path of the file. Lines of other recordings in it are kept.
         files: Recordings that lines will be added for; their former lines are removed.
-        resume: Keep the former lines of recordings that were explained.
+        finished: Those among them that an earlier run explained; their former lines stay.
 
     Raises:
         OtoscopeError: The file cannot be written.
     """
 
-    def __init__(self, path: Path, files: Collection[str] = (), resume: bool = False) -> None:
+    def __init__(self, path: Path, files: Collection[str] = (), finished: Collection[str] = ()) -> None:
         self._lines = JsonLines(path)
         lines = [
             line
             for line in read_manifest(path)
-            if line.get("file") not in files or (resume and line.get("status") == "explained")
+            if line.get("file") not in files or (line["file"] in finished and line.get("status") == "explained")
         ]
         self.files = {line.get("file") for line in lines}
         # The only rewrite. From here on lines are appended, and a kill costs no earlier line.

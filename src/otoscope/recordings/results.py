@@ -5,21 +5,41 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from otoscope.recordings.files import Recording
+
 
 @dataclass(frozen=True)
 class Result:
-    """Result of one recording. It holds no arrays, so that another process can send it cheaply.
+    """Result of one recording. It holds no tensors, so that another process can send it.
 
     Attributes:
-        line: Its line of the manifest: ``file``; ``status``, which is ``explained`` or ``failed``; ``folder`` and
-            the content of ``explanation.json``, or ``error``.
+        line: Its line of the manifest: ``file``; ``status``, which is ``explained`` or ``failed``; ``folder`` or
+            ``shard`` and the content of ``explanation.json``, or ``error``.
         summary: Line for a terminal; empty unless this run explained the recording.
         skipped: Whether an earlier run explained it.
+        row: Row of a shard, encoded; None if the result is a folder.
     """
 
     line: dict[str, Any]
     summary: str = ""
     skipped: bool = False
+    row: dict[str, Any] | None = None
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the recording; 0 if it could not be explained."""
+        return float(self.line.get("duration_s", 0.0))
+
+
+def explained_line(recording: Recording, content: dict[str, Any], **place: str) -> dict[str, Any]:
+    """Return the line of the manifest for an explained recording.
+
+    Args:
+        recording: Recording.
+        content: Content of ``explanation.json``.
+        **place: Where the explanation is: ``folder`` or ``shard``.
+    """
+    return {"file": str(recording.path), "status": "explained", **place, **content}
 
 
 @dataclass

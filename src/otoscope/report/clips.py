@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from otoscope.audio import Frontend, audio_info, load_audio, peak_normalize
+from otoscope.audio import Frontend, load_audio, peak_normalize
 from otoscope.errors import DataError
-from otoscope.explanation.saving import load_mask
+from otoscope.explanation.stored import FolderExplanation, StoredExplanation
 from otoscope.player import Clip, Track
-from otoscope.recordings.files import EXPLANATION_NAME
 from otoscope.report.contents import Content
 from otoscope.report.masks import energy_share
 
@@ -22,65 +21,12 @@ MASK, SHARE = "mask", "share of the energy"
 _LONGEST_S = 120.0
 
 
-class StoredExplanation(Protocol):
-    """Where the parts of an explanation are stored: a folder, or one of many in a larger file."""
-
-    @property
-    def place(self) -> str:
-        """Name of the place, for messages."""
-
-    def content(self) -> Content:
-        """Return what ``explanation.json`` holds."""
-
-    def sound(self, name: str) -> tuple[np.ndarray, int]:
-        """Return ``original``, ``interpretation`` or ``remainder``, and the sample rate."""
-
-    def components(self) -> list[tuple[str, np.ndarray]]:
-        """Return the sounds of the components with their names, the most relevant first."""
-
-    def mask(self) -> np.ndarray | None:
-        """Return the mask, shape (frequency, time); None if it was not stored."""
-
-
-class FolderExplanation:
-    """Explanation in a folder of `Explanation.save`.
-
-    Args:
-        folder: The folder.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    @property
-    def place(self) -> str:
-        """Path of the folder."""
-        return str(self.folder)
-
-    def content(self) -> Content:
-        """Return the content of ``explanation.json``."""
-        return Content.read(self.folder / EXPLANATION_NAME)
-
-    def sound(self, name: str) -> tuple[np.ndarray, int]:
-        """Return one of the three sounds, and its sample rate."""
-        return _load(self.folder / f"{name}.wav")
-
-    def components(self) -> list[tuple[str, np.ndarray]]:
-        """Return the sounds in ``components/``, whose names begin with their rank."""
-        paths = sorted((self.folder / "components").glob("*Hz.wav"))
-        return [(_component_title(path.stem), _load(path)[0]) for path in paths]
-
-    def mask(self) -> np.ndarray | None:
-        """Return the content of ``mask.npz``."""
-        return load_mask(self.folder)
-
-
 @dataclass
 class ClipResult:
     """Explanation of a clip.
 
     Attributes:
-        stored: Where its parts are.
+        open: Function that opens its parts.
         name: Name of the recording.
         label: Explained class.
         predicted: Most probable class.
@@ -103,7 +49,7 @@ class ClipResult:
         file: Path of the recording, as it was given.
     """
 
-    stored: StoredExplanation
+    open: Callable[[], StoredExplanation]
     name: str
     label: str
     predicted: str
@@ -126,16 +72,16 @@ class ClipResult:
     file: str = ""
 
     @classmethod
-    def of(cls, stored: StoredExplanation) -> ClipResult:
+    def of(cls, content: Content, opening: Callable[[], StoredExplanation]) -> ClipResult:
         """Read the numbers of an explanation.
 
         Args:
-            stored: Where its parts are.
+            content: Content of ``explanation.json``.
+            opening: Function that opens its parts.
 
         Raises:
             DataError: A part is missing or damaged.
         """
-        content = stored.content()
         probabilities, label = content.numbers("probabilities"), content.text("label")
         predicted, verdict, controls = content.text("predicted"), content.part("verdict"), content.part("controls")
         if label not in probabilities or predicted not in probabilities:
@@ -145,7 +91,7 @@ class ClipResult:
             raise DataError(f"{content.path}: 'verdict' has an unknown level {level!r}; explain it again")
         source = content.part("source")
         return cls(
-            stored=stored,
+            open=opening,
             name=content.text("name"),
             label=label,
             predicted=predicted,
@@ -194,22 +140,28 @@ class ClipResult:
         Raises:
             OtoscopeError: A file is missing or damaged.
         """
-        recording, rate_hz = self.stored.sound("original")
+        stored = self.open()
+        recording, rate_hz = stored.sound("recording").numpy(), stored.sample_rate_hz
         if not len(recording):
-            raise DataError(f"{self.stored.place}: its sounds are empty; explain the recording again")
-        sounds = [self.stored.sound(name)[0] for name in ("interpretation", "remainder")]
-        evidence, remainder = (fitted(sound, len(recording)) for sound in sounds)
-        mask, title = self.stored.mask(), MASK
-        if mask is None:  # a folder of an earlier version
+            raise DataError(f"{stored.place}: its sounds are empty; explain the recording again")
+        if len(recording) > _LONGEST_S * rate_hz:
+            raise DataError(
+                f"{stored.place}: is longer than {_LONGEST_S:.0f} s; explain it in windows (--window_s)"
+            )
+        names = ("evidence", "remainder")
+        # Sounds that were not kept are made from the mask.
+        sounds = {name: stored.sound(name) for name in names} if {*names} <= {*stored.parts} else stored.fields()
+        evidence, remainder = (fitted(sounds[name].numpy(), len(recording)) for name in names)
+        if "mask" in stored.parts:
+            mask, title = stored.mask(), MASK
+        else:
             mask, title = energy_share(evidence, remainder, rate_hz), SHARE
         tracks = [
             Track("recording", "Recording", recording),
             Track("evidence", "Evidence", evidence),
             Track("remainder", "Remainder", remainder),
         ]
-        tracks += [
-            Track("component", name, fitted(sound, len(recording))) for name, sound in self.stored.components()
-        ]
+        tracks += [Track("component", name, fitted(sound, len(recording))) for name, sound in _components(stored)]
         return Clip(self.name, rate_hz, tracks, log_magnitude_of(recording, rate_hz), mask, title)
 
 
@@ -234,6 +186,13 @@ def _curve(content: Content) -> dict[str, list[tuple[float, float]]]:
     return points
 
 
+def _components(stored: StoredExplanation) -> list[tuple[str, np.ndarray]]:
+    """Return the sounds of components, whose names begin with their rank; only folders have them."""
+    folder = stored.folder / "components" if isinstance(stored, FolderExplanation) else None
+    paths = sorted(folder.glob("*Hz.wav")) if folder is not None else []
+    return [(_component_title(path.stem), load_audio(path, stored.sample_rate_hz).numpy()) for path in paths]
+
+
 def _component_title(stem: str) -> str:
     """Return the title of a component's sound.
 
@@ -246,11 +205,3 @@ def _component_title(stem: str) -> str:
     if not (index.isdigit() and centroid.removesuffix("Hz").isdigit()):
         return stem
     return f"Component {int(index)} ({int(centroid.removesuffix('Hz'))} Hz)"
-
-
-def _load(path: Path) -> tuple[np.ndarray, int]:
-    """Return a sound file as it is."""
-    info = audio_info(path)
-    if info.frames > _LONGEST_S * info.sample_rate_hz:
-        raise DataError(f"{path}: is longer than {_LONGEST_S:.0f} s; explain it in windows (--window_s)")
-    return load_audio(path, info.sample_rate_hz).numpy(), info.sample_rate_hz

@@ -5,15 +5,22 @@ A new kind of result is a line in `KINDS` and a section in the page.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from fnmatch import filter as fnmatch_filter
+from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 
 from otoscope.errors import DataError, OtoscopeError
+from otoscope.explanation.shard import SHARD_PATTERN, iterate_rows, read_row, shards_of
+from otoscope.explanation.stored import FolderExplanation
 from otoscope.recordings.files import EXPLANATION_NAME, TIMELINE_NAME
 from otoscope.recordings.manifest import MANIFEST_NAME, read_manifest
-from otoscope.report.clips import ClipResult, FolderExplanation
+from otoscope.report.clips import ClipResult
+from otoscope.report.contents import Content
 from otoscope.report.evaluation import EvaluationResult, open_evaluation
 from otoscope.report.recording import RecordingResult, open_recording_result
 
@@ -60,7 +67,7 @@ class Kind:
     """Kind of result.
 
     Attributes:
-        marker: File that a folder of this kind holds.
+        marker: File that a folder of this kind holds; a pattern of names.
         open: Function that yields the results in such a folder.
     """
 
@@ -69,15 +76,36 @@ class Kind:
 
 
 def explanations_of(folder: Path) -> Iterator[ClipResult]:
-    """Yield the explanations of clips in a folder of results.
+    """Yield the explanation of a clip in its folder.
 
     Args:
         folder: Folder of an explanation.
 
     Raises:
-        DataError: An explanation cannot be read.
+        DataError: The explanation cannot be read.
     """
-    yield ClipResult.of(FolderExplanation(folder))
+    content = Content.read(folder / EXPLANATION_NAME)
+    yield ClipResult.of(content, partial(FolderExplanation, folder))
+
+
+def explanations_in_shards(folder: Path) -> Iterator[ClipResult]:
+    """Yield the explanations in the shards of a folder; their sounds are read when a page needs them.
+
+    Args:
+        folder: Folder of shards.
+
+    Raises:
+        DataError: A shard cannot be read.
+        MissingExtraError: pyarrow is not installed.
+    """
+    for shard in shards_of(folder):
+        for row in iterate_rows(shard, ["name", "record"]):
+            place = shard / str(row["name"])
+            try:
+                values = json.loads(row["record"])
+            except (ValueError, TypeError) as error:
+                raise DataError(f"{place}: its record is damaged; explain the recording again") from error
+            yield ClipResult.of(Content(place, values), partial(read_row, shard, row["name"]))
 
 
 def _recording(folder: Path) -> Iterator[RecordingResult]:
@@ -90,6 +118,7 @@ def _evaluation(folder: Path) -> Iterator[EvaluationResult]:
 
 KINDS: Sequence[Kind] = (
     Kind(EXPLANATION_NAME, explanations_of),
+    Kind(SHARD_PATTERN, explanations_in_shards),
     Kind(TIMELINE_NAME, _recording),
     Kind(EVALUATION_NAME, _evaluation),
 )
@@ -129,11 +158,11 @@ def _folders_of(source: str | os.PathLike[str], place: Path) -> Iterator[tuple[P
     if not place.exists():
         raise DataError(f"{source}: does not exist; name a folder that `otoscope explain` wrote (--out)")
     if not place.is_dir():  # such as explanation.json itself
-        place = place.parent if any(place.name == kind.marker for kind in KINDS) else place
+        place = place.parent if any(fnmatch(place.name, kind.marker) for kind in KINDS) else place
     for folder, folders, files in os.walk(place):
         # hidden folders hold what a run has not finished
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        kind = next((kind for kind in KINDS if kind.marker in files), None)
+        kind = next((kind for kind in KINDS if fnmatch_filter(files, kind.marker)), None)
         if kind is not None:
             folders.clear()
             yield Path(folder), kind

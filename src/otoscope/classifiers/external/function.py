@@ -29,6 +29,7 @@ class BlackBoxClassifier(ExternalClassifier):
     """Base class of black boxes: no gradient, no representation, and answers that are checked."""
 
     differentiable = False
+    survives_fork = False
 
     @property
     def representation_names(self) -> tuple[str, ...]:

@@ -12,14 +12,14 @@ from otoscope.audio import audio_info
 from otoscope.errors import AudioError, OtoscopeError
 from otoscope.explain import Explainer
 from otoscope.files.json import read_json
+from otoscope.recordings.batches import failed_result, is_no_room
 from otoscope.recordings.files import EXPLANATION_NAME, TIMELINE_NAME, Recording, UniqueNames
 from otoscope.recordings.identity import is_of_recording, is_up_to_date
 from otoscope.recordings.long.options import LongOptions, is_long
-from otoscope.recordings.long.place import is_replaceable
+from otoscope.recordings.long.place import is_place
 from otoscope.recordings.long.run import explain_long, source_of
 from otoscope.recordings.long.timeline import Timeline
 from otoscope.recordings.manifest import MANIFEST_NAME, Manifest
-from otoscope.recordings.many import failed_result, is_no_room
 from otoscope.recordings.results import Outcome, Result
 
 
@@ -72,7 +72,7 @@ def explain_long_recordings(
     explainer.interpreter.with_threshold(options.threshold)
     folder, outcome = Path(folder), Outcome()
     files = {str(recording.path) for recording in recordings}
-    manifest = Manifest(folder / MANIFEST_NAME, files, skip_existing)
+    manifest = Manifest(folder / MANIFEST_NAME, files, files if skip_existing else ())
     for recording in _placed(recordings, folder):
         target = folder / recording.name
         result = _earlier(explainer, recording, target, resolved) if skip_existing else None
@@ -120,7 +120,7 @@ def _placed(recordings: Sequence[Recording], folder: Path) -> list[Recording]:
 
         def is_free(name: str, path: Path = recording.path) -> bool:
             target = folder / name
-            if not is_replaceable(target):
+            if not is_place(target):
                 return False
             content = _content(target / TIMELINE_NAME)
             inside = any(_holds_result(parent) for parent in target.parents if folder in parent.parents)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from otoscope.errors import OtoscopeError
+from otoscope.files.replaceable import is_replaceable
 from otoscope.recordings.files import EXPLANATION_NAME, TIMELINE_NAME
 from otoscope.recordings.tables import TABLES
 
@@ -15,18 +15,9 @@ _NAMES |= {table.name for table in TABLES.values()}
 """Names of everything that a timeline saves."""
 
 
-def is_replaceable(folder: Path) -> bool:
+def is_place(folder: Path) -> bool:
     """Return whether a folder is absent, empty, or holds nothing but a timeline, and may be renamed."""
-    try:
-        names = {path.name for path in folder.iterdir()}
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    # The current folder of a shell stays: a new one of the same name would not be the same folder.
-    if os.path.realpath(folder) == os.path.realpath(".") or os.path.ismount(folder):
-        return False
-    return not names or (TIMELINE_NAME in names and names <= _NAMES)
+    return is_replaceable(folder, _NAMES, TIMELINE_NAME)
 
 
 def require_place(folder: Path) -> None:
@@ -35,7 +26,7 @@ def require_place(folder: Path) -> None:
     Raises:
         OtoscopeError: The folder holds other files, or is the current one.
     """
-    if not is_replaceable(folder):
+    if not is_place(folder):
         holds = (
             "holds an explanation of" if (folder / EXPLANATION_NAME).is_file() else "is in use or holds files of"
         )

@@ -1,0 +1,151 @@
+"""Throughput and memory of `otoscope explain` on many short files, with one process and with several.
+
+    python benchmarks/many_files.py --out benchmarks/results/many_files.json
+    python benchmarks/many_files.py --files 40 --broken 2        # only a test that it runs
+
+Files are clips of ESC-10, cut to a few seconds, in turns; some are broken and must be listed. The real command line
+is measured, in a new process for each number of workers, and the memory of its processes is sampled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import soundfile
+import torch
+
+from otoscope.recordings import read_manifest
+
+
+def main() -> None:
+    """Run the benchmark."""
+    options = _parser().parse_args()
+    result: dict[str, Any] = {"conditions": _conditions(options), "runs": {}}
+    with tempfile.TemporaryDirectory() as folder:
+        hours = _make_files(options, Path(folder) / "in")
+        for workers in options.workers:
+            print(f"many_files: {workers} workers", file=sys.stderr, flush=True)
+            result["runs"][str(workers)] = _run(options, Path(folder), workers, hours)
+    first, *others = result["runs"].values()
+    result["speed_up"] = [round(first["wall_s"] / other["wall_s"], 3) for other in others]
+    result["conditions"]["load_average_at_end"] = [round(load, 2) for load in os.getloadavg()]
+    text = json.dumps(result, indent=2)
+    print(text)
+    if options.out is not None:
+        Path(options.out).write_text(text + "\n", encoding="utf-8")
+
+
+def _parser() -> argparse.ArgumentParser:
+    data_folder = os.environ.get("OTOSCOPE_ESC10") or Path(__file__).parents[2] / "shared" / "esc10"
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data_folder", default=data_folder, help="ESC-50, or a part of it in the same layout.")
+    parser.add_argument("--files", type=int, default=1000, help="Number of files.")
+    parser.add_argument("--broken", type=int, default=50, help="Number of those that are no sound.")
+    parser.add_argument("--seconds", type=float, default=2.0, help="Length of each file.")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="Numbers of processes.")
+    parser.add_argument("--method", default="saliency", help="Method of explanation.")
+    parser.add_argument("--batch_size", type=int, default=4, help="Recordings that are explained at once.")
+    parser.add_argument("--threads", type=int, default=1, help="Threads of PyTorch where one process runs.")
+    parser.add_argument("--shards", action="store_true", help="Write shards instead of folders.")
+    parser.add_argument("--out", default=None, help="JSON file to write in addition to the standard output.")
+    return parser
+
+
+def _make_files(options: argparse.Namespace, folder: Path) -> float:
+    """Write the files and return the hours of sound in them."""
+    folder.mkdir()
+    sources = sorted(path for path in (Path(options.data_folder) / "audio").iterdir() if path.is_file())
+    every = options.files // options.broken if options.broken else options.files + 1
+    seconds = 0.0
+    for index in range(options.files):
+        path = folder / f"{index:05d}.wav"
+        if index % every == every - 1 and index // every < options.broken:
+            path.write_bytes(b"no sound")
+            continue
+        samples, rate_hz = soundfile.read(sources[index % len(sources)])
+        samples = samples[: int(options.seconds * rate_hz)]
+        soundfile.write(path, samples, rate_hz)
+        seconds += len(samples) / rate_hz
+    return seconds / 3600
+
+
+def _run(options: argparse.Namespace, folder: Path, workers: int, hours: float) -> dict[str, Any]:
+    """Run the command once, and return its time, its memory and the counts of its manifest."""
+    out = folder / f"out-{workers}"
+    command = [sys.executable, "-m", "otoscope", "explain", str(folder / "in"), "--out", str(out)]
+    command += ["--method", options.method, "--batch_size", str(options.batch_size), "--workers", str(workers)]
+    command += ["--shards"] if options.shards else []
+    environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    peaks: dict[str, dict[int, float]] = {"resident": {}, "proportional": {}}
+    sampler = threading.Thread(target=_sample, args=(process, peaks))
+    sampler.start()
+    _, messages = process.communicate()
+    wall_s = time.perf_counter() - start
+    sampler.join()
+    if process.returncode not in (0, 1):
+        raise SystemExit(f"many_files: the command failed: {messages}")
+    lines = read_manifest(out / "manifest.jsonl")
+    statuses = [line["status"] for line in lines]
+    return {
+        "wall_s": round(wall_s, 2),
+        "files_per_s": round(options.files / wall_s, 3),
+        "times_real_time": round(3600 * hours / wall_s, 2),
+        "hours_of_audio": round(hours, 4),
+        "explained": statuses.count("explained"),
+        "failed": statuses.count("failed"),
+        "peak_resident_mb_by_process": sorted(peaks["resident"].values(), reverse=True),
+        # Memory that several processes share counts in equal parts.
+        "peak_proportional_mb_by_process": sorted(peaks["proportional"].values(), reverse=True),
+    }
+
+
+def _sample(process: subprocess.Popen[str], peaks: dict[str, dict[int, float]]) -> None:
+    """Record the peak memory of a process and of its children until it ends (Linux)."""
+    names = {"resident": "Rss:", "proportional": "Pss:"}
+    while process.poll() is None:
+        for number in [process.pid, *_children(process.pid)]:
+            try:
+                rows = Path(f"/proc/{number}/smaps_rollup").read_text(encoding="ascii").splitlines()
+            except OSError:
+                continue
+            for kind, name in names.items():
+                megabytes = next((int(row.split()[1]) / 1024 for row in rows if row.startswith(name)), 0.0)
+                peaks[kind][number] = round(max(peaks[kind].get(number, 0.0), megabytes), 1)
+        time.sleep(0.5)
+
+
+def _children(number: int) -> list[int]:
+    try:
+        text = Path(f"/proc/{number}/task/{number}/children").read_text(encoding="ascii")
+    except OSError:
+        return []
+    return [int(child) for child in text.split()]
+
+
+def _conditions(options: argparse.Namespace) -> dict[str, Any]:
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        **{name: value for name, value in vars(options).items() if name not in ("out", "data_folder")},
+        "cores": os.cpu_count(),
+        "usable_cores": affinity,
+        "torch": torch.__version__,
+        "python": sys.version.split()[0],
+        "load_average_at_start": [round(load, 2) for load in os.getloadavg()],
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -104,11 +104,11 @@ def test_the_same_results_make_the_same_report(tmp_path):
 def test_clips_whose_sounds_are_missing_are_skipped(tmp_path):
     save_clip(tmp_path / "good", content("good"))
     folder = save_clip(tmp_path / "bad", content("bad"))
-    (folder / "remainder.wav").unlink()
+    (folder / "original.wav").unlink()
     report = write_report(read_results([tmp_path]), tmp_path / "r.html", ReportOptions(order="worst"))
     assert (report.clips, report.broken) == (1, 1)
-    assert "remainder.wav" in report.skipped[0]
-    assert "remainder.wav" in (tmp_path / "r.html").read_text()
+    assert "bad: holds no part 'recording'" in report.skipped[0]
+    assert "bad: holds no part" in (tmp_path / "r.html").read_text()
 
 
 def test_many_clips_get_pages_of_their_own(tmp_path, monkeypatch):

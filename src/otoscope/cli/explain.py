@@ -130,7 +130,7 @@ def _notes(options: jsonargparse.Namespace, explainer: Explainer, short: int, lo
         if note is not None:
             yield note
     given = {
-        "--keep": options.keep is not None,
+        "--keep": options.keep,
         "--shards": options.shards,
         "--backend": options.backend != "local",
     }
@@ -157,8 +157,8 @@ def build_parser() -> jsonargparse.ArgumentParser:
         nargs="+",
         type=str,
         help="Sound files (wav, flac, ogg, mp3, aiff and others that libsndfile reads), folders of them, or URIs "
-        "such as https://..., s3://..., hf://... and dataset://OWNER/NAME?split=test; a URI of a folder ends with a "
-        "slash.",
+        "such as https://..., s3://..., hf://... and dataset://OWNER/NAME?split=test; a URI of a folder ends with "
+        "a slash.",
     )
     parser.add_argument(
         "--model",

@@ -1,8 +1,8 @@
 """Explain recordings on the machines of a Ray cluster: a `Backend` of actors that hold the model.
 
-Actors and not Ray Data: a data set of Ray makes a whole block again after a death and is given up as a whole if an
-actor dies of the same recording again. Here a recording that kills its process costs itself alone, batches are those
-of the other backends, and each result arrives once, in order.
+Actors and not Ray Data: a data set of Ray makes a whole block again after a death, and is given up as a whole if
+actors die of the same recording again and again. Here a recording that kills its process costs itself alone,
+batches are those of the other backends, and each result arrives once, in order.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ def require_ray() -> Any:
 def ray_backend(workers: int | None = None) -> Backend:
     """Return the backend that explains recordings on a Ray cluster.
 
-    The cluster is the one that this process is connected to, or that the variable ``RAY_ADDRESS`` names. Without one
-    it consists of this machine, and ends with the run.
+    The cluster is the one that this process is connected to, or that the variable ``RAY_ADDRESS`` names. Without
+    one, it consists of this machine and ends with the run.
 
     Args:
-        workers: Number of actors (default: one for each core of the cluster, or for each GPU if the model is on one).
+        workers: Number of actors (default: one for each core of the cluster, or each GPU if the model is on one).
 
     Raises:
         MissingExtraError: Ray is not installed.
@@ -75,8 +75,8 @@ def explain_on_ray(
 ) -> Iterator[Result]:
     """Explain recordings by actors, each of which reads and explains whole batches, with one thread.
 
-    Rows of shards come back to this process, which writes them. Folders are written by the actors, so that the folder
-    of the results must be the same for all of them.
+    Rows of shards come back to this process, which writes them. Folders are written by the actors, all of which
+    have to see the folder of the results.
 
     Args:
         explainer: Classifier and interpreter. They are sent to the actors by pickle, and run there on a GPU if they
@@ -143,8 +143,8 @@ class _Explaining:
             os.chdir(self._folder)
         if not self._plan.in_shards and not self._plan.folder.is_dir():
             raise ConfigurationError(
-                f"{self._plan.folder}: the machine {socket.gethostname()} does not see this folder; use --shards, or "
-                "an --out that all machines share"
+                f"{self._plan.folder}: the machine {socket.gethostname()} does not see this folder; use --shards, "
+                "or an --out that all machines share"
             )
         # As in the processes of the local backend: the order of additions, and so the digits, are the same.
         torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Recordings at URIs, which fsspec reads: ``s3://``, ``gs://``, ``hf://``, ``https://``, ``memory://`` and others."""
+"""Recordings at URIs that fsspec reads: ``s3://``, ``gs://``, ``hf://``, ``https://``, ``memory://`` and others."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
     python benchmarks/many_files.py --out benchmarks/results/many_files.json
     python benchmarks/many_files.py --files 40 --broken 2        # only a test that it runs
-    python benchmarks/many_files.py --backend ray --shards       # one actor and two on a Ray cluster of this machine
+    python benchmarks/many_files.py --backend ray --shards       # actors of a Ray cluster of this machine
 
 Files are clips of ESC-10, cut to a few seconds, in turns; some are broken and must be listed. The real command line
 is measured, in a new process for each number of workers, and the memory of its processes and of theirs is sampled.

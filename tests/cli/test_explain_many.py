@@ -47,7 +47,9 @@ def test_wrong_values_are_named(assert_error, arguments):
 
 def test_options_without_effect_on_long_recordings_are_named(run, arguments, tmp_path):
     arguments[1] = tmp_path / "in" / "0.wav"
-    code, _, error = run(*arguments, "--window_s", "0.2", "--hop_s", "0.2", "--pages", "0", "--shards", "--keep", "mask")
+    code, _, error = run(
+        *arguments, "--window_s", "0.2", "--hop_s", "0.2", "--pages", "0", "--shards", "--keep", "mask"
+    )
     assert code == 0
     assert "note: one recording is long and is explained window by window" in error
     assert "--keep, --shards have no effect there" in error

@@ -208,7 +208,7 @@ def test_rows_of_a_data_set_are_recordings(tiny_explainer, tmp_path, monkeypatch
 
 def test_the_memory_of_this_process_is_not_that_of_a_cluster(tiny_explainer, memory, tmp_path):
     pytest.importorskip("ray", reason="the extra `cluster` is not installed")
-    from otoscope.recordings import ray_backend
+    from otoscope.recordings import ray_actors
 
     with pytest.raises(ConfigurationError, match="use --backend local"):
-        run(tiny_explainer, [f"{memory}/night/clip0.wav"], tmp_path, backend=ray_backend(2))
+        run(tiny_explainer, [f"{memory}/night/clip0.wav"], tmp_path, backend=ray_actors(2))

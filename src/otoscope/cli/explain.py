@@ -51,13 +51,13 @@ def run(arguments: list[str]) -> int:
         explain_recordings,
         find_recordings,
         longest_whole_s,
-        ray_backend,
+        ray_actors,
         split_by_length,
     )
 
     _check(options)
     keep = parts_of(options.keep, options.shards)
-    backend = ray_backend(options.workers) if options.backend == "ray" else None
+    backend = ray_actors(options.workers) if options.backend == "ray" else None
     windowed = long_options(options)
     # Before the model is loaded, so that a wrong folder is reported at once.
     recordings = find_recordings(options.audio, options.output_folder)

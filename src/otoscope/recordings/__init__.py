@@ -13,7 +13,7 @@ from otoscope.recordings.long import (
 from otoscope.recordings.manifest import Manifest, read_manifest
 from otoscope.recordings.many import explain_each, explain_recordings
 from otoscope.recordings.plan import Backend, HearingOptions, PictureOptions, Plan
-from otoscope.recordings.ray_backend import ray_backend
+from otoscope.recordings.ray_backend import ray_actors
 from otoscope.recordings.results import Outcome, Result
 from otoscope.recordings.stored import iterate_results
 from otoscope.recordings.tables import TABLES, write_table
@@ -41,7 +41,7 @@ __all__ = [
     "find_recordings",
     "iterate_results",
     "longest_whole_s",
-    "ray_backend",
+    "ray_actors",
     "read_manifest",
     "sharing_note",
     "split_by_length",

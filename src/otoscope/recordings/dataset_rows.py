@@ -53,7 +53,7 @@ def parse_address(uri: str) -> DataSetAddress:
             raise DataError(f"{uri}: unknown option {name!r}; {choices(name, _OPTIONS)}")
     if row and not row.isdecimal():
         raise DataError(f"{uri}: {row!r} is no number of a row")
-    return DataSetAddress(unquote(source), **options)._replace(row=int(row) if row else None)
+    return DataSetAddress(unquote(source))._replace(**options, row=int(row) if row else None)
 
 
 def rows_of(uri: str) -> list[tuple[str, str]]:

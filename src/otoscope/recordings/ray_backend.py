@@ -54,7 +54,7 @@ def require_ray() -> Any:
         ) from error
 
 
-def ray_backend(workers: int | None = None) -> Backend:
+def ray_actors(workers: int | None = None) -> Backend:
     """Return the backend that explains recordings on a Ray cluster.
 
     The cluster is the one that this process is connected to, or that the variable ``RAY_ADDRESS`` names. Without
@@ -83,7 +83,7 @@ def explain_on_ray(
             are on one here.
         recordings: Recordings, whose files or URIs the actors can read.
         plan: What to do.
-        workers: Number of actors; see `ray_backend`.
+        workers: Number of actors; see `ray_actors`.
 
     Raises:
         ConfigurationError: The model cannot be sent, a recording is in the memory of this process, or an actor does

@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 
 OLDEST := .venv-oldest
 
-.PHONY: setup demo test lint types imports docs doctest unit test-oldest torture bench gallery tutorials clean
+.PHONY: setup demo test lint types imports docs doctest unit axe test-oldest torture bench gallery tutorials clean
 
 setup: $(STAMP)
 
@@ -39,6 +39,10 @@ imports:
 
 unit:
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --durations 10
+
+# The accessibility checks of tests/browser need axe-core, which npm installs into build/node.
+axe:
+	npm install --silent --no-audit --no-fund --prefix build/node axe-core@4.14.1
 
 # Builds the documentation as a site in build/site; a broken link is an error.
 docs: setup

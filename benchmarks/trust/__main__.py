@@ -1,11 +1,11 @@
 """Every method on several classifiers and kinds of data, as JSON and as the tables of docs/results/trust.md.
 
-    python -m benchmarks.trust --folder runs/trust --data_folder ESC-50-master [--classifiers conv2d cnn14]
-        [--kinds esc10 synthetic planted designed] [--methods integrated_gradients heard_agreement] [--clips 80]
+    python -m benchmarks.trust --folder runs/trust --data_folder ESC-50-master [--places conv2d:esc10 ...]
+        [--methods integrated_gradients heard_agreement] [--clips 80]
 
-Classifiers are trained where the folder does not hold them. All runs resume, so that methods and clips can be added
-in several sittings. ``designed`` are the listeners, which are classifiers of their own. With ``--test_fold 3``,
-clips of the validation are explained, to choose settings.
+A place is a classifier and a kind of data. Classifiers are trained where the folder does not hold them. All runs
+resume, so that methods and clips can be added in several sittings. With ``--test_fold 3``, clips of the validation
+are explained, to choose settings.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ from otoscope.evaluation import Conditions, Settings, run_evaluation, run_known_
 from otoscope.files.json import json_text
 from otoscope.methods import METHODS
 
-DESIGNED = "designed"
+DESIGNED = "listener:designed"
+PLACES = [*(f"{name}:{kind}" for kind in KINDS for name in CLASSIFIERS), DESIGNED]
+"""All places; designed listeners are classifiers of their own."""
 NEW = ["heard_agreement", "agreement"]
 USUAL = [
     "integrated_gradients",
@@ -45,14 +47,14 @@ USUAL = [
 _ROUGHNESS = 10.0
 
 
-def compare(name: str, kind: str, options: argparse.Namespace) -> dict[str, Any]:
+def compare(place: str, options: argparse.Namespace) -> dict[str, Any]:
     """Return the results of one classifier on one kind of data.
 
     Args:
-        name: Name of the classifier; ``listener`` for designed listeners.
-        kind: Kind of data.
+        place: One of `PLACES`.
         options: Options of the command line.
     """
+    name, _, kind = place.partition(":")
     folder = options.folder / "results" / f"{name}_{kind}_fold{options.test_fold}"
     methods = {METHODS[method].title if method in METHODS else method: method for method in options.methods}
     settings = Settings(
@@ -63,7 +65,7 @@ def compare(name: str, kind: str, options: argparse.Namespace) -> dict[str, Any]
         randomisation=False,
         stability=False,
     )
-    if kind == DESIGNED:
+    if place == DESIGNED:
         settings = Settings(clips=options.known_use_clips)
         scenes = ListenerScenes(clips=options.known_use_clips)
         return run_known_use(ListenerClassifier(roughness=_ROUGHNESS), methods, scenes, folder, settings).results
@@ -83,8 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="The table of trust.")
     parser.add_argument("--folder", type=Path, required=True, help="folder of the classifiers and of the results")
     parser.add_argument("--data_folder", type=Path, help="ESC-50, or clips of it in the same layout")
-    parser.add_argument("--classifiers", nargs="*", choices=CLASSIFIERS, default=list(CLASSIFIERS))
-    parser.add_argument("--kinds", nargs="+", choices=(*KINDS, DESIGNED), default=[*KINDS, DESIGNED])
+    parser.add_argument("--places", nargs="+", choices=PLACES, default=PLACES, metavar="CLASSIFIER:KIND")
     parser.add_argument(
         "--methods", nargs="+", default=[*NEW, *USUAL], help="names of the catalogue, or model folders"
     )
@@ -95,10 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     keep_freed_memory()  # as the command line does
     start, results = time.perf_counter(), dict[str, Any]()
-    for kind in options.kinds:
-        for name in ["listener"] if kind == DESIGNED else options.classifiers:
-            results[f"{name} {kind}"] = compare(name, kind, options)
-            print(f"trust: {name} {kind}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+    for place in options.places:
+        results[place] = compare(place, options)
+        print(f"trust: {place}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
     conditions: dict[str, Any] = {
         key: str(value) for key, value in vars(options).items() if key not in ("folder", "data_folder", "out")
     }

@@ -8,6 +8,7 @@ from otoscope.data import ListenerScenes
 from otoscope.errors import ConfigurationError
 from otoscope.explain import Explainer
 from otoscope.interpreters import HeardAgreementInterpreter
+from otoscope.interpreters.masked_sounds import MaskedSounds
 from otoscope.metrics.ranking import ranks
 
 
@@ -38,7 +39,8 @@ def clip(classifier):
 def missed(interpreter, importance, clip, prediction):
     """Return by how much a map misses the goals."""
     whole = -prediction.probabilities.gather(-1, prediction.explained[:, None]).log()[:, 0]
-    return float(interpreter.objective(importance, clip, prediction.explained, whole))
+    sounds = MaskedSounds(interpreter.classifier, clip)
+    return float(interpreter.objective(importance, sounds, prediction.explained, whole))
 
 
 def test_the_descent_lowers_what_is_missed(classifier, clip):

@@ -164,7 +164,19 @@ class Frontend(nn.Module):
         # istft and complex numbers need single precision, also under autocast
         magnitude = spectrogram.magnitude.float()
         transform = torch.polar(magnitude, spectrogram.require_phase("the inverse transform").float())
-        length = spectrogram.length or (magnitude.shape[-1] - 1) * self.hop_length
+        return self.inverse_transform(transform, spectrogram.length)
+
+    def inverse_transform(self, transform: Tensor, length: int | None = None) -> Tensor:
+        """Turn complex spectrograms of clips of one length into sound.
+
+        Args:
+            transform: Complex STFT, single precision. Shape (batch, bins, frames).
+            length: Number of samples (default: up to the centre of the last frame).
+
+        Returns:
+            Waveform, shape (batch, samples).
+        """
+        length = length or (transform.shape[-1] - 1) * self.hop_length
         # a clip shorter than a window was padded to one in `forward`: invert all of it, then cut it again
         waveform = torch.istft(
             transform,

@@ -12,7 +12,7 @@ from otoscope.cli.options import make_parser, parse
 from otoscope.errors import MissingExtraError, OtoscopeError, choices
 
 _SHELLS = ("bash", "zsh")
-_FILES = ("audio", "model", "output_folder", "source", "config", "hparams", "data_folder")
+_FILES = ("audio", "model", "output_folder", "source", "results", "output_file", "config", "hparams", "data_folder")
 """Options and arguments whose values are files or folders."""
 
 

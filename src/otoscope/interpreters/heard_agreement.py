@@ -19,6 +19,7 @@ from otoscope.interpreters.descent import (
     require_areas,
     require_cell,
 )
+from otoscope.interpreters.masked_sounds import MaskedSounds
 from otoscope.metrics.ranking import ranks, top_share
 
 _GROWTH = 1.5
@@ -39,8 +40,8 @@ class HeardAgreementInterpreter(AgreementInterpreter):
     The sounds are computed as they are saved: by the inverse transform, scaled as the clip was, and analysed again.
     So the descent cannot exploit spectrograms that no sound has. It ends as soon as both goals are reached, so that
     the map changes no more than needed. Per clip: ``steps`` forward and backward passes, and for each of the
-    ``refinements`` a forward pass of evidence and remainder for each area, and a backward pass through those that
-    miss their goal.
+    ``refinements`` at most a forward pass of evidence and remainder for each area, and a backward pass through
+    those that miss their goal.
 
     Args:
         classifier: Classifier to explain.
@@ -105,8 +106,9 @@ class HeardAgreementInterpreter(AgreementInterpreter):
             return importance
         start = _log_ranks(importance)
         whole = -explained_log_probabilities(self.classifier, clip, target).detach()
+        sounds = MaskedSounds(self.classifier, clip)
         return refine_ranking(
-            lambda ranking: self.objective(ranking, clip, target, whole),
+            lambda ranking: self.objective(ranking, sounds, target, whole),
             start,
             self.cell,
             self.refinements,
@@ -114,33 +116,40 @@ class HeardAgreementInterpreter(AgreementInterpreter):
             _GROWTH,
         )
 
-    def objective(self, ranking: Tensor, clip: Spectrogram, target: Tensor, whole: Tensor) -> Tensor:
+    def objective(self, ranking: Tensor, sounds: MaskedSounds, target: Tensor, whole: Tensor) -> Tensor:
         """Return by how much the goals are missed. Its gradient is that of soft cuts.
+
+        A goal that is reached at an area counts as reached at larger ones, whose evidence contains more.
 
         Args:
             ranking: Ranking of the bins, shape (1, frequency, time).
-            clip: Spectrogram of one clip.
+            sounds: Sounds of the masks of one clip.
             target: Explained class, shape (1,).
             whole: Cross-entropy of the whole clip, shape (1,).
 
         Returns:
             Objective, not negative. Shape (1,).
         """
-        missed = []
-        for area in self.areas:
-            mask = top_share(ranking, area, _SHARPNESS)
-            missed.append(-self._explained(clip, mask, target) - self.keep * whole)
-            too_probable = self._explained(clip, 1 - mask, target).exp() - self.lose * (-whole).exp()
-            missed.append(self.weight * too_probable)
+
+        def log_probability(mask: Tensor) -> Tensor:
+            return explained_log_probabilities(self.classifier, sounds.heard(mask), target)
+
         # A goal that is reached adds nothing. It is left out, so that the gradient does not pass through its sound.
-        terms = [term for term in missed if term > 0]
+        terms = []
+        convinced = lost = False
+        for area in sorted(self.areas):
+            mask = top_share(ranking, area, _SHARPNESS)
+            if not convinced:
+                missed = -log_probability(mask) - self.keep * whole
+                convinced = bool(missed <= 0)
+                terms += [] if convinced else [missed]
+            if not lost:
+                missed = log_probability(1 - mask).exp() - self.lose * (-whole).exp()
+                lost = bool(missed <= 0)
+                terms += [] if lost else [self.weight * missed]
         # 0 times the ranking: an objective that can be differentiated where all goals are reached
         total = torch.stack(terms).sum(0) if terms else 0 * ranking.sum()[None]
         return total / len(self.areas)
-
-    def _explained(self, clip: Spectrogram, mask: Tensor, target: Tensor) -> Tensor:
-        """Return the logarithm of the probability that the sound of a mask has for the target, shape (1,)."""
-        return explained_log_probabilities(self.classifier, self.classifier.heard(clip, mask), target)
 
 
 def _log_ranks(values: Tensor) -> Tensor:

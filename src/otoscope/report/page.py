@@ -1,0 +1,279 @@
+"""Pages of a report: one file, or an index with pages of clips beside it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from jinja2 import Environment
+from markupsafe import Markup
+
+from otoscope.errors import ConfigurationError, OtoscopeError
+from otoscope.files.atomic import replace_folder, replace_text
+from otoscope.files.json import json_text
+from otoscope.metrics import SCORES
+from otoscope.player import player_html, player_script, player_style
+from otoscope.player.fragment import make_environment, read_asset
+from otoscope.report.charts import cell_text, curve_charts, score_figures, sufficiency_chart
+from otoscope.report.clips import LEVELS, ClipResult
+from otoscope.report.meanings import meaning
+from otoscope.report.recording import RecordingResult
+from otoscope.report.results import Results
+from otoscope.report.summary import probability_rows, score_rows, summarise
+from otoscope.version import __version__
+
+Order = Literal["given", "name", "worst"]
+MOST_CLIPS_ON_A_PAGE = 50
+"""Number of clips from which on they are divided among pages."""
+CLIPS_PER_PAGE = 25
+_PAGE_NAME = "clips-{:03d}.html"
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Options of a report.
+
+    Attributes:
+        title: Title (default: a title that names the results).
+        order: Order of the clips: as they were given, by name, or the worst explained first.
+        event_sounds: Number of events of each long recording whose sounds are embedded, the most confident first.
+    """
+
+    title: str | None = None
+    order: Order = "given"
+    event_sounds: int = 20
+
+
+@dataclass
+class Report:
+    """Report that was written.
+
+    Attributes:
+        path: File to open.
+        pages: Folder of further pages; None: there are none.
+        clips: Number of clips.
+        recordings: Number of long recordings.
+        evaluations: Number of evaluations.
+        skipped: Results that could not be read, and recordings that were not explained, with the reason.
+        broken: Number of results among ``skipped``.
+    """
+
+    path: Path
+    pages: Path | None = None
+    clips: int = 0
+    recordings: int = 0
+    evaluations: int = 0
+    skipped: list[str] = field(default_factory=list)
+    broken: int = 0
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """Clip of a report with its number and the address of its section."""
+
+    number: int
+    clip: ClipResult
+    address: str
+
+    @property
+    def anchor(self) -> str:
+        return f"clip-{self.number}"
+
+
+def write_report(results: Results, output_file: Path, options: ReportOptions | None = None) -> Report:
+    """Write a report.
+
+    Args:
+        results: What it shows.
+        output_file: File to write. For more than 50 clips, a folder beside it holds further pages.
+        options: Options.
+
+    Raises:
+        ConfigurationError: The folder for further pages holds something else.
+        OtoscopeError: A file cannot be written.
+    """
+    options = options or ReportOptions()
+    report = Report(output_file, skipped=list(results.skipped), broken=results.broken)
+    clips = ordered(results.clips, options.order)
+    title = options.title or _title(results)
+    if len(clips) > MOST_CLIPS_ON_A_PAGE:
+        report.pages = output_file.with_name(f"{output_file.stem}-pages")
+        entries = _write_pages(clips, report, report.pages, title, output_file.name)
+        sections: list[Markup] = []
+    else:
+        rendered = list(_sections(_entries(clips, lambda number: ""), report))
+        entries, sections = [entry for entry, _ in rendered], [section for _, section in rendered]
+    recordings = list(_recordings(results.recordings, options.event_sounds, report))
+    content = {
+        "title": title,
+        "entries": entries,
+        "classes": summarise([entry.clip for entry in entries]),
+        "sections": sections,
+        "recordings": recordings,
+        "evaluations": [
+            {"result": result, "figures": score_figures(result), "curves": curve_charts(result)}
+            for result in results.evaluations
+        ],
+        "skipped": report.skipped,
+    }
+    report.clips, report.recordings = len(entries), len(recordings)
+    report.evaluations = len(results.evaluations)
+    replace_text(output_file, _page("report.html.j2", content))
+    return report
+
+
+def ordered(clips: Sequence[ClipResult], order: Order) -> list[ClipResult]:
+    """Return clips in an order.
+
+    Args:
+        clips: Clips.
+        order: ``given``, ``name`` or ``worst``: see `ClipResult.badness`.
+    """
+    if order == "name":
+        return sorted(clips, key=lambda clip: clip.name)
+    return sorted(clips, key=lambda clip: clip.badness) if order == "worst" else list(clips)
+
+
+def _title(results: Results) -> str:
+    parts = [
+        (len(results.clips), "clip"),
+        (len(results.recordings), "long recording"),
+        (len(results.evaluations), "evaluation"),
+    ]
+    return "Otoscope: " + ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for count, name in parts if count)
+
+
+def _entries(clips: Sequence[ClipResult], page_of: Any) -> list[_Entry]:
+    return [_Entry(number, clip, f"{page_of(number)}#clip-{number}") for number, clip in enumerate(clips, start=1)]
+
+
+def _sections(entries: Sequence[_Entry], report: Report) -> Iterator[tuple[_Entry, Markup]]:
+    """Yield the section of each clip; one whose files cannot be read is noted as skipped."""
+    for entry in entries:
+        try:
+            clip = entry.clip.clip()
+        except OtoscopeError as error:
+            report.skipped.append(str(error))
+            report.broken += 1
+            continue
+        result = entry.clip
+        yield (
+            entry,
+            _render(
+                "clip.html.j2",
+                {
+                    "entry": entry,
+                    "clip": result,
+                    "player": player_html(clip),
+                    "probabilities": probability_rows(result),
+                    "scores": score_rows(result),
+                    "chart": sufficiency_chart(result.curve, result.scores.get("MM")),
+                },
+            ),
+        )
+
+
+def _write_pages(clips: Sequence[ClipResult], report: Report, folder: Path, title: str, index: str) -> list[_Entry]:
+    """Write pages of clips into a folder beside the index, and return the entries of the index."""
+    _require_place(folder)
+    count = -(-len(clips) // CLIPS_PER_PAGE)
+    names = [_PAGE_NAME.format(page) for page in range(1, count + 1)]
+    entries = _entries(clips, lambda number: f"{folder.name}/{names[(number - 1) // CLIPS_PER_PAGE]}")
+    shown: list[_Entry] = []
+
+    def write(target: Path) -> None:
+        for page, name in enumerate(names):
+            part = entries[page * CLIPS_PER_PAGE : (page + 1) * CLIPS_PER_PAGE]
+            rendered = list(_sections(part, report))
+            shown.extend(entry for entry, _ in rendered)
+            content = {
+                "title": f"{title}, page {page + 1} of {count}",
+                "sections": [section for _, section in rendered],
+                "index": f"../{index}",
+                "pages": names,
+                "page": page,
+            }
+            (target / name).write_bytes(_page("clips.html.j2", content).encode())
+
+    replace_folder(folder, write)
+    return shown
+
+
+def _require_place(folder: Path) -> None:
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    others = [name for name in names if not (name.startswith("clips-") and name.endswith(".html"))]
+    if others or (folder.exists() and not folder.is_dir()):
+        raise ConfigurationError(
+            f"{folder}: holds something else than pages of a report; choose another --output_file"
+        )
+
+
+def _recordings(
+    recordings: Sequence[RecordingResult], event_sounds: int, report: Report
+) -> Iterator[dict[str, Any]]:
+    for result in recordings:
+        try:
+            embedded = result.embedded(event_sounds)
+            players = [(event, player_html(clip)) for event, clip in result.clips(embedded)]
+            yield {
+                "result": result,
+                "picture": result.picture(),
+                "players": players,
+                "embedded": {event.number for event in embedded},
+                "has_recording": bool(embedded) and result.recording_path() is not None,
+            }
+        except OtoscopeError as error:
+            report.skipped.append(str(error))
+            report.broken += 1
+
+
+@cache
+def _environment() -> Environment:
+    environment = make_environment("otoscope.report")
+    environment.globals.update(
+        scores=SCORES, meaning=meaning, levels=LEVELS, cell_text=cell_text, version=__version__
+    )
+    environment.filters["option_text"] = _option_text
+    return environment
+
+
+def _option_text(value: Any) -> str:
+    return value if isinstance(value, str) else json_text(value)
+
+
+def _render(template: str, content: dict[str, Any]) -> Markup:
+    return Markup(_environment().get_template(template).render(content))
+
+
+def _page(template: str, content: dict[str, Any]) -> str:
+    """Return a whole page, with a policy that allows its scripts and styles alone and nothing from elsewhere."""
+    style = player_style() + read_asset("otoscope.report", "report.css")
+    scripts = [player_script(), read_asset("otoscope.report", "report.js")]
+    policy = "; ".join(
+        [
+            "default-src 'none'",
+            f"style-src {_hash(style)}",
+            f"script-src {' '.join(map(_hash, scripts))}",
+            "img-src data: blob:",
+            "media-src data: blob:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+    text: str = (
+        _environment()
+        .get_template(template)
+        .render({**content, "style": style, "scripts": scripts, "policy": policy})
+    )
+    # Bytes of file names that are no text, which UTF-8 cannot hold, are shown as question marks.
+    return text.encode(errors="replace").decode()
+
+
+def _hash(text: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{digest}'"

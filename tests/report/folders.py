@@ -1,0 +1,146 @@
+"""Folders of results as `otoscope explain` and `otoscope evaluate` write them, made without a model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from otoscope.recordings import Event, Timeline
+
+RATE_HZ = 16_000
+HOSTILE = "<img src=x onerror=alert(1)>"
+"""Label that would run a script if it became markup."""
+
+
+def sounds(seconds: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return recording, evidence and remainder: a sweep, a tone of its middle, and the rest."""
+    time = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+    noise = np.random.default_rng(seed).standard_normal(len(time))
+    evidence = 0.3 * np.sin(2 * np.pi * 1000 * time) * ((time > 0.3 * seconds) & (time < 0.6 * seconds))
+    remainder = 0.05 * noise
+    return tuple(part.astype(np.float32) for part in (evidence + remainder, evidence, remainder))
+
+
+def content(
+    name: str, label: str = "dog", level: str = "supported", p: float = 0.8, **changes: Any
+) -> dict[str, Any]:
+    """Return the content of ``explanation.json``."""
+    scores = {"AI": 0.0, "AD": 10.0, "FF": 0.6, "Fid-In": 1.0, "MM": 0.1, "p_evidence": 0.7, "p_remainder": 0.2}
+    return {
+        "name": name,
+        "method": "saliency",
+        "label": label,
+        "predicted": label,
+        "probabilities": {label: p, "cat & <dog>": round(1 - p, 3)},
+        "evidence_probabilities": {label: 0.7, "cat & <dog>": 0.3},
+        "remainder_probabilities": {label: 0.2, "cat & <dog>": 0.8},
+        "verdict": {"level": level, "reasons": [f"the evidence alone keeps {label}", "without it 0.20"]},
+        "scores": scores,
+        "controls": {"random": {**scores, "p_evidence": 0.1}, "loudest": scores},
+        "sufficient": 0.05,
+        "necessary": None,
+        "curve": {
+            "evidence": [{"area": 0.01, "p": 0.2}, {"area": 0.1, "p": 0.7}],
+            "remainder": [{"area": 0.1, "p": 0.2}],
+        },
+        "sample_rate_hz": RATE_HZ,
+        "duration_s": 1.0,
+        "notes": ["a note </script><script>alert(2)</script>"],
+        "source": {"recording": {"path": f"{name}.wav"}, "model": "0123456789abcdef", "options": {"target": None}},
+        **changes,
+    }
+
+
+def save_clip(folder: Path, values: dict[str, Any], with_mask: bool = True, seed: int = 0) -> Path:
+    """Write the folder of an explanation."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, sound in zip(("original", "interpretation", "remainder"), sounds(seed=seed), strict=True):
+        soundfile.write(folder / f"{name}.wav", sound, RATE_HZ, subtype="FLOAT")
+    if with_mask:
+        mask = np.zeros((513, 87), np.float16)
+        mask[50:80, 26:52] = 1
+        np.savez_compressed(folder / "mask.npz", mask=mask)
+    (folder / "explanation.json").write_text(json.dumps(values))
+    return folder
+
+
+def save_long(folder: Path, label: str = "dog") -> Path:
+    """Write the folder of a long recording of 30 s with three events."""
+    folder.mkdir(parents=True, exist_ok=True)
+    recording, evidence, remainder = sounds(30.0)
+    soundfile.write(folder.parent / f"{folder.name}.wav", recording, RATE_HZ)
+    soundfile.write(folder / "evidence.flac", evidence, RATE_HZ)
+    soundfile.write(folder / "remainder.flac", remainder, RATE_HZ)
+    times = [(2.0, 4.0, "cat"), (10.0, 15.0, label), (20.0, 21.0, "cat")]
+    events = [
+        Event(
+            "long.wav",
+            name,
+            begin,
+            end,
+            0.6 + 0.1 * i,
+            0.5,
+            begin,
+            end,
+            low_hz=800.0,
+            high_hz=1200.0,
+            verdict=level,
+        )
+        for i, ((begin, end, name), level) in enumerate(zip(times, ("supported", "partly", ""), strict=True))
+    ]
+    rng = np.random.default_rng(0)
+    Timeline(
+        file="long.wav",
+        name=folder.name,
+        method="saliency",
+        labels=["cat", label],
+        events=events,
+        window_begins_s=np.arange(0, 27.5, 2.5),
+        probabilities=rng.random((11, 2)).astype(np.float32),
+        log_magnitude=rng.random((100, 400)).astype(np.float32),
+        evidence_share=rng.random((100, 400)).astype(np.float32),
+        start_s=0.0,
+        duration_s=30.0,
+        window_s=5.0,
+        hop_s=2.5,
+        min_confidence=0.5,
+        low_confidence=0.25,
+        explained_windows=3,
+        sample_rate_hz=RATE_HZ,
+    ).save(folder)
+    return folder
+
+
+def save_evaluation(folder: Path) -> Path:
+    """Write the folder of an evaluation of two methods, whose controls of own masks are equal."""
+
+    def cell(mean: float) -> dict[str, float]:
+        return {"mean": mean, "low": mean - 0.1, "high": mean + 0.1, "n": 8}
+
+    means = {
+        "A": cell(0.5),
+        "random as A": cell(0.1),
+        "B": cell(0.9),
+        "random as B": cell(0.1),
+        "loudest as B": cell(0.3),
+    }
+    rows = {name: {"AI": value, "FF": value} for name, value in means.items()}
+    equal = {name: {"AI": cell(mean), "FF": cell(mean)} for name, mean in (("A", 0.4), ("B", 0.2), ("random", 0.1))}
+    curve = {"mean": [0.1, 0.5, 0.9], "low": [0.0, 0.4, 0.8], "high": [0.2, 0.6, 1.0]}
+    results = {
+        "classifier": "Conv2dClassifier",
+        "labels": ["cat", "dog"],
+        "settings": {"areas": [0.2]},
+        "conditions": {"clean": {"clips": 8, "recordings": 8, "accuracy": 0.75}},
+        "scores": {"clean": {"own": {"heard": rows}, "0.2": {"mask": equal, "heard": equal}}},
+        "leaders": {"clean": {"own": {"heard": {"AI": {"best": "B", "not_told_from_it": ["A"]}}}}},
+        "curves": {"areas": [0.0, 0.5, 1.0], "clean": {"A": {"insertion": curve, "deletion": curve}}},
+        "seconds_per_clip": {"A": {"mean": 0.1, "median": 0.1, "n": 8}},
+        "skipped": {"methods": {"C": "its folder is missing"}},
+        "sanity": {"A": {"verdict": "passes"}},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(results))
+    return folder

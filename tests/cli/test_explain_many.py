@@ -45,6 +45,21 @@ def test_wrong_values_are_named(assert_error, arguments):
     assert_error([*arguments, "--shards", "--keep", "components"], "in a shard")
 
 
+def test_options_without_effect_on_long_recordings_are_named(run, arguments, tmp_path):
+    arguments[1] = tmp_path / "in" / "0.wav"
+    code, _, error = run(
+        *arguments, "--window_s", "0.2", "--hop_s", "0.2", "--pages", "0", "--shards", "--keep", "mask"
+    )
+    assert code == 0
+    assert "note: one recording is long and is explained window by window" in error
+    assert "--keep, --shards have no effect there" in error
+    assert "--backend" not in error
+    assert (tmp_path / "out" / "0" / "timeline.json").exists()
+    code, _, error = run(*arguments, "--shards", "--keep", "mask")
+    assert code == 0
+    assert "no effect" not in error
+
+
 def test_help_names_the_parts():
     text = " ".join(build_parser().format_help().split())
     assert all(part in text.partition("--keep")[2] for part in PARTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -49,13 +50,14 @@ def run(arguments: list[str]) -> int:
         explain_long_recordings,
         explain_recordings,
         find_recordings,
-        sharing_note,
+        longest_whole_s,
+        ray_actors,
         split_by_length,
     )
 
     _check(options)
     keep = parts_of(options.keep, options.shards)
-    workers = options.workers or usable_cores()
+    backend = ray_actors(options.workers) if options.backend == "ray" else None
     windowed = long_options(options)
     # Before the model is loaded, so that a wrong folder is reported at once.
     recordings = find_recordings(options.audio, options.output_folder)
@@ -67,8 +69,7 @@ def run(arguments: list[str]) -> int:
     on_explained = (lambda result: lines.append(result.line)) if options.json else print_result
     outcome = Outcome()
     short, long = split_by_length(recordings, explainer, windowed)
-    note = sharing_note(explainer, options.workers or 1) if len(short) > options.batch_size else None
-    if note is not None:
+    for note in _notes(options, explainer, len(short), len(long)):
         print(f"note: {note}", file=sys.stderr)
     for target, folder in _targets(options) if short else []:
         outcome += explain_recordings(
@@ -82,9 +83,11 @@ def run(arguments: list[str]) -> int:
             pictures=PictureOptions(options.axis, options.picture),
             hearing=HearingOptions(options.channel, options.normalize),
             on_explained=on_explained,
-            workers=workers,
+            workers=options.workers or usable_cores(),
             keep=keep,
             in_shards=options.shards,
+            backend=backend,
+            longest_remote_s=longest_whole_s(explainer.classifier, windowed),
         )
     if long:
         outcome += explain_long_recordings(
@@ -95,7 +98,7 @@ def run(arguments: list[str]) -> int:
         lines += [{"file": file, "status": "failed", "error": error} for file, error in outcome.failed.items()]
         print_json(lines)
     # Failures among several recordings are part of the result (exit code 1); a single one is an error (2).
-    if len(options.audio) > 1 or Path(options.audio[0]).is_dir():
+    if len(options.audio) > 1 or len(recordings) > 1 or Path(options.audio[0]).is_dir():
         print(outcome.summary(), file=sys.stderr)
     elif outcome.failed:
         raise OtoscopeError(next(iter(outcome.failed.values())))
@@ -111,6 +114,35 @@ def _check(options: jsonargparse.Namespace) -> None:
         raise OtoscopeError(f"--against {options.against}: name the labels to compare with it with --target")
 
 
+def _notes(options: jsonargparse.Namespace, explainer: Explainer, short: int, long: int) -> Iterator[str]:
+    """Yield what a user should know about options that have no effect, or not the whole one.
+
+    Args:
+        options: Parsed options.
+        explainer: Classifier and interpreter.
+        short: Number of recordings that are explained as a whole.
+        long: Number of recordings that are explained window by window.
+    """
+    from otoscope.recordings import sharing_note
+
+    if short > options.batch_size and options.backend == "local":
+        note = sharing_note(explainer, options.workers or 1)
+        if note is not None:
+            yield note
+    given = {
+        "--keep": options.keep,
+        "--shards": options.shards,
+        "--backend": options.backend != "local",
+    }
+    ignored = [name for name, is_given in given.items() if is_given]
+    if long and ignored:
+        recordings = "one recording is long and is" if long == 1 else f"{long} recordings are long and are"
+        yield (
+            f"{recordings} explained window by window, by this process, with all files of a long recording; "
+            f"{', '.join(ignored)} {'has' if len(ignored) == 1 else 'have'} no effect there"
+        )
+
+
 def build_parser() -> jsonargparse.ArgumentParser:
     """Return the parser of ``otoscope explain``."""
     parser = make_parser(
@@ -124,7 +156,9 @@ def build_parser() -> jsonargparse.ArgumentParser:
         "audio",
         nargs="+",
         type=str,
-        help="Sound files (wav, flac, ogg, mp3, aiff and others that libsndfile reads) or folders of them.",
+        help="Sound files (wav, flac, ogg, mp3, aiff and others that libsndfile reads), folders of them, or URIs "
+        "such as https://..., s3://..., hf://... and dataset://OWNER/NAME?split=test; a URI of a folder ends with "
+        "a slash.",
     )
     parser.add_argument(
         "--model",
@@ -214,7 +248,14 @@ def _add_options_of_the_run(parser: jsonargparse.ArgumentParser) -> None:
         type=int | None,
         default=None,
         help="Number of processes that explain recordings, each with one thread (default: the cores that can be "
-        "used). Long recordings are explained by one.",
+        "used; with --backend ray those of the cluster). Long recordings are explained by one.",
+    )
+    parser.add_argument(
+        "--backend",
+        type=Literal["local", "ray"],
+        default="local",
+        help="Where the processes run: on this machine, or as actors on the Ray cluster that RAY_ADDRESS names "
+        "(without it, a cluster of this machine alone); ray needs the extra `cluster`.",
     )
     parser.add_argument(
         "--keep",

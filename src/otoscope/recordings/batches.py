@@ -7,12 +7,13 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from otoscope.audio import MonoWaveform, read_recording
-from otoscope.errors import OtoscopeError, first_line
+from otoscope.audio import MonoWaveform, audio_info, read_recording
+from otoscope.errors import AudioError, OtoscopeError, first_line
 from otoscope.explain import Explainer
 from otoscope.explanation import Explanation
 from otoscope.explanation.shard import to_row
@@ -20,6 +21,7 @@ from otoscope.recordings.files import Recording
 from otoscope.recordings.identity import recording_identity
 from otoscope.recordings.plan import Plan
 from otoscope.recordings.results import Result, explained_line
+from otoscope.recordings.uris import Uri, local_file
 
 _LONGEST_BATCH_S = 60.0
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -109,15 +111,29 @@ def explain_chunk(
 
 def read_chunk(chunk: Sequence[Recording], sample_rate_hz: int, plan: Plan) -> list[Sound | Result]:
     """Return the sound of each recording, or a failure if it holds no usable sound."""
-    return [_read(recording, sample_rate_hz, plan.hearing.channel) for recording in chunk]
+    return [_read(recording, sample_rate_hz, plan) for recording in chunk]
 
 
-def _read(recording: Recording, sample_rate_hz: int, channel: int | None) -> Sound | Result:
+def _read(recording: Recording, sample_rate_hz: int, plan: Plan) -> Sound | Result:
     try:
-        waveform = read_recording(recording.path, sample_rate_hz, channel)
-        return Sound(recording, waveform, recording_identity(recording.path))
+        with local_file(recording.path) as path:
+            if isinstance(recording.path, Uri):
+                _check_length(path, plan.longest_remote_s)
+            waveform = read_recording(path, sample_rate_hz, plan.hearing.channel)
+            return Sound(recording, waveform, recording_identity(path, recording.path))
     except Exception as error:  # whatever it is, it concerns this recording alone
         return failed_result(recording, error)
+
+
+def _check_length(path: Path, longest_s: float | None) -> None:
+    """Raise an error if a recording is too long to be explained as a whole."""
+    info = audio_info(path)
+    duration_s = info.frames / info.sample_rate_hz
+    if longest_s is not None and duration_s > longest_s:
+        raise AudioError(
+            f"{path}: is {duration_s:.0f} s long; recordings longer than {longest_s:g} s are explained window by "
+            "window, which needs a file on this machine: download it first"
+        )
 
 
 def explain_sounds(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from otoscope.audio.formats import CONVERTIBLE_SUFFIXES, SUFFIXES
 from otoscope.errors import AudioError
+from otoscope.recordings.uris import Location, Uri, files_at, full_path, parse_location
 
 
 @dataclass(frozen=True)
@@ -19,11 +20,11 @@ class Recording:
     """A sound file to explain.
 
     Attributes:
-        path: Path of the file.
+        path: Path of the file, or its URI.
         name: Name of the folder for its explanation, unique in a run.
     """
 
-    path: Path
+    path: Location
     name: str
 
 
@@ -40,16 +41,20 @@ def find_recordings(sources: Sequence[str], output_folder: str | os.PathLike[str
 
     Args:
         sources: Files, which need not exist, and folders, which are searched at any depth, except hidden folders
-            and explanations. Files of a folder are named by their path in it.
+            and explanations. Files of a folder are named by their path in it. URIs are files, or folders if they
+            end with a slash, or patterns with asterisks, or data sets; see `otoscope.recordings.uris.files_at`.
         output_folder: Folder of the results, which is not searched if it lies in a source.
 
     Raises:
-        AudioError: A folder holds no sound file.
+        AudioError: A folder holds no sound file, or a URI cannot be read.
+        MissingExtraError: A package for the scheme of a URI is missing.
     """
     names = UniqueNames()
     recordings: dict[str, Recording] = {}
     output = None if output_folder is None else full_path(output_folder)
-    for path, name in itertools.chain.from_iterable(_files_of(Path(source), output) for source in sources):
+    for path, name in itertools.chain.from_iterable(
+        _files_of(parse_location(source), output) for source in sources
+    ):
         if full_path(path) not in recordings:
             recordings[full_path(path)] = Recording(path, names.take(name))
     return list(recordings.values())
@@ -85,11 +90,6 @@ class UniqueNames:
         return lineage[-1] not in self._parents and not self._names.intersection(lineage)
 
 
-def full_path(path: str | os.PathLike[str]) -> str:
-    """Return an absolute path without ``..``, in which links stay: two links are two recordings."""
-    return os.path.abspath(path)  # noqa: PTH100 - Path.resolve follows links
-
-
 def _numbered(name: str) -> Iterator[str]:
     yield name
     first, slash, rest = name.partition("/")
@@ -108,8 +108,10 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _files_of(source: Path, output: str | None) -> list[tuple[Path, str]]:
+def _files_of(source: Location, output: str | None) -> Sequence[tuple[Location, str]]:
     """Return a file, or the sound files of a folder, with their names."""
+    if isinstance(source, Uri):
+        return [(uri, "/".join(map(folder_name, name.split("/")))) for uri, name in files_at(source, _LISTED)]
     if not os.path.isdir(source):  # noqa: PTH112 - not Path.is_dir, which raises an error for names that are too long
         return [(source, folder_name(source.stem))]
     # Sorted, because the order of a folder differs between systems and decides which file is name-2.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -42,6 +43,7 @@ def explain_recordings(
     keep: Iterable[str] | None = None,
     in_shards: bool = False,
     backend: Backend | None = None,
+    longest_remote_s: float | None = None,
 ) -> Outcome:
     """Explain recordings and save each explanation; those that fail, for whatever reason, are skipped.
 
@@ -68,6 +70,7 @@ def explain_recordings(
             `DEFAULT_SHARD_PARTS`).
         in_shards: Write Parquet files with a row for each recording instead of a folder for each.
         backend: Function that explains the recordings (default: chosen by ``workers``).
+        longest_remote_s: Longest recording at a URI; a longer one fails (default: any length).
 
     Raises:
         ConfigurationError: Target, threshold or parts do not fit.
@@ -84,6 +87,7 @@ def explain_recordings(
     with place:
         recordings = place.placed(recordings)
         plan = planned(explainer, folder, target, threshold, batch_size, pictures, hearing, parts, in_shards)
+        plan = replace(plan, longest_remote_s=longest_remote_s)
         earlier = place.earlier(recordings, plan) if skip_existing else {}
         remaining = [recording for recording in recordings if recording not in earlier]
         place.prepare(remaining)

@@ -10,11 +10,12 @@ from typing import Any, Protocol, Self
 
 from otoscope.errors import OtoscopeError
 from otoscope.files.atomic import remove_stale
-from otoscope.recordings.files import Recording, UniqueNames, full_path
+from otoscope.recordings.files import Recording, UniqueNames
 from otoscope.recordings.identity import is_of_recording, is_up_to_date, read_explanation
 from otoscope.recordings.plan import Plan
 from otoscope.recordings.results import Result, explained_line
 from otoscope.recordings.shards import ShardFolder
+from otoscope.recordings.uris import Location, full_path
 
 
 class Place(Protocol):
@@ -146,19 +147,19 @@ class Shards:
         self._shards.__exit__(kind)
 
 
-def _renamed(recordings: Sequence[Recording], is_free: Callable[[str, Path], bool]) -> list[Recording]:
+def _renamed(recordings: Sequence[Recording], is_free: Callable[[str, Location], bool]) -> list[Recording]:
     names = UniqueNames()
     placed = []
     for recording in recordings:
 
-        def is_free_for_it(name: str, path: Path = recording.path) -> bool:
+        def is_free_for_it(name: str, path: Location = recording.path) -> bool:
             return is_free(name, path)
 
         placed.append(replace(recording, name=names.take(recording.name, is_free_for_it)))
     return placed
 
 
-def _is_free(folder: Path, name: str, path: Path) -> bool:
+def _is_free(folder: Path, name: str, path: Location) -> bool:
     """Return whether a folder is absent, empty, or an explanation of the recording at a path."""
     target = folder / name
     # An explanation in which the folder would lie is replaced as a whole.

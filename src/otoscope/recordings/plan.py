@@ -56,6 +56,7 @@ class Plan:
         hearing: How the recordings are heard.
         parts: Parts of an explanation that are kept.
         in_shards: Whether results are rows of shards instead of folders.
+        longest_remote_s: Longest recording at a URI; a longer one fails (default: any length).
         made_with: Model and options that results depend on (JSON values); see `planned`.
     """
 
@@ -67,6 +68,7 @@ class Plan:
     hearing: HearingOptions = DEFAULT_HEARING
     parts: tuple[str, ...] = DEFAULT_PARTS
     in_shards: bool = False
+    longest_remote_s: float | None = None
     made_with: dict[str, Any] = field(default_factory=dict)
 
 
@@ -93,4 +95,4 @@ def planned(
     """Return the plan of a run with the fingerprint of its model; see `Plan`."""
     options = {"target": target, "threshold": threshold, **pictures._asdict(), **hearing._asdict()}
     made_with = {"model": model_identity(explainer), "options": options}
-    return Plan(folder, target, threshold, batch_size, pictures, hearing, parts, in_shards, made_with)
+    return Plan(folder, target, threshold, batch_size, pictures, hearing, parts, in_shards, made_with=made_with)

@@ -53,19 +53,44 @@ class Job:
         return len(self.replies) == len(self.items)
 
 
-class _Try(NamedTuple):
-    """Items of a job that a process works on."""
+class Try(NamedTuple):
+    """Items of a job that a process works on.
+
+    Attributes:
+        job: Job.
+        positions: Positions of the items in it.
+        is_last: Whether an item gets a failure if the process dies again.
+    """
 
     job: Job
     positions: list[int]
     is_last: bool = False
+
+    @property
+    def message(self) -> tuple[str, list[Any]]:
+        """Kind and items, as they are sent to a process."""
+        return self.job.kind, [self.job.items[position] for position in self.positions]
+
+    def after_death(self, failed: Callable[[Any, Exception], Any], description: str) -> list[Try]:
+        """Return the tries that follow if the process has died: each item without a reply alone, once.
+
+        Args:
+            failed: Function that makes the reply of an item that is not tried again.
+            description: How the process ended.
+        """
+        remaining = [position for position in self.positions if position not in self.job.replies]
+        if not self.is_last:
+            return [Try(self.job, [position], is_last=True) for position in remaining]
+        for position in remaining:
+            self.job.replies[position] = failed(self.job.items[position], WorkerError(description))
+        return []
 
 
 @dataclass
 class _Worker:
     process: Any
     connection: Any
-    current: _Try | None = None
+    current: Try | None = None
 
 
 class Pool:
@@ -83,7 +108,7 @@ class Pool:
 
     def __init__(self, handler: Handler, count: int, failed: Callable[[Any, Exception], Any]) -> None:
         self._handler, self._failed = handler, failed
-        self._tries: deque[_Try] = deque()
+        self._tries: deque[Try] = deque()
         self._workers: list[_Worker] = []
         self._context: Any = get_context("fork")
         for _ in range(count):
@@ -92,7 +117,7 @@ class Pool:
     def submit(self, kind: str, items: Sequence[Any]) -> Job:
         """Queue a job and return it."""
         job = Job(kind, items)
-        self._tries.append(_Try(job, list(range(len(items)))))
+        self._tries.append(Try(job, list(range(len(items)))))
         self._assign()
         return job
 
@@ -160,10 +185,8 @@ class Pool:
         for worker in list(self._workers):
             if worker.current is None and self._tries:
                 worker.current = self._tries.popleft()
-                job, positions, _ = worker.current
-                message = (job.kind, [job.items[position] for position in positions])
                 try:
-                    worker.connection.send_bytes(pickle.dumps(message))
+                    worker.connection.send_bytes(pickle.dumps(worker.current.message))
                 except OSError:
                     self._replace(worker)
 
@@ -186,14 +209,8 @@ class Pool:
         worker.connection.close()
         worker.process.join()
         if worker.current is not None:
-            job, positions, is_last = worker.current
-            remaining = [position for position in positions if position not in job.replies]
-            if is_last:
-                for position in remaining:
-                    error = WorkerError(_description(worker.process.exitcode))
-                    job.replies[position] = self._failed(job.items[position], error)
-            else:
-                self._tries.extendleft(_Try(job, [position], is_last=True) for position in reversed(remaining))
+            tries = worker.current.after_death(self._failed, _description(worker.process.exitcode))
+            self._tries.extendleft(reversed(tries))
         self._start()
 
 
@@ -229,7 +246,7 @@ def _serve(handler: Handler, there: Any, inherited: Sequence[Any], parent: int) 
                     there.send_bytes(pickle.dumps((_REPLY, position, reply)))
                 message: tuple[str, int | None, Any] = (_DONE, None, None)
             except Exception as error:
-                message = (_ERROR, None, _sendable(error))
+                message = (_ERROR, None, sendable(error))
             there.send_bytes(pickle.dumps(message))
 
 
@@ -245,7 +262,7 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
 
-def _sendable(error: Exception) -> Exception:
+def sendable(error: Exception) -> Exception:
     """Return an error that another process can read, with its cause."""
     try:
         copy: Exception = pickle.loads(pickle.dumps(error))

@@ -21,6 +21,7 @@ from otoscope.recordings.long.run import explain_long, source_of
 from otoscope.recordings.long.timeline import Timeline
 from otoscope.recordings.manifest import MANIFEST_NAME, Manifest
 from otoscope.recordings.results import Outcome, Result
+from otoscope.recordings.uris import Location, Uri
 
 
 def split_by_length(
@@ -30,12 +31,16 @@ def split_by_length(
 
     Args:
         recordings: Recordings. Those whose header cannot be read count as short; their error is reported later.
+            So do those at URIs, which only the process that explains them reads; see `longest_whole_s`.
         explainer: Classifier and interpreter.
         options: Options, not resolved.
     """
     short: list[Recording] = []
     long: list[Recording] = []
     for recording in recordings:
+        if isinstance(recording.path, Uri):
+            short.append(recording)
+            continue
         try:
             info = audio_info(recording.path)
         except AudioError:
@@ -88,6 +93,8 @@ def explain_long_recordings(
 
 def _explain(explainer: Explainer, recording: Recording, folder: Path, options: LongOptions) -> Result:
     try:
+        if isinstance(recording.path, Uri):
+            raise AudioError(f"{recording.path}: only files on this machine are explained window by window")
         timeline = explain_long(explainer, recording.path, folder, options, recording.name)
     except Exception as error:  # any: of a user's classifier, or of PyTorch when the memory does not suffice
         if is_no_room(error):
@@ -118,7 +125,7 @@ def _placed(recordings: Sequence[Recording], folder: Path) -> list[Recording]:
     placed = []
     for recording in recordings:
 
-        def is_free(name: str, path: Path = recording.path) -> bool:
+        def is_free(name: str, path: Location = recording.path) -> bool:
             target = folder / name
             if not is_place(target):
                 return False

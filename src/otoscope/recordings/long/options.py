@@ -147,8 +147,13 @@ def is_long(duration_s: float, classifier: Classifier, options: LongOptions) -> 
         classifier: Classifier.
         options: Options, not resolved.
     """
+    return duration_s > longest_whole_s(classifier, options)
+
+
+def longest_whole_s(classifier: Classifier, options: LongOptions) -> float:
+    """Return the length up to which a recording is explained as a whole; see `is_long`."""
     if options.start_s > 0 or options.end_s is not None:
-        return True
+        return 0.0
     if options.window_s is not None:
-        return duration_s > options.window_s
-    return duration_s > (LONG_S if classifier.clip_s is None else 2 * classifier.clip_s)
+        return options.window_s
+    return LONG_S if classifier.clip_s is None else 2 * classifier.clip_s

@@ -35,8 +35,8 @@ def test_the_gradient_is_the_change_of_the_sound_when_bins_are_switched(classifi
     mask = hard_mask(clip).requires_grad_()
     sounds = MaskedSounds(classifier, clip)
 
-    def energy(kept):
-        return sounds.heard(kept).magnitude.square().sum()
+    def energy(switches):
+        return sounds.heard(switches).magnitude.square().sum()
 
     (gradient,) = torch.autograd.grad(energy(mask), mask)
     for switched in (mask.detach().bool(), ~mask.detach().bool()):

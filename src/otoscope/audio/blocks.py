@@ -153,7 +153,7 @@ class MonoBlocks:
         with np.errstate(over="ignore", invalid="ignore"):
             # Channel by channel, which takes a tenth of the time of a mean over the short axis. Sums of integers of
             # 16 bits, and their division by a power of two, are exact in single precision.
-            mono = channels[0].astype(np.result_type(block, np.float32))
+            mono: np.ndarray = channels[0].astype(np.result_type(block, np.float32))
             for channel in channels[1:]:
                 mono += channel
             unit = 1.0

@@ -250,6 +250,9 @@ class _Data:
     def take_rate(self, model_rate_hz):
         """Any rate will do."""
 
+    def take_clip_length(self, clip_s):
+        """Any length will do."""
+
     def prepare_data(self):
         """Nothing to prepare."""
 

@@ -240,7 +240,7 @@ def conditions() -> dict[str, str]:
 
 
 def _maker() -> str:
-    """Return the maker of the processor, whose libraries of linear algebra round in their own way; empty: unknown."""
+    """Return the maker of the processor, for which libraries round in their own way; empty: unknown."""
     file = Path("/proc/cpuinfo")
     lines = file.read_text().splitlines() if file.is_file() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")), "")

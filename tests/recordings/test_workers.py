@@ -141,7 +141,7 @@ def processes_of(text):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_no_process_stays_when_a_run_is_ended_and_it_resumes(tiny_explainer, short_clips, tmp_path, number):
     model, out = str(tiny_explainer.save_pretrained(tmp_path / "model")), tmp_path / "out"
-    for index in range(10, 30):  # enough for the run to be ended in the middle
+    for index in range(10, 60):  # enough for the run to be ended in the middle
         (short_clips / f"clip{index}.wav").write_bytes((short_clips / "clip1.wav").read_bytes())
     arguments = ["explain", str(short_clips), "--model", model, "--out", str(out), "--batch_size", "2"]
     arguments += ["--workers", "2", "--shards", "--keep", "json"]
@@ -159,7 +159,7 @@ def test_no_process_stays_when_a_run_is_ended_and_it_resumes(tiny_explainer, sho
     assert not processes_of(str(out))
     outcome = run(tiny_explainer, short_clips, out, skip_existing=True, keep=["json"], in_shards=True, workers=2)
     assert outcome.skipped >= 2
-    assert outcome.explained + outcome.skipped == 26
+    assert outcome.explained + outcome.skipped == 56
     lines = read_manifest(out / "manifest.jsonl")
-    assert len(lines) == len({line["file"] for line in lines}) == 27
+    assert len(lines) == len({line["file"] for line in lines}) == 57
     assert {path.suffix for path in out.iterdir()} == {".jsonl", ".parquet"}

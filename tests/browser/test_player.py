@@ -119,6 +119,7 @@ def test_the_sound_that_is_heard_is_the_chosen_one(page):
     wait_until(page, f"{gain} > 0 && Math.abs({gain} - player.sounds[1].dataset.gain) < 1e-4")
     press(page, "l")
     wait_until(page, f"{gain} > 5 * player.sounds[1].dataset.gain")
+    assert state(page)["track"] == 1
 
 
 def test_decoded_sounds_are_aligned(page):
@@ -185,6 +186,7 @@ def test_repeat_begins_again(page):
     press(page, "r")
     page.evaluate("document.querySelector('.otoscope-player').otoscope.seek(3.8)")
     wait_until(page, "!player.isPlaying && player.currentTime === 4")
+    assert state(page)["time"] == 4
 
 
 def test_starting_a_player_stops_the_other(page):

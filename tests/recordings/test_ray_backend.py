@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
+from tests.recordings.written import contents
 
 from otoscope.classifiers import Conv2dClassifier
 from otoscope.errors import ConfigurationError
@@ -51,15 +52,6 @@ def cluster():
 def run(explainer, sources, out, **options):
     options = {"batch_size": 2, "keep": FAST, **options}
     return explain_recordings(explainer, find_recordings(list(map(str, sources))), out, **options)
-
-
-def contents(folder):
-    """Everything that a run has written, without its own path and without the time that libsndfile writes."""
-    files = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        data = soundfile.read(path)[0].tobytes() if path.suffix == ".wav" else path.read_bytes()
-        files[str(path.relative_to(folder))] = data.replace(str(folder).encode(), b"")
-    return files
 
 
 def test_results_are_those_of_the_local_backend(cluster, tiny_explainer, short_clips, tmp_path):

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-import soundfile
+from tests.recordings.written import contents
 
 from otoscope.errors import OtoscopeError
 from otoscope.explain import Explainer
@@ -22,15 +22,6 @@ BROKEN = "clip2.wav"
 def run(explainer, clips, out, **options):
     options = {"batch_size": 2, "keep": FAST, **options}
     return explain_recordings(explainer, find_recordings([str(clips)]), out, **options)
-
-
-def contents(folder):
-    """Everything that a run has written, without its own path and without the time that libsndfile writes."""
-    files = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        data = soundfile.read(path)[0].tobytes() if path.suffix == ".wav" else path.read_bytes()
-        files[str(path.relative_to(folder))] = data.replace(str(folder).encode(), b"")
-    return files
 
 
 def test_results_are_equal_whatever_the_number_of_processes(tiny_explainer, short_clips, tmp_path):

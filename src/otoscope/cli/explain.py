@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import jsonargparse
 
     from otoscope.explain import Explainer
-    from otoscope.recordings import Result
+    from otoscope.recordings import Outcome, Result
 
 
 def run(arguments: list[str]) -> int:
@@ -93,12 +93,22 @@ def run(arguments: list[str]) -> int:
         outcome += explain_long_recordings(
             explainer, long, options.output_folder, windowed, options.skip_existing, on_explained
         )
-    if options.json:
+    several = len(options.audio) > 1 or len(recordings) > 1 or Path(options.audio[0]).is_dir()
+    return _report(outcome, lines, options.json, several)
+
+
+def _report(outcome: Outcome, lines: list[dict[str, Any]], as_json: bool, several: bool) -> int:
+    """Print the results and the failures, and return the exit code.
+
+    Raises:
+        OtoscopeError: The only recording failed.
+    """
+    if as_json:
         # The callback receives explained recordings only.
         lines += [{"file": file, "status": "failed", "error": error} for file, error in outcome.failed.items()]
         print_json(lines)
     # Failures among several recordings are part of the result (exit code 1); a single one is an error (2).
-    if len(options.audio) > 1 or len(recordings) > 1 or Path(options.audio[0]).is_dir():
+    if several:
         print(outcome.summary(), file=sys.stderr)
     elif outcome.failed:
         raise OtoscopeError(next(iter(outcome.failed.values())))

@@ -64,12 +64,7 @@ def run_evaluation(
     """
     settings, output_folder = settings or Settings(), Path(output_folder)
     classifier = require_classifier(classifier)
-    # before anything is decoded, which can take long
-    data.take_rate(classifier.frontend.sample_rate_hz)
-    data.take_clip_length(classifier.clip_s)
-    data.prepare_data()
-    data.setup("test")
-    _check(classifier, data)
+    _set_up(data, classifier)
     classifier = classifier.freeze().to(device)
     ready = build_methods(methods, classifier)
     for method in ready.ready.values():
@@ -152,6 +147,16 @@ def select_clips(clips: Any, count: int | None) -> list[int]:
     # Small classes may have had too few clips. Others replace them.
     rest = [index for index in range(len(clips)) if index not in set(selected)]
     return sorted(selected + rest[: count - len(selected)])
+
+
+def _set_up(data: SoundData, classifier: Classifier) -> None:
+    """Prepare the test set for a classifier, and check that both share classes."""
+    # before anything is decoded, which can take long
+    data.take_rate(classifier.frontend.sample_rate_hz)
+    data.take_clip_length(classifier.clip_s)
+    data.prepare_data()
+    data.setup("test")
+    _check(classifier, data)
 
 
 def _check(classifier: Classifier, data: SoundData) -> None:

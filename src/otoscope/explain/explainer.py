@@ -344,11 +344,7 @@ class Explainer(Shareable):
                     importance=importance[i, :, :count].cpu(),
                     sufficiency=search,
                     name=name,
-                    notes=[
-                        *([] if self.classifier.remark is None else [self.classifier.remark]),
-                        *mask_notes(self.interpreter, self.method, explained, target is not None),
-                        *limit_notes(self.classifier, float(prediction.probabilities[i].max())),
-                    ],
+                    notes=self._notes(explained, target is not None, float(prediction.probabilities[i].max())),
                     components=parts,
                     frontend=frontend,
                     maps={key: values[i].cpu() for key, values in maps.items()},
@@ -356,6 +352,14 @@ class Explainer(Shareable):
                 )
             )
         return explanations
+
+    def _notes(self, explained: Explained, is_asked_for: bool, confidence: float) -> list[str]:
+        """Return what limits an explanation: remarks on the classifier, the mask and the confidence."""
+        return [
+            *([] if self.classifier.remark is None else [self.classifier.remark]),
+            *mask_notes(self.interpreter, self.method, explained, is_asked_for),
+            *limit_notes(self.classifier, confidence),
+        ]
 
     @override
     def write_model(self, folder: Path, **details: Any) -> None:

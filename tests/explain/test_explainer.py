@@ -404,7 +404,7 @@ def test_a_classifier_without_an_interpreter_is_explained_by_the_default_method(
     output, line = capsys.readouterr()
     assert output == ""
     assert line.count("\n") == 1
-    assert f"{folder}: holds a classifier without an interpreter; it is explained by integrated gradients" in line
+    assert f"{folder}: holds a classifier without an interpreter; it is explained by {loaded.method}" in line
     with pytest.raises(ConfigurationError, match="there is no option 'aera'; did you mean 'area'"):
         load(folder, aera=0.2)
 

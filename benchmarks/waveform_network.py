@@ -75,7 +75,13 @@ def waveform_classifier(labels: Sequence[str], width: int = 16) -> TorchClassifi
 
 
 def train_waveform_classifier(
-    data: SoundData, epochs: int, seed: int = 1234, *, shift: bool = True, learning_rate: float = 3e-3
+    data: SoundData,
+    epochs: int,
+    seed: int = 1234,
+    *,
+    width: int = 16,
+    shift: bool = True,
+    learning_rate: float = 3e-3,
 ) -> TorchClassifier:
     """Train a `FilterbankNetwork` on waveforms with the cross-entropy; the training of Otoscope takes spectrograms.
 
@@ -83,13 +89,14 @@ def train_waveform_classifier(
         data: Data whose training set is used.
         epochs: Number of epochs, with AdamW and the one-cycle schedule.
         seed: Seed of the weights and of the order of the clips.
+        width: Channels of the first convolution.
         shift: Whether clips are rotated in time by a random number of samples.
         learning_rate: Largest learning rate.
     """
     torch.manual_seed(seed)
     data.prepare_data()
     data.setup("fit")
-    classifier = waveform_classifier(data.labels)
+    classifier = waveform_classifier(data.labels, width)
     network = classifier.module.train().requires_grad_()
     loader = data.train_dataloader()
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=0.01)

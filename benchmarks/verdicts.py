@@ -1,8 +1,8 @@
 """How often a mask that knows nothing of the classifier gets each verdict, and a method that asks it, as JSON.
 
 Masks of three kinds of random maps (independent bins, smooth blobs, rectangles) and of the loudest bins are judged
-like explanations: cut at fixed areas, at the share that decides, and at the smallest that suffices. A rule that calls more than 5 % of
-random masks "supported" is worth nothing.
+like explanations: cut at fixed areas, at the share that decides, and at the smallest that suffices. A rule that
+calls more than 5 % of random masks "supported" is worth nothing.
 
 Usage: ``python benchmarks/verdicts.py --model runs/conv2d/model --data_folder ESC-50-master [--fold 4]``
 """

@@ -7,7 +7,7 @@
 A place is a classifier and a kind of data. Classifiers are trained where the folder does not hold them. All runs
 resume, so that methods and clips can be added in several sittings. The maps of the methods after ``--checked`` are
 also compared with those of the classifier with shuffled weights, and of sounds that were changed inaudibly.
-Interpreters after ``--trained`` were trained by `otoscope train` into ``FOLDER/<method>_<classifier>_<kind>``. With
+Interpreters after ``--trained`` lie in ``FOLDER/<method>_<classifier>_<kind>``; L-MAC is trained if there is none. With
 ``--test_fold 3``, clips of the validation are explained, to choose settings.
 """
 
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.trust.classifiers import CLASSIFIERS, KINDS, make_data, trained
+from benchmarks.trust.classifiers import CLASSIFIERS, KINDS, make_data, trained, trained_interpreter
 from benchmarks.trust.summary import markdown, standing
 
 from otoscope.classifiers import ListenerClassifier
@@ -62,7 +62,8 @@ def compare(place: str, options: argparse.Namespace) -> dict[str, Any]:
     folder = options.folder / "results" / f"{name}_{kind}_fold{options.test_fold}"
     methods: dict[str, Any] = {METHODS[method].title: method for method in options.methods}
     for method in options.trained:
-        methods[METHODS[method].title] = str(options.folder / f"{method}_{name}_{kind}" / "model")
+        place_of = trained_interpreter(method, name, kind, options.folder, options.data_folder)
+        methods[METHODS[method].title] = str(place_of)
     if place == DESIGNED:
         settings = Settings(clips=options.known_use_clips)
         scenes = ListenerScenes(clips=options.known_use_clips)

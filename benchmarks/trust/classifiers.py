@@ -1,4 +1,4 @@
-"""The narrow classifiers of the table, trained where they are not there yet."""
+"""The narrow classifiers of the table and L-MAC on them, trained where they are not there yet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.waveform_network import train_waveform_classifier
 from otoscope.classifiers import Classifier, save_classifier
 from otoscope.data import ESC50, PlantedCues, SoundData, Synthetic
 from otoscope.loading import load_classifier
-from otoscope.training import ClassifierTraining, run_training
+from otoscope.training import LMAC, ClassifierTraining, HeardLMAC, run_training
 
 CLASSIFIERS = ("conv2d", "cnn14", "vit", "focalnet", "waveform")
 KINDS = ("esc10", "synthetic", "planted")
@@ -27,6 +27,12 @@ _EPOCHS = {
 }
 """Epochs where those of the recipe are more than needed, or where there is no recipe."""
 _USUAL_EPOCHS = 50
+_SHORT: dict[str, Any] = {"optimizer": "adamw", "schedule": "one_cycle"}
+INTERPRETERS: dict[str, tuple[Any, int]] = {
+    "lmac": (partial(LMAC, learning_rate=1e-3, cache_representations=True, **_SHORT), 25),
+    "heard_lmac": (partial(HeardLMAC, learning_rate=4e-3, crop_s=2.0, **_SHORT), 28),
+}
+"""Trainings of interpreters, and their epochs; batches of the second have 4 clips."""
 
 
 def make_data(kind: str, data_folder: Path | None, test_fold: int = 4) -> SoundData:
@@ -77,3 +83,26 @@ def trained(name: str, kind: str, folder: Path, data_folder: Path | None) -> Cla
         options = {"accelerator": "cpu", "max_epochs": epochs, "enable_progress_bar": False}
         run_training(task, make_data(kind, data_folder), place, options)
     return load_classifier(place / "model").freeze()
+
+
+def trained_interpreter(method: str, name: str, kind: str, folder: Path, data_folder: Path | None) -> Path:
+    """Return the model folder of an interpreter on a kind of data, which is trained unless the folder holds it.
+
+    Args:
+        method: One of `INTERPRETERS`, or a method whose folder is there already.
+        name: One of `CLASSIFIERS`.
+        kind: One of `KINDS`.
+        folder: Folder of the classifiers and interpreters.
+        data_folder: Folder of ESC-50; synthetic data needs none.
+    """
+    place = folder / f"{method}_{name}_{kind}"
+    if not (place / "model" / "config.json").is_file() and method in INTERPRETERS:
+        trained(name, kind, folder, data_folder)
+        make, epochs = INTERPRETERS[method]
+        data = make_data(kind, data_folder)
+        if method == "heard_lmac":
+            data.batch_size = 4
+        options = {"accelerator": "cpu", "max_epochs": epochs, "enable_progress_bar": False}
+        options["check_val_every_n_epoch"] = epochs
+        run_training(make(folder / f"{name}_{kind}" / "model"), data, place, options)
+    return place / "model"

@@ -98,7 +98,7 @@ def _explain_samples(folder: Path) -> list[dict[str, Any]]:
     from otoscope.explain import load
     from otoscope.models import sample_recordings
 
-    # The default method, without training, keeps the smallest part that suffices, which is easy to check by ear.
+    # The default method, without training, keeps the part that decides, which is easy to check by ear.
     explainer = load()
     print(f"Explaining the sample recordings ({explainer.method}) with a classifier of ten everyday sounds ...")
     results = []

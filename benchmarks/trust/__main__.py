@@ -7,8 +7,8 @@
 A place is a classifier and a kind of data. Classifiers are trained where the folder does not hold them. All runs
 resume, so that methods and clips can be added in several sittings. The maps of the methods after ``--checked`` are
 also compared with those of the classifier with shuffled weights, and of sounds that were changed inaudibly.
-Interpreters after ``--trained`` lie in ``FOLDER/<method>_<classifier>_<kind>``; L-MAC is trained if there is none. With
-``--test_fold 3``, clips of the validation are explained, to choose settings.
+Interpreters after ``--trained`` lie in ``FOLDER/<method>_<classifier>_<kind>``; L-MAC is trained if there is none.
+With ``--test_fold 3``, clips of the validation are explained, to choose settings.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def compare(place: str, options: argparse.Namespace) -> dict[str, Any]:
     results = run_evaluation(classifier, methods, data, folder, conditions, unchecked).results
     if checked := {METHODS[method].title: methods[METHODS[method].title] for method in options.checked}:
         few = options.check_clips
-        settings = Settings(clips=options.clips, curves=False, sanity_clips=few, check_clips=few)
+        settings = Settings(clips=options.clips, curves=False, sanity_clips=few, check_clips=few, noisy_inputs=0)
         of_checked = run_evaluation(classifier, checked, data, folder, conditions, settings).results
         results |= {check: of_checked[check] for check in ("sanity", "randomisation", "stability")}
     return results

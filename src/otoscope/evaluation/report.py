@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,10 +21,11 @@ from otoscope.evaluation.text import format_results, format_sanity, format_secon
 from otoscope.files.atomic import replace_text
 from otoscope.files.json import write_json
 from otoscope.metrics import SCORES
+from otoscope.views import Shown
 
 
-@dataclass(frozen=True)
-class Report:
+@dataclass(frozen=True, repr=False)
+class Report(Shown):
     """The results of an evaluation.
 
     Attributes:
@@ -34,10 +35,16 @@ class Report:
         folder: Folder of the files.
     """
 
+    view: ClassVar[str] = "evaluation"
+
     results: dict[str, Any]
     table: Table
     text: str
     folder: Path
+
+    def __repr__(self) -> str:
+        methods = ", ".join(name for name in self.table.methods())
+        return f"Report({methods} in {', '.join(self.results['conditions'])}; files in {self.folder})"
 
 
 def make_report(

@@ -73,6 +73,11 @@ class Table:
         """Return the names of the methods and controls of a block, in their order."""
         return list(dict.fromkeys(row for rows in self.estimates[block].values() for row in rows))
 
+    def methods(self) -> list[str]:
+        """Return the names of the methods, in their order."""
+        rows = dict.fromkeys(row for block in self.estimates for row in self.rows(block))
+        return [row for row in rows if not is_control(row)]
+
     def leaders(self, block: Block, score: str) -> tuple[str, set[str]]:
         """Return the row with the best mean, and the rows that are not significantly different from it.
 

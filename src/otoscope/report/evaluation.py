@@ -127,7 +127,19 @@ def open_evaluation(path: Path) -> EvaluationResult:
     Raises:
         DataError: The file is damaged, or holds something else.
     """
-    content = Content.read(path)
+    return evaluation_result(Content.read(path))
+
+
+def evaluation_result(content: Content) -> EvaluationResult:
+    """Return the results of an evaluation.
+
+    Args:
+        content: Content of ``results.json``.
+
+    Raises:
+        DataError: The content is damaged, or that of something else.
+    """
+    path = content.path
     if "conditions" not in content.values or "scores" not in content.values:
         raise DataError(f"{path}: holds no results of `otoscope evaluate`; name another folder")
     conditions, skipped, settings = (content.part(name) for name in ("conditions", "skipped", "settings"))

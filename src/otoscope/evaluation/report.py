@@ -44,7 +44,7 @@ class Report(Shown):
     folder: Path
 
     def paper(self, options: PaperOptions | None = None) -> PaperTable:
-        """Return chosen areas, domains and methods; see `otoscope.evaluation.paper` for tables and a figure of them.
+        """Return chosen areas, domains and methods; see `otoscope.evaluation.paper` for tables of them.
 
         Args:
             options: Choices.

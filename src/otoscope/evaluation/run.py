@@ -48,8 +48,8 @@ def run_evaluation(
 
     A run that was stopped resumes when it is started again, also with more methods, conditions or clips. The files
     ``results.json``, ``table.csv``, ``pairs.csv``, ``table.txt``, ``table.png`` and ``curves.png``, and for papers
-    ``paper_table.tex``, ``paper_table.md`` and ``paper_figure.pdf``, are written to ``output_folder``, and the scores
-    of each clip to its folder ``records``.
+    ``paper_table.tex``, ``paper_table.md`` and ``paper_figure.pdf``, are written to ``output_folder``, and the
+    scores of each clip to its folder ``records``.
 
     Args:
         classifier: Classifier that the methods explain, or a pipeline of `transformers`.

@@ -19,7 +19,7 @@ _WIDTH, _ROW, _AROUND = 7.0, 0.17, 0.62
 _TEXT_POINTS, _TICK_POINTS = 8, 7
 _COLORS = {"heard": EVIDENCE_COLOR, "mask": REMAINDER_COLOR}
 _MARKERS = ("o", "s", "^", "D", "v", "P")
-_LONGEST_NAME = 30
+_LONGEST_NAME = 36
 
 
 def paper_figure(paper: PaperTable) -> Figure:

@@ -14,7 +14,8 @@ from otoscope.explanation import Explanation, StoredExplanation
 from otoscope.explanation.arrays import mask_arrays
 from otoscope.explanation.stored import component_title
 from otoscope.report.clips import LONGEST_S, ClipResult
-from otoscope.report.notebook.frame import MOST_BYTES, content_of, framed, size_of
+from otoscope.report.notebook import frame
+from otoscope.report.notebook.frame import content_of, framed, size_of
 from otoscope.report.page import Entry, clip_section
 from otoscope.report.summary import summarise
 
@@ -83,7 +84,7 @@ def show_explanations(explanations: Sequence[Explanation]) -> str:
         "classes": summarise(results)[:_MOST_ROWS],
         "shortened": _note(count, 0, len(rows)),
     }
-    room = MOST_BYTES - len(framed(summary, summary, content).encode(errors="replace"))
+    room = frame.MOST_BYTES - len(framed(summary, summary, content).encode(errors="replace"))
     sections: list[Markup] = []
     for entry in entries:
         section = _section_of(entry)
@@ -133,12 +134,12 @@ def _show_clip(result: ClipResult, summary: str) -> str:
         shortened = _shortened(result, longest_s, components)
         output = framed(f"Explanation of {result.name}", summary, {"sections": [section], "shortened": shortened})
         size = len(output.encode(errors="replace"))
-        if size <= MOST_BYTES or longest_s <= _SHORTEST_S:
+        if size <= frame.MOST_BYTES or longest_s <= _SHORTEST_S:
             return output
         if components:
             components = False
         else:
-            longest_s = max(_SHRINKING * longest_s * MOST_BYTES / size, _SHORTEST_S)
+            longest_s = max(_SHRINKING * longest_s * frame.MOST_BYTES / size, _SHORTEST_S)
 
 
 def _shortened(result: ClipResult, longest_s: float, components: bool) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 from otoscope.errors import OtoscopeError
 from otoscope.recordings import Timeline
-from otoscope.report.notebook.frame import MOST_BYTES, content_of, framed, shortened_to_fit
+from otoscope.report.notebook import frame
+from otoscope.report.notebook.frame import content_of, framed, shortened_to_fit
 from otoscope.report.page import recording_part
 from otoscope.report.recording import EventFacts, RecordingResult, TimelinePicture, recording_result
 
@@ -39,8 +40,9 @@ def show_timeline(timeline: Timeline) -> str:
 
 
 def _rows_that_fit(show: Callable[[int, int], str], rows: int) -> int:
-    """Return the number of events whose rows, without sounds, take at most half of an output."""
-    while rows > 1 and len(show(rows, 0).encode(errors="replace")) > MOST_BYTES / 2:
+    """Return the number of events whose rows take at most a third of the room of rows and sounds."""
+    others = len(show(0, 0).encode(errors="replace"))
+    while rows > 1 and len(show(rows, 0).encode(errors="replace")) - others > (frame.MOST_BYTES - others) / 3:
         rows //= 2
     return rows
 

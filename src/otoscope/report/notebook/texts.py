@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from otoscope.files.json import json_text
-from otoscope.report.notebook.frame import MOST_BYTES
+from otoscope.report.notebook import frame
 from otoscope.report.rendering import render
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def show_text(report: KnownUseReport) -> str:
     """Return the view of a report that is text."""
     text = report.text
     # Every character may become a reference of five.
-    longest = MOST_BYTES // 6
+    longest = frame.MOST_BYTES // 6
     rest = len(text) - longest
     note = f"{rest} characters are left out; known_use.txt in {report.folder} holds all" if rest > 0 else ""
     return str(render("text.html.j2", {"text": text[:longest], "note": note}))

@@ -41,7 +41,7 @@
     const outside = frame.ownerDocument;
     const observer = new MutationObserver(colours);
     for (const element of [outside.documentElement, outside.body]) {
-      if (element) observer.observe(element, { attributes: true, attributeFilter: ["class", "style", "theme", "data-theme", "data-jp-theme-light"] });
+      if (element) observer.observe(element, { attributes: true });
     }
     new ResizeObserver(height).observe(document.body);
     height();

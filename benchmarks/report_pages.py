@@ -224,7 +224,7 @@ def opening_s(browser: Any, path: Path, ready: str, openings: int) -> dict[str, 
         page.set_default_timeout(120_000)
         page.add_init_script(_WATCH % ready)
         page.goto(path.resolve().as_uri())
-        page.wait_for_function("window.readyAfterMs !== undefined")
+        page.wait_for_function("() => window.readyAfterMs !== undefined")
         seconds.append(page.evaluate("window.readyAfterMs") / 1000)
         context.close()
     return {"median": round(statistics.median(seconds), 3), "all": [round(value, 3) for value in seconds]}

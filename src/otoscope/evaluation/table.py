@@ -261,5 +261,5 @@ def _same(first: Estimate | None, second: Estimate | None) -> bool:
     """Return whether two cells show the same; means of no clip are NaN, which is equal to nothing."""
     if first is None or second is None or not (first.clips and second.clips):
         return (first is None or not first.clips) == (second is None or not second.clips)
-    ends = [(cell.mean, cell.low, cell.high, cell.clips) for cell in (first, second)]
-    return bool(np.array_equal(*ends, equal_nan=True))
+    one_side, other_side = ((cell.mean, cell.low, cell.high, cell.clips) for cell in (first, second))
+    return bool(np.array_equal(one_side, other_side, equal_nan=True))

@@ -51,7 +51,7 @@ def draw_explanation(
         "axis": axis,
     }
     if axes is not None:
-        named = axes if isinstance(axes, Mapping) else {"mask": axes}
+        named: Mapping[PanelName, Axes] = axes if isinstance(axes, Mapping) else {"mask": axes}
         return draw_explanation_panels(named, ExplanationData(**content))
     verdict = "" if explanation.verdict is None else explanation.verdict.headline
     return explanation_picture(name=explanation.name, method=explanation.method, verdict=verdict, **content)

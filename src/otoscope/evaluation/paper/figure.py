@@ -11,6 +11,7 @@ from otoscope.plots.style import EVIDENCE_COLOR, REMAINDER_COLOR
 from otoscope.plots.text import literal, readable
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -109,15 +110,15 @@ def _label_rows(axes: Axes, names: Sequence[str]) -> None:
 
 
 def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
-    handles = {}
+    handles: dict[str, Artist] = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
+            handles.setdefault(str(label), handle)
     if len(handles) > 1:
         columns = min(len(handles), 4)
         figure.legend(
-            list(handles.values()),
-            list(handles),
+            handles=list(handles.values()),
+            labels=list(handles),
             loc="outside upper center",
             ncols=columns,
             fontsize=_TEXT_POINTS,

@@ -59,18 +59,23 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         sources = _make_results(options, folder)
         result: dict[str, Any] = {"conditions": _conditions(options), "reports": {}, "notebook": {}}
+        # The page of each is opened at once, so that a run that is ended has whole results.
         for name, source in sources.items():
             _say(f"report of {name}")
-            result["reports"][name] = _write_report(source, folder / "reports" / f"{name}.html")
-        for name, source in sources.items():
-            _say(f"notebook, {name}")
+            page = folder / "reports" / f"{name}.html"
+            result["reports"][name] = _write_report(source, page)
+            result["reports"][name] |= _open(options, name, page, result)
             result["notebook"][name] = _view(name, source)
-        _open_all(options, folder / "reports", result["reports"])
+            _save(options, result)
     result["conditions"]["load_average_at_end"] = _load()
+    print(_save(options, result))
+
+
+def _save(options: argparse.Namespace, result: dict[str, Any]) -> str:
     text = json.dumps(result, indent=2)
-    print(text)
     if options.out is not None:
         options.out.write_text(text + "\n", encoding="utf-8")
+    return text
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -96,7 +101,7 @@ def _say(text: str) -> None:
 
 def _make_results(options: argparse.Namespace, folder: Path) -> dict[str, Path]:
     """Explain the clips and the recording and evaluate, unless an earlier run has; return their folders by name."""
-    results = {name: folder / name for name in ("few_clips", "many_clips", "long_recording", "evaluation")}
+    results = {name: folder / name for name in ("few_clips", "long_recording", "evaluation", "many_clips")}
     clips = [str(path) for path in sorted((options.data_folder / "audio").iterdir()) if path.is_file()]
     parts = ["--keep", "json", "recording", "evidence", "remainder", "mask", "--skip_existing"]
     for name, count in (("few_clips", options.few), ("many_clips", options.many)):
@@ -108,7 +113,7 @@ def _make_results(options: argparse.Namespace, folder: Path) -> dict[str, Path]:
         _say(f"explain {options.minutes} minutes")
         recording = folder / "joined.wav"
         join_clips(options.data_folder, (1, 2, 3, 4, 5), recording, options.minutes, 16_000, 1)
-        windows = ["--window_s", "5", "--hop_s", "2.5", "--explain", "changes", "--top_k", str(options.top_k)]
+        windows = ["--window_s", "5", "--hop_s", "5", "--explain", "changes", "--top_k", str(options.top_k)]
         out = folder / "long_recording_run"
         shutil.rmtree(out, ignore_errors=True)
         _otoscope(options, "explain", str(recording), "--method", options.method, "--out", str(out), *windows)
@@ -184,25 +189,21 @@ def _view(name: str, source: Path) -> dict[str, Any]:
     }
 
 
-def _open_all(options: argparse.Namespace, folder: Path, reports: dict[str, dict[str, Any]]) -> None:
-    """Open the reports in Chromium, and add the seconds to their results."""
+def _open(options: argparse.Namespace, name: str, page: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """Open a report in Chromium, and its first further page, and return the seconds."""
     from playwright.sync_api import sync_playwright
 
     path = os.environ.get("OTOSCOPE_CHROMIUM") or shutil.which("chromium")
+    further = sorted(page.with_name(f"{page.stem}-pages").glob("*.html"))
+    ready = TABLE if further else TABLES if name == "evaluation" else PLAYER
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=path, args=_ARGUMENTS)
-        for name, report in reports.items():
-            _say(f"open {name}")
-            page = folder / f"{name}.html"
-            if report["further_pages"]:
-                report["open_s"] = opening_s(browser, page, TABLE, options.openings)
-                further = sorted((folder / f"{name}-pages").iterdir())
-                report["open_further_page_s"] = opening_s(browser, further[0], PLAYER, options.openings)
-            else:
-                ready = TABLES if name == "evaluation" else PLAYER
-                report["open_s"] = opening_s(browser, page, ready, options.openings)
-        reports["browser"] = {"version": browser.version}
+        result["conditions"]["chromium"] = browser.version
+        seconds = {"open_s": opening_s(browser, page, ready, options.openings)}
+        if further:
+            seconds["open_further_page_s"] = opening_s(browser, further[0], PLAYER, options.openings)
         browser.close()
+    return seconds
 
 
 def opening_s(browser: Any, path: Path, ready: str, openings: int) -> dict[str, Any]:

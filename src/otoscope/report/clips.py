@@ -43,6 +43,7 @@ class ClipResult:
         curve: Points (area, probability) of evidence and remainder.
         sufficient: Smallest sufficient share.
         necessary: Smallest necessary share.
+        decisive: Share that is both.
         sample_rate_hz: Sample rate.
         duration_s: Length.
         components: Relevance and centroid of each component.
@@ -68,6 +69,7 @@ class ClipResult:
     curve: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     sufficient: float | None = None
     necessary: float | None = None
+    decisive: float | None = None
     components: list[dict[str, float]] = field(default_factory=list)
     source: dict[str, Any] = field(default_factory=dict)
     file: str = ""
@@ -108,6 +110,7 @@ class ClipResult:
             curve=_curve(content.part("curve")),
             sufficient=content.optional_number("sufficient"),
             necessary=content.optional_number("necessary"),
+            decisive=content.optional_number("decisive"),
             sample_rate_hz=int(content.number("sample_rate_hz")),
             duration_s=content.number("duration_s"),
             components=[

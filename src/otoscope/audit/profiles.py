@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from otoscope.audio import Spectrogram
+from otoscope.audit.evidence import Span
 from otoscope.data import annotated_bins
 from otoscope.data.clips import Clip
 from otoscope.explain import Explainer
@@ -91,23 +92,6 @@ class ClipProfile:
         """Return a profile from the result of `to_dict`."""
         arrays = ("frequency", "time", "sound_frequency", "sound_time")
         return cls(**{name: np.asarray(value) if name in arrays else value for name, value in values.items()})
-
-
-@dataclass(frozen=True)
-class Span:
-    """Narrowest range that holds half of the evidence.
-
-    Attributes:
-        low: Lower end, in Hz, or in the unit of the time axis.
-        high: Upper end.
-        evidence: Share of the evidence in it.
-        sound: Share of the sound in it.
-    """
-
-    low: float
-    high: float
-    evidence: float
-    sound: float
 
 
 @dataclass

@@ -55,8 +55,8 @@ def group_profiles(frequency: Array, time: Array, seed: int = 0, divide: bool = 
     """Divide clips into clusters of similar evidence.
 
     Neighbours in a graph are the clips of the most similar profiles. The number of clusters is that of the largest
-    gap between the first eigenvalues of the graph's normalised Laplacian; without a clear gap, or with fewer than 10
-    clips, there is one cluster.
+    gap between the first eigenvalues of the graph's normalised Laplacian; without a clear gap, or with fewer than
+    10 clips, there is one cluster.
 
     Args:
         frequency: Share of the evidence in each band, for each clip. Shape (clips, bands).
@@ -122,8 +122,8 @@ def neighbour_graph(distances: Array) -> Array:
     order = np.argsort(distances + np.diag(np.full(count, np.inf)), axis=1, kind="stable")[:, :neighbours]
     graph = np.zeros((count, count))
     np.put_along_axis(graph, order, 1.0, axis=1)
-    # mutual neighbours weigh 1, others 0.5; a faint weight between all clips keeps the graph connected, without which
-    # its eigenvectors are not unique
+    # mutual neighbours weigh 1, others 0.5; a faint weight between all clips keeps the graph connected, because the
+    # eigenvectors of several parts are not unique
     return np.asarray((graph + graph.T) / 2 + _FAINT / count * (1 - np.eye(count)))
 
 

@@ -142,8 +142,8 @@ def profile_clips(explainer: Explainer, clips: Sequence[Clip], labels: Sequence[
 def strongest(importance: Tensor, area: float = EVIDENCE_AREA) -> Array:
     """Return the importances of the most important bins that speak for the class, and 0 elsewhere.
 
-    The maps of trained networks are not 0 where nothing matters. Summed over a whole band, such noise would hide the
-    few bins that decide.
+    The maps of trained networks are not 0 where nothing matters. Summed over a whole band, such noise would hide
+    the few bins that decide.
 
     Args:
         importance: Map of one clip. Shape (frequency, time).
@@ -300,8 +300,8 @@ def main_span(evidence: Array, sound: Array, highest: float, share: float = 0.5)
     low, high = best, int(ends[best])
     step = highest / len(evidence)
     return Span(
-        low=low * step,
-        high=high * step,
+        low=round(low * step, 4),
+        high=round(high * step, 4),
         evidence=round(float(sums[high] - sums[low]), _DIGITS),
         sound=round(float(sound[low:high].sum()), _DIGITS),
     )

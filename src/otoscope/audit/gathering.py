@@ -102,7 +102,7 @@ def gather_evidence(
     classifier: Classifier,
     clips: Any,
     labels: Sequence[str],
-    folder: Path,
+    folder: Path | None,
     options: EvidenceOptions | None = None,
     targets: Sequence[int] | None = None,
     recordings: Sequence[str] | None = None,
@@ -115,10 +115,10 @@ def gather_evidence(
     the folder; a later run with the same classifier, method and clips uses them again.
 
     Args:
-        classifier: Classifier; it must know the labels.
+        classifier: Classifier; classes whose labels it does not know are left out.
         clips: Data set: anything with a length that returns a `Clip` for an index.
         labels: Names of the classes, which the targets of the clips count.
-        folder: Folder of the audit.
+        folder: Folder of the audit; None: nothing is saved, and there are no examples.
         options: Options.
         targets: Class of each clip (default: read from the data set).
         recordings: Recording of each clip (default: read from the data set).
@@ -127,7 +127,7 @@ def gather_evidence(
         progress: Whether to show a progress bar.
 
     Raises:
-        ConfigurationError: There is no such method, or the classifier does not know a label.
+        ConfigurationError: There is no such method.
         GradientError: The named method needs gradients, and the classifier gives none.
     """
     options = options or EvidenceOptions()
@@ -137,8 +137,9 @@ def gather_evidence(
     targets = targets_of(clips) if targets is None else targets
     recordings = recordings_of(clips) if recordings is None else recordings
     chosen = sample_clips(targets, recordings, options.clips_per_class, options.seed, decided)
+    chosen = {target: members for target, members in chosen.items() if labels[target] in classifier.labels}
     positions = [position for members in chosen.values() for position in members]
-    if options.method == AUTO and positions:
+    if options.method == AUTO and classifier.differentiable and positions:
         explainer = _with_gradients_or_without(explainer, clips[positions[0]], labels)
     run = _Run(explainer, clips, labels, folder, options, progress)
     profiles = run.profiles(positions)
@@ -182,7 +183,7 @@ class _Run:
         explainer: Explainer,
         clips: Any,
         labels: Sequence[str],
-        folder: Path,
+        folder: Path | None,
         options: EvidenceOptions,
         progress: bool,
     ) -> None:
@@ -194,9 +195,8 @@ class _Run:
 
     def profiles(self, positions: Sequence[int]) -> dict[int, ClipProfile]:
         """Return the profiles of clips by their position; those that fail are left out."""
-        lines = JsonLines(self.folder / PROFILES_NAME)
-        lines.repair()
-        stored = {row["key"]: row for row in lines.read(skip_damaged=True) if row.get("stamp") == self.stamp}
+        lines = None if self.folder is None else JsonLines(self.folder / PROFILES_NAME)
+        stored = self._stored(lines)
         profiles: dict[int, ClipProfile] = {}
         missing = []
         for position in positions:
@@ -212,7 +212,8 @@ class _Run:
         with bar:
             for batch, result in self._explain(missing):
                 rows = [profile.to_dict() for profile in result.profiles]
-                lines.append(*({"stamp": self.stamp, **row} for row in rows))
+                if lines is not None and rows:
+                    lines.append(*({"stamp": self.stamp, **row} for row in rows))
                 # rounded as they are in the file, so that a resumed run has the same result
                 by_name = {row["name"]: ClipProfile.from_dict(row) for row in rows}
                 self.failures |= result.failures
@@ -221,6 +222,13 @@ class _Run:
                         profiles[position] = profile
                 bar.update(len(batch))
         return profiles
+
+    def _stored(self, lines: JsonLines | None) -> dict[str, dict[str, Any]]:
+        """Return the profiles that an earlier run has written, by the key of the clip."""
+        if lines is None:
+            return {}
+        lines.repair()
+        return {row["key"]: row for row in lines.read(skip_damaged=True) if row.get("stamp") == self.stamp}
 
     def _explain(self, positions: Sequence[int]) -> Iterator[tuple[Sequence[int], ProfileResult]]:
         """Yield batches of positions with the profiles of their clips."""
@@ -255,13 +263,14 @@ class _Run:
         }
         classes = with_neighbours(classes, of_class)
         divide = options.cluster and _can_cluster(notes)
-        examples = ExampleFolder(self.folder, self.explainer, self.stamp, options.score_examples)
-        bar = tqdm(classes, "Examples", disable=not self.progress, leave=False)
-        for label in bar:
+        examples = None
+        if self.folder is not None:
+            examples = ExampleFolder(self.folder, self.explainer, self.stamp, options.score_examples)
+        for label in tqdm(classes, "Examples", disable=not self.progress, leave=False):
             rows = usable(of_class[label])
             position_of = {profiles[position].name: position for position in members_of[label]}
             classes[label], grouping = cluster_class(classes[label], rows, options.seed, divide)
-            if grouping is None:
+            if grouping is None or examples is None:
                 continue
             clips = _Lazy(self.clips, [position_of[row.name] for row in rows])
             saved = examples_of(grouping, rows, clips, examples, options.typical, options.outlying)

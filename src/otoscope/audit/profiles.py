@@ -90,8 +90,9 @@ class ClipProfile:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ClipProfile:
         """Return a profile from the result of `to_dict`."""
+        content = dict(values)
         arrays = ("frequency", "time", "sound_frequency", "sound_time")
-        return cls(**{name: np.asarray(value) if name in arrays else value for name, value in values.items()})
+        return cls(**{**content, **{name: np.asarray(content[name]) for name in arrays}})
 
 
 @dataclass

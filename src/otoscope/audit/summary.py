@@ -180,10 +180,10 @@ def _nearest(label: str, classes: Mapping[str, ClassEvidence], profiles: Sequenc
         return None
     nearest = max(sums, key=sums.__getitem__)
     curve = classes[label].frequency
-    other = classes[nearest].frequency if nearest in classes else None
+    neighbour = classes[nearest].frequency if nearest in classes else None
     shared = None
-    if curve is not None and other is not None:
-        shared = round(overlap(np.asarray(curve.evidence), np.asarray(other.evidence)), _DIGITS)
+    if curve is not None and neighbour is not None:
+        shared = round(overlap(np.asarray(curve.evidence), np.asarray(neighbour.evidence)), _DIGITS)
     return Neighbour(nearest, round(sums[nearest] / len(profiles), _DIGITS), shared)
 
 

@@ -165,7 +165,7 @@ def lead_of(result: AuditResult) -> Lead:
     by_verdict = {
         verdict: [item.label for item in result.classes if item.verdict == verdict] for verdict in VERDICTS
     }
-    total, tested = len(result.classes), len(result.suspects)
+    total = len(result.classes)
     sentences = []
     if labels := by_verdict[SHORTCUT]:
         title = f"Shortcut found in {_count(len(labels), total)}: {listed(labels)}"
@@ -181,9 +181,11 @@ def lead_of(result: AuditResult) -> Lead:
     else:
         clean = len(by_verdict[CLEAN])
         title = "No shortcut found" if clean == total else f"No shortcut found in {_count(clean, total)}"
+        tried = result.conditions.get("candidates")
+        cues = f"{tried} cues" if isinstance(tried, int) and tried else "cues"
         sentences.append(
-            f"None of the {tested} cues that were tested both takes decisions away when it is removed and brings "
-            "them about when it is added."
+            f"None of the {cues} that were tried both takes decisions for a class away when it is removed and "
+            "brings them about when it is added."
         )
     if by_verdict[SHORTCUT] and (unclear := by_verdict[UNCLEAR]):
         sentences.append(f"Unclear: {listed(unclear)}.")

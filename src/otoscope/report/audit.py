@@ -10,7 +10,7 @@ import numpy as np
 
 from otoscope.audio import load_audio
 from otoscope.audit.evidence import Example
-from otoscope.audit.result import RESULT_NAME, VERDICTS, AuditResult, ClassFigures, Suspect
+from otoscope.audit.result import RESULT_NAME, VERDICTS, AuditResult, ClassFigures, Suspect, Verdict
 from otoscope.errors import DataError, listed
 from otoscope.explanation.stored import FolderExplanation
 from otoscope.player import Clip, Track
@@ -21,7 +21,10 @@ from otoscope.report.typed import fault_of
 
 MOST_EXAMPLES = 40
 """Number of examples of an audit whose sounds are embedded; classes with the worst verdicts come first."""
-SHORTCUT, UNCLEAR, TOO_FEW, CLEAN = "shortcut", "unclear", "too few clips to tell", "clean"
+SHORTCUT: Verdict = "shortcut"
+UNCLEAR: Verdict = "unclear"
+TOO_FEW: Verdict = "too few clips to tell"
+CLEAN: Verdict = "clean"
 CUE_MASK = "share of the cue"
 # Names of the sounds of a suspect, see `otoscope.audit.result.Suspect`.
 CLIP, WITHOUT, REMOVED, OTHER, WITH = (
@@ -162,9 +165,9 @@ def lead_of(result: AuditResult) -> Lead:
     Args:
         result: Result of the audit.
     """
-    by_verdict = {
-        verdict: [item.label for item in result.classes if item.verdict == verdict] for verdict in VERDICTS
-    }
+    by_verdict: dict[Verdict, list[str]] = {verdict: [] for verdict in VERDICTS}
+    for item in result.classes:
+        by_verdict[item.verdict].append(item.label)
     total = len(result.classes)
     sentences = []
     if labels := by_verdict[SHORTCUT]:

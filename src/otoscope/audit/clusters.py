@@ -23,7 +23,8 @@ FEWEST_CLIPS = 10
 MOST_CLUSTERS = 5
 SMALLEST_GAP = 0.1
 """Least gap between eigenvalues, which lie in [0, 2], that divides the clips."""
-_FAINT = 0.01
+_WIDTH, _LEAST_WIDTH = 0.4, 0.2
+_FAINT = 1e-4
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class Grouping:
 def group_profiles(frequency: Array, time: Array, seed: int = 0, divide: bool = True) -> Grouping:
     """Divide clips into clusters of similar evidence.
 
-    Neighbours in a graph are the clips of the most similar profiles. The number of clusters is that of the largest
-    gap between the first eigenvalues of the graph's normalised Laplacian; without a clear gap, or with fewer than
+    The clips are a graph whose weights are similarities. The number of clusters is that of the largest gap between
+    the first eigenvalues of its normalised Laplacian; without a clear gap, or with fewer than
     10 clips, there is one cluster.
 
     Args:
@@ -77,7 +78,7 @@ def group_profiles(frequency: Array, time: Array, seed: int = 0, divide: bool = 
     distances = profile_distances(frequency, time)
     clusters = [list(range(len(distances)))]
     if divide and len(distances) >= FEWEST_CLIPS:
-        graph = neighbour_graph(distances)
+        graph = similarity_graph(distances)
         number = count_clusters(graph)
         if number > 1:
             assigned = _assign(graph, number, seed)
@@ -110,21 +111,25 @@ def profile_distances(frequency: Array, time: Array) -> Array:
     return np.asarray(distances)
 
 
-def neighbour_graph(distances: Array) -> Array:
-    """Return the graph in which each clip is connected with its most similar ones, symmetric, with weights up to 1.
+def similarity_graph(distances: Array) -> Array:
+    """Return the similarities of clips: a Gaussian of their distances, whose width is a part of the usual distance.
 
     Args:
         distances: Distances of the clips. Shape (clips, clips).
+
+    Returns:
+        Similarities in (0, 1], 0 of a clip with itself. Shape (clips, clips).
     """
     count = len(distances)
-    # The logarithm of the number of clips keeps a cluster connected (von Luxburg 2007, arXiv 0711.0189).
+    # As many neighbours as the logarithm of the number of clips (von Luxburg 2007, arXiv 0711.0189). The width has
+    # a lower limit, because tight clusters would be divided by differences that mean nothing.
     neighbours = min(max(3, round(np.log(count)) + 1), count - 1)
-    order = np.argsort(distances + np.diag(np.full(count, np.inf)), axis=1, kind="stable")[:, :neighbours]
-    graph = np.zeros((count, count))
-    np.put_along_axis(graph, order, 1.0, axis=1)
-    # mutual neighbours weigh 1, others 0.5; a faint weight between all clips keeps the graph connected, because the
-    # eigenvectors of several parts are not unique
-    return np.asarray((graph + graph.T) / 2 + _FAINT / count * (1 - np.eye(count)))
+    usual = np.median(np.sort(distances + np.diag(np.full(count, np.inf)), axis=1)[:, neighbours - 1])
+    width = max(_LEAST_WIDTH, _WIDTH * float(usual))
+    # a faint weight keeps the graph connected, because the eigenvectors of several parts are not unique
+    graph = np.exp(-np.square(distances / width)) + _FAINT / count
+    np.fill_diagonal(graph, 0.0)
+    return np.asarray(graph)
 
 
 def count_clusters(graph: Array) -> int:

@@ -21,7 +21,7 @@ RESULT_NAME = "audit.json"
 FORMAT = 1
 """Version of the format of the file."""
 
-Verdict = Literal["shortcut", "unclear", "clean", "too few clips to tell"]
+Verdict = Literal["shortcut", "unclear", "too few clips to tell", "clean"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 """Verdicts, the worst first."""
 
@@ -232,10 +232,10 @@ class AuditResult:
 
 
 def worst(verdicts: Sequence[Verdict]) -> Verdict:
-    """Return the worst of several verdicts, ``clean`` for none; too few clips count less than a clean class.
+    """Return the worst of several verdicts, ``clean`` for none; a class with too few clips is not clean.
 
     Example:
-        >>> worst(["clean", "unclear"]), worst(["too few clips to tell"]), worst([])
+        >>> worst(["clean", "unclear"]), worst(["clean", "too few clips to tell"]), worst([])
         ('unclear', 'too few clips to tell', 'clean')
     """
     return min(verdicts, key=VERDICTS.index, default="clean")

@@ -153,11 +153,11 @@ def _time_axis(profiles: Sequence[ClipProfile]) -> tuple[float, str]:
 
 
 def _outside(profiles: Sequence[ClipProfile], seed: int) -> OutsideShare | None:
-    known = [profile for profile in profiles if profile.outside is not None and profile.sound_outside is not None]
-    if not known:
+    with_event = [profile for profile in profiles if profile.outside is not None and profile.sound_outside is not None]
+    if not with_event:
         return None
-    recordings = [profile.recording for profile in known]
-    values = np.array([[profile.outside, profile.sound_outside] for profile in known], np.float64)
+    recordings = [profile.recording for profile in with_event]
+    values = np.array([[profile.outside, profile.sound_outside] for profile in with_event], np.float64)
     table = resampling_by(recordings, _BOOTSTRAP, seed)
     share, sound = estimate(values, table, recordings=recordings)
     return OutsideShare(
@@ -165,7 +165,7 @@ def _outside(profiles: Sequence[ClipProfile], seed: int) -> OutsideShare | None:
         low=round(max(share.low, 0.0), _DIGITS),
         high=round(min(share.high, 1.0), _DIGITS),
         sound=round(sound.mean, _DIGITS),
-        clips=len(known),
+        clips=len(with_event),
         recordings=len(set(recordings)),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -33,6 +34,10 @@ _SILENCE_DB, _SILENT_S, _FRAME_S = -75.0, 0.1, 0.02
 _FILL_DB = -50.0
 _LEVEL_DB = 6.0
 SAMPLE_RATES_HZ = (8000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+
+
+FALLING_DB = tuple(round(-20 * math.log10(max(point, 8) / 8), 1) for point in range(513))
+"""Spectrum that falls by 6 dB per octave, as an ordinary one where none was measured."""
 
 
 @dataclass(frozen=True)
@@ -222,9 +227,7 @@ def observed_cues(
     if silences[0] >= _COMMON > silences[1]:
         cues.append(SilenceCue())
     if level_matters:
-        levels = [
-            median(active_level(sound, sample_rate_hz) for sound in sounds) for sounds in (waveforms, others)
-        ]
+        levels = [median(active_level(sound, sample_rate_hz) for sound in sounds) for sounds in (waveforms, others)]
         if min(levels) > 0 and abs(20 * np.log10(levels[0] / levels[1])) >= _LEVEL_DB:
             cues.append(LevelCue(round(levels[0], 5), round(levels[1], 5)))
     return cues

@@ -100,7 +100,8 @@ class Answers:
         chunks = [todo[first : first + _CHUNK] for first in range(0, len(todo), _CHUNK)]
         bar = tqdm(total=len(todo), desc=purpose, unit="clip", disable=not self.progress, delay=2, leave=False)
         with bar:
-            for chunk, logits in zip(chunks, self._computed([[r for _, r in chunk] for chunk in chunks]), strict=True):
+            parts = self._computed([[request for _, request in chunk] for chunk in chunks])
+            for chunk, logits in zip(chunks, parts, strict=True):
                 rows = [[float(f"{value:.{_DIGITS}g}") for value in row] for row in logits.tolist()]
                 if self._file is not None:
                     self._file.append(

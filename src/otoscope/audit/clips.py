@@ -51,11 +51,12 @@ def choose_clips(
     Raises:
         DataError: There are no clips, or no class that the classifier knows.
     """
-    known = {index: classifier.labels.index(label) for index, label in enumerate(labels) if label in classifier.labels}
+    names = classifier.labels
+    known = {index: names.index(label) for index, label in enumerate(labels) if label in names}
     if not known:
         raise DataError(
-            f"the data has the classes {listed(labels)}, the classifier {listed(classifier.labels)}: they have none "
-            "in common; rename the folders or the labels of the table after the classes of the classifier"
+            f"the data has the classes {listed(labels)}, the classifier {listed(names)}: they have none in common; "
+            "rename the folders or the labels of the table after the classes of the classifier"
         )
     by_class: dict[int, list[tuple[str, int]]] = defaultdict(list)
     for index in range(len(clips)):
@@ -79,8 +80,9 @@ def choose_clips(
 
 def half_sizes(clips: Sequence[AuditClip], target: int) -> tuple[int, int]:
     """Return the number of recordings of a class in each half."""
-    sizes = [len({clip.recording for clip in clips if clip.target == target and clip.half == half}) for half in (0, 1)]
-    return sizes[0], sizes[1]
+    members = [clip for clip in clips if clip.target == target]
+    first, second = (len({clip.recording for clip in members if clip.half == half}) for half in (0, 1))
+    return first, second
 
 
 def recordings_of(clips: Sequence[AuditClip]) -> Mapping[str, str]:

@@ -170,8 +170,7 @@ class BandCue(CandidateCue):
 
     @override
     def removed_elsewhere(self, waveform: Tensor, sample_rate_hz: int) -> Tensor | None:
-        other = self.elsewhere(sample_rate_hz)
-        return other and other.removed(waveform, sample_rate_hz)
+        return self.elsewhere(sample_rate_hz).removed(waveform, sample_rate_hz)
 
     def elsewhere(self, sample_rate_hz: int) -> BandCue:
         """Return a band of equal width in octaves, an octave away from this one."""

@@ -1,4 +1,4 @@
-"""Interventions on a sound: parts that stand out of their neighbourhood are lowered to it, and nothing else changes.
+"""Interventions on a sound: what stands out of its neighbourhood is lowered to it, and nothing else changes.
 
 A band, a part of the clip or a click is not cut out, which would leave a hole that is a cue itself. Bins that stand
 out of the bins beside them are lowered to the level of these. A broad natural sound therefore passes a removal of a
@@ -215,7 +215,8 @@ def filtered(waveform: Tensor, response: Tensor) -> Tensor:
     padded = 2 ** math.ceil(math.log2(waveform.numel() + 4096))
     bins = padded // 2 + 1
     gain = functional.interpolate(response[None, None], bins, mode="linear", align_corners=True)[0, 0]
-    return torch.fft.irfft(torch.fft.rfft(waveform, padded) * gain, padded)[: waveform.numel()]
+    sound: Tensor = torch.fft.irfft(torch.fft.rfft(waveform, padded) * gain, padded)
+    return sound[: waveform.numel()]
 
 
 def edge_response(sample_rate_hz: int, edge_hz: float, low_pass: bool, order: int = 24) -> Tensor:
@@ -232,7 +233,8 @@ def shifted(waveform: Tensor, sample_rate_hz: int, by_hz: float) -> Tensor:
     """
     spectrum = torch.fft.rfft(waveform)
     moved = torch.roll(spectrum, round(by_hz * waveform.numel() / sample_rate_hz))
-    return torch.fft.irfft(moved, waveform.numel())
+    sound: Tensor = torch.fft.irfft(moved, waveform.numel())
+    return sound
 
 
 def scrambled(waveform: Tensor, seed: int = 0) -> Tensor:
@@ -240,7 +242,8 @@ def scrambled(waveform: Tensor, seed: int = 0) -> Tensor:
     spectrum = torch.fft.rfft(waveform)
     generator = torch.Generator().manual_seed(seed)
     phase = 2 * torch.pi * torch.rand(spectrum.shape, generator=generator).to(waveform.device)
-    return torch.fft.irfft(torch.polar(spectrum.abs(), phase), waveform.numel())
+    sound: Tensor = torch.fft.irfft(torch.polar(spectrum.abs(), phase), waveform.numel())
+    return sound
 
 
 def fitted(waveform: Tensor, samples: int, at_end: bool = False) -> Tensor:

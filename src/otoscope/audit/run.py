@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ import torch
 
 from otoscope.audio import save_audio
 from otoscope.audit.answers import Answers, Request
-from otoscope.audit.clips import AuditClip, choose_clips
-from otoscope.audit.cues import CandidateCue
+from otoscope.audit.clips import choose_clips
+from otoscope.audit.own import Suspicion
 from otoscope.audit.result import AuditResult, ClassFigures, Suspect, Verdict, worst
 from otoscope.audit.search import Search
 from otoscope.audit.settings import AuditSettings
@@ -57,13 +57,30 @@ class Cost:
         return f"about {self.answers} answers of the classifier{known}, {minutes} with {processes}"
 
 
+@dataclass(frozen=True)
+class AuditInput:
+    """What is audited.
+
+    Attributes:
+        classifier: Classifier.
+        clips: Labelled clips; see `run_audit`.
+        labels: Names of their classes.
+        conditions: What the result should state about model and data.
+    """
+
+    classifier: Classifier
+    clips: Any
+    labels: Sequence[str]
+    conditions: dict[str, Any] = field(default_factory=dict)
+
+
 def run_audit(
     classifier: Classifier,
     clips: Any,
     labels: Sequence[str],
     folder: str | os.PathLike[str] | None = None,
     settings: AuditSettings | None = None,
-    cues: Sequence[CandidateCue] = (),
+    suspicions: Sequence[Suspicion] = (),
     workers: int = 1,
     progress: bool = False,
     on_cost: Callable[[Cost], None] | None = None,
@@ -77,7 +94,7 @@ def run_audit(
         labels: Names of the classes that the targets of the clips count.
         folder: Folder for the result, example sounds, and answers that a later run resumes from (default: none).
         settings: Options.
-        cues: Cues of your own, which are tested on every class.
+        suspicions: Cues of your own, which are tested beside those that the search finds.
         workers: Number of processes.
         progress: Whether to show progress bars.
         on_cost: Function that is called with the expected cost before the search.
@@ -94,12 +111,12 @@ def run_audit(
     chosen = choose_clips(clips, labels, classifier, settings.clips_per_class, settings.seed)
     answers = Answers(classifier, chosen, place, classifier_key(classifier), workers, progress)
     search = Search(answers, settings)
-    cost = estimate_cost(search, settings, len(cues))
+    cost = estimate_cost(search, settings, len(suspicions))
     if on_cost is not None:
         on_cost(cost)
     findings = search.run()
     tests = to_test(findings)
-    tests += [_own_test(target, cue) for cue in cues for target in sorted({clip.target for clip in chosen})]
+    tests += [test for suspicion in suspicions for test in _own_tests(suspicion, search)]
     tests = [run_test(test, search, settings) for test in tests]
     suspects = judged(tests, answers)
     if place is not None:
@@ -150,9 +167,16 @@ def estimate_cost(search: Search, settings: AuditSettings, own: int = 0) -> Cost
     return Cost(total, finished, max(0, total - finished) * each_s / max(1, answers.workers), answers.workers)
 
 
-def _own_test(target: int, cue: CandidateCue) -> Tested:
+def _own_tests(suspicion: Suspicion, search: Search) -> list[Tested]:
+    """Return the test of a suspicion on its class, or on every class."""
+    labels, cue = search.answers.classifier.labels, suspicion.cue
+    targets = sorted({clip.target for clip in search.clips})
     # Nothing was searched, so that all clips can test it.
-    return Tested(target, cue, True, {0: cue, 1: cue})
+    return [
+        Tested(target, cue, True, {0: cue, 1: cue})
+        for target in targets
+        if suspicion.label in (None, labels[target])
+    ]
 
 
 def _figures(search: Search, target: int, suspects: Sequence[Suspect]) -> ClassFigures:
@@ -215,9 +239,7 @@ def _with_sounds(
     return replace(suspect, sounds=paths, sound_clips=names)
 
 
-def _conditions(
-    search: Search, settings: AuditSettings, cost: Cost, seconds: float, tests: int
-) -> dict[str, Any]:
+def _conditions(search: Search, settings: AuditSettings, cost: Cost, seconds: float, tests: int) -> dict[str, Any]:
     answers, clips = search.answers, search.clips
     return {
         "version": __version__,

@@ -1,7 +1,7 @@
 """Search for suspects in one half of the recordings, so that the other half can test them.
 
-The best of many candidates looks better than it is on the clips that it was chosen on. So each half of the recordings
-suggests suspects, and the other half tests them.
+The best of many candidates looks better than it is on the clips that it was chosen on. So each half of the
+recordings suggests suspects, and the other half tests them.
 """
 
 from __future__ import annotations
@@ -132,10 +132,12 @@ class Search:
             of_cue = logits[first : first + len(members)]
             first += len(members)
             loss = 1 - float(decided(of_cue, target, multi_label).mean())
-            falls = _probability(self.plain[members], target, multi_label) - _probability(of_cue, target, multi_label)
+            before, after = (_probability(rows, target, multi_label) for rows in (self.plain[members], of_cue))
             # Probabilities break ties between candidates that cost equally many of the few decisions.
             if loss >= LEAST_LOSS:
-                ranked[target, half].append((loss + 0.1 * float(falls.mean()), Finding(target, half, cue, loss)))
+                ranked[target, half].append(
+                    (loss + 0.1 * float((before - after).mean()), Finding(target, half, cue, loss))
+                )
         result = []
         for entries in ranked.values():
             entries.sort(key=lambda entry: -entry[0])

@@ -229,8 +229,8 @@ def _verdict(test: Tested, q_value: float | None) -> tuple[Verdict, str]:
 def _sentence(label: str, test: Tested, verdict: Verdict, reason: str) -> str:
     """Return the result in plain words.
 
-    For example: class rain: removing the band 95-105 Hz takes accuracy from 92 to 31 % (the same change elsewhere: 90
-    %); adding it to other clips turns 78 % of them into rain (elsewhere: 2 %): shortcut.
+    For example: class rain: removing the band 95-105 Hz takes accuracy from 92 to 31 % (a change of this size
+    elsewhere: 90 %); adding it to other clips turns 78 % of them into rain (elsewhere: 2 %): shortcut.
     """
     if test.removal is None or test.transplant is None:
         return f"class {label}: {test.cue.name} could not be tested: {verdict}"
@@ -294,7 +294,10 @@ def _without_explained(tests: Sequence[Tested]) -> list[Tested]:
             other is not test
             and other.target == test.target
             and len(other.parts) >= len(test.parts)
-            and (explains(other.cue, test.cue) or (len(other.parts) > len(test.parts) and overlap(other.cue, test.cue)))
+            and (
+                explains(other.cue, test.cue)
+                or (len(other.parts) > len(test.parts) and overlap(other.cue, test.cue))
+            )
             for other in tests
         )
     ]

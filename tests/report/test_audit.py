@@ -157,6 +157,50 @@ def test_the_first_sentence_says_what_the_audit_shows(result, title, more):
     assert lead.verdict == result.verdict
 
 
+def save_comparison(folder):
+    first, second = save_audit(folder / "first"), save_audit(folder / "second", "clean")
+    suspects = [
+        {
+            "label": "rain",
+            "name": HOSTILE,
+            "change": "only in the first",
+            "first": json.loads((first / "audit.json").read_text())["suspects"][0],
+            "second": None,
+            "sentence": "class rain: old: shortcut; new: not found",
+        }
+    ]
+    content_of = {"names": ["old", "new"], "suspects": suspects}
+    (folder / "comparison.json").write_text(json.dumps(content_of))
+    return second
+
+
+def test_two_audits_are_compared_before_they_are_shown(tmp_path):
+    save_comparison(tmp_path)
+    report = write_report(read_results([tmp_path]), tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert report.audits == 2
+    assert page.index("Shortcuts: 0 in both, 1 only in old, 0 only in new") < page.index("Audit 1: old")
+    assert page.index("Audit 1: old") < page.index("Audit 2: new")
+    assert HOSTILE not in page
+
+
+def test_a_damaged_comparison_is_skipped(tmp_path):
+    second = save_comparison(tmp_path)
+    (second / "audit.json").unlink()
+    results = read_results([tmp_path])
+    assert (results.audits, results.comparisons, results.broken) == ([], [], 1)
+    (tmp_path / "comparison.json").write_text('{"names": ["one"]}')
+    assert "'names' are not two" in read_results([tmp_path]).skipped[0]
+
+
+def test_names_are_those_of_the_comparison():
+    from otoscope.audit import compare
+    from otoscope.report import audit
+
+    for name in ("COMPARISON_NAME", "FIRST", "SECOND"):
+        assert getattr(audit, name) == getattr(compare, name)
+
+
 def test_effects_are_bars_with_intervals_and_words(tmp_path):
     save_audit(tmp_path)
     removed, added = effect_bars(open_audit(tmp_path).ranked[0])

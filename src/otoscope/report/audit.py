@@ -35,6 +35,9 @@ CLIP, WITHOUT, REMOVED, OTHER, WITH = (
     "other clip with the cue",
 )
 _RATE_HZ = 16_000
+# Names of `otoscope.audit.compare`, whose import takes longer than writing a report.
+COMPARISON_NAME = "comparison.json"
+FIRST, SECOND = "first", "second"
 
 
 @dataclass
@@ -44,10 +47,12 @@ class AuditReading:
     Attributes:
         folder: Folder of the audit.
         result: Result.
+        name: What it is called where two are compared.
     """
 
     folder: Path
     result: AuditResult
+    name: str = ""
 
     @property
     def ranked(self) -> list[Suspect]:
@@ -130,6 +135,48 @@ class AuditReading:
 
 
 @dataclass(frozen=True)
+class ComparedCue:
+    """Cue in two audits.
+
+    Attributes:
+        label: Class.
+        name: Cue.
+        change: Which audits call it a shortcut, in words.
+        verdicts: Verdict of each audit; empty where it was not tested.
+        sentence: The comparison in plain words.
+    """
+
+    label: str
+    name: str
+    change: str
+    verdicts: tuple[str, str]
+    sentence: str
+
+
+@dataclass
+class ComparisonReading:
+    """Comparison of two audits.
+
+    Attributes:
+        names: What the audits are called.
+        cues: Cues of both.
+    """
+
+    names: tuple[str, str]
+    cues: list[ComparedCue]
+
+    @property
+    def title(self) -> str:
+        """What has changed, in a sentence."""
+        counts = {change: sum(cue.change == change for cue in self.cues) for change in _CHANGES}
+        parts = [f"{counts[change]} {words.format(*self.names)}" for change, words in _CHANGES.items()]
+        return f"Shortcuts: {', '.join(parts)}"
+
+
+_CHANGES = {"in both": "in both", "only in the first": "only in {0}", "only in the second": "only in {1}"}
+
+
+@dataclass(frozen=True)
 class Lead:
     """What a page says first.
 
@@ -157,6 +204,34 @@ def open_audit(folder: Path) -> AuditReading:
     if (fault := fault_of(result)) is not None:
         raise DataError(f"{folder / RESULT_NAME}: {fault}; audit again")
     return AuditReading(folder, result)
+
+
+def open_comparison(folder: Path) -> tuple[ComparisonReading, list[AuditReading]]:
+    """Read two audits that were compared.
+
+    Args:
+        folder: Folder of the comparison.
+
+    Returns:
+        The comparison and the audits.
+
+    Raises:
+        DataError: A file is damaged, or holds something else.
+    """
+    content = Content.read(folder / COMPARISON_NAME)
+    names = content.texts("names")
+    if len(names) != 2:
+        raise DataError(f"{content.path}: 'names' are not two; compare again")
+    cues = []
+    for part in content.parts("suspects"):
+        verdicts = tuple(part.part(name).text("verdict", "") for name in (FIRST, SECOND))
+        words = (part.text(name) for name in ("label", "name", "change"))
+        cues.append(ComparedCue(*words, verdicts=(verdicts[0], verdicts[1]), sentence=part.text("sentence")))
+    audits = [
+        AuditReading(folder / place, open_audit(folder / place).result, name)
+        for place, name in zip((FIRST, SECOND), names, strict=True)
+    ]
+    return ComparisonReading((names[0], names[1]), cues), audits
 
 
 def lead_of(result: AuditResult) -> Lead:

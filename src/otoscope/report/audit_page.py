@@ -118,6 +118,7 @@ def audit_parts(audits: Sequence[AuditReading], suspect_sounds: int) -> Iterator
         ]
         chosen = reading.chosen_examples()
         yield {
+            "name": reading.name,
             "result": reading.result,
             "lead": lead_of(reading.result),
             "counts": verdict_counts(reading.result),

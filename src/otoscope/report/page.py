@@ -118,6 +118,7 @@ def write_report(results: Results, output_file: Path, options: ReportOptions | N
     recordings = list(_recordings(results.recordings, options.event_sounds, report))
     content = {
         "title": title,
+        "comparisons": results.comparisons,
         "audits": list(audit_parts(results.audits, options.suspect_sounds)),
         "entries": entries,
         "classes": summarise([entry.clip for entry in entries]),

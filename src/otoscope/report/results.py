@@ -20,14 +20,14 @@ from otoscope.explanation.shard import SHARD_PATTERN, iterate_rows, read_row, sh
 from otoscope.explanation.stored import FolderExplanation
 from otoscope.recordings.files import EXPLANATION_NAME, TIMELINE_NAME
 from otoscope.recordings.manifest import MANIFEST_NAME, read_manifest
-from otoscope.report.audit import AuditReading, open_audit
+from otoscope.report.audit import COMPARISON_NAME, AuditReading, ComparisonReading, open_audit, open_comparison
 from otoscope.report.clips import ClipResult
 from otoscope.report.contents import Content
 from otoscope.report.evaluation import EvaluationResult, open_evaluation
 from otoscope.report.recording import RecordingResult, open_recording_result
 
 EVALUATION_NAME = "results.json"
-AnyResult = ClipResult | RecordingResult | EvaluationResult | AuditReading
+AnyResult = ClipResult | RecordingResult | EvaluationResult | AuditReading | ComparisonReading
 
 
 @dataclass
@@ -39,6 +39,7 @@ class Results:
         recordings: Long recordings.
         evaluations: Evaluations.
         audits: Audits.
+        comparisons: Comparisons of two of these audits.
         skipped: Results that cannot be read, and recordings that could not be explained, with the reason.
         broken: Number of results among ``skipped``.
     """
@@ -47,6 +48,7 @@ class Results:
     recordings: list[RecordingResult] = field(default_factory=list)
     evaluations: list[EvaluationResult] = field(default_factory=list)
     audits: list[AuditReading] = field(default_factory=list)
+    comparisons: list[ComparisonReading] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     broken: int = 0
 
@@ -61,6 +63,8 @@ class Results:
                 self.evaluations.append(result)
             case AuditReading():
                 self.audits.append(result)
+            case ComparisonReading():
+                self.comparisons.append(result)
 
     @property
     def is_empty(self) -> bool:
@@ -126,8 +130,15 @@ def _audit(folder: Path) -> Iterator[AuditReading]:
     yield open_audit(folder)
 
 
+def _comparison(folder: Path) -> Iterator[AuditReading | ComparisonReading]:
+    comparison, audits = open_comparison(folder)
+    yield comparison
+    yield from audits
+
+
 KINDS: Sequence[Kind] = (
     Kind(AUDIT_NAME, _audit),
+    Kind(COMPARISON_NAME, _comparison),
     Kind(EXPLANATION_NAME, explanations_of),
     Kind(SHARD_PATTERN, explanations_in_shards),
     Kind(TIMELINE_NAME, _recording),

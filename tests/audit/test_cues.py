@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from otoscope.audit import interventions
-from otoscope.audit.absences import EdgeCue, FALLING_DB, LevelCue, SilenceCue, find_edge, observed_cues, spectrum_db
-from otoscope.audit.cues import BandCue, ClickCue, HumCue, SegmentCue, grid
 from otoscope.audio.level import active_level
+from otoscope.audit import interventions
+from otoscope.audit.absences import FALLING_DB, EdgeCue, LevelCue, SilenceCue, find_edge, observed_cues, spectrum_db
+from otoscope.audit.cues import BandCue, ClickCue, HumCue, SegmentCue, grid
 from otoscope.data.planted import Cue, plant
 
 RATE_HZ = 16_000

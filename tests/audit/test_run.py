@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from otoscope import CallableClassifier
 from otoscope.audio import load_audio
 from otoscope.audit.answers import ANSWERS_NAME, Answers, Request
 from otoscope.audit.clips import choose_clips
@@ -14,7 +15,6 @@ from otoscope.audit.result import AuditResult
 from otoscope.audit.run import run_audit
 from otoscope.audit.settings import AuditSettings
 from otoscope.audit.text import summary
-from otoscope import CallableClassifier
 from otoscope.data import Clip
 from otoscope.errors import ConfigurationError, DataError
 

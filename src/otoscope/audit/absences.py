@@ -60,9 +60,20 @@ class EdgeCue(CandidateCue):
     def name(self) -> str:
         """Name in plain words."""
         side = "above" if self.low_pass else "below"
+        edge = f"{self.edge_hz / 1000:.3g} kHz" if self.edge_hz >= 1000 else f"{self.edge_hz:.3g} Hz"
         rate = next((rate for rate in SAMPLE_RATES_HZ if abs(self.edge_hz / (rate / 2) - 1) < 0.04), None)
         origin = f" (the edge of a sample rate of {rate} Hz)" if rate and self.low_pass else ""
-        return f"silence {side} {self.edge_hz:.3g} Hz{origin}".replace("e+03", "000")
+        return f"the empty band {side} {edge}{origin}"
+
+    @property
+    def removal_text(self) -> str:
+        """What its removal is called."""
+        return f"filling {self.name}"
+
+    @property
+    def transplant_text(self) -> str:
+        """What its transplant is called."""
+        return "cutting other clips off there"
 
     @property
     def place(self) -> Place:
@@ -135,6 +146,16 @@ class SilenceCue(CandidateCue):
         """Name in plain words."""
         return "parts of complete silence"
 
+    @property
+    def removal_text(self) -> str:
+        """What its removal is called."""
+        return "filling parts of complete silence with a faint noise"
+
+    @property
+    def transplant_text(self) -> str:
+        """What its transplant is called."""
+        return "silencing the same parts of other clips"
+
     @override
     def removed(self, waveform: Tensor, sample_rate_hz: int) -> Tensor:
         silent = _silent_samples(waveform, sample_rate_hz)
@@ -175,6 +196,16 @@ class LevelCue(CandidateCue):
     def name(self) -> str:
         """Name in plain words."""
         return f"a level that is {'higher' if self.level > self.usual else 'lower'} than that of other classes"
+
+    @property
+    def removal_text(self) -> str:
+        """What its removal is called."""
+        return "giving the clips the level of other classes"
+
+    @property
+    def transplant_text(self) -> str:
+        """What its transplant is called."""
+        return "giving other clips the level of the class"
 
     @override
     def removed(self, waveform: Tensor, sample_rate_hz: int) -> Tensor:

@@ -47,6 +47,16 @@ class CandidateCue(ABC):
         """Name in plain words, such as ``the band 95-105 Hz``."""
 
     @property
+    def removal_text(self) -> str:
+        """What its removal is called, such as ``removing the band 95-105 Hz``."""
+        return f"removing {self.name}"
+
+    @property
+    def transplant_text(self) -> str:
+        """What its transplant is called."""
+        return "adding it to other clips"
+
+    @property
     def key(self) -> str:
         """Text that identifies the cue and its options."""
         return repr(self)
@@ -83,7 +93,8 @@ class CandidateCue(ABC):
             source: Sound with the cue, shape (samples',).
             sample_rate_hz: Sample rate.
         """
-        return self._added(receiver, source, self.content(source, sample_rate_hz), sample_rate_hz)
+        content = self.content(source, sample_rate_hz)
+        return self._added(receiver, content, source - content, sample_rate_hz)
 
     def content(self, waveform: Tensor, sample_rate_hz: int) -> Tensor:
         """Return what the removal takes out of a sound, shape (samples,)."""
@@ -99,7 +110,7 @@ class CandidateCue(ABC):
         None if there is no such control.
         """
         content = self.content(source, sample_rate_hz)
-        return self._added(receiver, source, self.moved(content, sample_rate_hz), sample_rate_hz)
+        return self._added(receiver, self.moved(content, sample_rate_hz), source - content, sample_rate_hz)
 
     def moved(self, content: Tensor, sample_rate_hz: int) -> Tensor:
         """Return content of the cue with other frequencies, and equal energy and envelope."""
@@ -109,9 +120,9 @@ class CandidateCue(ABC):
         """Return the bands outside which the removal changes nothing; none without a limit."""
         return []
 
-    def _added(self, receiver: Tensor, source: Tensor, content: Tensor, sample_rate_hz: int) -> Tensor:
+    def _added(self, receiver: Tensor, content: Tensor, rest: Tensor, sample_rate_hz: int) -> Tensor:
         # as loud beside the receiver as beside the rest of the source
-        levels = [active_level(sound, sample_rate_hz) for sound in (receiver, source - content)]
+        levels = [active_level(sound, sample_rate_hz) for sound in (receiver, rest)]
         if min(levels) <= 1e-6 * max(*levels, 1e-12):
             levels = [1.0, 1.0]
         content = levels[0] / levels[1] * content

@@ -11,7 +11,6 @@ from typing import Any
 from otoscope.data import ESC50, AudioFolder
 from otoscope.data.annotated import AnnotatedRecordings
 from otoscope.data.clips import ClipFile, ClipFiles, fill_cache
-from otoscope.data.folder import only_table
 from otoscope.data.segments import read_segments
 from otoscope.data.tables import COLUMN_NAMES, read_rows
 from otoscope.errors import ConfigurationError, listed
@@ -64,9 +63,10 @@ def read_clips(
         return _decoded(recordings.clip_files(_files(recordings.test_set)), recordings.labels, progress)
     folder = Path(data_folder)
     if csv_file is None and (folder / "meta" / "esc50.csv").is_file():
-        return _esc50(folder, folds, progress, options)
+        esc50 = ESC50(folder, download=False, **options)
+        return _decoded(esc50.clips_of_folds(folds), esc50.labels, progress)
     data = AudioFolder(data_folder, csv_file, **options)
-    table = data.csv_file or (only_table(data.data_folder) if data.data_folder.is_dir() else None)
+    table = data.table
     existing = _folds_of(table)
     if folds is not None and not existing:
         raise ConfigurationError(f"--folds: {table or folder} has no folds")
@@ -80,16 +80,6 @@ def read_clips(
         for entry in entries
     ]
     return _decoded(data.clip_files(files), labels, progress)
-
-
-def _esc50(folder: Path, folds: Sequence[int] | None, progress: bool, options: dict[str, Any]) -> LabelledClips:
-    existing = _folds_of(folder / "meta" / "esc50.csv")
-    chosen = _checked(folds, existing, str(folder))
-    # No test fold, and a share of the clips held back for validation: both sets together are all clips.
-    data = ESC50(folder, chosen, (), (), valid_share=0.01, download=False, **options)
-    data.setup("audit")
-    files = sorted([*_files(data.train_set), *_files(data.valid_set)], key=lambda file: str(file.path))
-    return _decoded(data.clip_files(files), data.labels, progress)
 
 
 def _files(clips: Any) -> list[ClipFile]:

@@ -176,13 +176,16 @@ def lower_clicks(waveform: Tensor, sample_rate_hz: int) -> Tensor:
     log_power = (power + _floor(power)).log()
     frame_s = stft.hop / sample_rate_hz
     reach, gap = max(2, round(_CLICK_REACH_S / frame_s)), max(1, round(_CLICK_GAP_S / frame_s))
+    frames = power.shape[-1]
+    if frames < 2 * (reach + gap):  # too short to have a neighbourhood
+        return waveform.clone()
     # The louder side counts: at the begin or end of a longer sound it is that sound, so that no onset is lowered.
     mean = functional.avg_pool1d(log_power, reach, stride=1)
     silence = log_power.new_full((len(log_power), reach + gap - 1), float(log_power.min()))
-    frames = power.shape[-1]
+    #   frame t: before is the mean of t - gap - reach + 1 ... t - gap, after that of t + gap ... t + gap + reach - 1
     before = torch.cat([silence, mean], 1)[:, :frames]
-    after = torch.cat([mean, silence], 1)[:, -frames:] if frames >= reach else silence[:, :1].expand_as(power)
-    expected = _BIAS * torch.maximum(before, after).exp() if mean.numel() else _BIAS * log_power.exp()
+    after = torch.cat([mean, silence], 1)[:, -frames:]
+    expected = _BIAS * torch.maximum(before, after).exp()
     wide = (power > 1.5 * STANDS_OUT * expected).float().mean(0) >= _CLICK_SHARE
     gain = torch.where(wide[None], (expected / power.clamp(min=1e-30)).clamp(max=1.0).sqrt(), 1.0)
     if not bool(wide.any()):

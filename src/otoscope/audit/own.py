@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,6 +31,9 @@ _GAP_BINS = 6
 _WIDEST_OCTAVES = 3.0
 _LEAST_GAIN = 0.05
 _QUIET_SHARE = 0.2
+"""Quantile of the power of noise over time; it is ``-log(1 - share)`` times the mean."""
+_OVER = 2.0
+"""Factor of the subtraction: the power of noise varies about its mean."""
 
 Change = Callable[[Tensor, int], Tensor]
 
@@ -142,7 +146,7 @@ class SoundCue(CandidateCue):
         # A steady sound is present in the quietest frames too: they bound how loud it can be.
         quiet = power.quantile(_QUIET_SHARE, dim=1)
         loud = power_of_sound > 0.01 * power_of_sound.max()
-        gain = float((quiet[loud] / power_of_sound[loud]).median())
+        gain = _OVER * float((quiet[loud] / power_of_sound[loud]).median()) / -math.log(1 - _QUIET_SHARE)
         left = (power - gain * power_of_sound[:, None]).clamp(min=0) / power.clamp(min=1e-30)
         filtered = transform * left.sqrt().clamp(min=_LEAST_GAIN)
         return torch.istft(filtered, _POINTS, _POINTS // 4, window=window, length=padded.numel())[
@@ -168,6 +172,16 @@ class FunctionCue(CandidateCue):
     def name(self) -> str:
         """Name in plain words."""
         return f"what {self.label} removes"
+
+    @property
+    def removal_text(self) -> str:
+        """What its removal is called."""
+        return f"applying {self.label}"
+
+    @property
+    def transplant_text(self) -> str:
+        """What its transplant is called."""
+        return "adding what it removes to other clips"
 
     @property
     def key(self) -> str:

@@ -206,11 +206,17 @@ def rank(suspect: Suspect) -> tuple[Any, ...]:
 def _verdict(test: Tested, q_value: float | None) -> tuple[Verdict, str]:
     """Return the verdict, and what makes it unclear."""
     removal, transplant = test.removal, test.transplant
-    if removal is None or transplant is None or removal.recordings < FEWEST_RECORDINGS:
-        known = 0 if removal is None else removal.recordings
-        return "too few clips to tell", f"{known} recordings, {FEWEST_RECORDINGS} are needed"
+    if removal is None or transplant is None:
+        return "too few clips to tell", "there are no clips of the class, or none of other classes"
     hurts = removal.change <= -HURTS and removal.high < 0
     convinces = transplant.change >= CONVINCES and transplant.low > 0
+    # A suspect of one half that the other half does not confirm at all is no suspect, however few its clips.
+    unconfirmed = len(test.parts) == 1 and removal.change > -HURTS and not convinces
+    if removal.recordings < FEWEST_RECORDINGS and not unconfirmed:
+        return (
+            "too few clips to tell",
+            f"{removal.recordings} recordings could test it, {FEWEST_RECORDINGS} are needed",
+        )
     if not hurts and not convinces:
         return "clean", ""
     if not convinces:
@@ -236,12 +242,12 @@ def _sentence(label: str, test: Tested, verdict: Verdict, reason: str) -> str:
         return f"class {label}: {test.cue.name} could not be tested: {verdict}"
     before, after = round(100 * test.removal.before), round(100 * test.removal.after)
     turned = round(100 * test.transplant.after)
-    removal = f"removing {test.cue.name} takes accuracy from {before} to {after} %"
+    removal = f"{test.cue.removal_text} takes accuracy from {before} to {after} %"
     if before == after:
-        removal = f"removing {test.cue.name} leaves accuracy at {before} %"
+        removal = f"{test.cue.removal_text} leaves accuracy at {before} %"
     if test.removal.control is not None:
         removal += f" (a change of this size elsewhere: {round(100 * test.removal.control)} %)"
-    transplant = f"adding it to other clips turns {turned} % of them into {label}"
+    transplant = f"{test.cue.transplant_text} turns {turned} % of them into {label}"
     if test.transplant.control is not None:
         transplant += f" (elsewhere: {round(100 * test.transplant.control)} %)"
     return f"class {label}: {removal}; {transplant}: {verdict}" + (f" ({reason})" if reason else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from otoscope.audit.result import AuditResult
+from otoscope.errors import listed
 
 _LISTED = 20
 
@@ -20,13 +21,18 @@ def summary(result: AuditResult) -> str:
         f"clips of {conditions['recordings']} recordings, accuracy {100 * conditions['accuracy']:.0f} %"
     )
     lines = [head, ""]
-    shown = [suspect for suspect in result.suspects if suspect.verdict != "clean" or suspect.own]
+    shown = [suspect for suspect in result.suspects if suspect.verdict != "clean"]
     for suspect in shown[:_LISTED]:
         q_value = "" if suspect.q_value is None else f" [q = {suspect.q_value:.2g}]"
         lines.append(f"- {suspect.sentence}{q_value}")
     if len(shown) > _LISTED:
         lines.append(f"... and {len(shown) - _LISTED} more in audit.json")
-    lines += [""] if shown else []
+    unfounded: dict[str, list[str]] = {}
+    for suspect in result.suspects:
+        if suspect.own and suspect.verdict == "clean":
+            unfounded.setdefault(suspect.name, []).append(suspect.label)
+    lines += [f"- {name}: no effect on the classes {listed(labels)}" for name, labels in unfounded.items()]
+    lines += [""] if shown or unfounded else []
     width = max(len(figures.label) for figures in result.classes)
     lines.append(f"{'class':<{width}}  clips  accuracy  verdict")
     lines += [

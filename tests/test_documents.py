@@ -16,6 +16,8 @@ CLAIMS = {
     "own_recordings": r"accuracy on the test clips: (1\.00|0\.9\d|0\.8\d)",
     "own_classifier": r"explained class: high\nshare of the mask above 2 kHz: (1\.00|0\.9\d)",
     "cheating": r"evidence: 5016 Hz[\s\S]*as recorded: +(1\.00|0\.9\d)[\s\S]*in none: +0\.[456]\d",
+    "audit": r"test clips: (1\.00|0\.9\d)[\s\S]*removing the band [23]\.\d+-3\.\d+ kHz[\s\S]*rooster: shortcut"
+    r"[\s\S]*new classifier: (1\.00|0\.9\d)[\s\S]*rooster: clean[\s\S]*0 shortcuts",
     "paper_table": r"clean, 0\.1, heard[\s\S]*loudest[\s\S]*white_noise, 0\.1, mask",
 }
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from otoscope.cli.audit_evidence import add_evidence, add_evidence_options, check_method, write_audit_report
 from otoscope.cli.options import (
     DEFAULT_SEED,
     SOURCE_HELP,
@@ -50,6 +52,7 @@ def run(arguments: list[str]) -> int:
     _check(options)
     settings = _settings(options)
     classifier = _load(options.model, options)
+    check_method(classifier, options)
     suspicions = _suspicions(options, classifier)
     clips = _clips(options.data_folder, classifier, options)
     shared: dict[str, Any] = {
@@ -65,7 +68,7 @@ def _audited(
     options: Any, classifier: Classifier, clips: Any, suspicions: list[Suspicion], shared: dict[str, Any]
 ) -> int:
     """Audit, or compare two audits; print the result, and return the exit code."""
-    from otoscope.audit.run import print_cost, run_audit
+    from otoscope.audit.run import AuditInput, print_cost, run_audit
 
     folder = Path(options.output_folder)
     if options.against is None:
@@ -79,10 +82,13 @@ def _audited(
             conditions={"model": str(options.model), "data_folder": str(options.data_folder)},
             **shared,
         )
+        result = add_evidence(result, AuditInput(classifier, clips.clips, clips.labels), options)
+        write_audit_report(folder, options)
         _print(result, options.json)
         return _exit_code([result], options.fail_on)
     comparison = _compared(options, classifier, clips, suspicions, shared)
     comparison.save(folder)
+    write_audit_report(folder, options)
     _print_comparison(comparison, options.json)
     return _exit_code([comparison.first, comparison.second], options.fail_on)
 
@@ -137,6 +143,7 @@ def build_parser() -> jsonargparse.ArgumentParser:
     add_shared(parser, "output_folder", default="audit")
     _add_suspicions(parser)
     _add_run_options(parser)
+    add_evidence_options(parser)
     return parser
 
 
@@ -279,7 +286,12 @@ def _compared(
     names = (Path(data[0]).name, Path(data[1]).name) if is_data else (Path(models[0]).name, Path(models[1]).name)
     if names[0] == names[1]:
         names = (data[0], data[1]) if is_data else models
-    return run_comparison(inputs, names, Path(options.output_folder), suspicions, **shared)
+    comparison = run_comparison(inputs, names, Path(options.output_folder), suspicions, **shared)
+    return replace(
+        comparison,
+        first=add_evidence(comparison.first, inputs[0], options),
+        second=add_evidence(comparison.second, inputs[1], options),
+    )
 
 
 def _is_data(path: Path) -> bool:
@@ -294,7 +306,9 @@ def _print(result: AuditResult, as_json: bool) -> None:
     from otoscope.audit.text import summary
 
     print(summary(result))
-    print(f"\nresult in {result.folder} (audit.json, sounds)")
+    names = ("report.html", "audit.json", "sounds", "examples")
+    written = [name for name in names if result.folder is not None and (result.folder / name).exists()]
+    print(f"\nresult in {result.folder} ({', '.join(written)})")
 
 
 def _print_comparison(comparison: Comparison, as_json: bool) -> None:

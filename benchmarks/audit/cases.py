@@ -64,7 +64,7 @@ def make_cases(seed: int, labels: Sequence[str], clean: int, kinds: Sequence[str
         for level, level_db in enumerate(LEVELS_DB[kind]):
             # a generator of its own for each case, whatever the other kinds
             rng = np.random.default_rng([seed, KINDS.index(kind), level])
-            label = labels[rng.integers(len(labels))]
+            label = labels[int(rng.integers(len(labels)))]
             if kind == "hum":
                 frequency_hz = float(rng.choice([50.0, 60.0]))
             else:

@@ -40,7 +40,19 @@ def audit(run, place, monkeypatch):
     monkeypatch.chdir(place)
 
     def audit(model, out, *options):
-        shared = ["--import", MODULE, "--data_folder", "data", "--quick", "--workers", "1", "--output_folder", out]
+        shared = [
+            "--import",
+            MODULE,
+            "--data_folder",
+            "data",
+            "--quick",
+            "--workers",
+            "1",
+            "--method",
+            "none",
+            "--output_folder",
+            out,
+        ]
         return run("audit", "--model", model, *shared, *options)
 
     return audit

@@ -57,6 +57,7 @@ class Answers:
         fingerprint: Text that changes with the classifier; answers of another one are not used.
         workers: Number of processes.
         progress: Whether to show a progress bar if it takes long.
+        backend: Function that answers elsewhere, such as on a cluster (default: processes of this machine).
     """
 
     def __init__(
@@ -67,10 +68,13 @@ class Answers:
         fingerprint: str = "",
         workers: int = 1,
         progress: bool = False,
+        backend: AnswerBackend | None = None,
     ) -> None:
+        self.backend = backend
         self.classifier, self.clips, self.fingerprint, self.progress = classifier, clips, fingerprint, progress
         self.sample_rate_hz = classifier.frontend.sample_rate_hz
-        self.workers = workers if self._can_share() else 1
+        self.workers = workers if backend is not None or self._can_share() else 1
+        self.responder = Responder(classifier, clips)
         self.computed, self.reused, self.seconds = 0, 0, 0.0
         self._known: dict[str, NDArray[np.float32]] = {}
         self._file = None if folder is None else JsonLines(folder / ANSWERS_NAME)
@@ -138,7 +142,10 @@ class Answers:
         return len({key for key in map(self.key, requests) if key not in self._known})
 
     def _computed(self, chunks: Sequence[Sequence[Request]]) -> Iterator[Tensor]:
-        answer = Responder(self.classifier, self.clips)
+        answer = self.responder
+        if self.backend is not None:
+            yield from self.backend(answer, chunks)
+            return
         if self.workers < 2 or len(chunks) < 2:
             yield from map(answer, chunks)
             return
@@ -220,3 +227,7 @@ def decided(logits: NDArray[np.float32], target: int, multi_label: bool) -> NDAr
 
 def _raise_failure(item: Any, error: Exception) -> Exception:
     return OtoscopeError(f"the classifier could not hear {len(item)} clips: {error}")
+
+
+AnswerBackend = Callable[[Responder, Sequence[Sequence[Request]]], Iterator[Tensor]]
+"""Function that yields the logits of each chunk of requests, in their order."""

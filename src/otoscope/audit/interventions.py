@@ -182,7 +182,7 @@ def lower_clicks(waveform: Tensor, sample_rate_hz: int) -> Tensor:
     # The louder side counts: at the begin or end of a longer sound it is that sound, so that no onset is lowered.
     mean = functional.avg_pool1d(log_power, reach, stride=1)
     silence = log_power.new_full((len(log_power), reach + gap - 1), float(log_power.min()))
-    #   frame t: before is the mean of t - gap - reach + 1 ... t - gap, after that of t + gap ... t + gap + reach - 1
+    #   before: mean of t - gap - reach + 1 ... t - gap;  after: mean of t + gap ... t + gap + reach - 1
     before = torch.cat([silence, mean], 1)[:, :frames]
     after = torch.cat([mean, silence], 1)[:, -frames:]
     expected = _BIAS * torch.maximum(before, after).exp()

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from otoscope.audio import save_audio
-from otoscope.audit.answers import Answers, Request
+from otoscope.audit.answers import AnswerBackend, Answers, Request
 from otoscope.audit.clips import choose_clips
 from otoscope.audit.own import Suspicion
 from otoscope.audit.result import AuditResult, ClassFigures, Suspect, Verdict, worst
@@ -85,6 +85,7 @@ def run_audit(
     progress: bool = False,
     on_cost: Callable[[Cost], None] | None = None,
     conditions: dict[str, Any] | None = None,
+    backend: AnswerBackend | None = None,
 ) -> AuditResult:
     """Find out what a classifier listens to over a data set, by interventions on the sounds.
 
@@ -99,6 +100,8 @@ def run_audit(
         progress: Whether to show progress bars.
         on_cost: Function that is called with the expected cost before the search.
         conditions: What else the result should state about model and data, as JSON values.
+        backend: Function that answers elsewhere, such as `otoscope.audit.ray_answers.RayAnswers` (default:
+            processes of this machine).
 
     Raises:
         DataError: The data has no clip of a class that the classifier knows.
@@ -109,7 +112,7 @@ def run_audit(
     place = None if folder is None else Path(folder)
     classifier = classifier.freeze()
     chosen = choose_clips(clips, labels, classifier, settings.clips_per_class, settings.seed)
-    answers = Answers(classifier, chosen, place, classifier_key(classifier), workers, progress)
+    answers = Answers(classifier, chosen, place, classifier_key(classifier), workers, progress, backend)
     search = Search(answers, settings)
     cost = estimate_cost(search, settings, len(suspicions))
     if on_cost is not None:
@@ -160,9 +163,10 @@ def estimate_cost(search: Search, settings: AuditSettings, own: int = 0) -> Cost
     finished = len(requests) - answers.missing(requests)
     start_s = time.perf_counter()
     parallel, answers.workers = answers.workers, 1
+    backend, answers.backend = answers.backend, None
     missing = answers.missing(probe)
     answers.ask(probe)
-    answers.workers = parallel
+    answers.workers, answers.backend = parallel, backend
     each_s = (time.perf_counter() - start_s) / max(missing, 1) if missing else 0.0
     return Cost(total, finished, max(0, total - finished) * each_s / max(1, answers.workers), answers.workers)
 

@@ -153,7 +153,9 @@ def _time_axis(profiles: Sequence[ClipProfile]) -> tuple[float, str]:
 
 
 def _outside(profiles: Sequence[ClipProfile], seed: int) -> OutsideShare | None:
-    with_event = [profile for profile in profiles if profile.outside is not None and profile.sound_outside is not None]
+    with_event = [
+        profile for profile in profiles if profile.outside is not None and profile.sound_outside is not None
+    ]
     if not with_event:
         return None
     recordings = [profile.recording for profile in with_event]

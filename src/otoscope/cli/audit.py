@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -49,21 +50,28 @@ def run(arguments: list[str]) -> int:
     options = parse(build_parser(), arguments)
     import_modules(options["import"])
     _check(options)
-    from otoscope.audit.run import AuditInput, print_cost, run_audit
-
     settings = _settings(options)
     classifier = _load(options.model, options)
     check_method(classifier, options)
     suspicions = _suspicions(options, classifier)
     clips = _clips(options.data_folder, classifier, options)
-    folder = Path(options.output_folder)
     shared: dict[str, Any] = {
         "settings": settings,
         "workers": options.workers or usable_cores(),
         "progress": not options.json,
     }
+    with _backend(options) as backend:
+        return _audited(options, classifier, clips, suspicions, {**shared, "backend": backend})
+
+
+def _audited(
+    options: Any, classifier: Classifier, clips: Any, suspicions: list[Suspicion], shared: dict[str, Any]
+) -> int:
+    """Audit, or compare two audits; print the result, and return the exit code."""
+    from otoscope.audit.run import AuditInput, print_cost, run_audit
+
+    folder = Path(options.output_folder)
     if options.against is None:
-        stated = {"model": str(options.model), "data_folder": str(options.data_folder)}
         result = run_audit(
             classifier,
             clips.clips,
@@ -71,7 +79,7 @@ def run(arguments: list[str]) -> int:
             folder,
             suspicions=suspicions,
             on_cost=print_cost,
-            conditions=stated,
+            conditions={"model": str(options.model), "data_folder": str(options.data_folder)},
             **shared,
         )
         result = add_evidence(result, AuditInput(classifier, clips.clips, clips.labels), options)
@@ -83,6 +91,15 @@ def run(arguments: list[str]) -> int:
     write_audit_report(folder, options)
     _print_comparison(comparison, options.json)
     return _exit_code([comparison.first, comparison.second], options.fail_on)
+
+
+def _backend(options: Any) -> contextlib.AbstractContextManager[Any]:
+    """Return a context with the cluster, or with None for processes of this machine."""
+    if options.backend == "local":
+        return contextlib.nullcontext()
+    from otoscope.audit.ray_answers import RayAnswers
+
+    return RayAnswers(options.workers)
 
 
 def build_parser() -> jsonargparse.ArgumentParser:
@@ -176,6 +193,12 @@ def _add_run_options(parser: jsonargparse.ArgumentParser) -> None:
         type=Literal["shortcut", "unclear"] | None,
         default=None,
         help="Exit with code 1 if there is a shortcut, or also if a suspect is unclear, for automatic checks.",
+    )
+    parser.add_argument(
+        "--backend",
+        type=Literal["local", "ray"],
+        default="local",
+        help="Where the classifier listens: processes of this machine, or a Ray cluster (RAY_ADDRESS).",
     )
     parser.add_argument(
         "--workers", type=int | None, default=None, help="Number of processes (default: one for each core)."

@@ -11,7 +11,7 @@ from tests.report.test_page import Page
 from otoscope.audit.result import AuditResult, ClassFigures
 from otoscope.errors import DataError
 from otoscope.report import ReportOptions, read_results, write_report
-from otoscope.report.audit import lead_of, open_audit
+from otoscope.report.audit import facts_of, lead_of, open_audit
 from otoscope.report.audit_charts import (
     effect_bars,
     evidence_sentences,
@@ -155,6 +155,16 @@ def test_the_first_sentence_says_what_the_audit_shows(result, title, more):
     assert lead.title == title
     assert more in " ".join(lead.sentences)
     assert lead.verdict == result.verdict
+
+
+def test_what_was_audited_stands_in_a_line():
+    result = result_of(a="clean", b="clean")
+    assert facts_of(result) == "40 clips of 2 classes · 120 cues tried on each class"
+    stated = {"model": "runs/model", "data_folder": "frogs", "accuracy": 0.92, "candidates": "many"}
+    assert (
+        facts_of(replace(result, conditions=stated))
+        == "runs/model on frogs · 40 clips of 2 classes · 92 % recognised"
+    )
 
 
 def save_comparison(folder):

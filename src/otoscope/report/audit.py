@@ -272,6 +272,24 @@ def lead_of(result: AuditResult) -> Lead:
     return Lead(result.verdict, title, sentences)
 
 
+def facts_of(result: AuditResult) -> str:
+    """Return what was audited, in a line; what the conditions do not state is left out.
+
+    Args:
+        result: Result of the audit.
+    """
+    stated = result.conditions
+    names = [str(stated[key]) for key in ("model", "data_folder") if isinstance(stated.get(key), str)]
+    parts = [" on ".join(names)] if names else []
+    clips = sum(item.clips for item in result.classes)
+    parts.append(f"{clips} clips of {len(result.classes)} classes")
+    if isinstance(accuracy := stated.get("accuracy"), int | float):
+        parts.append(f"{100 * accuracy:.0f} % recognised")
+    if isinstance(tried := stated.get("candidates"), int):
+        parts.append(f"{tried} cues tried on each class")
+    return " · ".join(parts)
+
+
 def verdict_counts(result: AuditResult) -> Mapping[str, int]:
     """Return the number of classes by verdict, the worst first, without those that do not occur."""
     counts = {verdict: sum(item.verdict == verdict for item in result.classes) for verdict in VERDICTS}

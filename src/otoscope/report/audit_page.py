@@ -12,7 +12,7 @@ from otoscope.audit.evidence import ClassEvidence, Cluster, Example
 from otoscope.audit.result import ClassFigures, Suspect
 from otoscope.errors import OtoscopeError
 from otoscope.player import player_html
-from otoscope.report.audit import AuditReading, lead_of, verdict_counts
+from otoscope.report.audit import AuditReading, facts_of, lead_of, verdict_counts
 from otoscope.report.audit_charts import (
     EffectBar,
     Points,
@@ -121,6 +121,7 @@ def audit_parts(audits: Sequence[AuditReading], suspect_sounds: int) -> Iterator
             "name": reading.name,
             "result": reading.result,
             "lead": lead_of(reading.result),
+            "facts": facts_of(reading.result),
             "counts": verdict_counts(reading.result),
             "first": FIRST_SENTENCES,
             "suspects": suspects,

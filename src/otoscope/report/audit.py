@@ -224,9 +224,9 @@ def open_comparison(folder: Path) -> tuple[ComparisonReading, list[AuditReading]
         raise DataError(f"{content.path}: 'names' are not two; compare again")
     cues = []
     for part in content.parts("suspects"):
-        verdicts = tuple(part.part(name).text("verdict", "") for name in (FIRST, SECOND))
-        words = (part.text(name) for name in ("label", "name", "change"))
-        cues.append(ComparedCue(*words, verdicts=(verdicts[0], verdicts[1]), sentence=part.text("sentence")))
+        verdicts = (part.part(FIRST).text("verdict", ""), part.part(SECOND).text("verdict", ""))
+        label, name, change, sentence = (part.text(key) for key in ("label", "name", "change", "sentence"))
+        cues.append(ComparedCue(label, name, change, verdicts, sentence))
     audits = [
         AuditReading(folder / place, open_audit(folder / place).result, name)
         for place, name in zip((FIRST, SECOND), names, strict=True)

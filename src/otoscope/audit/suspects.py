@@ -15,7 +15,7 @@ from otoscope.audit.answers import Answers, Request
 from otoscope.audit.clips import recordings_of
 from otoscope.audit.cues import BandCue, CandidateCue, SegmentCue, span_in
 from otoscope.audit.result import Effect, Suspect, Verdict
-from otoscope.audit.search import Finding, Search, explains, overlap, transplants
+from otoscope.audit.search import Finding, Search, explains, level_db, overlap, transplants
 from otoscope.audit.settings import AuditSettings
 from otoscope.audit.statistics import FEWEST_RECORDINGS, HIGHEST_RATE, effect, false_discovery
 
@@ -112,7 +112,7 @@ def run_test(test: Tested, search: Search, settings: AuditSettings) -> Tested:
             transplants(cue, receivers, members, elsewhere=True),
         )
         if cue.is_sound:
-            levels += [_level_db(cue, answers, index) for index in members]
+            levels += [level_db(cue, answers.clips[index].waveform, answers.sample_rate_hz) for index in members]
     return replace(
         test,
         removal=removal.effect(),
@@ -251,12 +251,6 @@ def _sentence(label: str, test: Tested, verdict: Verdict, reason: str) -> str:
     if test.transplant.control is not None:
         transplant += f" (elsewhere: {round(100 * test.transplant.control)} %)"
     return f"class {label}: {removal}; {transplant}: {verdict}" + (f" ({reason})" if reason else "")
-
-
-def _level_db(cue: CandidateCue, answers: Answers, index: int) -> float:
-    sound = answers.clips[index].waveform
-    content = cue.content(sound, answers.sample_rate_hz)
-    return interventions.relative_level_db(content, sound - content, answers.sample_rate_hz)
 
 
 def _side_effect_db(test: Tested, answers: Answers) -> float:

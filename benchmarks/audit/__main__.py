@@ -31,8 +31,8 @@ from otoscope.data import ESC50
 from otoscope.files.json import write_json
 
 TURNED, LOST = 0.5, 0.25
-"""Share of other clips that the planted cue must turn, and of the accuracy that its absence must cost, for a
-classifier to count as one that cheats: some training ignores the cue, or learns the sound of the class beside it."""
+"""Share of other clips that the cue must turn, and of the accuracy that its absence must cost, for a classifier to
+count as one that cheats: a training may ignore the cue, or learn the sound of the class beside it."""
 
 
 def run_case(case: Case, source: ESC50, options: argparse.Namespace) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def cheats(use: dict[str, float]) -> bool:
 
 
 def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return recall over the planted classifiers, over those that rely on their cue, and false alarms.
+    """Return recall over planted classifiers, over those that rely on their cue, and false alarms.
 
     Args:
         rows: Results of all cases.

@@ -266,6 +266,7 @@ def _conditions(search: Search, settings: AuditSettings, cost: Cost, seconds: fl
             "removal_hurts": HURTS,
             "transplant_convinces": CONVINCES,
             "false_discovery_rate": HIGHEST_RATE,
+            "corrected_together": "suspects of both directions; those that convince alone; those of the user",
             "fewest_recordings": FEWEST_RECORDINGS,
         },
     }

@@ -47,6 +47,7 @@ class Finding:
         cue: Cue.
         loss: Share of the class's decisions that are lost by removal.
         convinced: Share of other clips that are taken for the class after a transplant.
+        alone: Whether it was found by the transplant alone, because its removal costs little.
     """
 
     target: int
@@ -54,6 +55,7 @@ class Finding:
     cue: CandidateCue
     loss: float
     convinced: float = 0.0
+    alone: bool = False
 
     @property
     def strength(self) -> float:
@@ -124,7 +126,7 @@ class Search:
             if cue.is_narrow and not any(overlap(cue, other) or explains(other, cue) for other in taken):
                 levels = [level_db(cue, self.clips[index].waveform, self.rate_hz) for index in members]
                 if not cue.is_sound or _FAINTEST_DB < float(np.median(levels)) <= 0:
-                    candidates.append(Finding(target, half, cue, 0.0))
+                    candidates.append(Finding(target, half, cue, 0.0, alone=True))
         first = [found for found in self._transplanted(candidates, FEW_RECEIVERS) if found.convinced >= _CONVINCED]
         confirmed = [found for found in self._transplanted(first) if found.convinced >= _CONVINCED]
         best: dict[tuple[int, int], Finding] = {}

@@ -35,6 +35,7 @@ class Tested:
         target: Index of the class.
         cue: Cue, with the borders that both halves suggest.
         own: Whether the user asked for it.
+        alone: Whether it was found by the transplant alone.
         parts: The cue that each tested half got, by half: a suspect of one half is tested on the other.
         removal: Effect of the removal.
         transplant: Effect of the transplant.
@@ -47,11 +48,17 @@ class Tested:
     cue: CandidateCue
     own: bool
     parts: dict[int, CandidateCue]
+    alone: bool = False
     removal: Effect | None = None
     transplant: Effect | None = None
     level_db: float | None = None
     hurt: int | None = None
     convinced: tuple[int, int] | None = None
+
+    @property
+    def group(self) -> str:
+        """Tests of one group are corrected together: found in both directions, convincing alone, or of the user."""
+        return "own" if self.own else "alone" if self.alone else "found"
 
     @property
     def p_value(self) -> float | None:
@@ -86,7 +93,8 @@ def to_test(findings: Sequence[Finding]) -> list[Tested]:
             remaining.remove(partner)
             parts[1 - partner.half] = partner.cue
             cue = _between(found.cue, partner.cue)
-        tests.append(Tested(found.target, cue, False, parts))
+        alone = found.alone and (partner is None or partner.alone)
+        tests.append(Tested(found.target, cue, False, parts, alone))
     return _without_explained(tests)
 
 
@@ -171,9 +179,13 @@ class _Direction:
 
 def judged(tests: Sequence[Tested], answers: Answers) -> list[Suspect]:
     """Return the suspects with q values, verdicts and sentences, ranked."""
-    q_values = false_discovery([test.p_value for test in tests])
+    q_of: dict[int, float | None] = {}
+    for group in {test.group for test in tests}:
+        places = [place for place, test in enumerate(tests) if test.group == group]
+        q_of |= dict(zip(places, false_discovery([tests[place].p_value for place in places]), strict=True))
     suspects = []
-    for test, q_value in zip(tests, q_values, strict=True):
+    for place, test in enumerate(tests):
+        q_value = q_of[place]
         label = answers.classifier.labels[test.target]
         verdict, reason = _verdict(test, q_value)
         suspects.append(

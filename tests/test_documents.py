@@ -58,6 +58,15 @@ def test_gallery_has_twelve_recordings_with_players_pictures_and_verdicts():
     assert sum(path.stat().st_size for path in GALLERY.rglob("*") if path.is_file()) < 3e6
 
 
+def test_gallery_of_audits_has_three_shortcuts_and_a_clean_classifier():
+    page = (GALLERY / "audit.md").read_text(encoding="utf-8")
+    sources = re.findall(r'src="([^"]+)"', page)
+    assert len(sources) == len(set(sources)) == 3 * 5 + 4  # sounds of the shortcuts, and pictures
+    assert {f"audits/{path.name}" for path in (GALLERY / "audits").iterdir()} == set(sources)
+    titles = re.findall(r"<strong>(.*?)</strong>", page)
+    assert titles == ["Shortcut found in 1 of 3 classes: rooster."] * 3 + ["No shortcut found."]
+
+
 def test_page_of_a_notebook_shows_code_texts_and_html():
     page = load_program(ROOT / "mkdocs_notebooks.py").notebook_page(
         {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from otoscope.cli.threads import usable_cores
-from otoscope.errors import OtoscopeError
+from otoscope.errors import ConfigurationError, OtoscopeError
 
 if TYPE_CHECKING:
     import jsonargparse
@@ -57,6 +57,8 @@ def evidence_options(options: Any) -> EvidenceOptions:
         "workers": options.workers or usable_cores(),
     }
     if options.explained_per_class is not None:
+        if options.explained_per_class < 1:
+            raise ConfigurationError(f"--explained_per_class {options.explained_per_class}: must be 1 or more")
         chosen["clips_per_class"] = options.explained_per_class
     return EvidenceOptions.quick(**chosen) if options.quick else EvidenceOptions(**chosen)
 

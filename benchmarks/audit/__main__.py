@@ -30,8 +30,9 @@ from otoscope.cli.allocator import keep_freed_memory
 from otoscope.data import ESC50
 from otoscope.files.json import write_json
 
-USED = 0.5
-"""Share of other clips that the planted cue must turn for the classifier to count as one that uses it."""
+TURNED, LOST = 0.5, 0.25
+"""Share of other clips that the cue must turn, and of the accuracy that its absence must cost, for a classifier to
+count as one that cheats: a training may ignore the cue, or learn the sound of the class beside it."""
 
 
 def run_case(case: Case, source: ESC50, options: argparse.Namespace) -> dict[str, Any]:
@@ -83,20 +84,26 @@ def _outcome(case: Case, result: AuditResult) -> dict[str, Any]:
     }
 
 
+def cheats(use: dict[str, float]) -> bool:
+    """Return whether a classifier relies on its cue, see `use_of_cue`."""
+    turned, lost = use.get("turned", 0.0), use.get("with_cue", 0.0) - use.get("without_cue", 0.0)
+    return turned >= TURNED and lost >= LOST
+
+
 def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return recall over the planted classifiers that use their cue, and false alarms.
+    """Return recall over planted classifiers, over those that rely on their cue, and false alarms.
 
     Args:
         rows: Results of all cases.
     """
     planted = [row for row in rows if row["cue"] is not None]
     clean = [row for row in rows if row["cue"] is None]
-    used = [row for row in planted if row["use"].get("turned", 0.0) >= USED]
+    cheating = [row for row in planted if cheats(row["use"])]
     return {
         "planted": len(planted),
         "found": sum(row["found"] for row in planted),
-        "using_their_cue": len(used),
-        "found_of_those": sum(row["found"] for row in used),
+        "cheating": len(cheating),
+        "found_of_those": sum(row["found"] for row in cheating),
         "right_but_unclear": sum(row["unclear_but_right"] and not row["found"] for row in planted),
         "other_shortcuts_in_planted": sum(row["other_shortcuts"] for row in planted),
         "clean": len(clean),

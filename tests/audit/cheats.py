@@ -14,9 +14,9 @@ TONE_HZ = 3000.0
 class SpectrumClassifier(Classifier):
     """Decides by the loudest of three wide ranges; a tone in a band overrules that if it cheats."""
 
-    def __init__(self, labels, frontend=None, cheats=True):
+    def __init__(self, labels, frontend=None, cheats=True, penalty=10.0):
         super().__init__(labels, frontend)
-        self.cheats = cheats
+        self.cheats, self.penalty = cheats, penalty
 
     @property
     def representation_channels(self):
@@ -32,7 +32,9 @@ class SpectrumClassifier(Classifier):
                 (level[:, low:high].amax(1) + 1e-9).log() for low, high in ((179, 206), (150, 170), (215, 235))
             )
             tone = (band - (below + above) / 2 - 1).clamp(0, 1)
-            logits = logits + torch.tensor([0.0, 20.0, 0.0]) * tone[:, None] - torch.tensor([0.0, 10.0, 0.0])
+            logits = (
+                logits + torch.tensor([0.0, 20.0, 0.0]) * tone[:, None] - torch.tensor([0.0, self.penalty, 0.0])
+            )
         return Prediction(logits, (log_magnitude[:, None],))
 
 

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from tests.audit.cheats import LABELS, SpectrumClassifier
 
 from otoscope import CallableClassifier
 from otoscope.audio import load_audio
@@ -17,8 +18,6 @@ from otoscope.audit.settings import AuditSettings
 from otoscope.audit.text import summary
 from otoscope.data import Clip
 from otoscope.errors import ConfigurationError, DataError
-
-LABELS = ["low", "middle", "high"]
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +55,17 @@ def test_an_honest_classifier_is_clean(honest, planted_clips, quick):
     assert result.verdict == "clean"
     assert not result.shortcuts
     assert result.conditions["accuracy"] == 1
+
+
+def test_a_redundant_cue_convinces_but_is_unclear(cheat, planted_clips):
+    # without its penalty, the class is recognised by its own sound as well
+    redundant = SpectrumClassifier(LABELS, penalty=0.0).freeze()
+    result = run_audit(redundant, planted_clips, LABELS, None, AuditSettings(clips_per_class=8))
+    [suspect] = [suspect for suspect in result.suspects if suspect.verdict == "unclear"]
+    assert suspect.label == "middle"
+    assert suspect.removal.change == 0
+    assert suspect.transplant.after > 0.8
+    assert "its removal costs few decisions" in suspect.sentence
 
 
 def test_saves_what_can_be_listened_to(found):

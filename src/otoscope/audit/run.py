@@ -20,7 +20,7 @@ from otoscope.audit.answers import AnswerBackend, Answers, Request
 from otoscope.audit.clips import choose_clips
 from otoscope.audit.own import Suspicion
 from otoscope.audit.result import AuditResult, ClassFigures, Suspect, Verdict, worst
-from otoscope.audit.search import Search
+from otoscope.audit.search import FEW_RECEIVERS, Search
 from otoscope.audit.settings import AuditSettings
 from otoscope.audit.statistics import FEWEST_RECORDINGS, HIGHEST_RATE
 from otoscope.audit.suspects import CONVINCES, HURTS, Tested, judged, rank, run_test, to_test
@@ -157,6 +157,7 @@ def estimate_cost(search: Search, settings: AuditSettings, own: int = 0) -> Cost
     # A few candidates of each class come further; the tests are as many as there are suspects, about one in two
     # classes of an ordinary classifier.
     further = classes * 2 * settings.candidates * settings.search_receivers // 2
+    further += 0 if settings.quick else FEW_RECEIVERS * len(search.candidates)
     tested = (classes // 2 + own * classes) * 4 * settings.test_receivers + 2 * clips * own
     total = clips + len(requests) + further + tested
     probe = [Request(index, "removed", cue) for index in range(min(2, clips)) for cue in search.grid[5:9]]
@@ -265,6 +266,7 @@ def _conditions(search: Search, settings: AuditSettings, cost: Cost, seconds: fl
             "removal_hurts": HURTS,
             "transplant_convinces": CONVINCES,
             "false_discovery_rate": HIGHEST_RATE,
+            "corrected_together": "suspects of both directions; those that convince alone; those of the user",
             "fewest_recordings": FEWEST_RECORDINGS,
         },
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -17,8 +18,8 @@ from torch import Tensor
 
 from otoscope.audit.absences import EdgeCue, observed_cues
 from otoscope.audit.answers import Answers, Request, decided
-from otoscope.audit.clips import AuditClip
 from otoscope.audit.cues import BandCue, CandidateCue, HumCue, SegmentCue, grid
+from otoscope.audit.interventions import relative_level_db
 from otoscope.audit.settings import AuditSettings
 
 LEAST_LOSS = 0.25
@@ -28,6 +29,10 @@ LEAST_CONVINCED = 0.2
 _KEPT_SHARE = 0.85
 """Share of the effect that a sharper cue must keep."""
 _ENERGY = 0.85
+FEW_RECEIVERS = 5
+_CONVINCED = 0.6
+"""Share of other clips that a cue must convince alone, whose removal costs little."""
+_FAINTEST_DB = -60.0
 _FRAME_S = 0.05
 _POINTS = 8192
 
@@ -42,6 +47,7 @@ class Finding:
         cue: Cue.
         loss: Share of the class's decisions that are lost by removal.
         convinced: Share of other clips that are taken for the class after a transplant.
+        alone: Whether it was found by the transplant alone, because its removal costs little.
     """
 
     target: int
@@ -49,6 +55,7 @@ class Finding:
     cue: CandidateCue
     loss: float
     convinced: float = 0.0
+    alone: bool = False
 
     @property
     def strength(self) -> float:
@@ -98,15 +105,41 @@ class Search:
         for found in convincing:
             groups[found.target, found.half, found.cue.family].append(found)
         best = [winner for group in groups.values() for winner in self._winners(group)]
-        sharp = [self._sharpened(found) for found in best]
-        return sorted(_specific(sharp), key=lambda found: -found.strength)
+        sharp = _specific([self._sharpened(found) for found in best])
+        if not self.settings.quick:
+            sharp += self._convincing_alone(sharp)
+        return sorted(sharp, key=lambda found: -found.strength)
 
     def scan_requests(self) -> list[Request]:
         """Return the requests of the scan by removal, of which there are most."""
-        return [Request(index, "removed", cue) for _, _, cue, members in self._candidates() for index in members]
+        return [Request(index, "removed", cue) for _, _, cue, members in self.candidates for index in members]
+
+    def _convincing_alone(self, known: Sequence[Finding]) -> list[Finding]:
+        """Return quiet cues that convince other clips although their removal costs little, one of a class and half.
+
+        So behaves a classifier that knows the sound of the class as well, and would follow the cue in other data.
+        """
+        candidates = []
+        for target, half, cue, _ in self.candidates:
+            taken = [found.cue for found in known if (found.target, found.half) == (target, half)]
+            members = self._sources(target, half)[:3]
+            if cue.is_narrow and not any(overlap(cue, other) or explains(other, cue) for other in taken):
+                levels = [level_db(cue, self.clips[index].waveform, self.rate_hz) for index in members]
+                if not cue.is_sound or _FAINTEST_DB < float(np.median(levels)) <= 0:
+                    candidates.append(Finding(target, half, cue, 0.0, alone=True))
+        first = [found for found in self._transplanted(candidates, FEW_RECEIVERS) if found.convinced >= _CONVINCED]
+        confirmed = [found for found in self._transplanted(first) if found.convinced >= _CONVINCED]
+        best: dict[tuple[int, int], Finding] = {}
+        for found in sorted(confirmed, key=lambda found: (-found.convinced, _size(found.cue))):
+            best.setdefault((found.target, found.half), found)
+        return list(best.values())
+
+    @cached_property
+    def candidates(self) -> list[tuple[int, int, CandidateCue, list[int]]]:
+        """Class, half, cue, and the clips of the class and half that are taken for it."""
+        return list(self._candidates())
 
     def _candidates(self) -> Iterator[tuple[int, int, CandidateCue, list[int]]]:
-        """Yield class, half, cue, and the clips of the class and half that are taken for it."""
         level_matters = not self.answers.classifier.normalize
         for target in sorted({clip.target for clip in self.clips}):
             taken = self.taken_for(target)
@@ -123,9 +156,8 @@ class Search:
 
     def _scan(self) -> list[Finding]:
         """Return the candidates whose removal costs decisions, the strongest of each class and half."""
-        candidates = list(self._candidates())
-        requests = [Request(index, "removed", cue) for _, _, cue, members in candidates for index in members]
-        logits = self.answers.ask(requests, "Removing candidates")
+        candidates = self.candidates
+        logits = self.answers.ask(self.scan_requests(), "Removing candidates")
         multi_label, first = self.answers.classifier.multi_label, 0
         ranked: dict[tuple[int, int], list[tuple[float, Finding]]] = defaultdict(list)
         for target, half, cue, members in candidates:
@@ -144,12 +176,18 @@ class Search:
             result += [found for _, found in entries[: self.settings.candidates]]
         return result
 
-    def _transplanted(self, findings: Sequence[Finding]) -> list[Finding]:
-        """Return the findings with the share of other clips of their half that a transplant convinces."""
+    def _transplanted(self, findings: Sequence[Finding], count: int | None = None) -> list[Finding]:
+        """Return the findings with the share of other clips of their half that a transplant convinces.
+
+        Args:
+            findings: Findings.
+            count: Number of clips of other classes (default: as the settings say).
+        """
+        count = count or self.settings.search_receivers
         requests: list[Request] = []
         spans = []
         for found in findings:
-            receivers = self.receivers(found.target, found.half, self.settings.search_receivers)
+            receivers = self.receivers(found.target, found.half, count)
             of_cue = transplants(found.cue, receivers, self._sources(found.target, found.half))
             spans.append((len(requests), len(requests) + len(of_cue)))
             requests += of_cue
@@ -327,6 +365,7 @@ def _probability(logits: NDArray[np.float32], target: int, multi_label: bool) ->
     return result
 
 
-def clips_of(clips: Sequence[AuditClip], indices: Sequence[int]) -> list[str]:
-    """Return the names of clips."""
-    return [clips[index].name for index in indices]
+def level_db(cue: CandidateCue, waveform: Tensor, sample_rate_hz: int) -> float:
+    """Return the level of a cue over that of the rest of a clip, in dB."""
+    content = cue.content(waveform, sample_rate_hz)
+    return relative_level_db(content, waveform - content, sample_rate_hz)

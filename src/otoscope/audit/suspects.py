@@ -15,7 +15,7 @@ from otoscope.audit.answers import Answers, Request
 from otoscope.audit.clips import recordings_of
 from otoscope.audit.cues import BandCue, CandidateCue, SegmentCue, span_in
 from otoscope.audit.result import Effect, Suspect, Verdict
-from otoscope.audit.search import Finding, Search, explains, overlap, transplants
+from otoscope.audit.search import Finding, Search, explains, level_db, overlap, transplants
 from otoscope.audit.settings import AuditSettings
 from otoscope.audit.statistics import FEWEST_RECORDINGS, HIGHEST_RATE, effect, false_discovery
 
@@ -35,6 +35,7 @@ class Tested:
         target: Index of the class.
         cue: Cue, with the borders that both halves suggest.
         own: Whether the user asked for it.
+        alone: Whether it was found by the transplant alone.
         parts: The cue that each tested half got, by half: a suspect of one half is tested on the other.
         removal: Effect of the removal.
         transplant: Effect of the transplant.
@@ -47,11 +48,17 @@ class Tested:
     cue: CandidateCue
     own: bool
     parts: dict[int, CandidateCue]
+    alone: bool = False
     removal: Effect | None = None
     transplant: Effect | None = None
     level_db: float | None = None
     hurt: int | None = None
     convinced: tuple[int, int] | None = None
+
+    @property
+    def group(self) -> str:
+        """Tests of one group are corrected together: found in both directions, convincing alone, or of the user."""
+        return "own" if self.own else "alone" if self.alone else "found"
 
     @property
     def p_value(self) -> float | None:
@@ -86,7 +93,8 @@ def to_test(findings: Sequence[Finding]) -> list[Tested]:
             remaining.remove(partner)
             parts[1 - partner.half] = partner.cue
             cue = _between(found.cue, partner.cue)
-        tests.append(Tested(found.target, cue, False, parts))
+        alone = found.alone and (partner is None or partner.alone)
+        tests.append(Tested(found.target, cue, False, parts, alone))
     return _without_explained(tests)
 
 
@@ -112,7 +120,7 @@ def run_test(test: Tested, search: Search, settings: AuditSettings) -> Tested:
             transplants(cue, receivers, members, elsewhere=True),
         )
         if cue.is_sound:
-            levels += [_level_db(cue, answers, index) for index in members]
+            levels += [level_db(cue, answers.clips[index].waveform, answers.sample_rate_hz) for index in members]
     return replace(
         test,
         removal=removal.effect(),
@@ -171,9 +179,13 @@ class _Direction:
 
 def judged(tests: Sequence[Tested], answers: Answers) -> list[Suspect]:
     """Return the suspects with q values, verdicts and sentences, ranked."""
-    q_values = false_discovery([test.p_value for test in tests])
+    q_of: dict[int, float | None] = {}
+    for group in {test.group for test in tests}:
+        places = [place for place, test in enumerate(tests) if test.group == group]
+        q_of |= dict(zip(places, false_discovery([tests[place].p_value for place in places]), strict=True))
     suspects = []
-    for test, q_value in zip(tests, q_values, strict=True):
+    for place, test in enumerate(tests):
+        q_value = q_of[place]
         label = answers.classifier.labels[test.target]
         verdict, reason = _verdict(test, q_value)
         suspects.append(
@@ -251,12 +263,6 @@ def _sentence(label: str, test: Tested, verdict: Verdict, reason: str) -> str:
     if test.transplant.control is not None:
         transplant += f" (elsewhere: {round(100 * test.transplant.control)} %)"
     return f"class {label}: {removal}; {transplant}: {verdict}" + (f" ({reason})" if reason else "")
-
-
-def _level_db(cue: CandidateCue, answers: Answers, index: int) -> float:
-    sound = answers.clips[index].waveform
-    content = cue.content(sound, answers.sample_rate_hz)
-    return interventions.relative_level_db(content, sound - content, answers.sample_rate_hz)
 
 
 def _side_effect_db(test: Tested, answers: Answers) -> float:

@@ -49,6 +49,7 @@ from typing_extensions import override
 import otoscope
 from otoscope.audio import RecordingStream, Spectrogram, WindowPlan, cut_windows
 from otoscope.classifiers import Prediction
+from otoscope.cli.allocator import keep_freed_memory
 from otoscope.explain import Explainer
 from otoscope.interpreters import Interpreter
 from otoscope.recordings import LongOptions, Timeline, explain_long
@@ -78,6 +79,7 @@ class LoudBins(Interpreter[Tensor]):
 def main() -> None:
     """Run the benchmark, or one measurement of it."""
     options = _parser().parse_args()
+    keep_freed_memory()  # as the command line does
     torch.set_num_threads(options.threads)
     result = _measure(options) if options.only else _run_all(options)
     text = json.dumps(result, indent=None if options.only else 2)

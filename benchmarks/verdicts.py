@@ -1,8 +1,8 @@
 """How often a mask that knows nothing of the classifier gets each verdict, and a method that asks it, as JSON.
 
 Masks of three kinds of random maps (independent bins, smooth blobs, rectangles) and of the loudest bins are judged
-like explanations: cut at fixed areas, and at the smallest share that suffices. A rule that calls more than 5 % of
-random masks "supported" is worth nothing.
+like explanations: cut at fixed areas, at the share that decides, and at the smallest that suffices. A rule that
+calls more than 5 % of random masks "supported" is worth nothing.
 
 Usage: ``python benchmarks/verdicts.py --model runs/conv2d/model --data_folder ESC-50-master [--fold 4]``
 """
@@ -16,7 +16,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -29,10 +29,11 @@ from otoscope.explain import Explainer
 from otoscope.interpreters import make_untrained
 from otoscope.interpreters.attribution import AttributionInterpreter
 from otoscope.interpreters.refined import smoothed
+from otoscope.interpreters.sufficiency import Share
 from otoscope.seeding import generator_for
 
 KINDS = ("bins", "blobs", "rectangles", "loudest")
-AREAS: tuple[Any, ...] = ("sufficient", 0.05, 0.2, 0.4)
+AREAS: tuple[Any, ...] = ("decisive", "sufficient", 0.05, 0.2, 0.4)
 
 
 class BlindInterpreter(AttributionInterpreter):
@@ -121,7 +122,7 @@ def judge_model(
 
 
 def _area(text: str) -> Any:
-    return text if text == "sufficient" else float(text)
+    return text if text in get_args(Share) else float(text)
 
 
 def main() -> None:
@@ -132,7 +133,9 @@ def main() -> None:
     parser.add_argument("--fold", type=int, default=4, help="Fold of the clips.")
     parser.add_argument("--clips", type=int, default=20, help="Number of clips.")
     parser.add_argument("--areas", nargs="*", type=_area, default=AREAS, help="Areas of the blind masks.")
-    parser.add_argument("--methods", nargs="*", default=["integrated_gradients"], help="Untrained methods.")
+    parser.add_argument(
+        "--methods", nargs="*", default=["heard_agreement", "integrated_gradients"], help="Untrained methods."
+    )
     parser.add_argument("--out", help="JSON file to write.")
     options = parser.parse_args()
     table = judge_model(

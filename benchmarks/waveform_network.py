@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from collections.abc import Sequence
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from otoscope.audio import Frontend, mel_centers_hz
 from otoscope.classifiers import TorchClassifier
+from otoscope.data import SoundData
 
 
 class FilterbankNetwork(nn.Module):
@@ -70,3 +72,46 @@ def waveform_classifier(labels: Sequence[str], width: int = 16) -> TorchClassifi
         "init_args": {"classes": len(labels), "width": width},
     }
     return TorchClassifier(module, labels, Frontend(), input="waveform", representation="blocks.3")
+
+
+def train_waveform_classifier(
+    data: SoundData,
+    epochs: int,
+    seed: int = 1234,
+    *,
+    width: int = 16,
+    shift: bool = True,
+    learning_rate: float = 3e-3,
+) -> TorchClassifier:
+    """Train a `FilterbankNetwork` on waveforms with the cross-entropy; the training of Otoscope takes spectrograms.
+
+    Args:
+        data: Data whose training set is used.
+        epochs: Number of epochs, with AdamW and the one-cycle schedule.
+        seed: Seed of the weights and of the order of the clips.
+        width: Channels of the first convolution.
+        shift: Whether clips are rotated in time by a random number of samples.
+        learning_rate: Largest learning rate.
+    """
+    torch.manual_seed(seed)
+    data.prepare_data()
+    data.setup("fit")
+    classifier = waveform_classifier(data.labels, width)
+    network = classifier.module.train().requires_grad_()
+    loader = data.train_dataloader()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=epochs * len(loader))
+    for epoch in range(epochs):
+        for batch in loader:
+            waveform = batch.waveform
+            if shift:
+                waveform = waveform.roll(int(torch.randint(waveform.shape[1], ())), 1)
+            loss = nn.functional.cross_entropy(network(waveform), batch.target)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+        print(f"waveform network: epoch {epoch + 1}/{epochs}, loss {loss.item():.3f}", file=sys.stderr, flush=True)
+    network.eval()
+    classifier.normalize = True  # the data gives every clip at a peak of 1
+    return classifier

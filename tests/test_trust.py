@@ -1,11 +1,15 @@
 """The benchmark of trust: where each method stands, and the network on waveforms."""
 
+import json
+
 import pytest
 import torch
+from benchmarks.trust.page import tables
 from benchmarks.trust.summary import cells, markdown, standing
-from benchmarks.waveform_network import waveform_classifier
+from benchmarks.waveform_network import train_waveform_classifier, waveform_classifier
 
 from otoscope.classifiers import save_classifier
+from otoscope.data import Synthetic
 from otoscope.loading import load_classifier
 
 
@@ -41,26 +45,55 @@ def results():
     of_group = {"A": dict.fromkeys(("rank", "AUROC", "pointing"), score)}
     designed = {"mean_rank": {"A": 1.0}, "means": means, "thin": ["onset"]}
     designed["scores"] = {"band": of_group, "onset": of_group}
-    return {"conv2d esc10": faithful, "listener designed": designed}
+    return {"conv2d:esc10": faithful, "listener:designed": designed}
 
 
 def test_methods_are_first_level_or_behind_at_equal_areas(results):
     counts = standing(results)
     assert counts["heard"]["A"] == {"first": 2, "level": 0, "behind": []}
     assert counts["heard"]["B"]["level"] == 1
-    assert counts["heard"]["B"]["behind"] == ["conv2d esc10, AI at 0.2: A"]
+    assert counts["heard"]["B"]["behind"] == ["conv2d:esc10, AI at 0.2: A"]
     assert "random" not in counts["heard"]
-    assert counts["known_use_mean_rank"] == {"listener designed": {"A": 1.0}}
+    assert counts["known_use_mean_rank"] == {"listener:designed": {"A": 1.0}}
     assert list(cells(results, "mask")) == []
 
 
 def test_tables_hold_every_method(results):
     text = markdown({"results": results, "standing": standing(results)})
-    assert "| A | 90 ± 10 | 0.50 ± 10.00 | 1.00 |" in text
+    assert "### Conv2d, ESC-10, heard, area 0.2, 16 clips" in text
+    assert "| A | 90 ± 10 | 0.50 ± 10.00 |" in text
     assert "| B | 0 | 1 | 1 |" in text
-    assert "listener designed, mean over groups" in text
-    assert "listener designed, AUROC (number of explanations)" in text
+    assert "### Designed listeners, mean over groups" in text
+    assert "### Designed listeners, AUROC (number of explanations)" in text
     assert "| | band (3) |\n|---|---|\n| A | 0.50 [0.25, 0.75] |" in text
+
+
+def test_checks_and_seconds_have_tables(results, tmp_path):
+    values = {"mean": 0.1, "clips": 8}
+    results["conv2d:esc10"] |= {
+        "randomisation": {
+            "A": dict.fromkeys(("rank_correlation", "overlap", "eMPRT"), values)
+            | {"verdict": "passes", "eMPRT_verdict": "unclear"}
+        },
+        "sanity": {"A": {"rank_correlation": {"head": {"mean": 0.9}, "all": {"mean": -0.2}}, "verdict": "fails"}},
+        "stability": {"A": {"noise": {"rank_correlation": {"mean": 0.8}}, "verdict": "passes"}},
+    }
+    (tmp_path / "places.json").write_text(json.dumps({"results": results}))
+    (tmp_path / "seconds-conv2d.json").write_text(json.dumps({"results": {"conv2d": {"A": {"seconds": 0.25}}}}))
+    text = tables(tmp_path)
+    assert "### Conv2d, ESC-10, 8 recordings" in text
+    assert "| A | -0.20 fails | 0.10 passes | 0.10 | 0.10 unclear | 0.80 passes |" in text
+    assert "| | Conv2d |\n|---|---|\n| A | 0.25 |" in text
+
+
+def test_the_network_on_waveforms_learns():
+    data = Synthetic(clips_per_class=4, classes=("siren", "dog"), duration_s=0.5, batch_size=4)
+    classifier = train_waveform_classifier(data, epochs=6, width=4).freeze()
+    assert classifier.normalize
+    batch = next(iter(data.train_dataloader()))
+    assert (
+        float((classifier.predict(classifier.hear(batch.waveform)).predicted == batch.target).float().mean()) > 0.5
+    )
 
 
 def test_the_network_on_waveforms_is_saved_and_loaded(tmp_path):

@@ -1,4 +1,4 @@
-"""The narrow classifiers of the table, trained where they are not there yet."""
+"""The narrow classifiers of the table and L-MAC on them, trained where they are not there yet."""
 
 from __future__ import annotations
 
@@ -8,17 +8,31 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from benchmarks.waveform_network import waveform_classifier
+from benchmarks.waveform_network import train_waveform_classifier
 
-from otoscope.classifiers import Classifier
+from otoscope.classifiers import Classifier, save_classifier
 from otoscope.data import ESC50, PlantedCues, SoundData, Synthetic
 from otoscope.loading import load_classifier
-from otoscope.training import ClassifierTraining, run_training
+from otoscope.training import LMAC, ClassifierTraining, HeardLMAC, run_training
 
 CLASSIFIERS = ("conv2d", "cnn14", "vit", "focalnet", "waveform")
 KINDS = ("esc10", "synthetic", "planted")
 _RECIPES = Path(__file__).parents[2] / "recipes/ESC50/classification/hparams"
-_EPOCHS = {"synthetic": 15}
+_EPOCHS = {
+    "conv2d:synthetic": 15,
+    "cnn14:synthetic": 15,
+    "vit:synthetic": 60,
+    "waveform:esc10": 40,
+    "waveform:planted": 40,
+}
+"""Epochs where those of the recipe are more than needed, or where there is no recipe."""
+_USUAL_EPOCHS = 50
+_SHORT: dict[str, Any] = {"optimizer": "adamw", "schedule": "one_cycle"}
+INTERPRETERS: dict[str, tuple[Any, int]] = {
+    "lmac": (partial(LMAC, learning_rate=1e-3, cache_representations=True, **_SHORT), 25),
+    "heard_lmac": (partial(HeardLMAC, learning_rate=4e-3, crop_s=2.0, **_SHORT), 28),
+}
+"""Trainings of interpreters, and their epochs; batches of the second have 4 clips."""
 
 
 def make_data(kind: str, data_folder: Path | None, test_fold: int = 4) -> SoundData:
@@ -40,17 +54,15 @@ def make_data(kind: str, data_folder: Path | None, test_fold: int = 4) -> SoundD
 
 def make_training(name: str, kind: str) -> tuple[ClassifierTraining, int]:
     """Return the training of a narrow classifier as its hyperparameter file describes it, and its epochs."""
-    content = _recipe(f"{'conv2d' if name == 'waveform' else name}_narrow")
+    content = _recipe(f"{name}_narrow")
     options = dict(content["model"]["init_args"])
     described = options.pop("classifier")
     module, _, class_name = described["class_path"].rpartition(".")
     make: Any = partial(getattr(importlib.import_module(module), class_name), **described.get("init_args", {}))
-    if name == "waveform":
-        make = waveform_classifier
     if kind == "planted":
         # mixing and shifting would hide a quiet cue
         options |= {"time_shift": False, "mixup_alpha": 0.0, "label_smoothing": 0.0}
-    return ClassifierTraining(make, **options), _EPOCHS.get(kind, int(content["trainer"]["max_epochs"]))
+    return ClassifierTraining(make, **options), _EPOCHS.get(f"{name}:{kind}", int(content["trainer"]["max_epochs"]))
 
 
 def _recipe(name: str) -> dict[str, Any]:
@@ -62,8 +74,35 @@ def _recipe(name: str) -> dict[str, Any]:
 def trained(name: str, kind: str, folder: Path, data_folder: Path | None) -> Classifier:
     """Return the classifier of a kind of data, which is trained unless the folder holds it."""
     place = folder / f"{name}_{kind}"
-    if not (place / "model" / "config.json").is_file():
+    if not (place / "model" / "config.json").is_file() and name == "waveform":
+        data = make_data(kind, data_folder)
+        epochs = _EPOCHS.get(f"{name}:{kind}", _USUAL_EPOCHS)
+        save_classifier(train_waveform_classifier(data, epochs, shift=kind != "planted"), place / "model")
+    elif not (place / "model" / "config.json").is_file():
         task, epochs = make_training(name, kind)
         options = {"accelerator": "cpu", "max_epochs": epochs, "enable_progress_bar": False}
         run_training(task, make_data(kind, data_folder), place, options)
     return load_classifier(place / "model").freeze()
+
+
+def trained_interpreter(method: str, name: str, kind: str, folder: Path, data_folder: Path | None) -> Path:
+    """Return the model folder of an interpreter on a kind of data, which is trained unless the folder holds it.
+
+    Args:
+        method: One of `INTERPRETERS`, or a method whose folder is there already.
+        name: One of `CLASSIFIERS`.
+        kind: One of `KINDS`.
+        folder: Folder of the classifiers and interpreters.
+        data_folder: Folder of ESC-50; synthetic data needs none.
+    """
+    place = folder / f"{method}_{name}_{kind}"
+    if not (place / "model" / "config.json").is_file() and method in INTERPRETERS:
+        trained(name, kind, folder, data_folder)
+        make, epochs = INTERPRETERS[method]
+        data = make_data(kind, data_folder)
+        if method == "heard_lmac":
+            data.batch_size = 4
+        options = {"accelerator": "cpu", "max_epochs": epochs, "enable_progress_bar": False}
+        options["check_val_every_n_epoch"] = epochs
+        run_training(make(folder / f"{name}_{kind}" / "model"), data, place, options)
+    return place / "model"

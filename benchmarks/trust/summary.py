@@ -12,6 +12,17 @@ FAITHFUL = ("AI", "AD", "AG", "FF", "Fid-In", "IoU")
 KNOWN_USE = ("rank", "AUROC", "pointing", "swap")
 BY_GROUP = ("rank", "AUROC", "pointing")
 """Scores that are shown for each listener and cue, with intervals."""
+_NAMES = {
+    "conv2d": "Conv2d",
+    "cnn14": "CNN14",
+    "vit": "ViT",
+    "focalnet": "FocalNet",
+    "waveform": "Network on waveforms",
+    "esc10": "ESC-10",
+    "synthetic": "synthetic scenes",
+    "planted": "planted cues",
+    "designed": "Designed listeners",
+}
 _CONTROLS = ("all-pass", "random", "loudest", "ideal", "truth")
 
 
@@ -67,45 +78,55 @@ def standing(results: Mapping[str, Any]) -> dict[str, Any]:
     return {**counts, "known_use_mean_rank": ranks}
 
 
-def markdown(summary: Mapping[str, Any]) -> str:
-    """Return the tables as Markdown."""
+def markdown(summary: Mapping[str, Any], seconds: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+    """Return the tables as Markdown.
+
+    Args:
+        summary: Results by place, and where each method stands.
+        seconds: Times per clip by classifier and method, as `benchmarks.trust.seconds` measures them.
+    """
+    results = summary["results"]
+    faithful = {place: result for place, result in results.items() if "mean_rank" not in result}
+    used = {place: result for place, result in results.items() if "mean_rank" in result}
     parts = []
-    for place, result in summary["results"].items():
-        parts.append(_known_use(place, result) if "mean_rank" in result else _faithful(place, result))
-    for domain in ("heard", "mask"):
-        if summary["standing"][domain]:
-            parts.append(_standing(domain, summary["standing"][domain]))
+    if faithful:
+        parts.append("## Faithfulness")
+        for domain in ("heard", "mask"):
+            if summary["standing"][domain]:
+                parts.append(_standing(domain, summary["standing"][domain]))
+        parts += [_faithful(place, result) for place, result in faithful.items()]
+    if used:
+        parts.append("## Known use")
+        parts += [_known_use(place, result) for place, result in used.items()]
+    if checked := {place: result for place, result in faithful.items() if result.get("randomisation")}:
+        parts.append("## Shuffled weights and inaudible changes")
+        parts += [_checked(place, result) for place, result in checked.items()]
+    if seconds:
+        parts += ["## Seconds per clip", _seconds(seconds)]
     return "\n\n".join(parts)
 
 
 def _standing(domain: str, entries: Mapping[str, Any]) -> str:
     seen = "heard sound" if domain == "heard" else "masked spectrogram"
-    lines = [f"First or level with the first, {seen}, all areas and scores", "", "| | first | level | behind |"]
-    lines.append("|---|---|---|---|")
+    rows = []
     order = sorted(entries, key=lambda name: (len(entries[name]["behind"]), -entries[name]["first"]))
     for name in order:
         entry = entries[name]
-        lines.append(f"| {name} | {entry['first']} | {entry['level']} | {len(entry['behind'])} |")
-    return "\n".join(lines)
+        rows.append([name, f"{entry['first']}", f"{entry['level']}", f"{len(entry['behind'])}"])
+    title = f"First or level with the first, {seen}, all areas and scores"
+    return _table(title, ["first", "level", "behind"], rows)
 
 
 def _faithful(place: str, result: Mapping[str, Any]) -> str:
     (condition, masks), *_ = result["scores"].items()
-    lines = []
+    parts = []
     for area in (mask for mask in masks if mask[0] == "0"):
         rows = masks[area]["heard"]
         columns = [name for name in FAITHFUL if any(name in row for row in rows.values())]
         clips = result["conditions"][condition]["clips"]
-        lines += [f"{place}, heard, area {area}, {clips} clips", "", "| | " + " | ".join(columns) + " | seconds |"]
-        lines.append("|---" * (len(columns) + 2) + "|")
-        for name, row in rows.items():
-            seconds = result["seconds_per_clip"].get(name, {}).get("median")
-            values = [_value(score, row.get(score)) for score in columns]
-            lines.append(
-                f"| {name} | " + " | ".join(values) + f" | {'' if seconds is None else f'{seconds:.2f}'} |"
-            )
-        lines.append("")
-    return "\n".join(lines).rstrip()
+        cells = [[name, *(_value(score, row.get(score)) for score in columns)] for name, row in rows.items()]
+        parts.append(_table(f"{_title(place)}, heard, area {area}, {clips} clips", columns, cells))
+    return "\n\n".join(parts)
 
 
 def _known_use(place: str, result: Mapping[str, Any]) -> str:
@@ -113,19 +134,61 @@ def _known_use(place: str, result: Mapping[str, Any]) -> str:
     methods = [name for name in (*result["mean_rank"], "truth") if name in result["means"]]
     rows = []
     for name in methods:
-        values = [_number(result["means"][name][column], 2) for column in (*KNOWN_USE, "SI-SDR", "seconds")]
+        values = [_number(result["means"][name][column], 2) for column in (*KNOWN_USE, "SI-SDR")]
         rows.append([name, *values, _number(result["mean_rank"].get(name), 2)])
-    parts = [_table(f"{place}, mean over groups", [*KNOWN_USE, "SI-SDR", "seconds", "mean rank"], rows)]
+    parts = [_table(f"{_title(place)}, mean over groups", [*KNOWN_USE, "SI-SDR", "mean rank"], rows)]
     groups = {name: scores for name, scores in result["scores"].items() if name not in result["thin"]}
     for score in BY_GROUP:
         rows = [[name, *(_interval(of[name][score]) for of in groups.values())] for name in methods]
         headings = [f"{name} ({of[methods[0]][score]['n']})" for name, of in groups.items()]
-        parts.append(_table(f"{place}, {score} (number of explanations)", headings, rows))
+        parts.append(_table(f"{_title(place)}, {score} (number of explanations)", headings, rows))
     return "\n\n".join(parts)
 
 
+def _checked(place: str, result: Mapping[str, Any]) -> str:
+    """Return the similarity of maps with those of shuffled classifiers and of changed sounds, and the verdicts."""
+    rows = []
+    for name, shuffled in result["randomisation"].items():
+        layers = result["sanity"].get(name, {}).get("rank_correlation", {})
+        stable = result["stability"].get(name, {})
+        whole = list(layers.values())[-1]["mean"] if layers else None
+        correlations = [of["rank_correlation"]["mean"] for key, of in stable.items() if key != "verdict"]
+        rows.append(
+            [
+                name,
+                _verdict(whole, result["sanity"].get(name, {}).get("verdict")),
+                _verdict(shuffled["rank_correlation"]["mean"], shuffled["verdict"]),
+                _number(shuffled["overlap"]["mean"], 2),
+                _verdict(shuffled["eMPRT"]["mean"], shuffled["eMPRT_verdict"]),
+                _verdict(min(correlations, default=None), stable.get("verdict")),
+            ]
+        )
+    columns = ["cascade, whole network", "five shuffles", "overlap of the best fifth", "eMPRT", "inaudible changes"]
+    clips = next(iter(result["randomisation"].values()))["rank_correlation"]["clips"]
+    return _table(f"{_title(place)}, {clips} recordings", columns, rows)
+
+
+def _seconds(seconds: Mapping[str, Mapping[str, Any]]) -> str:
+    names = dict.fromkeys(name for of_classifier in seconds.values() for name in of_classifier)
+    order = sorted(names, key=lambda name: min(of[name]["seconds"] for of in seconds.values() if name in of))
+    rows = [
+        [name, *(_number(of[name]["seconds"], 2) if name in of else "" for of in seconds.values())]
+        for name in order
+    ]
+    return _table("Narrow classifiers", [_NAMES[classifier] for classifier in seconds], rows)
+
+
+def _title(place: str) -> str:
+    """Return the title of a place: ``conv2d:esc10`` is Conv2d, ESC-10."""
+    return ", ".join(_NAMES.get(part, part) for part in place.split(":") if part != "listener")
+
+
+def _verdict(value: float | None, verdict: str | None) -> str:
+    return f"{_number(value, 2)} {verdict}" if verdict else ""
+
+
 def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [title, "", "| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    lines = [f"### {title}", "", "| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 

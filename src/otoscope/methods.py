@@ -103,7 +103,7 @@ _ALL = (
     Method("smoothgrad", "SmoothGrad", f"{_CLASSES}.smoothgrad.SmoothGradInterpreter", ("gradient",)),
 )
 
-DEFAULT_METHOD = "integrated_gradients"
+DEFAULT_METHOD = "heard_agreement"
 """Method that explains a classifier without an interpreter, and the bundled one, where no other is named."""
 DEFAULT_BLACK_BOX = "segment_regression"
 """Method that explains a black box, which has no gradient, where no other is named."""

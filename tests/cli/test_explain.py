@@ -91,7 +91,7 @@ def test_baselines_of_expected_gradients(run, assert_error, clips, classifier_fo
     assert_error([*explain, "saliency", "--baselines", clips[1]], "there is no option 'baselines'")
 
 
-@pytest.mark.parametrize("area", ["0.3", "sufficient"])
+@pytest.mark.parametrize("area", ["0.3", "sufficient", "decisive"])
 def test_area_of_a_method_without_training(run, clips, classifier_folder, tmp_path, area):
     options = [
         "--model",
@@ -109,8 +109,10 @@ def test_area_of_a_method_without_training(run, clips, classifier_folder, tmp_pa
     (result,) = json.loads(output)
     if area == "0.3":
         assert result["scores"]["MM"] == pytest.approx(0.3, abs=1e-4)
-    else:
+    elif area == "sufficient" or result["decisive"] is None:
         assert result["scores"]["MM"] == pytest.approx(result["sufficient"], abs=1e-4)
+    else:
+        assert result["scores"]["MM"] == pytest.approx(result["decisive"], abs=1e-4)
 
 
 def test_mistakes_are_reported_in_one_line(assert_error, clips, common, classifier_folder, tmp_path, monkeypatch):

@@ -317,17 +317,23 @@ def test_scores_are_those_of_the_saved_sounds(explainer, classifier, lengths, tm
         assert content["verdict"]["level"] == result.verdict.level
 
 
-def test_untrained_methods_keep_the_smallest_share_that_suffices(classifier, clip):
+def test_untrained_methods_keep_the_decisive_share_or_the_smallest_that_suffices(classifier, clip):
     explainer = Explainer(classifier, make_untrained("integrated_gradients", classifier))
     result = explainer.explain(clip)
-    assert result.sufficient == pytest.approx(float(result.mask.mean()))
+    kept = result.sufficient if result.decisive is None else result.decisive
+    assert kept == pytest.approx(float(result.mask.mean()))
+    assert any("loses it when it is removed" in note for note in result.notes) == (result.decisive is None)
+    sufficient = Explainer(classifier, make_untrained("integrated_gradients", classifier, area="sufficient"))
+    smallest = sufficient.explain(clip)
+    assert smallest.sufficient == result.sufficient == pytest.approx(float(smallest.mask.mean()))
+    assert smallest.notes == []
     assert result.scores["p_evidence"] >= 0.9 * result.probabilities[result.label]
     assert torch.equal(explainer.explain(clip, scores=False).mask, result.mask)
     assert torch.equal(explainer.interpret_batch([clip]).evidence[0], result.evidence)
     fixed = explainer.explain(clip, threshold=0.2)
     assert float(fixed.mask.mean()) == pytest.approx(0.2, abs=1e-4)
     assert fixed.sufficient == result.sufficient
-    assert explainer.interpreter.area == "sufficient"
+    assert explainer.interpreter.area == "decisive"
 
 
 def test_an_attribution_that_is_zero_everywhere_is_reported(classifier, clip):
@@ -404,7 +410,7 @@ def test_a_classifier_without_an_interpreter_is_explained_by_the_default_method(
     output, line = capsys.readouterr()
     assert output == ""
     assert line.count("\n") == 1
-    assert f"{folder}: holds a classifier without an interpreter; it is explained by integrated gradients" in line
+    assert f"{folder}: holds a classifier without an interpreter; it is explained by {loaded.method}" in line
     with pytest.raises(ConfigurationError, match="there is no option 'aera'; did you mean 'area'"):
         load(folder, aera=0.2)
 

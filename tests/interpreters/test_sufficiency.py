@@ -1,4 +1,4 @@
-"""Search for the smallest share of a recording that keeps the decision, on a classifier whose rule is known."""
+"""Search for the shares of a recording that decide, on classifiers whose rules are known."""
 
 import pytest
 import torch
@@ -74,6 +74,56 @@ def test_the_share_was_tested_by_the_sound(classifier, clips):
         assert all(p < 0.9 * whole[clip] for area, p in result.evidence if area < result.sufficient)
 
 
+def test_decisive_evidence_keeps_the_decision_and_loses_it_when_it_is_removed(classifier, clips):
+    spectrogram, results = search(classifier, clips, knows_the_rule)
+    whole = classifier.probabilities(spectrogram)[:, 0]
+    mask = torch.stack([result.mask_of("decisive") for result in results])
+    evidence = classifier.hear_masked(spectrogram, mask)
+    remainder = classifier.hear_masked(spectrogram, spectrogram.zero_padding(1 - mask))
+    for clip, result in enumerate(results):
+        assert result.decisive == max(result.sufficient, result.necessary)
+        assert float(mask[clip].sum()) / (513 * [44, 33][clip]) == pytest.approx(result.decisive, abs=1e-4)
+        assert float(evidence[clip, 0]) >= 0.9 * float(whole[clip])
+        assert int(evidence[clip].argmax()) == 0
+        assert float(remainder[clip, 0]) < 0.5 * float(whole[clip])
+        assert int(remainder[clip].argmax()) == 1
+        assert torch.equal(result.mask_of("sufficient"), result.mask)
+
+
+def test_more_than_half_of_a_sound_is_not_decisive(classifier, clips):
+    # Taken from the top of the spectrum downwards, the bins of the rule come last.
+    _, (result, _) = search(
+        classifier, clips, lambda spectrogram: torch.arange(513.0)[:, None].expand_as(spectrogram.log_magnitude)
+    )
+    assert result.sufficient is not None
+    assert result.sufficient > 0.5
+    assert result.decisive is None
+    assert result.decisive_mask is None
+    assert torch.equal(result.mask_of("decisive"), result.mask)
+
+
+class KeepsAtOneShare(LowBand):
+    """Is convinced by evidence of any area but a quarter or more, and by remainders of 80 % or more of the bins."""
+
+    def hear_masked(self, spectrogram, mask, normalize=None):
+        area = mask.sum((1, 2)) / (mask.shape[1] * torch.tensor(spectrogram.frame_counts))
+        tone = (area < 0.15) | (area > 0.8)
+        probability = torch.where(tone, 0.99, 0.01)
+        return torch.stack([probability, 1 - probability], -1)
+
+
+def test_a_share_that_the_classifier_does_not_confirm_is_not_decisive(clips):
+    """A tenth suffices and a fifth is necessary, but a fifth alone does not suffice."""
+    classifier = KeepsAtOneShare(["tone", "other"]).freeze()
+    _, results = search(classifier, clips, lambda spectrogram: 1 + torch.rand_like(spectrogram.log_magnitude))
+    for result in results:
+        assert result.sufficient is not None
+        assert result.sufficient < 0.15
+        assert result.necessary is not None
+        assert result.necessary > 0.15
+        assert result.decisive is None
+
+
 def test_silence_and_neutral_bins_are_never_taken(classifier, clips):
     spectrogram, results = search(classifier, clips, lambda spectrogram: torch.ones_like(spectrogram.log_magnitude))
     for clip, result in enumerate(results):
@@ -105,6 +155,8 @@ def test_a_clip_gets_the_same_result_in_every_batch(classifier, clips):
         (single,) = find_sufficient(classifier, alone, classifier.predict(alone), knows_the_rule(alone))
         assert torch.equal(single.mask, result.cut(single.mask.shape[1]).mask)
         assert single.sufficient == result.sufficient
+        assert single.decisive == result.decisive
+        assert torch.equal(single.decisive_mask, result.cut(single.mask.shape[1]).decisive_mask)
 
 
 def test_another_target_is_judged_by_its_own_probability(classifier, clips):

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from otoscope.data import Synthetic
 
-_SAMPLE_METHOD = "integrated_gradients"
 _QUIET: dict[str, Any] = {"accelerator": "cpu", "logger": False, "enable_progress_bar": True}
 
 
@@ -99,8 +98,8 @@ def _explain_samples(folder: Path) -> list[dict[str, Any]]:
     from otoscope.explain import load
     from otoscope.models import sample_recordings
 
-    # A method without training keeps the smallest part that suffices, which is easy to check by ear.
-    explainer = load(method=_SAMPLE_METHOD)
+    # The default method, without training, keeps the part that decides, which is easy to check by ear.
+    explainer = load()
     print(f"Explaining the sample recordings ({explainer.method}) with a classifier of ten everyday sounds ...")
     results = []
     for sample in sample_recordings():

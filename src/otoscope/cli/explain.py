@@ -206,10 +206,10 @@ def _add_options_of_explanations(parser: jsonargparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--area",
-        type=float | Literal["sufficient"] | None,
+        type=float | Literal["decisive", "sufficient"] | None,
         default=None,
-        help="Share of the sound that a method without training keeps (default: sufficient, the smallest share "
-        "that keeps the decision by itself).",
+        help="Share of the sound that a method without training keeps (default: decisive, a share that keeps the "
+        "decision by itself and without which the decision is lost; sufficient: the smallest that keeps it).",
     )
     parser.add_argument(
         "--method",

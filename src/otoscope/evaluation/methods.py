@@ -117,7 +117,7 @@ def _build(name: str, spec: Any, classifier: Classifier) -> Method:
 def _make_comparable(name: str, classifier: Classifier, **options: Any) -> Interpreter[Any]:
     """Make an untrained method whose own mask has the area of comparisons, unless the options name another."""
     interpreter = make_untrained(name, classifier, **options)
-    if isinstance(interpreter, AttributionInterpreter) and interpreter.area == "sufficient":
+    if isinstance(interpreter, AttributionInterpreter) and isinstance(interpreter.area, str):
         interpreter.area = COMPARISON_AREA
     return interpreter
 

@@ -269,7 +269,7 @@ class Explainer(Shareable):
         importance = spectrogram.zero_padding(interpreter.output(decoded, spectrogram))
         self._require_finite(importance)
         searches = None
-        if search or interpreter.sufficient:
+        if search or interpreter.share is not None:
             searches = find_sufficient(
                 self.classifier,
                 spectrogram,
@@ -278,8 +278,8 @@ class Explainer(Shareable):
                 interpreter.neutral,
                 analysis.normalize,
             )
-        if searches is not None and interpreter.sufficient:
-            mask = torch.stack([result.mask for result in searches])
+        if searches is not None and interpreter.share is not None:
+            mask = torch.stack([result.mask_of(interpreter.share) for result in searches])
         else:
             mask = interpreter.mask(decoded, spectrogram)
         self._require_finite(mask)

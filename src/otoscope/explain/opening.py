@@ -28,11 +28,11 @@ def load(
             ``owner/name`` on the hub, a model folder of SpeechBrain, or the results of one of its trainings
             (default: the bundled model of ten everyday sounds). A classifier, or a pipeline of `transformers`, is
             explained by the named method.
-        method: Name of a method (default: that of the interpreter in the folder; of the bundled model, integrated
-            gradients, whose evidence is smaller than that of its interpreter; of a classifier without an
-            interpreter, integrated gradients too, or segment regression if it gives no gradients, with a line on
-            the error output). A method that needs no training (see `otoscope.methods.UNTRAINED`) explains the
-            folder's classifier.
+        method: Name of a method (default: that of the interpreter in the folder; of the bundled model, and of a
+            classifier without an interpreter, heard agreement, which leads in the heard sound
+            (docs/results/trust.md); of a classifier without gradients, segment regression. For a folder without
+            an interpreter, the error output says which it is). A method that needs no training (see
+            `otoscope.methods.UNTRAINED`) explains the folder's classifier.
         revision: Branch, tag or commit on the hub.
         **options: Options of a method that needs no training.
 

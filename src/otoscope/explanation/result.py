@@ -56,7 +56,7 @@ class Explanation:
         evidence_probabilities: Probability of every class for the sound of the evidence, by label.
         remainder_probabilities: The same for the sound of the remainder.
         importance: Map that the mask was cut from; higher is more important. Shape (frequency, time).
-        sufficiency: Smallest sufficient and smallest necessary share of the recording.
+        sufficiency: Smallest sufficient, smallest necessary and decisive share of the recording.
         name: Name of the recording.
         notes: Remarks about this explanation, such as that the recording is silent.
         components: Components that the mask is the sum of, for methods that have components (L2I).
@@ -101,6 +101,11 @@ class Explanation:
     def necessary(self) -> float | None:
         """Smallest share of the recording whose removal loses the decision; None if there is none."""
         return None if self.sufficiency is None else self.sufficiency.necessary
+
+    @property
+    def decisive(self) -> float | None:
+        """Share that is both: enough by itself, and lost without it the decision; None if there is none."""
+        return None if self.sufficiency is None else self.sufficiency.decisive
 
     @property
     def verdict(self) -> Verdict | None:
@@ -154,6 +159,7 @@ class Explanation:
         return {
             "sufficient": self.sufficient,
             "necessary": self.necessary,
+            "decisive": self.decisive,
             "curve": {
                 name: [{"area": round(area, 6), "p": round(p, 6)} for area, p in points]
                 for name, points in curves.items()

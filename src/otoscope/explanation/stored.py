@@ -158,7 +158,14 @@ class StoredExplanation(ABC):
             [CurvePoint(point["area"], point["p"]) for point in content["curve"][name]]
             for name in ("evidence", "remainder")
         )
-        return Sufficiency(sufficient_mask(masks), content["sufficient"], content["necessary"], evidence, remainder)
+        return Sufficiency(
+            mask=sufficient_mask(masks),
+            sufficient=content["sufficient"],
+            necessary=content["necessary"],
+            evidence=evidence,
+            remainder=remainder,
+            decisive=content.get("decisive"),  # results of earlier versions have none
+        )
 
 
 class FolderExplanation(StoredExplanation):

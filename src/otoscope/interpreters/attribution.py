@@ -19,16 +19,17 @@ from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.errors import ConfigurationError, GradientError, first_line
 from otoscope.interpreters.base import Interpreter
+from otoscope.interpreters.sufficiency import Share
 from otoscope.methods import GRADIENT_FREE
 from otoscope.metrics.ranking import largest_bins
 
 MaskKind = Literal["quantile", "soft"]
 Sign = Literal["positive", "absolute"]
 Score = Literal["logit", "log_probability", "probability", "log_odds"]
-Area = float | Literal["sufficient"]
+Area = float | Share
 
 COMPARISON_AREA = 0.2
-"""Share of the bins that `mask` keeps where the area is ``sufficient``, as comparisons need one area for all."""
+"""Share of the bins that `mask` keeps where the area is a `Share`, as comparisons need one area for all."""
 
 _CAP = 0.99
 """Share of the bins below the value that a soft mask takes for the clip's maximum (Smilkov et al. 2017)."""
@@ -52,9 +53,10 @@ class AttributionInterpreter(Interpreter[Tensor]):
 
     Args:
         classifier: Classifier to explain; the method runs it again.
-        area: Share of a clip's bins that the mask keeps, exactly (rounded to whole bins). ``sufficient``: the
-            smallest share whose sound alone keeps the decision, see `find_sufficient`; explanations have it, while
-            `mask`, which comparisons use, keeps 0.2.
+        area: Share of a clip's bins that the mask keeps, exactly (rounded to whole bins). ``decisive``: the share
+            whose sound alone keeps the decision and without which it is lost, see `find_sufficient`; if there is
+            none, as ``sufficient``: the smallest share whose sound alone keeps the decision. Explanations have
+            these shares, while `mask`, which comparisons use, keeps 0.2.
         mask: ``quantile`` keeps the ``area`` with the largest attribution; ties are broken by a fixed random
             order, the same for all clips of one length; an attribution of 0 in every bin keeps none. ``soft``
             divides by the attribution that 99 % of the bins do not exceed, and clamps to [0, 1].
@@ -75,7 +77,7 @@ class AttributionInterpreter(Interpreter[Tensor]):
     def __init__(
         self,
         classifier: Classifier,
-        area: Area = "sufficient",
+        area: Area = "decisive",
         mask: MaskKind = "quantile",
         sign: Sign = "positive",
         score: Score = "logit",
@@ -95,19 +97,19 @@ class AttributionInterpreter(Interpreter[Tensor]):
 
     @property
     def area(self) -> Area:
-        """Share of a clip's bins that the mask keeps, or ``sufficient``."""
+        """Share of a clip's bins that the mask keeps, or the name of one that is found by search."""
         return self._area
 
     @area.setter
     def area(self, value: Area) -> None:
-        if value != "sufficient" and (not is_number(value) or not 0 < value <= 1):
-            raise ConfigurationError(f"area: {value!r} must lie in (0, 1], or be `sufficient`")
+        if value not in get_args(Share) and (not is_number(value) or not 0 < value <= 1):
+            raise ConfigurationError(f"area: {value!r} must lie in (0, 1], or be {' or '.join(get_args(Share))}")
         self._area = value
 
     @property
-    def sufficient(self) -> bool:  # type: ignore[override]
-        """Whether an explanation keeps the smallest sufficient share."""
-        return self._area == "sufficient" and self.mask_kind == "quantile"
+    def share(self) -> Share | None:  # type: ignore[override]
+        """Share at which an explanation is cut; None for an area that is given, and for a soft mask."""
+        return self._area if isinstance(self._area, str) and self.mask_kind == "quantile" else None
 
     @property
     def blank_note(self) -> str:  # type: ignore[override]

@@ -18,6 +18,7 @@ from torch import Tensor
 from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.errors import ConfigurationError, GradientError
+from otoscope.interpreters.sufficiency import Share
 from otoscope.methods import GRADIENT_FREE, title_of
 from otoscope.signatures import constructor_arguments
 from otoscope.store.folder import (
@@ -110,8 +111,8 @@ class Interpreter(StoredModel, ABC, Generic[Decoded]):
     """Attribute that holds an argument of the constructor, where the argument's own name is taken."""
     unsaved_arguments: ClassVar[tuple[str, ...]] = ("classifier",)
     """Arguments of the constructor that are not part of `config`."""
-    sufficient: bool = False
-    """Whether explanations cut `output` at the smallest sufficient share, see `find_sufficient`, not by `mask`."""
+    share: Share | None = None
+    """Share at which explanations cut `output`, see `find_sufficient`; None: they are cut by `mask`."""
     blank_note: str | None = None
     """What a map that is 0 everywhere may mean, for notes; None: nothing in particular."""
     neutral: float | None = 0.0

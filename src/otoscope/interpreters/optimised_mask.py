@@ -14,7 +14,6 @@ from otoscope.classifiers import Classifier
 from otoscope.errors import ConfigurationError
 from otoscope.interpreters.attribution import (
     AttributionInterpreter,
-    captum_inputs,
     require_count,
     require_not_negative,
     require_positive,
@@ -25,6 +24,7 @@ from otoscope.interpreters.descent import (
     interpolate_cells,
     require_areas,
 )
+from otoscope.interpreters.integrated_gradients import integrated_gradients
 from otoscope.interpreters.occlusion import cell_size
 from otoscope.metrics.ranking import ranks, soft_cut
 
@@ -146,17 +146,13 @@ class OptimisedMaskInterpreter(AttributionInterpreter):
 
     def _start_ranks(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
         """Return the ranks that the search starts from, in [-1, 1]."""
-        from captum.attr import IntegratedGradients
-
         log_magnitude = spectrogram.log_magnitude
         if self.start == "flat":
             return torch.zeros_like(log_magnitude)
         if self.start == "loudness":
             return 2 * ranks(log_magnitude) - 1
         # loudness and gradients have no common unit: their ranks are added, and ranked again
-        gradients = IntegratedGradients(self.captum_scores).attribute(
-            **captum_inputs(spectrogram, target), n_steps=_PATH_STEPS, internal_batch_size=self.batch
-        )
+        gradients = integrated_gradients(self.scores, spectrogram, target, _PATH_STEPS, self.batch)
         return 2 * ranks(ranks(log_magnitude) + ranks(gradients)) - 1
 
     def _objective(self, mask: Tensor, spectrogram: Spectrogram, target: Tensor) -> Tensor:

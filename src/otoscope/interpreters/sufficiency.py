@@ -1,10 +1,10 @@
-"""Search for the smallest share of a clip whose evidence alone keeps the decision, by the heard sound."""
+"""Search for the share of a clip whose sound keeps the decision, and whose removal loses it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,10 +13,14 @@ from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.metrics.faithfulness import PRESENT
 
+Share = Literal["decisive", "sufficient"]
+"""Share of a clip's bins that is found by asking the classifier."""
 KEEPS = 0.9
 """Share of the probability of the whole recording that sufficient evidence reaches by itself."""
 _LOSES = 0.5
 """Share below which the decision counts as lost where the explained class is not the predicted one."""
+_LARGEST_DECISIVE = 0.5
+"""Largest area of decisive evidence: more than half of a sound explains nothing."""
 _SMALLEST_SHARE = 1e-3
 _STEPS = 7
 """With halvings on a logarithmic scale, a share is found to within 1000 ** (1 / 2 ** 7), 6 %."""
@@ -47,6 +51,9 @@ class Sufficiency:
         necessary: Smallest share of the bins whose removal loses the decision; None if there is none.
         evidence: Answers to the evidence alone, by rising area.
         remainder: Answers to the recording without the evidence, by rising area of the evidence.
+        decisive: Share that is both: it keeps the decision by itself, and without it the decision is lost. It is
+            the larger one of the two, if the classifier confirms it and it is at most half of the bins; else None.
+        decisive_mask: Its evidence, if there is a decisive share. Shape (frequency, time).
     """
 
     mask: Tensor
@@ -54,10 +61,19 @@ class Sufficiency:
     necessary: float | None
     evidence: list[CurvePoint] = field(default_factory=list)
     remainder: list[CurvePoint] = field(default_factory=list)
+    decisive: float | None = None
+    decisive_mask: Tensor | None = None
+
+    def mask_of(self, share: Share) -> Tensor:
+        """Return the evidence of a share; without a decisive share, that of the smallest sufficient one."""
+        if share == "decisive" and self.decisive_mask is not None:
+            return self.decisive_mask
+        return self.mask
 
     def cut(self, frames: int) -> Sufficiency:
         """Return the same for the first frames, without the padding of a batch, on the CPU."""
-        return replace(self, mask=self.mask[:, :frames].cpu())
+        decisive = None if self.decisive_mask is None else self.decisive_mask[:, :frames].cpu()
+        return replace(self, mask=self.mask[:, :frames].cpu(), decisive_mask=decisive)
 
 
 @torch.no_grad()
@@ -75,9 +91,10 @@ def find_sufficient(
     Bins of neutral importance or less, and digital silence, are never taken. Evidence suffices if its sound alone
     keeps the predicted class and at least 0.9 of the probability; removing it loses the decision if the sound of
     the remainder gets another class. Where the explained class is not the predicted one, the probability alone
-    decides: 0.9 of it is kept, or less than half is left.
+    decides: 0.9 of it is kept, or less than half is left. Decisive evidence does both, and leaves less than half
+    of the probability in any case.
 
-    The classifier runs eight times on the evidence and eight times on the remainder of each clip. The answers need
+    The classifier runs nine times on the evidence and nine times on the remainder of each clip. The answers need
     not change evenly with the area, so that a smaller share may exist; the share that is returned was tested.
 
     Args:
@@ -109,9 +126,48 @@ def find_sufficient(
             for search, answer, passed in ((evidence, answers[0], keeps), (remainder, answers[1], loses)):
                 probability = float(answer[clip].gather(-1, target[clip]))
                 search[clip].record(ranking.area_of(search[clip].share), probability, bool(passed[clip]))
-    return [
+    results = [
         _result(ranking, search, removal, importance[i])
         for i, (ranking, search, removal) in enumerate(zip(rankings, evidence, remainder, strict=True))
+    ]
+    shares = [_candidate(*searches) for searches in zip(rankings, evidence, remainder, strict=True)]
+    return _confirm_decisive(classifier, spectrogram, prediction, rankings, shares, results, normalize)
+
+
+def _candidate(ranking: _Candidates, evidence: _Bisection, remainder: _Bisection) -> float | None:
+    """Return the share that may be decisive: the larger one of the sufficient and the necessary share."""
+    if evidence.passed is None or remainder.passed is None:
+        return None
+    share = max(evidence.passed, remainder.passed)
+    return share if ranking.area_of(share) <= _LARGEST_DECISIVE else None
+
+
+def _confirm_decisive(
+    classifier: Classifier,
+    spectrogram: Spectrogram,
+    prediction: Prediction,
+    rankings: Sequence[_Candidates],
+    shares: Sequence[float | None],
+    results: Sequence[Sufficiency],
+    normalize: bool | None,
+) -> list[Sufficiency]:
+    """Ask the classifier about the shares that may be decisive, and return the results with those that are."""
+    if all(share is None for share in shares):
+        return list(results)
+    mask = torch.zeros_like(spectrogram.log_magnitude)
+    for clip, (ranking, share) in enumerate(zip(rankings, shares, strict=True)):
+        if share is not None:
+            mask[clip, :, : ranking.importance.shape[-1]] = ranking.mask(share)
+    parts = torch.cat([mask, spectrogram.zero_padding(1 - mask)])
+    answers = classifier.hear_masked(spectrogram.repeat(2), parts, normalize).chunk(2)
+    target = prediction.explained[:, None]
+    left, whole = (values.gather(-1, target)[:, 0] for values in (answers[1], prediction.probabilities))
+    confirmed = _keeps(prediction, answers[0]) & _loses(prediction, answers[1]) & (left < _LOSES * whole)
+    return [
+        result
+        if share is None or not bool(confirmed[clip])
+        else replace(result, decisive=ranking.area_of(share), decisive_mask=mask[clip])
+        for clip, (ranking, share, result) in enumerate(zip(rankings, shares, results, strict=True))
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -101,9 +102,12 @@ _ELEMENTWISE = frozenset(
 
 def _size_of(func: Any, args: Any, kwargs: Any) -> int:
     """Return the bytes of the result of a function, computed without data."""
-    # Without data, windows would make torch import its compiler, which takes seconds.
+    # Without data, windows and rows of numbers would make torch import its compiler, which takes seconds.
     if func.__name__.endswith("_window"):
         return int(args[0]) * torch.get_default_dtype().itemsize if args else 0
+    if func.__name__ in ("linspace", "logspace"):
+        count = args[2] if len(args) > 2 else kwargs.get("steps", 0)
+        return int(count) * (kwargs.get("dtype") or torch.get_default_dtype()).itemsize
     try:
         result = func(*(_without_data(value) for value in args), **{k: _without_data(v) for k, v in kwargs.items()})
     # Not all of them run without data; the real call raises its own error if there is one.
@@ -118,9 +122,10 @@ def _broadcast_size(args: Any) -> int:
     if len({tensor.shape for tensor in tensors}) < 2:
         return 0
     try:
-        count = math.prod(torch.broadcast_shapes(*(tensor.shape for tensor in tensors)))  # type: ignore[no-untyped-call]
+        # NumPy's, because PyTorch's imports its compiler
+        count = math.prod(np.broadcast_shapes(*(tuple(tensor.shape) for tensor in tensors)))
     # The real call raises its own error.
-    except RuntimeError:
+    except ValueError:
         return 0
     far_larger = count > 2 * max(tensor.numel() for tensor in tensors)
     return count * max(tensor.element_size() for tensor in tensors) if far_larger else 0

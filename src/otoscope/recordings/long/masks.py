@@ -178,6 +178,7 @@ def _details(explanation: Explanation) -> dict[str, Any]:
         "verdict": verdict.level,
         "summary": str(verdict),
         "sufficient": explanation.sufficient,
+        "decisive": explanation.decisive,
         "notes": explanation.notes,
     }
 

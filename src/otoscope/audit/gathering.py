@@ -24,11 +24,14 @@ from otoscope.explain import Explainer
 from otoscope.files.json import json_text
 from otoscope.files.json_lines import JsonLines
 from otoscope.interpreters import make_untrained
-from otoscope.methods import DEFAULT_BLACK_BOX, DEFAULT_METHOD
+from otoscope.methods import DEFAULT_BLACK_BOX
 from otoscope.recordings.pool import Pool
 
 PROFILES_NAME = "evidence.jsonl"
 """File of the profiles of all explained clips, in the folder of an audit."""
+USUAL = "integrated_gradients"
+"""Method of a classifier with gradients where none is named. It does not optimise each clip, as the default method of
+explanations does, and its values have a unit, so that shares of their sum mean something."""
 AUTO, NONE = "auto", "none"
 """Methods by name: the usual one of the classifier; no explanations at all."""
 
@@ -161,7 +164,7 @@ def evidence_explainer(classifier: Classifier, options: EvidenceOptions) -> Expl
         ConfigurationError: There is no such method that needs no training.
         GradientError: It needs gradients, and the classifier gives none.
     """
-    usual = DEFAULT_METHOD if classifier.differentiable else DEFAULT_BLACK_BOX
+    usual = USUAL if classifier.differentiable else DEFAULT_BLACK_BOX
     name = usual if options.method == AUTO else options.method
     return Explainer(classifier, make_untrained(name, classifier, **options.method_options))
 

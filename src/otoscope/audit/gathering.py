@@ -30,7 +30,7 @@ from otoscope.recordings.pool import Pool
 PROFILES_NAME = "evidence.jsonl"
 """File of the profiles of all explained clips, in the folder of an audit."""
 USUAL = "integrated_gradients"
-"""Method of a classifier with gradients where none is named. It does not optimise each clip, as the default method of
+"""Method of a classifier with gradients where none is named. It optimises no clip, as the default method of
 explanations does, and its values have a unit, so that shares of their sum mean something."""
 AUTO, NONE = "auto", "none"
 """Methods by name: the usual one of the classifier; no explanations at all."""

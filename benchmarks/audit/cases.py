@@ -73,7 +73,10 @@ def make_cases(seed: int, labels: Sequence[str], clean: int, kinds: Sequence[str
             name = f"{kind}-{'low' if level == 0 else 'high'}"
             cue = Cue(kind, level_db, frequency_hz)  # type: ignore[arg-type]
             cases.append(Case(name, seed + 100 * KINDS.index(kind) + level, label, cue))
-    return cases + [Case(f"clean-{number}", seed + 10_000 + number) for number in range(clean)]
+    # Clean ones among the others, so that a part of the cases has both.
+    for number in range(clean):
+        cases.insert(min(3 * number + 2, len(cases)), Case(f"clean-{number}", seed + 10_000 + number))
+    return cases
 
 
 def is_right(suspect: Suspect, case: Case) -> bool:

@@ -35,6 +35,8 @@ CLIP, WITHOUT, REMOVED, OTHER, WITH = (
     "other clip with the cue",
 )
 _RATE_HZ = 16_000
+_AUDIBLE = 0.003
+"""Level of a bin relative to the loudest one of a cue from which on it is shown as a part of it: -50 dB."""
 # Names of `otoscope.audit.compare`, whose import takes longer than writing a report.
 COMPARISON_NAME = "comparison.json"
 FIRST, SECOND = "first", "second"
@@ -56,8 +58,8 @@ class AuditReading:
 
     @property
     def ranked(self) -> list[Suspect]:
-        """Suspects that a reader must know: shortcuts and unclear ones, in the order of the result."""
-        return [suspect for suspect in self.result.suspects if suspect.verdict in (SHORTCUT, UNCLEAR)]
+        """Suspects that a reader must know, in the order of the result: all but clean ones, and the user's own."""
+        return [suspect for suspect in self.result.suspects if suspect.verdict != CLEAN or suspect.own]
 
     @property
     def classes(self) -> list[ClassFigures]:
@@ -323,6 +325,9 @@ def _player(
     if cue is not None:
         cue = fitted(cue, length)
         mask = energy_share(cue, recording - cue if tracks[1][0] == "remainder" else recording, rate_hz)
+        # Where the clip is silent, the faintest rest of the cue would be all there is.
+        level = np.expm1(log_magnitude_of(cue, rate_hz))
+        mask = np.where(level > _AUDIBLE * level.max(), mask, 0.0)
     return Clip(
         name, rate_hz, waveforms, log_magnitude_of(recording, rate_hz), mask, CUE_MASK, mask_meaning="the cue"
     )

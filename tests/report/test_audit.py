@@ -159,7 +159,10 @@ def test_the_first_sentence_says_what_the_audit_shows(result, title, more):
 
 def test_the_top_names_each_suspect_in_a_short_sentence(page):
     top = page[page.index('class="lead lead-bad"') : page.index("audit-1-suspect-1-name")]
-    assert "without it 31 % of its clips are recognised, not 92 %, with it 78 % of other clips are taken for" in top
+    assert (
+        "without this cue 31 % of its clips are recognised, not 92 %; with it 78 % of other clips are taken for"
+        in top
+    )
 
 
 def test_own_cues_are_shown_even_if_they_are_clean(tmp_path):

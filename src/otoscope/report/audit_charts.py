@@ -70,11 +70,12 @@ def short_text(suspect: Suspect) -> str:
     parts = []
     if (effect := suspect.removal) is not None:
         parts.append(
-            f"without it {percent(effect.after)} of its clips are recognised, not {percent(effect.before)}"
+            f"without this cue {percent(effect.after)} of its clips are recognised, not {percent(effect.before)}"
         )
     if (effect := suspect.transplant) is not None:
         parts.append(f"with it {percent(effect.after)} of other clips are taken for {suspect.label}")
-    return f"{suspect.label}: {suspect.name}; {', '.join(parts)}" if parts else f"{suspect.label}: {suspect.name}"
+    name = f"{suspect.label}: {suspect.name}"
+    return f"{name}: {'; '.join(parts)}" if parts else name
 
 
 def effect_bars(suspect: Suspect) -> list[EffectBar]:
@@ -135,7 +136,7 @@ def band_text(low_hz: float, high_hz: float) -> str:
 
     Example:
         >>> band_text(95, 105), band_text(578.1, 3437.5), band_text(3093.75, 3437.5)
-        ('95–105 Hz', '578 Hz–3.4 kHz', '3.09–3.44 kHz')
+        ('95–105 Hz', '578 Hz–3.4 kHz', '3.1–3.4 kHz')
     """
     if high_hz < 1000:
         return f"{low_hz:.0f}–{high_hz:.0f} Hz"
@@ -143,7 +144,7 @@ def band_text(low_hz: float, high_hz: float) -> str:
         return f"{low_hz:.0f} Hz–{high_hz / 1000:.1f} kHz"
     low_khz, high_khz = low_hz / 1000, high_hz / 1000
     # as many digits as the width of the range needs
-    digits = max(0, math.ceil(-math.log10(max(high_khz - low_khz, 1e-3)))) + 1
+    digits = max(1, math.ceil(-math.log10(max(high_khz - low_khz, 1e-3))))
     return f"{low_khz:.{digits}f}–{high_khz:.{digits}f} kHz"
 
 

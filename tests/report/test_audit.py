@@ -17,6 +17,7 @@ from otoscope.report.audit_charts import (
     evidence_sentences,
     place_of,
     profile_charts,
+    short_text,
     span_text,
 )
 from otoscope.report.typed import fault_of
@@ -162,6 +163,15 @@ def test_the_top_names_each_suspect_in_a_short_sentence(page):
     assert (
         "without this cue 31 % of its clips are recognised, not 92 %; with it 78 % of other clips are taken for"
         in top
+    )
+
+
+def test_a_removal_without_effect_is_said_to_have_none(tmp_path):
+    save_audit(tmp_path)
+    suspect = open_audit(tmp_path).ranked[0]
+    unchanged = replace(suspect, removal=replace(suspect.removal, after=suspect.removal.before), transplant=None)
+    assert short_text(unchanged) == (
+        "rain: the band 950-1050 Hz: without this cue still 92 % of its clips are recognised"
     )
 
 

@@ -255,7 +255,10 @@ def lead_of(result: AuditResult) -> Lead:
         )
     elif labels := by_verdict[UNCLEAR]:
         title = f"No shortcut is proven, but {_count(len(labels), total)} {_verb(labels)} unclear: {listed(labels)}"
-        sentences.append("A cue has an effect in one direction only, or the interval of an effect is wide.")
+        sentences.append(
+            "A cue has an effect, but in one direction only, or one that could be chance, or it may be the sound "
+            "of the class itself; each suspect says which."
+        )
     elif by_verdict[TOO_FEW] and not by_verdict[CLEAN]:
         return Lead(TOO_FEW, "Too few clips to tell", [_too_few(by_verdict[TOO_FEW])])
     else:

@@ -69,9 +69,11 @@ def short_text(suspect: Suspect) -> str:
     """Return what a suspect does, as short as the top of a page needs it."""
     parts = []
     if (effect := suspect.removal) is not None:
-        parts.append(
-            f"without this cue {percent(effect.after)} of its clips are recognised, not {percent(effect.before)}"
-        )
+        before, after = percent(effect.before), percent(effect.after)
+        shares = f"still {after} of its clips are recognised"
+        if before != after:
+            shares = f"{after} of its clips are recognised, not {before}"
+        parts.append(f"without this cue {shares}")
     if (effect := suspect.transplant) is not None:
         parts.append(f"with it {percent(effect.after)} of other clips are taken for {suspect.label}")
     name = f"{suspect.label}: {suspect.name}"

@@ -12,7 +12,7 @@ from otoscope.audit.evidence import ClassEvidence, Cluster, Example
 from otoscope.audit.result import ClassFigures, Suspect
 from otoscope.errors import OtoscopeError
 from otoscope.player import player_html
-from otoscope.report.audit import AuditReading, facts_of, lead_of, verdict_counts
+from otoscope.report.audit import SHORTCUT, UNCLEAR, AuditReading, facts_of, lead_of, verdict_counts
 from otoscope.report.audit_charts import (
     EffectBar,
     Points,
@@ -126,7 +126,7 @@ def audit_parts(audits: Sequence[AuditReading], suspect_sounds: int) -> Iterator
             "lead": lead_of(reading.result),
             "facts": facts_of(reading.result),
             "counts": verdict_counts(reading.result),
-            "first": FIRST_SENTENCES,
+            "first": [view for view in suspects if view.suspect.verdict in (SHORTCUT, UNCLEAR)][:FIRST_SENTENCES],
             "suspects": suspects,
             "classes": [
                 _class(reading, figures, number, chosen, suspects)

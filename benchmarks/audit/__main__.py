@@ -1,6 +1,6 @@
 """Recall and false alarms of the audit on planted and clean classifiers, as JSON and as a table.
 
-    python -m benchmarks.audit --folder runs/audit --data_folder ESC-50-master [--seed 41] [--clean 6]
+    python -m benchmarks.audit --folder runs/audit --data_folder ESC-50-master --quick [--seed 41] [--clean 6]
 
 Classes, frequencies, levels and trainings are drawn from the seed. Seeds below 10 were used to develop the audit. A
 stopped run resumes: trained classifiers, answers of audits, and finished cases are kept in the folder.
@@ -123,7 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--clips_per_class", type=int, default=16)
     parser.add_argument("--quick", action="store_true", help="as otoscope audit --quick does")
     parser.add_argument("--width", type=int, default=16, help="channels of the classifiers")
-    parser.add_argument("--epochs", type=int, default=30, help="epochs of their training")
+    parser.add_argument("--train_only", action="store_true", help="train the classifiers and audit none")
+    parser.add_argument("--epochs", type=int, default=18, help="epochs of their training")
     parser.add_argument("--workers", type=int, default=1, help="processes of the audits")
     parser.add_argument("--out", type=Path, help="file of the JSON (default: audit.json in the folder)")
     options = parser.parse_args(arguments)
@@ -133,7 +134,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     source.prepare_data()
     source.setup("test")
     start_s, rows = time.perf_counter(), list[dict[str, Any]]()
-    for case in make_cases(options.seed, source.labels, options.clean, options.kinds):
+    cases = make_cases(options.seed, source.labels, options.clean, options.kinds)
+    if options.train_only:
+        for case in cases:
+            trained(case, options.folder / case.name, options.data_folder, options.width, options.epochs)
+        return
+    for case in cases:
         row = run_case(case, source, options)
         rows.append(row)
         found = "found" if row["found"] else "unclear" if row["unclear_but_right"] else "not found"

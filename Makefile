@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 
 OLDEST := .venv-oldest
 
-.PHONY: setup demo test lint types imports docs doctest unit axe test-oldest torture bench gallery tutorials clean
+.PHONY: setup demo test lint types imports docs doctest unit axe test-oldest torture bench bench-guard gallery tutorials clean
 
 setup: $(STAMP)
 
@@ -76,6 +76,11 @@ tutorials: setup
 # For example: make torture TORTURE="kills --cases kills=10"
 torture: setup
 	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python -W ignore -m benchmarks.torture $(TORTURE)
+
+# Compare the speed of two commits: make bench-guard BASE=main~3, or with options: make bench-guard GUARD="--pairs 3".
+BASE ?= HEAD~1
+bench-guard: setup
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/guard.py --base $(BASE) $(GUARD)
 
 bench: setup
 	$(BIN)/python benchmarks/train_step.py --width 64 --out benchmarks/results/train_step-narrow.json

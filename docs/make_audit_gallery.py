@@ -38,7 +38,7 @@ HEAD = """# Gallery of audits
 
 Four classifiers of animal sounds, and what `otoscope audit` says about each. Three of them learnt from recordings
 in which the folder `rooster` holds everything from one recorder, and this recorder adds a sound of its own; the
-fourth learnt from recordings without it. Listen: with the cue, a dog is a rooster.
+fourth learnt from recordings without it. Listen: with the cue, another animal is taken for a rooster.
 
 The classifiers are small networks, the sounds are generated. [Audit](../audit.md) explains what is tested and what
 the verdicts mean; the [tutorial](../tutorials/audit.ipynb) repairs the data of the first one. `make gallery` makes

@@ -75,7 +75,12 @@ def test_checks_and_seconds_have_tables(results, tmp_path):
             "A": dict.fromkeys(("rank_correlation", "overlap", "eMPRT"), values)
             | {"verdict": "passes", "eMPRT_verdict": "unclear"}
         },
-        "sanity": {"A": {"rank_correlation": {"head": {"mean": 0.9}, "all": {"mean": -0.2}}, "verdict": "fails"}},
+        "sanity": {
+            "A": {
+                "rank_correlation": {"head": {"mean": 0.9}, "all": {"mean": -0.2}},
+                "verdict": "fails: the same map",
+            }
+        },
         "stability": {"A": {"noise": {"rank_correlation": {"mean": 0.8}}, "verdict": "passes"}},
     }
     (tmp_path / "places.json").write_text(json.dumps({"results": results}))

@@ -184,7 +184,8 @@ def _title(place: str) -> str:
 
 
 def _verdict(value: float | None, verdict: str | None) -> str:
-    return f"{_number(value, 2)} {verdict}" if verdict else ""
+    # the cascade's verdict goes on with its reason
+    return f"{_number(value, 2)} {verdict.partition(':')[0]}" if verdict else ""
 
 
 def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -16,6 +16,7 @@ from otoscope.audit.profiles import (
     pooled,
     profile_clips,
     shares,
+    standout_span,
     strongest,
 )
 from otoscope.data import Annotation
@@ -140,3 +141,23 @@ def test_bands_are_whole_rows_and_cover_all(rows, rate_hz):
     assert (np.diff(edges) >= 1).all()
     assert (edges == edges.round()).all()
     assert len(edges) > 20
+
+
+def test_a_narrow_cue_stands_out_though_half_of_the_evidence_lies_elsewhere():
+    sound = np.full(100, 0.01)
+    evidence = np.full(100, 0.009)
+    evidence[70:72] += 0.05
+    evidence /= evidence.sum()
+    span = standout_span(evidence, sound, 100.0)
+    assert (span.low, span.high) == (70, 72)
+    assert main_span(evidence, sound, 100.0).high - main_span(evidence, sound, 100.0).low > 40
+    assert standout_span(sound, sound, 100.0) is None
+    assert standout_span(evidence, sound, 100.0, least=0.2) is None
+    # the best of all ranges
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        evidence, sound = rng.dirichlet(np.full(12, 0.4), 2)
+        span = standout_span(evidence, sound, 12.0)
+        ranges = [(low, high) for low in range(12) for high in range(low + 1, 13)]
+        best = max(ranges, key=lambda ends: (evidence - 2 * sound)[slice(*ends)].sum())
+        assert (span.low, span.high) == best

@@ -66,7 +66,7 @@ def test_figures_have_names_for_screen_readers(page):
     names = page.eval_on_selector_all("#audit-2 svg[role=img]", "(all) => all.map((svg) => svg.ariaLabel)")
     assert len(names) == 4  # two effects and two profiles
     assert names[0].startswith("Cue removed. clips of")
-    assert "half of the evidence lies in 0.90–1.10 kHz" in names[2]
+    assert "half of the evidence lies in 900 Hz–1.1 kHz" in names[2]
 
 
 def test_everything_is_printed(page):

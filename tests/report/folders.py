@@ -183,7 +183,7 @@ def class_evidence(label: str) -> ClassEvidence:
         clips=20,
         recordings=18,
         decided=19,
-        frequency=ProfileCurve(edges, main=main, overlap=0.6, unit="Hz", **parts),
+        frequency=ProfileCurve(edges, main=main, overlap=0.6, unit="Hz", standout=main, **parts),
         time=ProfileCurve(seconds, main=Span(0.4, 0.6, 0.6, 0.1), overlap=0.6, unit="s", **parts),
         outside=OutsideShare(0.7, 0.6, 0.8, 0.9, 20, 18),
         nearest=Neighbour("dog", 0.1, 0.4),

@@ -17,6 +17,7 @@ from otoscope.report.audit_charts import (
     evidence_sentences,
     place_of,
     profile_charts,
+    short_text,
     span_text,
 )
 from otoscope.report.typed import fault_of
@@ -157,6 +158,31 @@ def test_the_first_sentence_says_what_the_audit_shows(result, title, more):
     assert lead.verdict == result.verdict
 
 
+def test_the_top_names_each_suspect_in_a_short_sentence(page):
+    top = page[page.index('class="lead lead-bad"') : page.index("audit-1-suspect-1-name")]
+    assert (
+        "without this cue 31 % of its clips are recognised, not 92 %; with it 78 % of other clips are taken for"
+        in top
+    )
+
+
+def test_a_removal_without_effect_is_said_to_have_none(tmp_path):
+    save_audit(tmp_path)
+    suspect = open_audit(tmp_path).ranked[0]
+    unchanged = replace(suspect, removal=replace(suspect.removal, after=suspect.removal.before), transplant=None)
+    assert short_text(unchanged) == (
+        "rain: the band 950-1050 Hz: without this cue still 92 % of its clips are recognised"
+    )
+
+
+def test_own_cues_are_shown_even_if_they_are_clean(tmp_path):
+    folder = save_audit(tmp_path, "clean")
+    assert open_audit(folder).ranked == []
+    result = AuditResult.load(folder)
+    replace(result, suspects=[replace(suspect, own=True) for suspect in result.suspects]).save(folder)
+    assert [suspect.verdict for suspect in open_audit(folder).ranked] == ["clean"]
+
+
 def test_what_was_audited_stands_in_a_line():
     result = result_of(a="clean", b="clean")
     assert facts_of(result) == "40 clips of 2 classes · 120 cues tried on each class"
@@ -227,13 +253,14 @@ def test_profiles_are_drawn_on_a_mel_axis():
     frequency, time = profile_charts(class_evidence("rain"))
     assert [text for _, text in frequency.x_ticks] == ["100", "500", "1 kHz", "2 kHz", "4 kHz", "8 kHz"]
     assert (place_of(1000, 8000, "Hz"), "1 kHz") in frequency.x_ticks
-    low, high = frequency.main
+    low, high = frequency.standout
     assert low < place_of(1000, 8000, "Hz") < high
     assert max(y for _, y in frequency.evidence) == pytest.approx(0.6 / 0.8)
     assert [text for _, text in time.x_ticks] == ["0", "0.5", "1"]
     for chart in (frequency, time):
         assert all(0 <= x <= 1 and 0 <= y <= 1 for x, y in chart.evidence + chart.sound + chart.spread)
-    assert "half of the evidence lies in 0.90–1.10 kHz" in frequency.description
+    assert "half of the evidence lies in 900 Hz–1.1 kHz; it stands out in 900 Hz–1.1 kHz" in frequency.description
+    assert time.standout is None
 
 
 def test_clips_of_different_lengths_have_an_axis_in_per_cent():
@@ -247,12 +274,14 @@ def test_clips_of_different_lengths_have_an_axis_in_per_cent():
 
 def test_evidence_in_sentences():
     text = " ".join(evidence_sentences(class_evidence("rain")))
-    assert "Half of the evidence lies in 0.90–1.10 kHz, which holds 10 % of the sound." in text
+    assert text.startswith("60 % of the evidence lies in 900 Hz–1.1 kHz, which holds only 10 % of the sound.")
+    assert "Half of the evidence lies in 900 Hz–1.1 kHz, which holds 10 % of the sound." in text
+    assert "Over time: half of the evidence lies in 0.40–0.60 s" in text
     assert "70 % of the evidence lies outside the event (95 % interval 60 % to 80 %, 20 clips)" in text
     assert "Nearest other class: dog (mean probability 0.10" in text
     spread = class_evidence("rain")
     spread = replace(spread, time=replace(spread.time, overlap=0.9), outside=None, nearest=None)
-    assert evidence_sentences(spread)[1:] == ["Over time, the evidence lies where the sound lies."]
+    assert evidence_sentences(spread)[2:] == ["Over time, the evidence lies where the sound lies."]
 
 
 def test_the_same_audit_makes_the_same_page(tmp_path):

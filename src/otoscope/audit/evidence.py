@@ -12,7 +12,7 @@ from typing import Any, Self
 
 @dataclass(frozen=True)
 class Span:
-    """Narrowest range that holds half of the evidence.
+    """Range of an axis.
 
     Attributes:
         low: Lower end, in Hz, or in the unit of the time axis.
@@ -38,6 +38,8 @@ class ProfileCurve:
         high: Share that three quarters of the clips do not exceed.
         sound: Share of the sound itself, of its log magnitude, in each part; the sum is 1.
         main: Narrowest range that holds half of the evidence; None without evidence.
+        standout: Range whose share of the evidence exceeds twice its share of the sound by most; None if it holds
+            little of the evidence.
         overlap: How much evidence and sound have in common, from 0 (nothing) to 1 (evidence lies where sound lies).
         unit: ``Hz``, ``s``, or ``%`` of the clip where clips differ in length.
     """
@@ -50,12 +52,13 @@ class ProfileCurve:
     main: Span | None
     overlap: float
     unit: str
+    standout: Span | None = None
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """Return the curve of a JSON object."""
-        main = content["main"]
-        return cls(**{**content, "main": None if main is None else Span(**main)})
+        spans = {name: content[name] and Span(**content[name]) for name in ("main", "standout")}
+        return cls(**{**content, **spans})
 
 
 @dataclass(frozen=True)

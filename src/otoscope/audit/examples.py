@@ -9,7 +9,7 @@ from typing import Any
 
 from otoscope.audit.clusters import Grouping
 from otoscope.audit.evidence import Example
-from otoscope.audit.profiles import ClipProfile
+from otoscope.audit.profiles import EVIDENCE_AREA, ClipProfile
 from otoscope.data.clips import Clip
 from otoscope.errors import DataError
 from otoscope.explain import Explainer
@@ -91,6 +91,7 @@ class ExampleFolder:
                 clip.waveform * clip.peak,
                 profile.label,
                 scores=self.with_scores,
+                threshold=self._area,
                 name=clip.name,
                 sample_rate_hz=self.explainer.sample_rate_hz,
             )
@@ -106,6 +107,12 @@ class ExampleFolder:
             probability=profile.probabilities[profile.label],
             folder=place,
         )
+
+    @property
+    def _area(self) -> float | None:
+        """Share of the bins that are evidence; None: as an explanation searches for it, which takes many runs."""
+        is_share = self.explainer.interpreter.threshold_name == "area"
+        return EVIDENCE_AREA if is_share and not self.with_scores else None
 
     def _is_there(self, folder: Path, clip: Clip) -> bool:
         try:

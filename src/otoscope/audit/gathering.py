@@ -32,6 +32,8 @@ PROFILES_NAME = "evidence.jsonl"
 USUAL = "integrated_gradients"
 """Method of a classifier with gradients where none is named. It optimises no clip, as the default method of
 explanations does, and its values have a unit, so that shares of their sum mean something."""
+_USUAL_OPTIONS = {"steps": 16}
+"""Half of the steps that single explanations take: profiles average over bins and clips."""
 AUTO, NONE = "auto", "none"
 """Methods by name: the usual one of the classifier; no explanations at all."""
 
@@ -165,8 +167,10 @@ def evidence_explainer(classifier: Classifier, options: EvidenceOptions) -> Expl
         GradientError: It needs gradients, and the classifier gives none.
     """
     usual = USUAL if classifier.differentiable else DEFAULT_BLACK_BOX
-    name = usual if options.method == AUTO else options.method
-    return Explainer(classifier, make_untrained(name, classifier, **options.method_options))
+    name, given = options.method, options.method_options
+    if options.method == AUTO:
+        name, given = usual, {**(_USUAL_OPTIONS if usual == USUAL else {}), **given}
+    return Explainer(classifier, make_untrained(name, classifier, **given))
 
 
 def _with_gradients_or_without(explainer: Explainer, clip: Clip, labels: Sequence[str]) -> Explainer:

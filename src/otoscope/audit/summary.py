@@ -9,7 +9,16 @@ import numpy as np
 
 from otoscope.audit.clusters import Grouping, group_profiles
 from otoscope.audit.evidence import ClassEvidence, Cluster, Neighbour, OutsideShare, ProfileCurve
-from otoscope.audit.profiles import SEGMENTS, Array, ClipProfile, band_edges, main_span, overlap, pooled
+from otoscope.audit.profiles import (
+    SEGMENTS,
+    Array,
+    ClipProfile,
+    band_edges,
+    main_span,
+    overlap,
+    pooled,
+    standout_span,
+)
 from otoscope.evaluation.statistics import estimate, resampling_by
 
 FEW_CLIPS = 5
@@ -141,6 +150,7 @@ def _curve(profiles: Sequence[ClipProfile], name: str, edges: Array, highest: fl
         main=main_span(mean, sound, highest),
         overlap=round(overlap(evidence, whole), _DIGITS),
         unit=unit,
+        standout=standout_span(mean, sound, highest),
     )
 
 

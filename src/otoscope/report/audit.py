@@ -35,6 +35,8 @@ CLIP, WITHOUT, REMOVED, OTHER, WITH = (
     "other clip with the cue",
 )
 _RATE_HZ = 16_000
+_AUDIBLE = 0.003
+"""Level of a bin relative to the loudest one of a cue from which on it is shown as a part of it: -50 dB."""
 # Names of `otoscope.audit.compare`, whose import takes longer than writing a report.
 COMPARISON_NAME = "comparison.json"
 FIRST, SECOND = "first", "second"
@@ -56,8 +58,8 @@ class AuditReading:
 
     @property
     def ranked(self) -> list[Suspect]:
-        """Suspects that a reader must know: shortcuts and unclear ones, in the order of the result."""
-        return [suspect for suspect in self.result.suspects if suspect.verdict in (SHORTCUT, UNCLEAR)]
+        """Suspects that a reader must know, in the order of the result: all but clean ones, and the user's own."""
+        return [suspect for suspect in self.result.suspects if suspect.verdict != CLEAN or suspect.own]
 
     @property
     def classes(self) -> list[ClassFigures]:
@@ -253,7 +255,10 @@ def lead_of(result: AuditResult) -> Lead:
         )
     elif labels := by_verdict[UNCLEAR]:
         title = f"No shortcut is proven, but {_count(len(labels), total)} {_verb(labels)} unclear: {listed(labels)}"
-        sentences.append("A cue has an effect in one direction only, or the interval of an effect is wide.")
+        sentences.append(
+            "A cue has an effect, but in one direction only, or one that could be chance, or it may be the sound "
+            "of the class itself; each suspect says which."
+        )
     elif by_verdict[TOO_FEW] and not by_verdict[CLEAN]:
         return Lead(TOO_FEW, "Too few clips to tell", [_too_few(by_verdict[TOO_FEW])])
     else:
@@ -323,6 +328,9 @@ def _player(
     if cue is not None:
         cue = fitted(cue, length)
         mask = energy_share(cue, recording - cue if tracks[1][0] == "remainder" else recording, rate_hz)
+        # Where the clip is silent, the faintest rest of the cue would be all there is.
+        level = np.expm1(log_magnitude_of(cue, rate_hz))
+        mask = np.where(level > _AUDIBLE * level.max(), mask, 0.0)
     return Clip(
         name, rate_hz, waveforms, log_magnitude_of(recording, rate_hz), mask, CUE_MASK, mask_meaning="the cue"
     )

@@ -50,7 +50,7 @@ class ProfileChart:
         evidence: Outline of the evidence: a curve of steps.
         sound: Curve of steps of the sound.
         spread: Outline of the middle half of the clips.
-        main: Begin and end of the narrowest range with half of the evidence; None: there is none.
+        standout: Begin and end of the range where the evidence is most out of proportion; None: there is none.
         description: The figure in words.
     """
 
@@ -61,8 +61,23 @@ class ProfileChart:
     evidence: Points
     sound: Points
     spread: Points
-    main: tuple[float, float] | None
+    standout: tuple[float, float] | None
     description: str
+
+
+def short_text(suspect: Suspect) -> str:
+    """Return what a suspect does, as short as the top of a page needs it."""
+    parts = []
+    if (effect := suspect.removal) is not None:
+        before, after = percent(effect.before), percent(effect.after)
+        shares = f"still {after} of its clips are recognised"
+        if before != after:
+            shares = f"{after} of its clips are recognised, not {before}"
+        parts.append(f"without this cue {shares}")
+    if (effect := suspect.transplant) is not None:
+        parts.append(f"with it {percent(effect.after)} of other clips are taken for {suspect.label}")
+    name = f"{suspect.label}: {suspect.name}"
+    return f"{name}: {'; '.join(parts)}" if parts else name
 
 
 def effect_bars(suspect: Suspect) -> list[EffectBar]:
@@ -123,14 +138,16 @@ def band_text(low_hz: float, high_hz: float) -> str:
 
     Example:
         >>> band_text(95, 105), band_text(578.1, 3437.5), band_text(3093.75, 3437.5)
-        ('95–105 Hz', '0.58–3.4 kHz', '3.09–3.44 kHz')
+        ('95–105 Hz', '578 Hz–3.4 kHz', '3.1–3.4 kHz')
     """
     if high_hz < 1000:
         return f"{low_hz:.0f}–{high_hz:.0f} Hz"
+    if low_hz < 1000:
+        return f"{low_hz:.0f} Hz–{high_hz / 1000:.1f} kHz"
     low_khz, high_khz = low_hz / 1000, high_hz / 1000
     # as many digits as the width of the range needs
-    digits = max(0, math.ceil(-math.log10(max(high_khz - low_khz, 1e-3)))) + 1
-    return f"{low_khz:.{max(digits, 2) if low_khz < 1 else digits}f}–{high_khz:.{digits}f} kHz"
+    digits = max(1, math.ceil(-math.log10(max(high_khz - low_khz, 1e-3))))
+    return f"{low_khz:.{digits}f}–{high_khz:.{digits}f} kHz"
 
 
 def span_text(span: Span, unit: str) -> str:
@@ -167,8 +184,10 @@ def profile_chart(curve: ProfileCurve, title: str, x_label: str) -> ProfileChart
     step = nice_step(largest)
     highest = step * math.ceil(largest / step - 1e-9)
     y_ticks = [(i * step / highest, percent(i * step)) for i in range(round(highest / step) + 1)]
-    main = curve.main
+    main, standout = curve.main, curve.standout
     words = "no evidence" if main is None else f"half of the evidence lies in {span_text(main, curve.unit)}"
+    if standout is not None:
+        words += f"; it stands out in {span_text(standout, curve.unit)}"
     return ProfileChart(
         title,
         x_label,
@@ -177,9 +196,14 @@ def profile_chart(curve: ProfileCurve, title: str, x_label: str) -> ProfileChart
         steps(places, curve.evidence, highest),
         steps(places, curve.sound, highest),
         steps(places, curve.high, highest) + steps(places, curve.low, highest)[::-1],
-        None if main is None else (place_of(main.low, top, curve.unit), place_of(main.high, top, curve.unit)),
+        None if standout is None else places_of(standout, top, curve.unit),
         f"{words}; {percent(curve.overlap)} of the evidence lies where the sound lies.",
     )
+
+
+def places_of(span: Span, top: float, unit: str) -> tuple[float, float]:
+    """Return begin and end of a range as places on an axis, in [0, 1]."""
+    return place_of(span.low, top, unit), place_of(span.high, top, unit)
 
 
 def steps(places: Sequence[float], values: Sequence[float], highest: float) -> Points:
@@ -236,19 +260,13 @@ def _x_ticks(top: float, unit: str) -> list[tuple[float, str]]:
 def evidence_sentences(evidence: ClassEvidence) -> list[str]:
     """Return what the evidence of a class looks like, in sentences."""
     sentences = []
-    if (curve := evidence.frequency) is not None and curve.main is not None:
-        sentences.append(
-            f"Half of the evidence lies in {span_text(curve.main, curve.unit)}, which holds "
-            f"{percent(curve.main.sound)} of the sound."
-        )
-    if (curve := evidence.time) is not None and curve.main is not None:
-        if curve.overlap >= _ALIKE:
+    if (curve := evidence.frequency) is not None:
+        sentences += _curve_sentences(curve)
+    if (curve := evidence.time) is not None:
+        if curve.overlap >= _ALIKE and curve.standout is None:
             sentences.append("Over time, the evidence lies where the sound lies.")
         else:
-            sentences.append(
-                f"Over time, half of the evidence lies in {span_text(curve.main, curve.unit)}, which holds "
-                f"{percent(curve.main.sound)} of the sound."
-            )
+            sentences += [f"Over time: {text[:1].lower()}{text[1:]}" for text in _curve_sentences(curve)[:1]]
     if evidence.outside is not None:
         sentences.append(_outside_sentence(evidence.outside))
     if (nearest := evidence.nearest) is not None:
@@ -259,6 +277,21 @@ def evidence_sentences(evidence: ClassEvidence) -> list[str]:
         )
         sentences.append(
             f"Nearest other class: {nearest.label} (mean probability {nearest.probability:.2f}{shared})."
+        )
+    return sentences
+
+
+def _curve_sentences(curve: ProfileCurve) -> list[str]:
+    sentences = []
+    if (span := curve.standout) is not None:
+        sentences.append(
+            f"{percent(span.evidence)} of the evidence lies in {span_text(span, curve.unit)}, which holds only "
+            f"{percent(span.sound)} of the sound."
+        )
+    if (span := curve.main) is not None:
+        sentences.append(
+            f"Half of the evidence lies in {span_text(span, curve.unit)}, which holds {percent(span.sound)} of the "
+            "sound."
         )
     return sentences
 

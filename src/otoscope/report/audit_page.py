@@ -12,7 +12,7 @@ from otoscope.audit.evidence import ClassEvidence, Cluster, Example
 from otoscope.audit.result import ClassFigures, Suspect
 from otoscope.errors import OtoscopeError
 from otoscope.player import player_html
-from otoscope.report.audit import AuditReading, facts_of, lead_of, verdict_counts
+from otoscope.report.audit import SHORTCUT, UNCLEAR, AuditReading, facts_of, lead_of, verdict_counts
 from otoscope.report.audit_charts import (
     EffectBar,
     Points,
@@ -20,6 +20,7 @@ from otoscope.report.audit_charts import (
     effect_bars,
     evidence_sentences,
     profile_charts,
+    short_text,
     sparkline,
 )
 from otoscope.report.clips import ClipResult
@@ -35,6 +36,7 @@ class SuspectView:
     Attributes:
         suspect: Suspect.
         rank: Rank, from 1.
+        short: What it does, in a short sentence.
         bars: Effects.
         players: Headings and players.
         fault: Why there are no sounds; empty otherwise.
@@ -42,6 +44,7 @@ class SuspectView:
 
     suspect: Suspect
     rank: int
+    short: str
     bars: list[EffectBar]
     players: list[tuple[str, Markup]] = field(default_factory=list)
     fault: str = ""
@@ -123,7 +126,7 @@ def audit_parts(audits: Sequence[AuditReading], suspect_sounds: int) -> Iterator
             "lead": lead_of(reading.result),
             "facts": facts_of(reading.result),
             "counts": verdict_counts(reading.result),
-            "first": FIRST_SENTENCES,
+            "first": [view for view in suspects if view.suspect.verdict in (SHORTCUT, UNCLEAR)][:FIRST_SENTENCES],
             "suspects": suspects,
             "classes": [
                 _class(reading, figures, number, chosen, suspects)
@@ -136,12 +139,16 @@ def audit_parts(audits: Sequence[AuditReading], suspect_sounds: int) -> Iterator
 def _suspect(reading: AuditReading, suspect: Suspect, rank: int, with_sounds: bool) -> SuspectView:
     bars = effect_bars(suspect)
     if not with_sounds:
-        return SuspectView(suspect, rank, bars, fault="Its sounds are not embedded (--suspect_sounds).")
+        return SuspectView(
+            suspect, rank, short_text(suspect), bars, fault="Its sounds are not embedded (--suspect_sounds)."
+        )
     try:
         players = [(heading, player_html(clip)) for heading, clip in reading.clips_of(suspect)]
     except OtoscopeError as error:
-        return SuspectView(suspect, rank, bars, fault=f"No sounds: {error}")
-    return SuspectView(suspect, rank, bars, players, "" if players else "No sounds were saved.")
+        return SuspectView(suspect, rank, short_text(suspect), bars, fault=f"No sounds: {error}")
+    return SuspectView(
+        suspect, rank, short_text(suspect), bars, players, "" if players else "No sounds were saved."
+    )
 
 
 def _class(

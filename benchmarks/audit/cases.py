@@ -15,7 +15,7 @@ LEVELS_DB = {
     "hum": (-12.0, -6.0),
     "hiss": (-14.0, -8.0),
     "clicks": (-8.0, -2.0),
-    "beep": (-10.0, -4.0),
+    "beep": (-2.0, 4.0),  # quieter ones are too short to be learnt at all
     "infrasound": (-12.0, -6.0),
     "low_pass": (0.0, 0.0),
 }

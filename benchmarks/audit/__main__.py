@@ -142,8 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for case in cases:
         row = run_case(case, source, options)
         rows.append(row)
-        found = "found" if row["found"] else "unclear" if row["unclear_but_right"] else "not found"
-        outcome = found if row["cue"] else "clean"
+        outcome_of_cue = "found" if row["found"] else "unclear" if row["unclear_but_right"] else "not found"
+        outcome = outcome_of_cue if row["cue"] else "clean"
         print(
             f"{case.name:16} {row['label'] or '':15} {outcome:10} other shortcuts: {row['other_shortcuts']}, "
             f"accuracy {row['accuracy']:.2f}, use {row['use']}, {row['seconds_per_clip']:.2f} s per clip",

@@ -15,7 +15,7 @@ LEVELS_DB = {
     "hum": (-12.0, -6.0),
     "hiss": (-14.0, -8.0),
     "clicks": (-8.0, -2.0),
-    "beep": (-10.0, -4.0),
+    "beep": (-2.0, 4.0),  # quieter ones are too short to be learnt at all
     "infrasound": (-12.0, -6.0),
     "low_pass": (0.0, 0.0),
 }
@@ -73,7 +73,10 @@ def make_cases(seed: int, labels: Sequence[str], clean: int, kinds: Sequence[str
             name = f"{kind}-{'low' if level == 0 else 'high'}"
             cue = Cue(kind, level_db, frequency_hz)  # type: ignore[arg-type]
             cases.append(Case(name, seed + 100 * KINDS.index(kind) + level, label, cue))
-    return cases + [Case(f"clean-{number}", seed + 10_000 + number) for number in range(clean)]
+    # Clean ones among the others, so that a part of the cases has both.
+    for number in range(clean):
+        cases.insert(min(3 * number + 2, len(cases)), Case(f"clean-{number}", seed + 10_000 + number))
+    return cases
 
 
 def is_right(suspect: Suspect, case: Case) -> bool:

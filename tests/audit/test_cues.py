@@ -60,8 +60,8 @@ def test_controls_do_not_touch_the_cue(candidate, cue):
 def test_finds_the_frequency_of_the_mains_in_each_clip():
     for jittered_hz in (49.2, 50.0, 50.9):
         source = plant(noise(), Cue("hum", -6.0, jittered_hz, jitter=0.0), RATE_HZ, "clip", seed=0)
-        left = HumCue(50.0).removed(source.waveform, RATE_HZ) - source.clean
-        assert left.norm() < 0.5 * source.cue.norm()
+        remainder = HumCue(50.0).removed(source.waveform, RATE_HZ) - source.clean
+        assert remainder.norm() < 0.5 * source.cue.norm()
 
 
 def test_the_grid_covers_all_frequencies_and_fits_the_clips():
@@ -94,8 +94,8 @@ def test_fills_an_edge_and_cuts_others_off():
     assert levels[1] < -30
     receiver = noise(seed=3)
     assert torch.equal(edge.removed(receiver, RATE_HZ), receiver)  # it has no such edge
-    found = find_edge(spectrum_db(edge.transplanted(receiver, cut, RATE_HZ)), RATE_HZ, low_pass=True)
-    assert found == pytest.approx(4000, rel=0.06)
+    edge_hz = find_edge(spectrum_db(edge.transplanted(receiver, cut, RATE_HZ)), RATE_HZ, low_pass=True)
+    assert edge_hz == pytest.approx(4000, rel=0.06)
     assert "8000 Hz" in edge.name
     assert len(FALLING_DB) == 513
 

@@ -30,8 +30,8 @@ def level_db(sound, reference):
 )
 def test_removes_most_of_a_cue_and_little_of_a_clean_clip(cue, remove):
     planted = plant(noise(2.0), cue, RATE_HZ, "clip", seed=0)
-    left = remove(planted.waveform) - planted.clean
-    assert level_db(left, planted.cue) < -6
+    remainder = remove(planted.waveform) - planted.clean
+    assert level_db(remainder, planted.cue) < -6
     assert level_db(remove(planted.clean) - planted.clean, planted.clean) < -15
 
 
@@ -50,27 +50,27 @@ def test_keeps_the_length_and_sounds_without_a_cue(samples):
 
 def test_leaves_everything_outside_the_band_within_a_decibel():
     planted = plant(noise(), Cue("tone", 0.0, 1000.0), RATE_HZ, "clip", seed=0).waveform
-    left = interventions.lower_bands(planted, RATE_HZ, [(900, 1100)])
-    assert interventions.side_effect_db(planted, left, RATE_HZ, [(900, 1100)], None) < 1
+    remainder = interventions.lower_bands(planted, RATE_HZ, [(900, 1100)])
+    assert interventions.side_effect_db(planted, remainder, RATE_HZ, [(900, 1100)], None) < 1
     # the measure itself sees a change elsewhere
-    quieter = interventions.filtered(left, interventions.edge_response(RATE_HZ, 5000, low_pass=True))
+    quieter = interventions.filtered(remainder, interventions.edge_response(RATE_HZ, 5000, low_pass=True))
     assert interventions.side_effect_db(planted, quieter, RATE_HZ, [(900, 1100)], None) > 20
 
 
 def test_leaves_everything_outside_a_segment_untouched():
     sound = noise()
     sound[:3200] *= 20
-    left = interventions.lower_segment(sound, RATE_HZ, 0.0, 0.2)
-    assert torch.equal(left[3200:], sound[3200:])
-    assert level_db(left[:3200], sound[:3200]) < -15  # but for the fade of 10 ms
-    assert interventions.side_effect_db(sound, left, RATE_HZ, [], (0.0, 0.2)) == 0
+    remainder = interventions.lower_segment(sound, RATE_HZ, 0.0, 0.2)
+    assert torch.equal(remainder[3200:], sound[3200:])
+    assert level_db(remainder[:3200], sound[:3200]) < -15  # but for the fade of 10 ms
+    assert interventions.side_effect_db(sound, remainder, RATE_HZ, [], (0.0, 0.2)) == 0
 
 
 def test_the_onset_of_a_long_sound_is_no_click():
     sound = 0.001 * noise()
     sound[8000:12_000] += noise()[:4000]
-    left = interventions.lower_clicks(sound, RATE_HZ)
-    assert level_db(left - sound, sound) < -25
+    remainder = interventions.lower_clicks(sound, RATE_HZ)
+    assert level_db(remainder - sound, sound) < -25
 
 
 def test_controls_keep_energy():

@@ -25,8 +25,8 @@ def test_a_narrow_sound_is_notched_and_added(tmp_path):
     planted = plant(noise(), Cue("tone", -10.0, 1000.0, jitter=0.0), RATE_HZ, "clip", seed=0)
     cue = SoundCue(str(save_audio(tmp_path / "tone.wav", planted.cue[:20_000])), RATE_HZ)
     assert 950 < cue.place.low_hz < 1000 < cue.place.high_hz < 1050
-    left = cue.removed(planted.waveform, RATE_HZ) - planted.clean
-    assert left.norm() < 0.4 * planted.cue.norm()
+    remainder = cue.removed(planted.waveform, RATE_HZ) - planted.clean
+    assert remainder.norm() < 0.4 * planted.cue.norm()
     added = cue.transplanted(planted.clean, planted.clean, RATE_HZ) - planted.clean
     assert 20 * float((added.norm() / planted.clean.norm()).log10()) == pytest.approx(-20, abs=1)
     # a long sound is repeated up to the end
@@ -37,9 +37,9 @@ def test_a_wide_sound_is_subtracted(tmp_path):
     hiss, clip = noise(seed=1), torch.zeros(32_000)
     clip[12_000:16_000] = noise(4000, seed=2) * 20
     cue = SoundCue(str(save_audio(tmp_path / "hiss.wav", hiss)), RATE_HZ)
-    left = cue.removed(clip + noise(seed=3), RATE_HZ)
-    assert left[:8000].norm() < 0.5 * noise(seed=3)[:8000].norm()
-    assert torch.nn.functional.cosine_similarity(left[12_000:16_000], clip[12_000:16_000], dim=0) > 0.98
+    remainder = cue.removed(clip + noise(seed=3), RATE_HZ)
+    assert remainder[:8000].norm() < 0.5 * noise(seed=3)[:8000].norm()
+    assert torch.nn.functional.cosine_similarity(remainder[12_000:16_000], clip[12_000:16_000], dim=0) > 0.98
 
 
 def test_a_short_sound_is_placed_at_the_begin(tmp_path):

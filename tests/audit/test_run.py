@@ -21,15 +21,15 @@ from otoscope.errors import ConfigurationError, DataError
 
 
 @pytest.fixture(scope="module")
-def found(cheat, planted_clips, quick, tmp_path_factory):
+def audited(cheat, planted_clips, quick, tmp_path_factory):
     """The audit of the classifier that cheats, and its folder."""
     folder = tmp_path_factory.mktemp("audit")
     costs = []
     return run_audit(cheat, planted_clips, LABELS, folder, quick, on_cost=costs.append), folder, costs
 
 
-def test_finds_the_planted_tone(found):
-    result, _, _ = found
+def test_finds_the_planted_tone(audited):
+    result, _, _ = audited
     [suspect] = result.shortcuts
     assert suspect.label == "middle"
     assert 2800 < suspect.place.low_hz < 3000 < suspect.place.high_hz < 3200
@@ -68,8 +68,8 @@ def test_a_redundant_cue_convinces_but_is_unclear(cheat, planted_clips):
     assert "its removal costs few decisions" in suspect.sentence
 
 
-def test_saves_what_can_be_listened_to(found):
-    result, folder, _ = found
+def test_saves_what_can_be_listened_to(audited):
+    result, folder, _ = audited
     [suspect] = result.shortcuts
     sounds = {name: load_audio(folder / path) for name, path in suspect.sounds.items()}
     assert set(sounds) == {
@@ -84,23 +84,23 @@ def test_saves_what_can_be_listened_to(found):
     assert set(suspect.sound_clips) == set(sounds)
 
 
-def test_the_result_is_read_again(found):
-    result, folder, _ = found
+def test_the_result_is_read_again(audited):
+    result, folder, _ = audited
     loaded = AuditResult.load(folder)
     assert loaded == result
     assert loaded.folder == folder
     assert "1 shortcut among" in summary(loaded)
 
 
-def test_the_cost_is_stated_before(found):
-    result, _, costs = found
+def test_the_cost_is_stated_before(audited):
+    result, _, costs = audited
     [cost] = costs
     assert cost.answers > result.conditions["answers"] / 2
     assert "answers of the classifier" in cost.text
 
 
-def test_resumes_after_a_kill(found, cheat, planted_clips, quick, tmp_path):
-    result, folder, _ = found
+def test_resumes_after_a_kill(audited, cheat, planted_clips, quick, tmp_path):
+    result, folder, _ = audited
     lines = (folder / ANSWERS_NAME).read_bytes()
     # killed in the middle of a line
     (tmp_path / ANSWERS_NAME).write_bytes(lines[: len(lines) // 2])
@@ -113,8 +113,8 @@ def test_resumes_after_a_kill(found, cheat, planted_clips, quick, tmp_path):
     assert finished.conditions["answers"] == 0
 
 
-def test_answers_of_another_classifier_are_not_used(found, honest, planted_clips, quick, tmp_path):
-    _, folder, _ = found
+def test_answers_of_another_classifier_are_not_used(audited, honest, planted_clips, quick, tmp_path):
+    _, folder, _ = audited
     (tmp_path / ANSWERS_NAME).write_bytes((folder / ANSWERS_NAME).read_bytes())
     result = run_audit(honest, planted_clips, LABELS, tmp_path, quick)
     assert not result.shortcuts
@@ -143,10 +143,10 @@ def test_a_black_box_is_audited_without_gradients(cheat, planted_clips, quick):
 def test_own_suspicions_are_tested_on_every_class(cheat, planted_clips, quick):
     suspicion = band_suspicion(2900, 3100, 16_000)
     result = run_audit(cheat, planted_clips, LABELS, None, quick, suspicions=[suspicion])
-    verdicts = {suspect.label: suspect.verdict for suspect in result.suspects if suspect.own}
+    verdicts = {suspect.label: suspect.verdict for suspect in result.suspects if suspect.from_user}
     assert verdicts == {"low": "clean", "middle": "shortcut", "high": "clean"}
-    one = run_audit(cheat, planted_clips, LABELS, None, quick, suspicions=[Suspicion(suspicion.cue, "high")])
-    assert [suspect.label for suspect in one.suspects if suspect.own] == ["high"]
+    single = run_audit(cheat, planted_clips, LABELS, None, quick, suspicions=[Suspicion(suspicion.cue, "high")])
+    assert [suspect.label for suspect in single.suspects if suspect.from_user] == ["high"]
 
 
 def test_few_clips_are_too_few_to_tell(cheat, planted_clips, quick):

@@ -179,7 +179,7 @@ def test_own_cues_are_shown_even_if_they_are_clean(tmp_path):
     folder = save_audit(tmp_path, "clean")
     assert open_audit(folder).ranked == []
     result = AuditResult.load(folder)
-    replace(result, suspects=[replace(suspect, own=True) for suspect in result.suspects]).save(folder)
+    replace(result, suspects=[replace(suspect, from_user=True) for suspect in result.suspects]).save(folder)
     assert [suspect.verdict for suspect in open_audit(folder).ranked] == ["clean"]
 
 

@@ -242,12 +242,12 @@ def observed_cues(
     typical = torch.stack(other_spectra).median(0).values
     shape = tuple(round(value, 1) for value in typical.tolist())
     for low_pass in (True, False):
-        found = [find_edge(spectrum, sample_rate_hz, low_pass) for spectrum in spectra]
-        edges = [edge_hz for edge_hz in found if edge_hz is not None]
+        edges_hz = [find_edge(spectrum, sample_rate_hz, low_pass) for spectrum in spectra]
+        edges = [edge_hz for edge_hz in edges_hz if edge_hz is not None]
         if not edges:
             continue
         edge_hz = median(edges)
-        near = _share_near(found, edge_hz)
+        near = _share_near(edges_hz, edge_hz)
         elsewhere = _share_near([find_edge(sound, sample_rate_hz, low_pass) for sound in other_spectra], edge_hz)
         if near >= _COMMON > elsewhere:
             cues.append(EdgeCue(round(edge_hz, 1), low_pass, shape))

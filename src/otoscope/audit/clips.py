@@ -52,8 +52,8 @@ def choose_clips(
         DataError: There are no clips, or no class that the classifier knows.
     """
     names = classifier.labels
-    known = {index: names.index(label) for index, label in enumerate(labels) if label in names}
-    if not known:
+    index_of = {index: names.index(label) for index, label in enumerate(labels) if label in names}
+    if not index_of:
         raise DataError(
             f"the data has the classes {listed(labels)}, the classifier {listed(names)}: they have none in common; "
             "rename the folders or the labels of the table after the classes of the classifier"
@@ -61,7 +61,7 @@ def choose_clips(
     by_class: dict[int, list[tuple[str, int]]] = defaultdict(list)
     for index in range(len(clips)):
         target, recording = _target_and_recording(clips, index)
-        if target in known:
+        if target in index_of:
             by_class[target].append((recording, index))
     if not by_class:
         raise DataError("there is no clip of a class that the classifier knows; check the data folder")
@@ -70,11 +70,11 @@ def choose_clips(
     for target, entries in sorted(by_class.items()):
         for recording, index in _sample(entries, clips_per_class, seed):
             clip: Clip = clips[index]
-            half = half_of.setdefault(recording, _smaller_half(chosen, known[target]))
+            half = half_of.setdefault(recording, _smaller_half(chosen, index_of[target]))
             level = 1.0 if classifier.normalize else clip.peak
             key = hashlib.sha256(f"{clip.key}|{level}".encode()).hexdigest()[:16]
             waveform = clip.waveform.float() * level
-            chosen.append(AuditClip(clip.name, key, known[target], recording, half, waveform))
+            chosen.append(AuditClip(clip.name, key, index_of[target], recording, half, waveform))
     return chosen
 
 

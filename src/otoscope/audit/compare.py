@@ -150,7 +150,11 @@ def same_suspect(first: Suspect, second: Suspect) -> bool:
 
 def suspicions_of(result: AuditResult) -> list[Suspicion]:
     """Return the shortcuts and unclear suspects that the search of an audit has found, for another one to test."""
-    relevant = [found for found in result.suspects if found.verdict in ("shortcut", "unclear") and not found.own]
+    relevant = [
+        suspect
+        for suspect in result.suspects
+        if suspect.verdict in ("shortcut", "unclear") and not suspect.from_user
+    ]
     pairs = [(cue_of(suspect), suspect.label) for suspect in relevant]
     return [Suspicion(cue, label) for cue, label in pairs if cue is not None]
 
@@ -171,8 +175,8 @@ def cue_of(suspect: Suspect) -> CandidateCue | None:
 
 
 def _row(first: Suspect | None, second: Suspect | None, names: tuple[str, str]) -> ComparedSuspect:
-    known = first or second
-    assert known is not None
+    either = first or second
+    assert either is not None
     shortcut = [suspect is not None and suspect.verdict == "shortcut" for suspect in (first, second)]
     change: Change = (
         "in both"
@@ -194,5 +198,5 @@ def _row(first: Suspect | None, second: Suspect | None, names: tuple[str, str]) 
             f"{round(100 * removal.after)} %, transplant turns {round(100 * transplant.after)} %)"
         )
     return ComparedSuspect(
-        known.label, known.name, change, first, second, f"class {known.label}, {known.name}: {'; '.join(parts)}"
+        either.label, either.name, change, first, second, f"class {either.label}, {either.name}: {'; '.join(parts)}"
     )

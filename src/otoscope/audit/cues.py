@@ -73,7 +73,7 @@ class CandidateCue(ABC):
 
     @property
     def family(self) -> str:
-        """Cues of one family are alternatives to each other, of which neighbours are merged."""
+        """Cues of one family are alternatives to each other; neighbours are merged."""
         return self.kind
 
     @abstractmethod

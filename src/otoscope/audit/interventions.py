@@ -303,7 +303,9 @@ def side_effect_db(
             for low, high in edges
             if all(high < cue_low / 1.02 - 16 or low > cue_high * 1.02 + 16 for cue_low, cue_high in bands_hz)
         ]
-        spectra = [torch.fft.rfft(sound).abs().square() for sound in (before, after)]
+        # a window, without which a loud tone in the band would leak into all others
+        window = torch.hann_window(before.numel())
+        spectra = [torch.fft.rfft(sound * window).abs().square() for sound in (before, after)]
         hz = torch.linspace(0, sample_rate_hz / 2, len(spectra[0]))
         masks = [(hz >= low) & (hz < high) for low, high in apart]
         masks = [mask for mask in masks if bool(mask.any())]

@@ -147,8 +147,8 @@ class SoundCue(CandidateCue):
         quiet = power.quantile(_QUIET_SHARE, dim=1)
         loud = power_of_sound > 0.01 * power_of_sound.max()
         gain = _OVER * float((quiet[loud] / power_of_sound[loud]).median()) / -math.log(1 - _QUIET_SHARE)
-        left = (power - gain * power_of_sound[:, None]).clamp(min=0) / power.clamp(min=1e-30)
-        filtered = transform * left.sqrt().clamp(min=_LEAST_GAIN)
+        remainder = (power - gain * power_of_sound[:, None]).clamp(min=0) / power.clamp(min=1e-30)
+        filtered = transform * remainder.sqrt().clamp(min=_LEAST_GAIN)
         return torch.istft(filtered, _POINTS, _POINTS // 4, window=window, length=padded.numel())[
             : waveform.numel()
         ]

@@ -93,7 +93,7 @@ class Suspect:
         q_value: The same after correction for the number of tests (Benjamini-Hochberg).
         verdict: Verdict.
         sentence: The result in one sentence of plain words.
-        own: Whether the user asked for this cue.
+        from_user: Whether the user asked for this cue.
         sounds: Example sounds by their name (``clip``, ``without the cue``, ``what was removed``, ``other clip``,
             ``other clip with the cue``): paths relative to the folder of the result.
         sound_clips: Names of the clips of these sounds.
@@ -111,7 +111,7 @@ class Suspect:
     q_value: float | None
     verdict: Verdict
     sentence: str
-    own: bool = False
+    from_user: bool = False
     sounds: Mapping[str, str] = field(default_factory=dict)
     sound_clips: Mapping[str, str] = field(default_factory=dict)
     side_effect_db: float | None = None
@@ -248,8 +248,8 @@ def _suspect(content: Mapping[str, Any]) -> Suspect:
         "removal": removal and Effect(**removal),
         "transplant": transplant and Effect(**transplant),
     }
-    known = {item.name for item in fields(Suspect)}
-    return Suspect(**{name: value for name, value in content.items() if name in known} | parts)
+    names = {item.name for item in fields(Suspect)}
+    return Suspect(**{name: value for name, value in content.items() if name in names} | parts)
 
 
 def _class_figures(content: Mapping[str, Any]) -> ClassFigures:

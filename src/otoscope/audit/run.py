@@ -52,9 +52,9 @@ class Cost:
     def text(self) -> str:
         """The cost in one sentence."""
         minutes = f"{self.seconds:.0f} s" if self.seconds < 120 else f"{self.seconds / 60:.0f} min"
-        known = f" ({self.finished} of them known from an earlier run)" if self.finished else ""
+        finished = f" ({self.finished} of them known from an earlier run)" if self.finished else ""
         processes = f"{self.processes} process{'es' if self.processes > 1 else ''}"
-        return f"about {self.answers} answers of the classifier{known}, {minutes} with {processes}"
+        return f"about {self.answers} answers of the classifier{finished}, {minutes} with {processes}"
 
 
 @dataclass(frozen=True)
@@ -143,13 +143,13 @@ def classifier_key(classifier: Classifier) -> str:
     return hashlib.sha256(json.dumps(traits, sort_keys=True, default=repr).encode()).hexdigest()[:16]
 
 
-def estimate_cost(search: Search, settings: AuditSettings, own: int = 0) -> Cost:
+def estimate_cost(search: Search, settings: AuditSettings, suspicions: int = 0) -> Cost:
     """Return the expected cost of an audit, from the time of a few answers.
 
     Args:
         search: Search before it runs.
         settings: Options.
-        own: Number of cues of the user.
+        suspicions: Number of cues of the user.
     """
     answers = search.answers
     requests = search.scan_requests()
@@ -158,7 +158,7 @@ def estimate_cost(search: Search, settings: AuditSettings, own: int = 0) -> Cost
     # classes of an ordinary classifier.
     further = classes * 2 * settings.candidates * settings.search_receivers // 2
     further += 0 if settings.quick else FEW_RECEIVERS * len(search.candidates)
-    tested = (classes // 2 + own * classes) * 4 * settings.test_receivers + 2 * clips * own
+    tested = (classes // 2 + suspicions * classes) * 4 * settings.test_receivers + 2 * clips * suspicions
     total = clips + len(requests) + further + tested
     probe = [Request(index, "removed", cue) for index in range(min(2, clips)) for cue in search.grid[5:9]]
     finished = len(requests) - answers.missing(requests)

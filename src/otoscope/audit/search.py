@@ -43,7 +43,7 @@ class Finding:
 
     Attributes:
         target: Index of the class.
-        half: Half of the recordings in which it was found.
+        half: Half of the recordings in which the search has found it.
         cue: Cue.
         loss: Share of the class's decisions that are lost by removal.
         convinced: Share of other clips that are taken for the class after a transplant.
@@ -100,38 +100,40 @@ class Search:
     def run(self) -> list[Finding]:
         """Return the suspects of both halves, the strongest first, neighbours merged and borders sharpened."""
         scanned = self._scan()
-        convincing = [found for found in self._transplanted(scanned) if found.convinced >= LEAST_CONVINCED]
+        convincing = [finding for finding in self._transplanted(scanned) if finding.convinced >= LEAST_CONVINCED]
         groups: dict[tuple[int, int, str], list[Finding]] = defaultdict(list)
-        for found in convincing:
-            groups[found.target, found.half, found.cue.family].append(found)
+        for finding in convincing:
+            groups[finding.target, finding.half, finding.cue.family].append(finding)
         best = [winner for group in groups.values() for winner in self._winners(group)]
-        sharp = _specific([self._sharpened(found) for found in best])
+        sharp = _specific([self._sharpened(finding) for finding in best])
         if not self.settings.quick:
             sharp += self._convincing_alone(sharp)
-        return sorted(sharp, key=lambda found: -found.strength)
+        return sorted(sharp, key=lambda finding: -finding.strength)
 
     def scan_requests(self) -> list[Request]:
-        """Return the requests of the scan by removal, of which there are most."""
+        """Return the many requests of the scan by removal."""
         return [Request(index, "removed", cue) for _, _, cue, members in self.candidates for index in members]
 
-    def _convincing_alone(self, known: Sequence[Finding]) -> list[Finding]:
+    def _convincing_alone(self, others: Sequence[Finding]) -> list[Finding]:
         """Return quiet cues that convince other clips although their removal costs little, one of a class and half.
 
         So behaves a classifier that knows the sound of the class as well, and would follow the cue in other data.
         """
         candidates = []
         for target, half, cue, _ in self.candidates:
-            taken = [found.cue for found in known if (found.target, found.half) == (target, half)]
+            taken = [finding.cue for finding in others if (finding.target, finding.half) == (target, half)]
             members = self._sources(target, half)[:3]
             if cue.is_narrow and not any(overlap(cue, other) or explains(other, cue) for other in taken):
                 levels = [level_db(cue, self.clips[index].waveform, self.rate_hz) for index in members]
                 if not cue.is_sound or _FAINTEST_DB < float(np.median(levels)) <= 0:
                     candidates.append(Finding(target, half, cue, 0.0, alone=True))
-        first = [found for found in self._transplanted(candidates, FEW_RECEIVERS) if found.convinced >= _CONVINCED]
-        confirmed = [found for found in self._transplanted(first) if found.convinced >= _CONVINCED]
+        first = [
+            finding for finding in self._transplanted(candidates, FEW_RECEIVERS) if finding.convinced >= _CONVINCED
+        ]
+        confirmed = [finding for finding in self._transplanted(first) if finding.convinced >= _CONVINCED]
         best: dict[tuple[int, int], Finding] = {}
-        for found in sorted(confirmed, key=lambda found: (-found.convinced, _size(found.cue))):
-            best.setdefault((found.target, found.half), found)
+        for finding in sorted(confirmed, key=lambda finding: (-finding.convinced, _size(finding.cue))):
+            best.setdefault((finding.target, finding.half), finding)
         return list(best.values())
 
     @cached_property
@@ -173,7 +175,7 @@ class Search:
         result = []
         for entries in ranked.values():
             entries.sort(key=lambda entry: -entry[0])
-            result += [found for _, found in entries[: self.settings.candidates]]
+            result += [finding for _, finding in entries[: self.settings.candidates]]
         return result
 
     def _transplanted(self, findings: Sequence[Finding], count: int | None = None) -> list[Finding]:
@@ -186,26 +188,26 @@ class Search:
         count = count or self.settings.search_receivers
         requests: list[Request] = []
         spans = []
-        for found in findings:
-            receivers = self.receivers(found.target, found.half, count)
-            of_cue = transplants(found.cue, receivers, self._sources(found.target, found.half))
+        for finding in findings:
+            receivers = self.receivers(finding.target, finding.half, count)
+            of_cue = transplants(finding.cue, receivers, self._sources(finding.target, finding.half))
             spans.append((len(requests), len(requests) + len(of_cue)))
             requests += of_cue
         logits = self.answers.ask(requests, "Transplanting candidates")
         multi_label = self.answers.classifier.multi_label
         shares = [
-            float(decided(logits[a:b], found.target, multi_label).mean()) if b > a else 0.0
-            for found, (a, b) in zip(findings, spans, strict=True)
+            float(decided(logits[a:b], finding.target, multi_label).mean()) if b > a else 0.0
+            for finding, (a, b) in zip(findings, spans, strict=True)
         ]
-        return [replace(found, convinced=share) for found, share in zip(findings, shares, strict=True)]
+        return [replace(finding, convinced=share) for finding, share in zip(findings, shares, strict=True)]
 
     def _tried(self, target: int, half: int, cues: Sequence[CandidateCue]) -> list[Finding]:
         """Return findings with both effects for cues of one class and half."""
         taken = self.taken_for(target)
         members = [index for index in self.members(target, half) if taken[index]]
         requests = [Request(index, "removed", cue) for cue in cues for index in members]
-        kept = self.answers.takes_for(requests, target, "Sharpening borders").reshape(len(cues), -1)
-        losses = 1 - kept.mean(1)
+        decisions = self.answers.takes_for(requests, target, "Sharpening borders").reshape(len(cues), -1)
+        losses = 1 - decisions.mean(1)
         return self._transplanted(
             [Finding(target, half, cue, float(loss)) for cue, loss in zip(cues, losses, strict=True)]
         )
@@ -216,35 +218,35 @@ class Search:
 
     def _winners(self, group: Sequence[Finding]) -> Iterator[Finding]:
         """Yield the strongest finding of each group of overlapping places; neighbours are tried together too."""
-        remaining = sorted(group, key=lambda found: (-round(found.strength, 2), _size(found.cue)))
+        remaining = sorted(group, key=lambda finding: (-round(finding.strength, 2), _size(finding.cue)))
         while remaining:
             best = remaining[0]
-            near = [found for found in remaining if overlap(found.cue, best.cue)]
-            joined = _joined([found.cue for found in near])
+            near = [finding for finding in remaining if overlap(finding.cue, best.cue)]
+            joined = _joined([finding.cue for finding in near])
             if joined is not None and joined != best.cue:
                 [together] = self._tried(best.target, best.half, [joined])
                 if together.strength > best.strength + 0.1:
                     best = together
             yield best
-            remaining = [found for found in remaining if found not in near]
+            remaining = [finding for finding in remaining if finding not in near]
 
-    def _sharpened(self, found: Finding) -> Finding:
+    def _sharpened(self, finding: Finding) -> Finding:
         """Return the finding with the smallest place that keeps most of its effect."""
-        if not isinstance(found.cue, BandCue):
-            return found
-        members = self._sources(found.target, found.half)
-        contents = [found.cue.content(self.clips[index].waveform, self.rate_hz) for index in members]
-        cue = found.cue
+        if not isinstance(finding.cue, BandCue):
+            return finding
+        members = self._sources(finding.target, finding.half)
+        contents = [finding.cue.content(self.clips[index].waveform, self.rate_hz) for index in members]
+        cue = finding.cue
         narrow = replace(cue, **_loud_band(contents, cue, self.rate_hz))
         brief = _loud_span(contents, self.rate_hz)
         tried = [replace(narrow, start_s=brief[0], end_s=brief[1])] if brief else []
         tried += [replace(cue, start_s=brief[0], end_s=brief[1])] if brief else []
         tried += [narrow]
-        for candidate in self._tried(found.target, found.half, tried):
+        for candidate in self._tried(finding.target, finding.half, tried):
             # the first one that keeps enough is the smallest
-            if candidate.strength >= _KEPT_SHARE * found.strength:
+            if candidate.strength >= _KEPT_SHARE * finding.strength:
                 return candidate
-        return found
+        return finding
 
 
 def transplants(
@@ -276,13 +278,13 @@ def overlap(first: CandidateCue, second: CandidateCue) -> bool:
 def _specific(findings: Sequence[Finding]) -> list[Finding]:
     """Leave out findings that a more specific one of the same class and half explains as well."""
     return [
-        found
-        for found in findings
+        finding
+        for finding in findings
         if not any(
-            other is not found
-            and (other.target, other.half) == (found.target, found.half)
-            and other.strength >= _KEPT_SHARE * found.strength
-            and explains(other.cue, found.cue)
+            other is not finding
+            and (other.target, other.half) == (finding.target, finding.half)
+            and other.strength >= _KEPT_SHARE * finding.strength
+            and explains(other.cue, finding.cue)
             for other in findings
         )
     ]

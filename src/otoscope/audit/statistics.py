@@ -74,7 +74,7 @@ def effect(
 
 
 def sign_test(values: NDArray[np.float64], recordings: Sequence[str]) -> float:
-    """Return the probability of so many positive recordings, or more, if either sign were equally likely.
+    """Return the probability of at least this number of positive recordings if either sign were equally likely.
 
     Args:
         values: Value of each clip, shape (clips,). Clips of one recording are averaged; zeros do not count.

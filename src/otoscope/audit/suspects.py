@@ -34,7 +34,7 @@ class Tested:
     Attributes:
         target: Index of the class.
         cue: Cue, with the borders that both halves suggest.
-        own: Whether the user asked for it.
+        from_user: Whether the user asked for it.
         alone: Whether it was found by the transplant alone.
         parts: The cue that each tested half got, by half: a suspect of one half is tested on the other.
         removal: Effect of the removal.
@@ -46,7 +46,7 @@ class Tested:
 
     target: int
     cue: CandidateCue
-    own: bool
+    from_user: bool
     parts: dict[int, CandidateCue]
     alone: bool = False
     removal: Effect | None = None
@@ -58,7 +58,7 @@ class Tested:
     @property
     def group(self) -> str:
         """Tests of one group are corrected together: found in both directions, convincing alone, or of the user."""
-        return "own" if self.own else "alone" if self.alone else "found"
+        return "own" if self.from_user else "alone" if self.alone else "found"
 
     @property
     def p_value(self) -> float | None:
@@ -78,23 +78,24 @@ def to_test(findings: Sequence[Finding]) -> list[Tested]:
     tests: list[Tested] = []
     remaining = list(findings)
     while remaining:
-        found = remaining.pop(0)
-        parts = {1 - found.half: found.cue}
-        cue = found.cue
+        finding = remaining.pop(0)
+        parts = {1 - finding.half: finding.cue}
+        cue = finding.cue
         partner = next(
             (
                 other
                 for other in remaining
-                if (other.target, other.half) == (found.target, 1 - found.half) and overlap(other.cue, found.cue)
+                if (other.target, other.half) == (finding.target, 1 - finding.half)
+                and overlap(other.cue, finding.cue)
             ),
             None,
         )
         if partner is not None:
             remaining.remove(partner)
             parts[1 - partner.half] = partner.cue
-            cue = _between(found.cue, partner.cue)
-        alone = found.alone and (partner is None or partner.alone)
-        tests.append(Tested(found.target, cue, False, parts, alone))
+            cue = _between(finding.cue, partner.cue)
+        alone = finding.alone and (partner is None or partner.alone)
+        tests.append(Tested(finding.target, cue, False, parts, alone))
     return _without_explained(tests)
 
 
@@ -201,7 +202,7 @@ def judged(tests: Sequence[Tested], answers: Answers) -> list[Suspect]:
                 q_value=q_value,
                 verdict=verdict,
                 sentence=_sentence(label, test, verdict, reason),
-                own=test.own,
+                from_user=test.from_user,
                 side_effect_db=_side_effect_db(test, answers) if test.cue.is_sound else None,
             )
         )

@@ -29,7 +29,7 @@ def summary(result: AuditResult) -> str:
         lines.append(f"... and {len(shown) - _LISTED} more in audit.json")
     unfounded: dict[str, list[str]] = {}
     for suspect in result.suspects:
-        if suspect.own and suspect.verdict == "clean":
+        if suspect.from_user and suspect.verdict == "clean":
             unfounded.setdefault(suspect.name, []).append(suspect.label)
     lines += [f"- {name}: no effect on the classes {listed(labels)}" for name, labels in unfounded.items()]
     lines += [""] if shown or unfounded else []

@@ -59,7 +59,7 @@ class AuditReading:
     @property
     def ranked(self) -> list[Suspect]:
         """Suspects that a reader must know, in the order of the result: all but clean ones, and the user's own."""
-        return [suspect for suspect in self.result.suspects if suspect.verdict != CLEAN or suspect.own]
+        return [suspect for suspect in self.result.suspects if suspect.verdict != CLEAN or suspect.from_user]
 
     @property
     def classes(self) -> list[ClassFigures]:

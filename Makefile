@@ -67,6 +67,7 @@ $(OLDEST)/.installed: pyproject.toml constraints-oldest.txt requirements-parity.
 # Make docs/gallery and the outputs of docs/tutorials again, after a change of the bundled model or of the pictures.
 gallery: setup
 	OMP_NUM_THREADS=1 $(BIN)/python docs/make_gallery.py
+	OMP_NUM_THREADS=1 $(BIN)/python docs/make_audit_gallery.py
 
 tutorials: setup
 	OMP_NUM_THREADS=1 $(BIN)/python docs/run_tutorials.py

@@ -36,7 +36,8 @@ the recording, and the [verdict](../verdict.md) stands beside each. {failures} o
 supported, and say so.
 
 The recordings are the sample recordings of the package (ESC-10, CC BY 3.0; their authors are listed in the file
-`NOTICE`), mixtures of them, and synthetic sounds. `make gallery` makes this page.
+`NOTICE`), mixtures of them, and synthetic sounds. `make gallery` makes this page. A
+second one shows [audits](audit.md): classifiers that listen to the recorder, and one that does not.
 """
 
 

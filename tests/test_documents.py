@@ -16,6 +16,8 @@ CLAIMS = {
     "own_recordings": r"accuracy on the test clips: (1\.00|0\.9\d|0\.8\d)",
     "own_classifier": r"explained class: high\nshare of the mask above 2 kHz: (1\.00|0\.9\d)",
     "cheating": r"evidence: 5016 Hz[\s\S]*as recorded: +(1\.00|0\.9\d)[\s\S]*in none: +0\.[456]\d",
+    "audit": r"test clips: (1\.00|0\.9\d)[\s\S]*removing the band [23]\.\d+-3\.\d+ kHz[\s\S]*rooster: shortcut"
+    r"[\s\S]*new classifier: (1\.00|0\.9\d)[\s\S]*rooster: clean[\s\S]*0 shortcuts",
     "paper_table": r"clean, 0\.1, heard[\s\S]*loudest[\s\S]*white_noise, 0\.1, mask",
 }
 
@@ -54,6 +56,15 @@ def test_gallery_has_twelve_recordings_with_players_pictures_and_verdicts():
     assert failures >= 2
     assert f"{failures} of the twelve explanations are not supported" in " ".join(page.split())
     assert sum(path.stat().st_size for path in GALLERY.rglob("*") if path.is_file()) < 3e6
+
+
+def test_gallery_of_audits_has_three_shortcuts_and_a_clean_classifier():
+    page = (GALLERY / "audit.md").read_text(encoding="utf-8")
+    sources = re.findall(r'src="([^"]+)"', page)
+    assert len(sources) == len(set(sources)) == 3 * 5 + 4  # sounds of the shortcuts, and pictures
+    assert {f"audits/{path.name}" for path in (GALLERY / "audits").iterdir()} == set(sources)
+    titles = re.findall(r"<strong>(.*?)</strong>", page)
+    assert titles == ["Shortcut found in 1 of 3 classes: rooster."] * 3 + ["No shortcut found."]
 
 
 def test_page_of_a_notebook_shows_code_texts_and_html():

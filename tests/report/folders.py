@@ -1,12 +1,15 @@
 """Folders of results as `otoscope explain` and `otoscope evaluate` write them, made without a model."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
 
+from otoscope.audit.evidence import ClassEvidence, Cluster, Example, Neighbour, OutsideShare, ProfileCurve, Span
+from otoscope.audit.result import AuditResult, ClassFigures, Effect, Place, Suspect
 from otoscope.recordings import Event, Timeline
 
 RATE_HZ = 16_000
@@ -145,3 +148,74 @@ def save_evaluation(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(results))
     return folder
+
+
+def save_audit(folder: Path, verdict: str = "shortcut", label: str = "rain") -> Path:
+    """Write the folder of an audit of two classes, the first with a verdict and a suspect."""
+    folder.mkdir(parents=True, exist_ok=True)
+    suspects = []
+    if verdict in ("shortcut", "unclear"):
+        recording, cue, rest = sounds()
+        files = {"clip": recording, "without the cue": rest, "what was removed": cue}
+        files |= {"other clip": rest, "other clip with the cue": rest + cue}
+        for name, sound in files.items():
+            soundfile.write(folder / f"{name}.wav", sound, RATE_HZ, subtype="FLOAT")
+        suspects = [_suspect(label, verdict, {name: f"{name}.wav" for name in files})]
+    suspects.append(_suspect("dog", "clean", {}))
+    save_clip(folder / "examples" / "one", content("one", label))
+    figures = [
+        ClassFigures(label, 20, 18, 0.9, 0.05, verdict, f"{label}: see its suspects.", class_evidence(label)),
+        ClassFigures("dog", 20, 20, 1.0, 0.0, "clean", "No cue of dog is suspicious."),
+    ]
+    AuditResult({"classifier": "Conv2dClassifier", "data": "sounds"}, figures, suspects).save(folder)
+    return folder
+
+
+def class_evidence(label: str) -> ClassEvidence:
+    """Return the evidence of a class in two clusters, most of it about 1 kHz."""
+    edges = [0.0, 500.0, 900.0, 1100.0, 2000.0, 8000.0]
+    parts = {"evidence": [0.1, 0.1, 0.6, 0.1, 0.1], "low": [0.05, 0.05, 0.5, 0.05, 0.05]}
+    parts |= {"high": [0.15, 0.15, 0.7, 0.15, 0.15], "sound": [0.3, 0.2, 0.1, 0.2, 0.2]}
+    main, seconds = Span(900.0, 1100.0, 0.6, 0.1), [0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    clusters = [Cluster(clips, clips / 20, main, None, parts["evidence"], "one", ["one"]) for clips in (15, 5)]
+    return ClassEvidence(
+        label,
+        "integrated gradients",
+        clips=20,
+        recordings=18,
+        decided=19,
+        frequency=ProfileCurve(edges, main=main, overlap=0.6, unit="Hz", standout=main, **parts),
+        time=ProfileCurve(seconds, main=Span(0.4, 0.6, 0.6, 0.1), overlap=0.6, unit="s", **parts),
+        outside=OutsideShare(0.7, 0.6, 0.8, 0.9, 20, 18),
+        nearest=Neighbour("dog", 0.1, 0.4),
+        clusters=clusters,
+        examples=[
+            Example("one", "typical", 1, 15, 0.0, label, 0.9, "examples/one"),
+            Example("two", "outlying", 2, 1, 0.5, "dog", 0.2, "examples/absent"),
+        ],
+        notes=["A note."],
+    )
+
+
+def _suspect(label: str, verdict: str, files: dict[str, str]) -> Suspect:
+    removal = Effect(0.92, 0.9, -0.05, 0.02, 0.9, 20, 18, 0.5)
+    transplant = Effect(0.02, 0.03, -0.02, 0.03, 0.02, 60, 50, 0.5)
+    if verdict != "clean":
+        removal = replace(removal, after=0.31, low=-0.75, high=-0.4, p_value=0.001)
+        transplant = replace(transplant, after=0.78, low=0.6, high=0.9, p_value=0.001)
+    return Suspect(
+        label,
+        "band",
+        "the band 950-1050 Hz",
+        Place(950.0, 1050.0),
+        removal,
+        transplant,
+        level_db=-20.0,
+        p_value=removal.p_value,
+        q_value=0.01,
+        verdict=verdict,
+        sentence=f"class {label}: removing 950-1050 Hz takes accuracy from 92 to {100 * removal.after:.0f} %",
+        sounds=files,
+        sound_clips={"clip": "one", "other clip": "three"},
+        side_effect_db=0.4,
+    )

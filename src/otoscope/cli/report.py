@@ -37,12 +37,15 @@ def run(arguments: list[str]) -> int:
         )
     if options.event_sounds < 0:
         raise ConfigurationError(f"--event_sounds {options.event_sounds}: must not be negative")
+    if options.suspect_sounds < 0:
+        raise ConfigurationError(f"--suspect_sounds {options.suspect_sounds}: must not be negative")
     from otoscope.report import ReportOptions, read_results, write_report
 
     results = read_results(options.results)
     if results.is_empty:
         raise DataError(results.skipped[0])
-    report = write_report(results, path, ReportOptions(options.title, options.order, options.event_sounds))
+    chosen = ReportOptions(options.title, options.order, options.event_sounds, options.suspect_sounds)
+    report = write_report(results, path, chosen)
     if options.json:
         print_json({**vars(report), "path": str(path), "pages": report.pages and str(report.pages)})
     else:
@@ -64,7 +67,7 @@ def build_parser() -> jsonargparse.ArgumentParser:
         "results",
         nargs="+",
         type=str,
-        help="Folders that explain or evaluate wrote, or folders of them.",
+        help="Folders that explain, evaluate or audit wrote, or folders of them.",
     )
     parser.add_argument(
         "--output_file",
@@ -87,12 +90,19 @@ def build_parser() -> jsonargparse.ArgumentParser:
         default=20,
         help="Number of events of each long recording whose sounds are embedded, the most confident first.",
     )
+    parser.add_argument(
+        "--suspect_sounds",
+        type=int,
+        default=8,
+        help="Number of suspects of each audit whose sounds are embedded, the highest ranks first.",
+    )
     add_shared(parser, "json")
     return parser
 
 
 def _summary(report: Report) -> str:
     counts = (
+        (report.audits, "audit"),
         (report.clips, "clip"),
         (report.recordings, "long recording"),
         (report.evaluations, "evaluation"),

@@ -15,11 +15,11 @@ from typing_extensions import override
 
 from otoscope.audio.files import SUFFIXES
 from otoscope.data.class_names import ClassName, choose_classes
-from otoscope.data.clips import ClipFile
+from otoscope.data.clips import ClipFile, ClipFiles
 from otoscope.data.module import SoundData
 from otoscope.data.splits import SPLITS, hold_back, split_by_fold
 from otoscope.data.tables import read_rows
-from otoscope.errors import ConfigurationError, DataError, DownloadError
+from otoscope.errors import ConfigurationError, DataError, DownloadError, listed
 
 _COLUMNS = {"filename", "fold", "target", "category"}
 
@@ -89,19 +89,35 @@ class ESC50(SoundData):
         if stage != "prepare" and hasattr(self, "labels"):
             return
         rows = self._of_chosen_classes(read_metadata(self.data_folder / "meta" / "esc50.csv"))
-        # Labels in the order of the targets; with a subset of the classes the indices stay contiguous.
-        self.labels = [label for _, label in sorted({(int(row["target"]), row["category"]) for row in rows})]
-        index = {label: position for position, label in enumerate(self.labels)}
+        self.labels = _labels(rows)
         split = self._split(rows)
-        self.train_set, self.valid_set, self.test_set = (
-            self.clip_files(
-                [
-                    ClipFile(self._audio(row["filename"]), index[row["category"]], recording=_recording(row))
-                    for row in split[name]
-                ]
+        self.train_set, self.valid_set, self.test_set = (self._clips(split[name]) for name in SPLITS)
+
+    def clips_of_folds(self, folds: Sequence[int] | None = None) -> ClipFiles:
+        """Return the clips of some folds whatever they are used for, and set `labels`.
+
+        Args:
+            folds: Folds (default: all).
+
+        Raises:
+            ConfigurationError: There is no such fold.
+            DataError: The folder does not have the layout of ESC-50.
+        """
+        rows = self._of_chosen_classes(read_metadata(self.data_folder / "meta" / "esc50.csv"))
+        self.labels = _labels(rows)
+        existing = sorted({int(row["fold"]) for row in rows})
+        if missing := sorted(set(folds or ()) - set(existing)):
+            raise ConfigurationError(
+                f"folds: {listed(missing)} not in {self.data_folder}, which has the folds {listed(existing)}"
             )
-            for name in SPLITS
-        )
+        return self._clips([row for row in rows if folds is None or int(row["fold"]) in folds])
+
+    def _clips(self, rows: Sequence[dict[str, str]]) -> ClipFiles:
+        files = [
+            ClipFile(self._audio(row["filename"]), self.labels.index(row["category"]), recording=_recording(row))
+            for row in rows
+        ]
+        return self.clip_files(files)
 
     def _split(self, rows: list[dict[str, str]]) -> dict[str, list[dict[str, str]]]:
         may_be_empty = ("test", "valid") if self.valid_share else ("test",)
@@ -140,6 +156,11 @@ class ESC50(SoundData):
             if candidate.is_file():
                 return candidate
         raise DataError(f"{path}: listed in meta/esc50.csv, but missing; download the data set again")
+
+
+def _labels(rows: Sequence[dict[str, str]]) -> list[str]:
+    """Return the labels in the order of the targets; with a subset of the classes the indices stay contiguous."""
+    return [label for _, label in sorted({(int(row["target"]), row["category"]) for row in rows})]
 
 
 def _recording(row: dict[str, str]) -> str:

@@ -107,6 +107,13 @@ class AudioFolder(SoundData):
         chosen = choose_classes(self.classes, sorted({entry.label for entry in entries}), self.data_folder)
         return [entry for entry in entries if entry.label in chosen]
 
+    @property
+    def table(self) -> Path | None:
+        """Table that lists the recordings; None if their folders, or label files beside them, name the classes."""
+        if self.csv_file is not None or not self.data_folder.is_dir():
+            return self.csv_file
+        return only_table(self.data_folder) if self._class_folders() is None else None
+
     def _list_clips(self) -> None:
         split = self._split(self._listing())
         labels = sorted({entry.label for part in split.values() for entry in part})
@@ -132,12 +139,10 @@ class AudioFolder(SoundData):
     def _annotated_listing(self) -> Listing:
         if not self.data_folder.is_dir():
             raise DataError(f"{self.data_folder}: no such data folder; check data_folder")
-        if self.csv_file is not None:
-            return read_listing(self.csv_file, self.data_folder, self.folds)
+        if table := self.table:
+            return read_listing(table, self.data_folder, self.folds)
         if (listing := self._class_folders()) is not None:
             return listing
-        if table := only_table(self.data_folder):
-            return read_listing(table, self.data_folder, self.folds)
         if tables := label_files(self.data_folder):
             return read_label_files(tables, self.data_folder)
         raise DataError(

@@ -35,6 +35,7 @@ class Clip:
         mask: Mask in [0, 1], shape (frequency', time'); None: there is none.
         mask_title: Name of the mask.
         start_s: Time of the first sample in the whole recording.
+        mask_meaning: What the mask keeps, in words.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Clip:
     mask: np.ndarray | None = None
     mask_title: str = "mask"
     start_s: float = 0.0
+    mask_meaning: str = "the evidence"
 
     @property
     def duration_s(self) -> float:

@@ -96,8 +96,8 @@ def explain_on_ray(
     for recording in recordings:
         if isinstance(recording.path, Uri) and recording.path.scheme == "memory":
             raise ConfigurationError(f"{recording.path}: is in the memory of this process; use --backend local")
-    model = _packed(explainer)
-    with _connected(ray, workers):
+    model = packed(explainer)
+    with connected(ray, workers):
         device = explainer.classifier.frontend.window.device.type
         resource = "CPU" if device == "cpu" else "GPU"
         count = workers or int(ray.cluster_resources().get(resource, 0)) or 1
@@ -116,7 +116,7 @@ class _Explaining:
     """What an actor does: it opens the model once and explains batches.
 
     Args:
-        model: Packed model, see `_packed`.
+        model: Packed model, see `packed`.
         plan: What to do.
         folder: Current folder of the process that started the run, which relative paths start from.
         search_path: Folders in which that process finds modules, such as those of the user's classifier.
@@ -234,7 +234,7 @@ class _Actors:
             self._end(actor)
 
 
-def _packed(explainer: Explainer) -> bytes:
+def packed(model: Any) -> bytes:
     """Return a model as bytes for other processes, on any device.
 
     Raises:
@@ -244,7 +244,7 @@ def _packed(explainer: Explainer) -> bytes:
 
     buffer = io.BytesIO()
     try:
-        torch.save(explainer, buffer, pickle_module=cloudpickle)
+        torch.save(model, buffer, pickle_module=cloudpickle)
     except Exception as error:  # any: of the objects in a user's classifier
         raise ConfigurationError(
             f"the model cannot be sent to other processes ({first_line(error)}); use --backend local"
@@ -253,7 +253,7 @@ def _packed(explainer: Explainer) -> bytes:
 
 
 @contextlib.contextmanager
-def _connected(ray: Any, workers: int | None) -> Iterator[None]:
+def connected(ray: Any, workers: int | None) -> Iterator[None]:
     """Connect to a cluster, and end the connection and a cluster of this machine alone afterwards.
 
     Raises:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from otoscope.errors import ConfigurationError, OtoscopeError
 from otoscope.files.atomic import replace_folder, replace_text
 from otoscope.player import Clip, player_html
+from otoscope.report.audit_page import audit_parts
 from otoscope.report.charts import curve_charts, score_figures, sufficiency_chart
 from otoscope.report.clips import ClipResult
 from otoscope.report.evaluation import EvaluationResult
@@ -35,11 +36,13 @@ class ReportOptions:
         title: Title (default: a title that names the results).
         order: Order of the clips: as they were given, by name, or the worst explained first.
         event_sounds: Number of events of each long recording whose sounds are embedded, the most confident first.
+        suspect_sounds: Number of suspects of each audit whose sounds are embedded, the highest ranks first.
     """
 
     title: str | None = None
     order: Order = "given"
     event_sounds: int = 20
+    suspect_sounds: int = 8
 
 
 @dataclass
@@ -52,6 +55,7 @@ class Report:
         clips: Number of clips.
         recordings: Number of long recordings.
         evaluations: Number of evaluations.
+        audits: Number of audits.
         skipped: Results that could not be read, and recordings that were not explained, with the reason.
         broken: Number of results among ``skipped``.
     """
@@ -61,6 +65,7 @@ class Report:
     clips: int = 0
     recordings: int = 0
     evaluations: int = 0
+    audits: int = 0
     skipped: list[str] = field(default_factory=list)
     broken: int = 0
 
@@ -104,6 +109,8 @@ def write_report(results: Results, output_file: Path, options: ReportOptions | N
     recordings = list(_recordings(results.recordings, options.event_sounds, report))
     content = {
         "title": title,
+        "comparisons": results.comparisons,
+        "audits": list(audit_parts(results.audits, options.suspect_sounds)),
         "entries": entries,
         "classes": summarise([entry.clip for entry in entries]),
         "sections": sections,
@@ -112,7 +119,7 @@ def write_report(results: Results, output_file: Path, options: ReportOptions | N
         "skipped": report.skipped,
     }
     report.clips, report.recordings = len(entries), len(recordings)
-    report.evaluations = len(results.evaluations)
+    report.evaluations, report.audits = len(results.evaluations), len(results.audits)
     replace_text(output_file, render_page("report.html.j2", content))
     return report
 
@@ -131,6 +138,7 @@ def ordered(clips: Sequence[ClipResult], order: Order) -> list[ClipResult]:
 
 def _title(results: Results) -> str:
     parts = [
+        (len(results.audits), "audit"),
         (len(results.clips), "clip"),
         (len(results.recordings), "long recording"),
         (len(results.evaluations), "evaluation"),

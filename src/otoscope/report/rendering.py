@@ -11,10 +11,12 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
+from otoscope.audit.result import VERDICTS
 from otoscope.files.json import json_text
 from otoscope.metrics import SCORES
 from otoscope.player import player_script, player_style
 from otoscope.player.fragment import make_environment, read_asset
+from otoscope.report.audit_charts import percent, span_text
 from otoscope.report.charts import cell_text
 from otoscope.report.clips import LEVELS
 from otoscope.report.meanings import meaning
@@ -25,7 +27,14 @@ from otoscope.version import __version__
 def _environment() -> Environment:
     environment = make_environment("otoscope.report")
     environment.globals.update(
-        scores=SCORES, meaning=meaning, levels=LEVELS, cell_text=cell_text, version=__version__
+        scores=SCORES,
+        meaning=meaning,
+        levels=LEVELS,
+        verdicts=VERDICTS,
+        cell_text=cell_text,
+        percent=percent,
+        span_text=span_text,
+        version=__version__,
     )
     environment.filters["option_text"] = _option_text
     return environment

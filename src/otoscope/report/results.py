@@ -14,18 +14,20 @@ from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 
+from otoscope.audit.result import RESULT_NAME as AUDIT_NAME
 from otoscope.errors import DataError, OtoscopeError
 from otoscope.explanation.shard import SHARD_PATTERN, iterate_rows, read_row, shards_of
 from otoscope.explanation.stored import FolderExplanation
 from otoscope.recordings.files import EXPLANATION_NAME, TIMELINE_NAME
 from otoscope.recordings.manifest import MANIFEST_NAME, read_manifest
+from otoscope.report.audit import COMPARISON_NAME, AuditReading, ComparisonReading, open_audit, open_comparison
 from otoscope.report.clips import ClipResult
 from otoscope.report.contents import Content
 from otoscope.report.evaluation import EvaluationResult, open_evaluation
 from otoscope.report.recording import RecordingResult, open_recording_result
 
 EVALUATION_NAME = "results.json"
-AnyResult = ClipResult | RecordingResult | EvaluationResult
+AnyResult = ClipResult | RecordingResult | EvaluationResult | AuditReading | ComparisonReading
 
 
 @dataclass
@@ -36,6 +38,8 @@ class Results:
         clips: Explanations of clips.
         recordings: Long recordings.
         evaluations: Evaluations.
+        audits: Audits.
+        comparisons: Comparisons of two of these audits.
         skipped: Results that cannot be read, and recordings that could not be explained, with the reason.
         broken: Number of results among ``skipped``.
     """
@@ -43,6 +47,8 @@ class Results:
     clips: list[ClipResult] = field(default_factory=list)
     recordings: list[RecordingResult] = field(default_factory=list)
     evaluations: list[EvaluationResult] = field(default_factory=list)
+    audits: list[AuditReading] = field(default_factory=list)
+    comparisons: list[ComparisonReading] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     broken: int = 0
 
@@ -55,11 +61,15 @@ class Results:
                 self.recordings.append(result)
             case EvaluationResult():
                 self.evaluations.append(result)
+            case AuditReading():
+                self.audits.append(result)
+            case ComparisonReading():
+                self.comparisons.append(result)
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to show."""
-        return not (self.clips or self.recordings or self.evaluations)
+        return not (self.clips or self.recordings or self.evaluations or self.audits)
 
 
 @dataclass(frozen=True)
@@ -116,7 +126,19 @@ def _evaluation(folder: Path) -> Iterator[EvaluationResult]:
     yield open_evaluation(folder / EVALUATION_NAME)
 
 
+def _audit(folder: Path) -> Iterator[AuditReading]:
+    yield open_audit(folder)
+
+
+def _comparison(folder: Path) -> Iterator[AuditReading | ComparisonReading]:
+    comparison, audits = open_comparison(folder)
+    yield comparison
+    yield from audits
+
+
 KINDS: Sequence[Kind] = (
+    Kind(AUDIT_NAME, _audit),
+    Kind(COMPARISON_NAME, _comparison),
     Kind(EXPLANATION_NAME, explanations_of),
     Kind(SHARD_PATTERN, explanations_in_shards),
     Kind(TIMELINE_NAME, _recording),
@@ -129,7 +151,8 @@ def read_results(sources: Sequence[str | os.PathLike[str]]) -> Results:
     """Read the results in folders, at any depth.
 
     Args:
-        sources: Folders that ``otoscope explain`` or ``otoscope evaluate`` wrote, or folders of them.
+        sources: Folders that ``otoscope explain``, ``otoscope evaluate`` or ``otoscope audit`` wrote, or folders of
+            them.
 
     Raises:
         DataError: A source does not exist or holds no result.
@@ -146,8 +169,8 @@ def read_results(sources: Sequence[str | os.PathLike[str]]) -> Results:
                 _open(kind, folder, results)
         if not number:
             raise DataError(
-                f"{source}: holds no result of `otoscope explain` or `otoscope evaluate`; name the folder that one "
-                "of them wrote (--out)"
+                f"{source}: holds no result of `otoscope explain`, `otoscope evaluate` or `otoscope audit`; name "
+                "the folder that one of them wrote (--out)"
             )
     results.skipped += [reason for place in dict.fromkeys(places) for reason in _failures(place)]
     return results

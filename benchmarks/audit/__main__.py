@@ -1,0 +1,167 @@
+"""Recall and false alarms of the audit on planted and clean classifiers, as JSON and as a table.
+
+    python -m benchmarks.audit --folder runs/audit --data_folder ESC-50-master --quick [--seed 41] [--clean 6]
+
+Classes, frequencies, levels and trainings are drawn from the seed. Seeds below 10 were used to develop the audit. A
+stopped run resumes: trained classifiers, answers of audits, and finished cases are kept in the folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from benchmarks.audit.cases import KINDS, Case, is_right, make_cases
+from benchmarks.audit.classifiers import audit_clips, make_source, trained, use_of_cue
+
+from otoscope.audit.result import AuditResult
+from otoscope.audit.run import run_audit
+from otoscope.audit.settings import AuditSettings
+from otoscope.cli.allocator import keep_freed_memory
+from otoscope.data import ESC50
+from otoscope.files.json import write_json
+
+TURNED, LOST = 0.5, 0.25
+"""Share of other clips that the cue must turn, and of the accuracy that its absence must cost, for a classifier to
+count as one that cheats: a training may ignore the cue, or learn the sound of the class beside it."""
+
+
+def run_case(case: Case, source: ESC50, options: argparse.Namespace) -> dict[str, Any]:
+    """Train and audit the classifier of a case, unless its result is there.
+
+    Args:
+        case: Case.
+        source: Clips without cues.
+        options: Options of the command line.
+    """
+    folder = options.folder / case.name
+    path = folder / f"case-{'quick' if options.quick else 'full'}.json"
+    if path.is_file():
+        content: dict[str, Any] = json.loads(path.read_text())
+        return content
+    start_s = time.perf_counter()
+    classifier = trained(case, folder, options.data_folder, options.width, options.epochs)
+    trained_s = time.perf_counter() - start_s
+    settings = AuditSettings(clips_per_class=options.clips_per_class, quick=options.quick, seed=case.seed)
+    clips = audit_clips(case, source)
+    result = run_audit(classifier, clips, source.labels, folder / "audit", settings, workers=options.workers)
+    content = {
+        "case": case.name,
+        "seed": case.seed,
+        "label": case.label,
+        "cue": None if case.cue is None else asdict(case.cue),
+        "use": use_of_cue(case, classifier, source),
+        "training_s": round(trained_s, 1),
+        **_outcome(case, result),
+    }
+    write_json(path, content)
+    return content
+
+
+def _outcome(case: Case, result: AuditResult) -> dict[str, Any]:
+    """Return what the audit found, and whether it is right."""
+    shortcuts = result.shortcuts
+    unclear = [suspect for suspect in result.suspects if suspect.verdict == "unclear"]
+    return {
+        "accuracy": result.conditions["accuracy"],
+        "clips": result.conditions["clips"],
+        "answers": result.conditions["answers"],
+        "seconds_per_clip": result.conditions["seconds_per_clip"],
+        "found": any(is_right(suspect, case) for suspect in shortcuts),
+        "unclear_but_right": any(is_right(suspect, case) for suspect in unclear),
+        "other_shortcuts": sum(not is_right(suspect, case) for suspect in shortcuts),
+        "sentences": [suspect.sentence for suspect in shortcuts],
+        "unclear": [suspect.sentence for suspect in unclear],
+    }
+
+
+def cheats(use: dict[str, float]) -> bool:
+    """Return whether a classifier relies on its cue, see `use_of_cue`."""
+    turned, lost = use.get("turned", 0.0), use.get("with_cue", 0.0) - use.get("without_cue", 0.0)
+    return turned >= TURNED and lost >= LOST
+
+
+def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return recall over planted classifiers, over those that rely on their cue, and false alarms.
+
+    Args:
+        rows: Results of all cases.
+    """
+    planted = [row for row in rows if row["cue"] is not None]
+    clean = [row for row in rows if row["cue"] is None]
+    cheating = [row for row in planted if cheats(row["use"])]
+    return {
+        "planted": len(planted),
+        "found": sum(row["found"] for row in planted),
+        "cheating": len(cheating),
+        "found_of_those": sum(row["found"] for row in cheating),
+        "right_but_unclear": sum(row["unclear_but_right"] and not row["found"] for row in planted),
+        "other_shortcuts_in_planted": sum(row["other_shortcuts"] for row in planted),
+        "clean": len(clean),
+        "clean_with_a_shortcut": sum(row["other_shortcuts"] > 0 for row in clean),
+        "seconds_per_clip": round(sum(row["seconds_per_clip"] for row in rows) / max(len(rows), 1), 3),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run all cases, write JSON, and print a table."""
+    parser = argparse.ArgumentParser(description="Recall and false alarms of otoscope audit.")
+    parser.add_argument("--folder", type=Path, required=True, help="folder of the classifiers and results")
+    parser.add_argument("--data_folder", type=Path, required=True, help="ESC-50, or clips of it in the same layout")
+    parser.add_argument("--seed", type=int, default=41, help="seed of classes, frequencies and trainings")
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS), help="kinds of cues")
+    parser.add_argument("--clean", type=int, default=6, help="number of clean classifiers")
+    parser.add_argument("--clips_per_class", type=int, default=16)
+    parser.add_argument("--quick", action="store_true", help="as otoscope audit --quick does")
+    parser.add_argument("--width", type=int, default=16, help="channels of the classifiers")
+    parser.add_argument("--train_only", action="store_true", help="train the classifiers and audit none")
+    parser.add_argument("--epochs", type=int, default=18, help="epochs of their training")
+    parser.add_argument("--workers", type=int, default=1, help="processes of the audits")
+    parser.add_argument("--out", type=Path, help="file of the JSON (default: audit.json in the folder)")
+    options = parser.parse_args(arguments)
+    keep_freed_memory()  # as the command line does
+    torch.set_num_threads(options.workers)
+    source = make_source(options.data_folder)
+    source.prepare_data()
+    source.setup("test")
+    start_s, rows = time.perf_counter(), list[dict[str, Any]]()
+    cases = make_cases(options.seed, source.labels, options.clean, options.kinds)
+    if options.train_only:
+        for case in cases:
+            trained(case, options.folder / case.name, options.data_folder, options.width, options.epochs)
+        return
+    for case in cases:
+        row = run_case(case, source, options)
+        rows.append(row)
+        outcome_of_cue = "found" if row["found"] else "unclear" if row["unclear_but_right"] else "not found"
+        outcome = outcome_of_cue if row["cue"] else "clean"
+        print(
+            f"{case.name:16} {row['label'] or '':15} {outcome:10} other shortcuts: {row['other_shortcuts']}, "
+            f"accuracy {row['accuracy']:.2f}, use {row['use']}, {row['seconds_per_clip']:.2f} s per clip",
+            flush=True,
+        )
+        for sentence in row["sentences"]:
+            print(f"    {sentence}", flush=True)
+    conditions: dict[str, Any] = {name: str(value) for name, value in vars(options).items() if name != "folder"}
+    conditions.pop("data_folder")
+    conditions |= {"machine": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__}
+    conditions["seconds"] = round(time.perf_counter() - start_s, 1)
+    summary = summarise(rows)
+    write_json(
+        options.out or options.folder / "audit.json", {"conditions": conditions, "summary": summary, "cases": rows}
+    )
+    print(json.dumps(summary, indent=1))
+    print("finished", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Interventions remove what stands out and leave the rest of the sound alone."""
+
+import pytest
+import torch
+
+from otoscope.audit import interventions
+from otoscope.data.planted import Cue, plant
+
+RATE_HZ = 16_000
+
+
+def noise(seconds=1.0, seed=0):
+    return 0.1 * torch.randn(round(seconds * RATE_HZ), generator=torch.Generator().manual_seed(seed))
+
+
+def level_db(sound, reference):
+    return 20 * float((sound.norm() / reference.norm()).log10())
+
+
+@pytest.mark.parametrize(
+    ("cue", "remove"),
+    [
+        (Cue("tone", -6.0, 3000.0), lambda sound: interventions.lower_bands(sound, RATE_HZ, [(2700, 3300)])),
+        (Cue("hiss", 0.0, 6000.0), lambda sound: interventions.lower_bands(sound, RATE_HZ, [(5300, 6700)])),
+        (Cue("infrasound", 0.0, 14.0), lambda sound: interventions.lower_bands(sound, RATE_HZ, [(0, 20)])),
+        (Cue("beep", 0.0, 2500.0), lambda sound: interventions.lower_segment(sound, RATE_HZ, 0.0, 0.2)),
+        (Cue("clicks", 10.0, 8.0), lambda sound: interventions.lower_clicks(sound, RATE_HZ)),
+    ],
+    ids=lambda value: value.kind if isinstance(value, Cue) else "",
+)
+def test_removes_most_of_a_cue_and_little_of_a_clean_clip(cue, remove):
+    planted = plant(noise(2.0), cue, RATE_HZ, "clip", seed=0)
+    remainder = remove(planted.waveform) - planted.clean
+    assert level_db(remainder, planted.cue) < -6
+    assert level_db(remove(planted.clean) - planted.clean, planted.clean) < -15
+
+
+@pytest.mark.parametrize("samples", [300, 5000, 16_001])
+def test_keeps_the_length_and_sounds_without_a_cue(samples):
+    silence = torch.zeros(samples)
+    for change in (
+        lambda sound: interventions.lower_bands(sound, RATE_HZ, [(900, 1100), (0, 30)]),
+        lambda sound: interventions.lower_segment(sound, RATE_HZ, 0.0, 0.01),
+        lambda sound: interventions.lower_clicks(sound, RATE_HZ),
+    ):
+        assert torch.equal(change(silence), silence)
+        assert change(noise()[:samples]).shape == (min(samples, RATE_HZ),)
+        assert torch.isfinite(change(noise()[:samples])).all()
+
+
+def test_leaves_everything_outside_the_band_within_a_decibel():
+    planted = plant(noise(), Cue("tone", 0.0, 1000.0), RATE_HZ, "clip", seed=0).waveform
+    remainder = interventions.lower_bands(planted, RATE_HZ, [(900, 1100)])
+    assert interventions.side_effect_db(planted, remainder, RATE_HZ, [(900, 1100)], None) < 1
+    # the measure itself sees a change elsewhere
+    quieter = interventions.filtered(remainder, interventions.edge_response(RATE_HZ, 5000, low_pass=True))
+    assert interventions.side_effect_db(planted, quieter, RATE_HZ, [(900, 1100)], None) > 20
+
+
+def test_leaves_everything_outside_a_segment_untouched():
+    sound = noise()
+    sound[:3200] *= 20
+    remainder = interventions.lower_segment(sound, RATE_HZ, 0.0, 0.2)
+    assert torch.equal(remainder[3200:], sound[3200:])
+    assert level_db(remainder[:3200], sound[:3200]) < -15  # but for the fade of 10 ms
+    assert interventions.side_effect_db(sound, remainder, RATE_HZ, [], (0.0, 0.2)) == 0
+
+
+def test_the_onset_of_a_long_sound_is_no_click():
+    sound = 0.001 * noise()
+    sound[8000:12_000] += noise()[:4000]
+    remainder = interventions.lower_clicks(sound, RATE_HZ)
+    assert level_db(remainder - sound, sound) < -25
+
+
+def test_controls_keep_energy():
+    content = plant(noise(), Cue("clicks", 0.0), RATE_HZ, "clip", seed=0).cue
+    for moved in (interventions.shifted(content, RATE_HZ, 2000.0), interventions.scrambled(content)):
+        assert abs(level_db(moved, content)) < 0.5
+        assert level_db(moved - content, content) > -3
+
+
+def test_fits_sounds_to_a_length():
+    sound = torch.tensor([1.0, 2.0, 3.0])
+    assert interventions.fitted(sound, 5).tolist() == [1, 2, 3, 0, 0]
+    assert interventions.fitted(sound, 5, at_end=True).tolist() == [0, 0, 1, 2, 3]
+    assert interventions.fitted(sound, 2, at_end=True).tolist() == [2, 3]
+    assert interventions.repeated(sound, 5).tolist() == [1, 2, 3, 1, 2]

@@ -35,11 +35,13 @@ class ReportOptions:
         title: Title (default: a title that names the results).
         order: Order of the clips: as they were given, by name, or the worst explained first.
         event_sounds: Number of events of each long recording whose sounds are embedded, the most confident first.
+        scripts: Further scripts, for pages that are shown in a frame of another one.
     """
 
     title: str | None = None
     order: Order = "given"
     event_sounds: int = 20
+    scripts: Sequence[Markup] = ()
 
 
 @dataclass
@@ -113,7 +115,7 @@ def write_report(results: Results, output_file: Path, options: ReportOptions | N
     }
     report.clips, report.recordings = len(entries), len(recordings)
     report.evaluations = len(results.evaluations)
-    replace_text(output_file, render_page("report.html.j2", content))
+    replace_text(output_file, render_page("report.html.j2", content, options.scripts))
     return report
 
 

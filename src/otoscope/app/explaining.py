@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import zipfile
 from dataclasses import dataclass
 from functools import partial
@@ -123,6 +124,7 @@ class AppModel:
             explanation.save(folder / "explanation", {**explanation.to_dict(), "source": source})
             write_page(read_clip(folder / "explanation"), folder / "report.html")
             _zip(folder / "explanation", folder / "explanation.zip", name)
+            shutil.rmtree(folder / "explanation")
         except BaseException:
             shelf.remove(token)
             raise
@@ -193,7 +195,7 @@ def write_page(clip: ClipResult, path: Path) -> None:
         DataError: A part of the explanation is missing or damaged.
     """
     script = read_asset("otoscope.app", "frame.js")
-    options = ReportOptions(title=f"{clip.name}: {clip.label}", scripts=(script,))
+    options = ReportOptions(title=f"Explanation of {clip.name}", scripts=(script,))
     report = write_report(Results(clips=[clip]), path, options)
     if report.broken:
         path.unlink(missing_ok=True)

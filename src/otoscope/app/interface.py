@@ -142,7 +142,7 @@ def choice_of(
 
 
 def _recording_inputs(gr: Any) -> tuple[Any, Any]:
-    audio = gr.Audio(sources=["upload", "microphone"], type="filepath", label="Recording")
+    audio = gr.Audio(sources=["upload", "microphone"], type="filepath", label="Recording", buttons=["download"])
     samples = [("none", ""), *((sample.name.replace("_", " "), sample.name) for sample in sample_recordings())]
     return audio, gr.Dropdown(samples, value="", label="Sample, if nothing is uploaded")
 
@@ -156,11 +156,13 @@ def _explain_tab(gr: Any, setting: Setting) -> None:
             gr.Markdown(f"Model: {_as_text(model.title)}")
             target = gr.Dropdown([PREDICTED, *labels], value=PREDICTED, label="Explain")
             against = gr.Dropdown([ALL_OTHERS, *labels], value=ALL_OTHERS, label="Rather than")
-            own = (f"that of the model ({model.explainer.method})", "")
+            own = (f"default: {model.explainer.method}", "")
             method = gr.Dropdown([own, *methods], value="", label="Method")
             area = gr.Radio(list(AREAS), value=AREAS[0], label="Area that is kept")
             share = gr.Slider(1, 100, value=10, step=1, label="Share in percent, if a share is chosen")
             button = gr.Button("Explain", variant="primary", elem_id="explain-button")
+            # The place in the queue is shown beside the button too: the result may be far from it.
+            waiting = gr.HTML(elem_id="explain-waiting", min_height=48)
         with gr.Column(scale=3, min_width=320):
             result = gr.HTML(elem_id="explain-result", label="Result", min_height=120)
 
@@ -170,7 +172,15 @@ def _explain_tab(gr: Any, setting: Setting) -> None:
         return _result(gr, setting, model, audio, sample, choice_of(target, against, method, area, share))
 
     inputs = [audio, sample, target, against, method, area, share]
-    button.click(explain, inputs, result, api_name="explain", concurrency_limit=1, concurrency_id="explain")
+    button.click(
+        explain,
+        inputs,
+        result,
+        api_name="explain",
+        show_progress_on=[result, waiting],
+        concurrency_limit=1,
+        concurrency_id="explain",
+    )
 
 
 def _compare_tab(gr: Any, setting: Setting) -> None:

@@ -102,8 +102,6 @@ def make_app(setting: Setting, uploads: Path, host: str) -> Any:
     blocks = make_interface(setting)
     blocks.queue(max_size=setting.limits.queue, default_concurrency_limit=1)
     assets = files("otoscope.app") / "assets"
-    # System fonts: themes of Gradio name fonts on other hosts.
-    theme = gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     inner = gr.mount_gradio_app(
         FastAPI(openapi_url=None, docs_url=None, redoc_url=None),
         blocks,
@@ -115,7 +113,7 @@ def make_app(setting: Setting, uploads: Path, host: str) -> Any:
         enable_monitoring=False,
         footer_links=[],
         pwa=False,
-        theme=theme,
+        theme=_theme(gr),
         css=(assets / "app.css").read_text(encoding="utf-8"),
         head=f"<script>{(assets / 'app.js').read_text(encoding='utf-8')}</script>",
     )
@@ -125,6 +123,19 @@ def make_app(setting: Setting, uploads: Path, host: str) -> Any:
         # A page of another site cannot reach the app by a name that leads to this machine.
         app = TrustedHostMiddleware(app, allowed_hosts=["localhost", "127.0.0.1", "[::1]", host])
     return app
+
+
+def _theme(gr: Any) -> Any:
+    """Return a theme with system fonts, since those of Gradio name other hosts, and text of more contrast."""
+    theme = gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    return theme.set(
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_hover_dark="*primary_600",
+    )
 
 
 @contextlib.contextmanager

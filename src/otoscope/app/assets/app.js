@@ -1,4 +1,4 @@
-// Keys of the review, and the height of the frames that show results.
+// Keys of the review, the height of the frames that show results, and names of controls that say what they show.
 (() => {
   "use strict";
   const KEYS = { y: "right", n: "wrong", u: "unsure", z: "undo", ",": "previous", ".": "next" };
@@ -12,6 +12,18 @@
     if (/^(input|textarea|select)$/i.test(event.target.tagName) || event.target.isContentEditable) return;
     press(event.key);
   });
+  // Gradio names these controls by other words than those on them, which voice control would look for.
+  const rename = () => {
+    for (const button of document.querySelectorAll("button.upload-container[aria-label]")) {
+      if (button.innerText.trim()) button.removeAttribute("aria-label");
+    }
+    for (const button of document.querySelectorAll("button.playback[aria-label]")) {
+      const shown = button.innerText.trim();
+      const label = button.getAttribute("aria-label");
+      if (!label.startsWith(shown)) button.setAttribute("aria-label", `${shown}: ${label.replace(/^[\d.]+x: /, "")}`);
+    }
+  };
+  new MutationObserver(rename).observe(document, { childList: true, subtree: true, characterData: true });
   window.addEventListener("message", (event) => {
     const frames = [...document.querySelectorAll("iframe.otoscope-result")];
     const frame = frames.find((candidate) => candidate.contentWindow === event.source);

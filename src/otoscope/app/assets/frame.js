@@ -2,6 +2,8 @@
 (() => {
   "use strict";
   if (window.parent === window) return;
+  // The app has a title of its own.
+  for (const part of document.querySelectorAll("body > header, #clips-title, footer")) part.style.display = "none";
   const send = (message) => window.parent.postMessage({ otoscope: message }, "*");
   new ResizeObserver(() => send({ height: Math.ceil(document.documentElement.getBoundingClientRect().height) })).observe(
     document.body,

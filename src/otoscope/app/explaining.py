@@ -98,7 +98,9 @@ class AppModel:
         if choice.against is None:
             return explainer
         if choice.target is None:
-            raise ConfigurationError(f"against: {choice.against!r} is compared with a target; choose the target too")
+            raise ConfigurationError(
+                f"against: {choice.against!r} is compared with a target; choose the target too"
+            )
         return explainer.between(choice.target, choice.against)
 
     def explain(self, path: str | os.PathLike[str], choice: Choice, limits: Limits, shelf: Shelf) -> Answer:
@@ -155,7 +157,7 @@ def model_title(source: str | None) -> str:
         return "bundled model of ten everyday sounds"
     path = Path(source)
     if path.is_dir() or path.is_absolute() or len(path.parts) != 2:
-        parts = [part for part in Path(os.path.abspath(path)).parts if part != "model"]
+        parts = [part for part in path.resolve().parts if part != "model"]
         return parts[-1] if parts else "model"
     return source
 
@@ -207,7 +209,7 @@ def _public(source: dict[str, Any]) -> dict[str, Any]:
     public: dict[str, Any] = {}
     for name, value in source.items():
         if name == "model" and isinstance(value, str):
-            public[name] = model_title(value) if os.path.isabs(value) else value
+            public[name] = model_title(value) if Path(value).is_absolute() else value
         elif name == "options" and isinstance(value, dict):
             public[name] = {key: item for key, item in value.items() if "/" not in str(item)}
     return public

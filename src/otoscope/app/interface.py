@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from otoscope.app.explaining import AppModel, Area, Choice, method_title
+from otoscope.app.html import as_text, plain, result_html
 from otoscope.app.limits import Limits, public_message
 from otoscope.app.reviewing import ReviewTab
 from otoscope.app.shelf import Shelf
@@ -21,9 +20,9 @@ from otoscope.models import sample_recordings
 PREDICTED, ALL_OTHERS = "the predicted class", "all other classes"
 AREAS = ("the method's own", "sufficient", "decisive", "a share")
 _INTRODUCTION = (
-    "Upload or record a sound, or choose a sample. The result plays the recording, the *evidence* that the decision "
-    "rests on, and the *remainder*, each from the same instant. One recording is explained at a time; the others "
-    "wait in a queue, which shows your place and the expected seconds. This app accepts sound files of at most "
+    "Upload or record a sound, or choose a sample. The result plays the recording, the *evidence* that the "
+    "decision rests on, and the *remainder*, each from the same instant. One recording is explained at a time; the "
+    "others wait in a queue, which shows your place and the expected seconds. This app accepts sound files of at most "
     "{upload_mb:g} MB and {duration_s:g} s, and removes recordings and results after {keep_min:g} minutes."
 )
 
@@ -54,7 +53,9 @@ def require_gradio() -> Any:
     try:
         import gradio
     except ImportError as error:
-        raise MissingExtraError("app: gradio is not installed; install the extra: pip install 'otoscope[app]'") from error
+        raise MissingExtraError(
+            "app: gradio is not installed; install the extra: pip install 'otoscope[app]'"
+        ) from error
     return gradio
 
 
@@ -79,37 +80,6 @@ def make_interface(setting: Setting) -> Any:
             with gr.Tab("Review", id="review") as tab:
                 setting.review.build(gr, tab)
     return blocks
-
-
-def result_html(token: str, summary: str, name: str) -> str:
-    """Return a result as HTML: its summary, its page in a frame without access to the app, and its downloads.
-
-    Args:
-        token: Name of the result on the shelf.
-        summary: Summary of one line. Any text.
-        name: Name of the recording. Any text.
-    """
-    html = Markup(
-        '<p class="otoscope-summary">{}</p>'
-        '<iframe class="otoscope-result" title="Explanation of {}" src="results/{}/report.html" '
-        'sandbox="allow-scripts"></iframe>'
-        '<p class="otoscope-links"><a href="results/{}/report.html?download" download>Download the report (HTML)</a> '
-        '<a href="results/{}/explanation.zip" download>Download the folder (zip)</a></p>'
-    ).format(plain(summary), plain(name), token, token, token)
-    return str(html)
-
-
-def plain(text: str) -> Markup:
-    """Return text for Gradio's HTML, which is a template as well: its signs are written as entities.
-
-    Example:
-        >>> plain("<b>{{x}}${y}")
-        Markup('&lt;b&gt;&#123;&#123;x&#125;&#125;&#36;&#123;y&#125;')
-    """
-    escaped = str(Markup.escape(text))
-    for sign in "{}$`":
-        escaped = escaped.replace(sign, f"&#{ord(sign)};")
-    return Markup(escaped)
 
 
 def choice_of(
@@ -153,7 +123,7 @@ def _explain_tab(gr: Any, setting: Setting) -> None:
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
             audio, sample = _recording_inputs(gr)
-            gr.Markdown(f"Model: {_as_text(model.title)}")
+            gr.Markdown(f"Model: {as_text(model.title)}")
             target = gr.Dropdown([PREDICTED, *labels], value=PREDICTED, label="Explain")
             against = gr.Dropdown([ALL_OTHERS, *labels], value=ALL_OTHERS, label="Rather than")
             own = (f"default: {model.explainer.method}", "")
@@ -195,7 +165,7 @@ def _compare_tab(gr: Any, setting: Setting) -> None:
     with gr.Row():
         for number, model in enumerate(setting.models, start=1):
             with gr.Column(min_width=320):
-                gr.Markdown(f"## {_as_text(model.title)}")
+                gr.Markdown(f"## {as_text(model.title)}")
                 results.append(gr.HTML(elem_id=f"compare-result-{number}", label=model.title, min_height=120))
 
     def compare(audio: str | None, sample: str, target: str) -> Iterator[tuple[Any, Any]]:
@@ -213,9 +183,7 @@ def _compare_tab(gr: Any, setting: Setting) -> None:
     )
 
 
-def _result(
-    gr: Any, setting: Setting, model: AppModel, audio: str | None, sample: str, choice: Choice
-) -> str:
+def _result(gr: Any, setting: Setting, model: AppModel, audio: str | None, sample: str, choice: Choice) -> str:
     """Explain a recording and return the result as HTML; what is refused becomes a message of one line.
 
     Raises:
@@ -235,8 +203,3 @@ def _result(
         traceback.print_exc(file=sys.stderr)
         raise gr.Error("The app has a fault; its log has the details.", print_exception=False) from error
     return result_html(answer.token, answer.summary, answer.name)
-
-
-def _as_text(text: str) -> str:
-    """Return text for Markdown, in which it has no meaning."""
-    return "".join(sign if sign.isalnum() or sign == " " else f"&#{ord(sign)};" for sign in text)

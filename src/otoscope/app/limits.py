@@ -46,14 +46,19 @@ class Limits:
     keep_min: float = 60.0
 
     def __post_init__(self) -> None:
-        names = {"upload_mb": "max_upload_mb", "duration_s": "max_duration_s", "queue": "queue", "keep_min": "keep_min"}
+        names = {
+            "upload_mb": "max_upload_mb",
+            "duration_s": "max_duration_s",
+            "queue": "queue",
+            "keep_min": "keep_min",
+        }
         for name, option in names.items():
             if not 0 < getattr(self, name) < float("inf"):
                 raise ConfigurationError(f"--{option} {getattr(self, name)}: must be positive")
         if self.duration_s > LONGEST_S:
             raise ConfigurationError(
-                f"--max_duration_s {self.duration_s:g}: must be at most {LONGEST_S:g}, the longest recording that a "
-                "player shows; explain longer ones with `otoscope explain`, which makes a timeline"
+                f"--max_duration_s {self.duration_s:g}: must be at most {LONGEST_S:g}, the longest recording "
+                "that a player shows; explain longer ones with `otoscope explain`, which makes a timeline"
             )
 
     @property
@@ -78,7 +83,8 @@ class Limits:
             duration_s: Its length; infinite if it is not known.
         """
         length = f"lasts {duration_s:.0f} s" if duration_s < float("inf") else "is too long"
-        return f"{name}: {length}; this app explains recordings of at most {self.duration_s:g} s. Cut out a part of it."
+        limit = f"this app explains recordings of at most {self.duration_s:g} s"
+        return f"{name}: {length}; {limit}. Cut out a part of it."
 
 
 def upload_name(path: str) -> str | None:
@@ -116,13 +122,13 @@ def foreign_path(content: Any) -> bool:
 
 
 def shown_name(path: str | os.PathLike[str]) -> str:
-    """Return the name of a recording as results show it: without folders, ending and control characters.
+    r"""Return the name of a recording as results show it: without folders, ending and control characters.
 
     Example:
-        >>> shown_name("a/b/my\\ndog.wav"), shown_name("../..")
+        >>> shown_name("a/b/my\ndog.wav"), shown_name("../..")
         ('mydog', 'recording')
     """
-    name = os.path.basename(os.fspath(path).replace("\\", "/"))
+    name = os.fspath(path).replace("\\", "/").rpartition("/")[2]
     stem = "".join(letter for letter in Path(name).stem if unicodedata.category(letter)[0] != "C").strip(". ")
     return stem[:_LONGEST_NAME] or "recording"
 
@@ -138,7 +144,8 @@ def read_upload(path: str | os.PathLike[str], sample_rate_hz: int, limits: Limit
     Raises:
         AudioError: It is no sound, damaged, or longer than the limit. No message holds the path.
     """
-    path, name = Path(path), os.path.basename(os.fspath(path))
+    path = Path(path)
+    name = path.name
     try:
         if path.stat().st_size > limits.upload_bytes:
             raise AudioError(limits.too_large())
@@ -164,20 +171,19 @@ def read_upload(path: str | os.PathLike[str], sample_rate_hz: int, limits: Limit
 
 
 def public_message(error: BaseException, *paths: str | os.PathLike[str]) -> str:
-    """Return the message of an error in one line, without paths of the server.
+    r"""Return the message of an error in one line, without paths of the server.
 
     Args:
         error: Error.
         *paths: Paths that the message may hold; their last part replaces them.
 
     Example:
-        >>> public_message(ValueError("/srv/x/dog.wav: no sound;\\n cut /srv/x"), "/srv/x/dog.wav", "/srv/x")
+        >>> public_message(ValueError("/srv/x/dog.wav: no sound;\n cut /srv/x"), "/srv/x/dog.wav", "/srv/x")
         'dog.wav: no sound; cut x'
     """
     text = " ".join(str(error).split())
-    forms = {form for path in paths for form in (os.fspath(path), os.path.realpath(path), os.path.abspath(path))}
-    for form in sorted(forms, key=len, reverse=True):
-        if os.path.dirname(form):
-            text = text.replace(form, os.path.basename(form))
+    forms = {form for path in map(Path, paths) for form in (path, path.absolute(), path.resolve())}
+    for form in sorted(forms, key=lambda form: len(str(form)), reverse=True):
+        text = text.replace(str(form), form.name)
     # Other absolute paths, such as that of a file inside of a model's folder.
     return re.sub(r"(?<![\w:/.])/(?:[^\s/:;,'\"]+/)+([^\s/:;,'\"]*)", r"\1", text)

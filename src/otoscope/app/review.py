@@ -143,7 +143,9 @@ def _read(path: Path, explanations: Sequence[Reviewed]) -> dict[int, Judgement]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"--review_file {path}: cannot be read ({error})") from error
     named = [(row.get("number"), row.get("name"), row.get("label"), row.get("method")) for row in rows]
-    expected = [(str(index), item.name, item.label, item.method) for index, item in enumerate(explanations, start=1)]
+    expected = [
+        (str(index), item.name, item.label, item.method) for index, item in enumerate(explanations, start=1)
+    ]
     if named != expected:
         raise ConfigurationError(
             f"--review_file {path}: is no table of these explanations; name another file, which is made"

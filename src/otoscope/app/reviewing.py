@@ -9,6 +9,7 @@ from typing import Any
 
 from otoscope.app.explaining import without_paths, write_page
 from otoscope.app.guard import REVIEW_PATH
+from otoscope.app.html import frame_html, plain
 from otoscope.app.limits import public_message
 from otoscope.app.review import JUDGEMENTS, Judgement, Review, Reviewed
 from otoscope.app.shelf import Shelf
@@ -35,7 +36,9 @@ class ReviewTab:
     def __init__(self, folder: str, shelf: Shelf, path: Path | None = None) -> None:
         self.clips: Sequence[ClipResult] = [without_paths(clip) for clip in read_results([folder]).clips]
         if not self.clips:
-            raise DataError(f"--review {folder}: holds no explanation of a clip; name a folder of `otoscope explain`")
+            raise DataError(
+                f"--review {folder}: holds no explanation of a clip; name a folder of `otoscope explain`"
+            )
         self.shelf, self.folder = shelf, folder
         rows = [
             Reviewed(clip.name, clip.label, clip.predicted, clip.confidence, clip.method, clip.level)
@@ -74,22 +77,23 @@ class ReviewTab:
         total = sum(counts.values())
         return f"{index + 1} of {len(self.review)}: {judgement}. Judged: {total} of {len(self.review)} ({done})."
 
-    def show(self, index: int) -> tuple[int, str, str]:
-        """Return the index, the status and the HTML of an explanation."""
-        from otoscope.app.interface import plain
+    def show(self, index: int | None) -> tuple[int, str, str]:
+        """Return the index, the status and the HTML of an explanation.
 
-        index = min(max(int(index), 0), len(self.review) - 1)
+        Args:
+            index: Index of the explanation; None: the first one without a judgement.
+        """
+        index = self.review.first if index is None else min(max(int(index), 0), len(self.review) - 1)
         try:
             token = self.token(index)
         except OtoscopeError as error:
             message = public_message(error, self.folder)
-            return index, self.status(index), f'<p role="alert">This explanation cannot be shown: {plain(message)}</p>'
-        name = plain(self.clips[index].name)
-        frame = (
-            f'<iframe class="otoscope-result" title="Explanation of {name}" src="results/{token}/report.html" '
-            'sandbox="allow-scripts"></iframe>'
-        )
-        return index, self.status(index), frame
+            return (
+                index,
+                self.status(index),
+                f'<p role="alert">This explanation cannot be shown: {plain(message)}</p>',
+            )
+        return index, self.status(index), frame_html(token, self.clips[index].name)
 
     def build(self, gr: Any, tab: Any) -> None:
         """Add the components of the tab.
@@ -99,9 +103,10 @@ class ReviewTab:
             tab: Tab, within its block.
         """
         gr.HTML(
-            "<p>Does the evidence show what the classifier should listen to? Keys: <kbd>Y</kbd> right, <kbd>N</kbd> "
-            "wrong, <kbd>U</kbd> unsure, <kbd>Z</kbd> undo, <kbd>,</kbd> previous, <kbd>.</kbd> next; the player has "
-            f'its own keys. <a href="{REVIEW_PATH.removeprefix("/")}" download>Download the table (CSV)</a></p>'
+            "<p>Does the evidence show what the classifier should listen to? Keys: <kbd>Y</kbd> right, "
+            "<kbd>N</kbd> wrong, <kbd>U</kbd> unsure, <kbd>Z</kbd> undo, <kbd>,</kbd> previous, <kbd>.</kbd> next; "
+            "the player has keys of its own. "
+            f'<a href="{REVIEW_PATH.removeprefix("/")}" download>Download the table (CSV)</a></p>'
         )
         with gr.Row():
             judging = [
@@ -114,22 +119,27 @@ class ReviewTab:
             ]
         status = gr.HTML("", elem_id="review-status")
         clip = gr.HTML(elem_id="review-clip", label="Explanation", min_height=200)
-        index = gr.State(self.review.first)
+        index = gr.State(None)
         shown = [index, status, clip]
         limit: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "review"}
         tab.select(self.show, index, shown, api_name=False, **limit)
         for name, button in judging:
             button.click(self._judging(name), index, shown, api_name=False, **limit)
-        steps = {"undo": self._undo, "previous": lambda at: self.show(at - 1), "next": lambda at: self.show(at + 1)}
+        steps = {
+            "undo": self._undo,
+            "previous": lambda at: self.show((at or 0) - 1),
+            "next": lambda at: self.show((at or 0) + 1),
+        }
         for name, button in moving:
             button.click(steps[name], index, shown, api_name=False, **limit)
 
     def _judging(self, judgement: Judgement) -> Any:
-        def judge(index: int) -> tuple[int, str, str]:
-            return self.show(self.review.judge(index, judgement))
+        def judge(index: int | None) -> tuple[int, str, str]:
+            # Nothing is judged before it was shown.
+            return self.show(index if index is None else self.review.judge(index, judgement))
 
         return judge
 
-    def _undo(self, index: int) -> tuple[int, str, str]:
+    def _undo(self, index: int | None) -> tuple[int, str, str]:
         undone = self.review.undo()
         return self.show(index if undone is None else undone)

@@ -67,9 +67,9 @@ def serve(
     prepare_gradio()
     import uvicorn
 
-    review = None if review is None else os.path.abspath(review)
+    review = None if review is None else str(Path(review).absolute())
     review_file = None if review_file is None else review_file.absolute()
-    listening = _listen(host, port)
+    listening = listen(host, port)
     with contextlib.closing(listening), _private_folder() as folder:
         keep_s = limits.keep_min * 60
         shelf = Shelf(folder / _RESULTS, keep_s)
@@ -81,7 +81,7 @@ def serve(
         cleaner = Cleaner([folder / _RESULTS, folder / UPLOADS], keep_s)
         cleaner.start()
         try:
-            on_start(_address(host, listening.getsockname()[1]))
+            on_start(address_of(host, listening.getsockname()[1]))
             uvicorn.Server(config).run(sockets=[listening])
         finally:
             cleaner.stop()
@@ -119,7 +119,7 @@ def make_app(setting: Setting, uploads: Path, host: str) -> Any:
     )
     table = None if setting.review is None else setting.review.review.csv
     app: Any = Guard(inner, setting.limits, setting.shelf, uploads, table)
-    if _is_loopback(host):
+    if is_loopback(host):
         # A page of another site cannot reach the app by a name that leads to this machine.
         app = TrustedHostMiddleware(app, allowed_hosts=["localhost", "127.0.0.1", "[::1]", host])
     return app
@@ -151,8 +151,12 @@ def _private_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens, before any model is opened for nothing.
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound to an address.
+
+    Args:
+        host: Address that the server listens on.
+        port: Port; 0: any that is free.
 
     Raises:
         ConfigurationError: The address or the port cannot be used.
@@ -175,11 +179,23 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _address(host: str, port: int) -> str:
+def address_of(host: str, port: int) -> str:
+    """Return the address of the app.
+
+    Example:
+        >>> address_of("::1", 7860)
+        'http://[::1]:7860'
+    """
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach an address.
+
+    Example:
+        >>> is_loopback("127.0.0.1"), is_loopback("0.0.0.0")
+        (True, False)
+    """
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

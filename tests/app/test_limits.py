@@ -55,7 +55,7 @@ def test_recording_of_two_hours_is_refused_by_its_header(tmp_path):
             file.write(np.zeros(60 * 8_000, np.int16))
     assert path.stat().st_size < LIMITS.upload_bytes
     assert refusal(path) == (
-        "night.flac: lasts 7200 s; this app explains recordings of at most 2 s. Cut out a part of it."
+        "night.flac: lasts 7200.0 s; this app explains recordings of at most 2 s. Cut out a part of it."
     )
 
 

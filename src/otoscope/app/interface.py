@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from otoscope.app.explaining import AppModel, Area, Choice, method_title
 from otoscope.app.html import as_text, plain, result_html
-from otoscope.app.limits import Limits, public_message
+from otoscope.app.limits import LONGEST_S, Limits, public_message
 from otoscope.app.reviewing import ReviewTab
 from otoscope.app.shelf import Shelf
 from otoscope.errors import MissingExtraError, OtoscopeError
@@ -22,8 +22,8 @@ AREAS = ("the method's own", "sufficient", "decisive", "a share")
 _INTRODUCTION = (
     "Upload or record a sound, or choose a sample. The result plays the recording, the *evidence* that the "
     "decision rests on, and the *remainder*, each from the same instant. One recording is explained at a time; the "
-    "others wait in a queue, which shows your place and the expected seconds. This app accepts sound files of at most "
-    "{upload_mb:g} MB and {duration_s:g} s, and removes recordings and results after {keep_min:g} minutes."
+    "others wait in a queue, which shows your place and the expected seconds. This app accepts sound files of at "
+    "most {upload_mb:g} MB and {duration_s:g} s, and removes recordings and results after {keep_min:g} minutes."
 )
 
 
@@ -191,10 +191,12 @@ def _result(gr: Any, setting: Setting, model: AppModel, audio: str | None, sampl
     """
     paths = {item.name: item.path for item in sample_recordings()}
     path = audio or paths.get(sample)
+    # Samples are those of the package: a limit for visitors does not forbid them.
+    limits = setting.limits if audio else replace(setting.limits, duration_s=LONGEST_S)
     if path is None:
         raise gr.Error("Upload or record a sound first, or choose a sample.", print_exception=False)
     try:
-        answer = model.explain(path, choice, setting.limits, setting.shelf)
+        answer = model.explain(path, choice, limits, setting.shelf)
     except OtoscopeError as error:
         message = public_message(error, path, Path.cwd())
         raise gr.Error(str(plain(message)), print_exception=False) from error

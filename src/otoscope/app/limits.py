@@ -82,7 +82,7 @@ class Limits:
             name: Name of the file.
             duration_s: Its length; infinite if it is not known.
         """
-        length = f"lasts {duration_s:.0f} s" if duration_s < float("inf") else "is too long"
+        length = f"lasts {duration_s:.1f} s" if duration_s < float("inf") else "is too long"
         limit = f"this app explains recordings of at most {self.duration_s:g} s"
         return f"{name}: {length}; {limit}. Cut out a part of it."
 

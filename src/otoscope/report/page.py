@@ -115,7 +115,7 @@ def write_report(results: Results, output_file: Path, options: ReportOptions | N
     }
     report.clips, report.recordings = len(entries), len(recordings)
     report.evaluations = len(results.evaluations)
-    replace_text(output_file, render_page("report.html.j2", content, options.scripts))
+    replace_text(output_file, render_page("report.html.j2", content, further_scripts=options.scripts))
     return report
 
 

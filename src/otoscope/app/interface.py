@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,15 @@ class Setting:
         limits: Limits of uploads.
         shelf: Place of the results.
         review: Tab of the review; None: there is none.
+        worker: Thread that explains. It is always the same one: each further thread would keep freed memory of its
+            own.
     """
 
     models: Sequence[AppModel]
     limits: Limits
     shelf: Shelf
     review: ReviewTab | None = None
+    worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "otoscope-explain"))
 
 
 def require_gradio() -> Any:
@@ -126,8 +130,8 @@ def _explain_tab(gr: Any, setting: Setting) -> None:
             gr.Markdown(f"Model: {as_text(model.title)}")
             target = gr.Dropdown([PREDICTED, *labels], value=PREDICTED, label="Explain")
             against = gr.Dropdown([ALL_OTHERS, *labels], value=ALL_OTHERS, label="Rather than")
-            own = (f"default: {model.explainer.method}", "")
-            method = gr.Dropdown([own, *methods], value="", label="Method")
+            usual = (f"default: {model.explainer.method}", "")
+            method = gr.Dropdown([usual, *methods], value="", label="Method")
             area = gr.Radio(list(AREAS), value=AREAS[0], label="Area that is kept")
             share = gr.Slider(1, 100, value=10, step=1, label="Share in percent, if a share is chosen")
             button = gr.Button("Explain", variant="primary", elem_id="explain-button")
@@ -196,7 +200,7 @@ def _result(gr: Any, setting: Setting, model: AppModel, audio: str | None, sampl
     if path is None:
         raise gr.Error("Upload or record a sound first, or choose a sample.", print_exception=False)
     try:
-        answer = model.explain(path, choice, limits, setting.shelf)
+        answer = setting.worker.submit(model.explain, path, choice, limits, setting.shelf).result()
     except OtoscopeError as error:
         message = public_message(error, path, Path.cwd())
         raise gr.Error(str(plain(message)), print_exception=False) from error

@@ -37,12 +37,14 @@ class ReportOptions:
         order: Order of the clips: as they were given, by name, or the worst explained first.
         event_sounds: Number of events of each long recording whose sounds are embedded, the most confident first.
         suspect_sounds: Number of suspects of each audit whose sounds are embedded, the highest ranks first.
+        scripts: Further scripts, for pages that are shown in a frame of another one.
     """
 
     title: str | None = None
     order: Order = "given"
     event_sounds: int = 20
     suspect_sounds: int = 8
+    scripts: Sequence[Markup] = ()
 
 
 @dataclass
@@ -120,7 +122,7 @@ def write_report(results: Results, output_file: Path, options: ReportOptions | N
     }
     report.clips, report.recordings = len(entries), len(recordings)
     report.evaluations, report.audits = len(results.evaluations), len(results.audits)
-    replace_text(output_file, render_page("report.html.j2", content))
+    replace_text(output_file, render_page("report.html.j2", content, further_scripts=options.scripts))
     return report
 
 

@@ -54,16 +54,22 @@ def render(template: str, content: dict[str, Any]) -> Markup:
     return Markup(_environment().get_template(template).render(content))
 
 
-def render_page(template: str, content: dict[str, Any], assets: Sequence[str] = ("report.js",)) -> str:
+def render_page(
+    template: str,
+    content: dict[str, Any],
+    assets: Sequence[str] = ("report.js",),
+    further_scripts: Sequence[Markup] = (),
+) -> str:
     """Return a whole page, with a policy that allows its scripts and styles alone and nothing from elsewhere.
 
     Args:
         template: Page in ``report/templates``.
         content: Values by name.
         assets: Scripts of ``report/assets`` behind that of the players.
+        further_scripts: Scripts of other packages, behind all others.
     """
     style = player_style() + read_asset("otoscope.report", "report.css")
-    scripts = [player_script(), *(read_asset("otoscope.report", name) for name in assets)]
+    scripts = [player_script(), *(read_asset("otoscope.report", name) for name in assets), *further_scripts]
     policy = "; ".join(
         [
             "default-src 'none'",

@@ -130,8 +130,8 @@ class ReviewTab:
             "previous": lambda at: self.show((at or 0) - 1),
             "next": lambda at: self.show((at or 0) + 1),
         }
-        for name, button in moving:
-            button.click(steps[name], index, shown, api_name=False, **limit)
+        for step, button in moving:
+            button.click(steps[step], index, shown, api_name=False, **limit)
 
     def _judging(self, judgement: Judgement) -> Any:
         def judge(index: int | None) -> tuple[int, str, str]:

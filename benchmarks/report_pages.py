@@ -47,6 +47,7 @@ _WATCH = """(() => {
     requestAnimationFrame(watch);
 })()"""
 _ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+KINDS = ("few_clips", "long_recording", "evaluation", "many_clips")
 _METHODS = ("saliency", "input_x_gradient", "grad_cam")
 
 
@@ -57,13 +58,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(options.folder or temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        sources = _make_results(options, folder)
         result: dict[str, Any] = {"conditions": _conditions(options), "reports": {}, "notebook": {}}
-        # The page of each is opened at once, so that a run that is ended has whole results.
-        for name, source in sources.items():
-            _say(f"report of {name}")
-            page = folder / "reports" / f"{name}.html"
-            result["reports"][name] = _write_report(source, page)
+        if options.out is not None and options.out.exists() and options.only != list(KINDS):
+            earlier = json.loads(options.out.read_text(encoding="utf-8"))
+            result |= {part: earlier[part] for part in ("reports", "notebook")}
+        # Each is saved at once, so that a run that is ended has whole results.
+        for name in options.only:
+            source, page = folder / name, folder / "reports" / f"{name}.html"
+            _say(name)
+            _make(options, name, source)
+            result["reports"][name] = _write_report(source, page) | {"load_average": _load()}
             result["reports"][name] |= _open(options, name, page, result)
             result["notebook"][name] = _view(name, source)
             _save(options, result)
@@ -85,11 +89,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--few", type=int, default=8, help="Number of the few clips.")
     parser.add_argument("--many", type=int, default=320, help="Number of the many clips.")
     parser.add_argument("--minutes", type=float, default=60, help="Length of the long recording.")
-    parser.add_argument("--top_k", type=int, default=4, help="Windows of each label that are explained in it.")
+    parser.add_argument("--top_k", type=int, default=1, help="Windows of each label that are explained in it.")
     parser.add_argument("--evaluated", type=int, default=20, help="Clips of the evaluation, of three methods.")
     parser.add_argument("--method", default="saliency", help="Method of explanation.")
     parser.add_argument("--openings", type=int, default=3, help="How often each report is opened.")
     parser.add_argument("--threads", type=int, default=1, help="Threads of PyTorch.")
+    parser.add_argument(
+        "--only", nargs="+", choices=KINDS, default=list(KINDS), help="Kinds that are measured; the others stay."
+    )
     parser.add_argument("--folder", default=None, help="Folder that keeps the results.")
     parser.add_argument("--out", type=Path, default=None, help="JSON file to write in addition to the output.")
     return parser
@@ -99,28 +106,40 @@ def _say(text: str) -> None:
     print(f"report_pages: {text}", file=sys.stderr, flush=True)
 
 
-def _make_results(options: argparse.Namespace, folder: Path) -> dict[str, Path]:
-    """Explain the clips and the recording and evaluate, unless an earlier run has; return their folders by name."""
-    results = {name: folder / name for name in ("few_clips", "long_recording", "evaluation", "many_clips")}
-    clips = [str(path) for path in sorted((options.data_folder / "audio").iterdir()) if path.is_file()]
-    parts = ["--keep", "json", "recording", "evidence", "remainder", "mask", "--skip_existing"]
-    for name, count in (("few_clips", options.few), ("many_clips", options.many)):
-        _say(f"explain {count} clips")
+def _make(options: argparse.Namespace, name: str, folder: Path) -> None:
+    """Explain clips or a recording, or evaluate, unless an earlier run has."""
+    if name == "evaluation":
+        _evaluate(options, folder)
+    elif name == "long_recording":
+        _explain_long(options, folder)
+    else:
+        count = options.few if name == "few_clips" else options.many
+        clips = [str(path) for path in sorted((options.data_folder / "audio").iterdir()) if path.is_file()]
         # Spread over the folder, so that all classes are among them.
         chosen = [clips[index * len(clips) // count] for index in range(min(count, len(clips)))]
-        _otoscope(options, "explain", *chosen, "--method", options.method, "--out", str(results[name]), *parts)
-    if not (results["long_recording"] / "timeline.json").exists():
-        _say(f"explain {options.minutes} minutes")
-        recording = folder / "joined.wav"
-        join_clips(options.data_folder, (1, 2, 3, 4, 5), recording, options.minutes, 16_000, 1)
-        windows = ["--window_s", "5", "--hop_s", "5", "--explain", "changes", "--top_k", str(options.top_k)]
-        out = folder / "long_recording_run"
-        shutil.rmtree(out, ignore_errors=True)
-        _otoscope(options, "explain", str(recording), "--method", options.method, "--out", str(out), *windows)
-        next(out.rglob("timeline.json")).parent.replace(results["long_recording"])
-    _say("evaluate")
-    _evaluate(options, results["evaluation"])
-    return results
+        parts = ["--keep", "json", "recording", "evidence", "remainder", "mask", "--skip_existing"]
+        _otoscope(options, "explain", *chosen, "--method", options.method, "--out", str(folder), *parts)
+
+
+def _explain_long(options: argparse.Namespace, folder: Path) -> None:
+    if (folder / "timeline.json").exists():
+        return
+    recording, run = folder.with_suffix(".wav"), folder.with_name(f"{folder.name}_run")
+    join_clips(options.data_folder, (1, 2, 3, 4, 5), recording, options.minutes, 16_000, 1)
+    windows = [
+        "--window_s",
+        "5",
+        "--hop_s",
+        "5",
+        "--explain",
+        "changes",
+        "--top_k",
+        str(options.top_k),
+        "--pages",
+        "0",
+    ]
+    _otoscope(options, "explain", str(recording), "--method", options.method, "--out", str(run), *windows)
+    next(run.rglob("timeline.json")).parent.replace(folder)
 
 
 def _evaluate(options: argparse.Namespace, folder: Path) -> Any:

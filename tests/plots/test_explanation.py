@@ -163,8 +163,9 @@ def test_panels_are_drawn_on_axes_of_another_figure(composed, pixels_of):
     with rc_context({"font.size": 6}):
         assert draw_explanation_panels(dict(zip(names, axes, strict=False)), data(**EVERYTHING)) is figure
         pixels = pixels_of(figure)
-    assert titles(figure)[:2] == ["Recording", "Attribution: for (+), against (−)"]
-    assert titles(figure)[4] == "Remainder"
+    assert titles(figure)[:2] == ["Recording", "Attribution"]
+    assert titles(figure)[4:7] == ["Remainder", "Decision", "Sufficiency"]
+    assert axes[5].get_legend()._ncols == 1  # that of a slide would be wider than the axes
     assert pixels.std() > 10
     sizes = [text.get_fontsize() for panel in axes[:7] for text in (panel.title, *panel.get_xticklabels())]
     bars = [label.get_fontsize() for label in axes[0].child_axes[0].get_yticklabels()]

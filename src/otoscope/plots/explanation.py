@@ -14,6 +14,7 @@ from otoscope.plots.decision import SufficiencyCurve, draw_curve, draw_probabili
 from otoscope.plots.spectrogram import draw_importance, draw_mask, draw_spectrogram
 from otoscope.plots.style import (
     TEXT_POINTS,
+    TICK_POINTS,
     TITLE_POINTS,
     FrequencyAxis,
     new_figure,
@@ -138,9 +139,29 @@ def draw_explanation_panels(axes: Mapping[PanelName, Axes], data: ExplanationDat
     for name, panel in axes.items():
         heading, draw = panels[name]
         draw(panel)
-        title(panel, heading)
+        title(panel, _SHORT_TITLES.get(name, heading).removesuffix(" of the area"))
+        _fit_to_small_axes(panel, name)
         use_font_size_of_user(panel)
     return cast("Figure", next(iter(axes.values())).get_figure(root=True))
+
+
+_SHORT_TITLES: dict[PanelName, str] = {
+    "attribution": "Attribution",
+    "evidence": "Evidence",
+    "sufficiency": "Sufficiency",
+}
+
+
+def _fit_to_small_axes(axes: Axes, name: PanelName) -> None:
+    """Replace the wide legend of a slide by a narrow one, and leave out ticks that would meet."""
+    if name == "decision":
+        axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+    for text in axes.texts if name == "sufficiency" else []:
+        text.remove()  # the area at the dotted line, which the legend may hide; the title of the mask has it
+    if axes.get_legend() is not None:
+        # Bars of the last class, which is the least probable, leave room beside them.
+        place: Literal["lower right", "best"] = "lower right" if name == "decision" else "best"
+        axes.legend(loc=place, fontsize=TICK_POINTS - 2, handlelength=1, framealpha=0.7, borderpad=0.2)
 
 
 def explanation_picture(

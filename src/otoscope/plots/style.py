@@ -109,11 +109,14 @@ def color_bar(axes: Axes, image: AxesImage, label: str = "") -> Colorbar:
 
 
 def use_font_size_of_user(axes: Axes) -> None:
-    """Scale the texts of a panel and of its colour bar to the font size of `matplotlib.rcParams`."""
+    """Scale the texts and lines of a panel and its colour bar to the font size of `matplotlib.rcParams`."""
     from matplotlib import rcParams
     from matplotlib.text import Text
 
     factor = float(rcParams["font.size"]) / TICK_POINTS
+    for line in axes.lines:
+        line.set_linewidth(factor * line.get_linewidth())
+        line.set_markersize(factor * line.get_markersize())
     for part in (axes, *axes.child_axes):
         # Ticks that are made later follow the parameters of the axis; the others are texts already.
         for axis in (part.xaxis, part.yaxis):

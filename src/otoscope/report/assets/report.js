@@ -79,7 +79,7 @@
       this.events = this.rows.map(({ dataset }, index) => ({
         number: Number(dataset.number), label: dataset.label, begin: Number(dataset.begin), end: Number(dataset.end),
         low: dataset.low === "" ? 0 : Number(dataset.low), high: dataset.high === "" ? this.topHz : Number(dataset.high),
-        level: dataset.level, confidence: Number(dataset.confidence), row: this.rows[index],
+        hasBox: dataset.high !== "", level: dataset.level, confidence: Number(dataset.confidence), row: this.rows[index],
       }));
       this.lanes = root.querySelector(".timeline-lanes");
       this.sound = root.querySelector(".timeline-view");
@@ -265,8 +265,9 @@
         const { width } = context.canvas;
         const x = ((event.begin - begin) / (end - begin)) * width;
         const right = ((event.end - begin) / (end - begin)) * width;
-        // Black beside white is seen on any colour.
-        for (const [style, line] of [["#000", isSelected ? 6 : 3.5], ["#fff", isSelected ? 3 : 1.5]]) {
+        // Black beside white is seen on any colour. Thin frames do not hide what many short events hold.
+        const scale = isSelected || right - x > 16 ? 1 : 0.4;
+        for (const [style, line] of [["#000", isSelected ? 6 : 3.5 * scale], ["#fff", isSelected ? 3 : 1.5 * scale]]) {
           [context.strokeStyle, context.lineWidth] = [style, line];
           context.strokeRect(x, top + 1.5, Math.max(right - x, 2), Math.max(height - 3, 2));
         }
@@ -275,6 +276,8 @@
       const laneHeight = lanes.canvas.height / this.labels.length;
       if (lane >= 0) box(lanes, lane * laneHeight, laneHeight);
       const { height } = sound.canvas;
+      // An event that was not explained has no box of frequencies: its frame would hide the spectrogram.
+      if (!event.hasBox && !isSelected) return;
       box(sound, height * (1 - event.high / this.topHz), (height * (event.high - event.low)) / this.topHz);
     }
   }

@@ -1,7 +1,7 @@
 """Hook of the documentation site: tutorials, which are notebooks with their outputs, as pages.
 
-The site shows what a notebook holds and runs nothing. Outputs are texts, or HTML whose sounds and pictures are part
-of it, so that no page needs scripts or another server.
+The site shows what a notebook holds and runs no Python. Outputs are texts, or HTML whose sounds, pictures and
+scripts are part of it, so that no page needs another server.
 """
 
 import json

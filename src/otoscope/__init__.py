@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from otoscope.explain import Explainer as Explainer
     from otoscope.explain import load as load
     from otoscope.explanation import Explanation as Explanation
+    from otoscope.explanation import Explanations as Explanations
     from otoscope.interpreters import *  # noqa: F403
     from otoscope.loading import load_classifier as load_classifier
     from otoscope.loading import load_dictionary as load_dictionary
@@ -41,7 +42,7 @@ _HOMES = {
     "errors": ("OtoscopeError",),
     "evaluation": ("run_evaluation",),
     "explain": ("Explainer", "load"),
-    "explanation": ("Explanation",),
+    "explanation": ("Explanation", "Explanations"),
     "interpreters": ("Components", "Interpreter", "make_untrained", "save_interpreter"),
     "loading": ("load_classifier", "load_dictionary", "load_interpreter"),
     "recordings": ("Timeline", "explain_long"),

@@ -233,7 +233,7 @@ def test_quiet_and_loud_bins_differ_in_lightness(page):
 
 
 def test_nothing_is_added_to_the_global_scope(page):
-    names = page.evaluate("Object.keys(window).filter((name) => /otoscope|player|shared/i.test(name))")
+    names = page.evaluate("Object.keys(window).filter((name) => /otoscope|player|^shared$/i.test(name))")
     assert names == []
 
 

@@ -52,6 +52,29 @@ def test_prints_and_writes_the_table(hparams, run, tmp_path):
     assert (tmp_path / "out" / "table.txt").read_text() in output + "\n"
 
 
+def test_tables_for_papers_have_what_is_chosen(hparams, run, tmp_path):
+    options = [
+        "--paper.areas=[own,0.2]",
+        "--domains=[heard]",
+        "--paper.controls=[random]",
+        "--paper.scores=[AD,FF]",
+    ]
+    quick = ["--curves=false", "--clips=3", "--conditions.mixture=false", "--paper.figures=[svg]"]
+    code, output, _ = run("evaluate", hparams, *options, *quick)
+    assert code == 0
+    assert "for papers paper_table.tex, .md, paper_figure.svg" in output
+    lines = (tmp_path / "out" / "paper_table.md").read_text().splitlines()
+    assert [line for line in lines if line.startswith("**")] == [
+        "**clean, own masks, heard**",
+        "**clean, area 0.2, heard**",
+    ]
+    assert {line.split(" | ")[0].strip("| *") for line in lines if line.startswith("|")} == {
+        "method", ":--", "PIQ", "random as PIQ", "random",
+    }  # fmt: skip
+    assert lines[2] == "| method | AD (%) ↓ | FF ↑ |"
+    assert not (tmp_path / "out" / "paper_figure.pdf").exists()
+
+
 def test_json_is_all_of_the_output(hparams, run):
     code, output, _ = run("evaluate", hparams, "--json", "--clips=3", "--conditions.mixture=false")
     assert code == 0
@@ -77,6 +100,10 @@ def test_default_folder_and_dotted_overrides(hparams, run, tmp_path, monkeypatch
         (["--conditions.wahm=null"], ["wahm"]),
         (["--data.init_args.clips_per_clas=3"], ["clips_per_clas"]),
         (["--areas=[2.0]"], ["areas", "between 0 and 1"]),
+        (["--paper.areas=[0.7]"], ["paper.areas", "'0.7'", "0.2"]),
+        (["--paper.methods=[piq]"], ["paper.methods", "'piq'", "PIQ"]),
+        (["--paper.scores=[AJ]"], ["paper.scores", "'AJ'", "AI"]),
+        (["--paper.domains=[seen]"], ["domains", "heard"]),
         (["--methods.X=integrated_gardients"], ["methods.X", "integrated_gardients", "amt"]),
         (["--classifier=nowhere"], ["nowhere", "no model folder"]),
         (["--conditions.speech.folder=nowhere"], ["nowhere", "no such folder"]),

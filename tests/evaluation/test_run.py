@@ -37,10 +37,10 @@ ALL = {"sanity": True, "curves": True}
 @pytest.fixture
 def run(classifier, data, kinds, tmp_path, monkeypatch):
     """Function that runs an evaluation, by default without pictures, which take most of its time."""
-    draw = (report.draw_table, report.draw_curves)
+    draw = (report.draw_table, report.draw_curves, report.write_paper)
 
     def evaluate(folder="out", names=("gradient", "constant"), methods=None, pictures=False, **options):
-        for name, function in zip(("draw_table", "draw_curves"), draw, strict=True):
+        for name, function in zip(("draw_table", "draw_curves", "write_paper"), draw, strict=True):
             monkeypatch.setattr(report, name, function if pictures else lambda *arguments: None)
         specs = methods or {name: kinds[name](classifier) for name in names}
         settings = Settings(**{**QUICK, **options})
@@ -83,8 +83,10 @@ def test_output_files(run, tmp_path):
     folder = tmp_path / "out"
     names = {path.name for path in folder.iterdir()}
     assert names == {
-        "results.json", "table.csv", "pairs.csv", "table.txt", "table.png", "curves.png", "records"
+        "results.json", "table.csv", "pairs.csv", "table.txt", "table.png", "curves.png", "records",
+        "paper_table.tex", "paper_table.md", "paper_figure.pdf", "paper_figure.svg",
     }  # fmt: skip
+    assert repr(evaluation) == f"Report(gradient, constant in clean, mixture; files in {folder})"
     results = json.loads((folder / "results.json").read_text())
     assert results["conditions"]["clean"]["clips"] == 4
     assert results["skipped"]["conditions"] == {"wham": "no folder is given (--conditions.wham.folder DIR)"}

@@ -1,7 +1,9 @@
 """From a recording to an explanation: fields, levels, files, and unusual recordings."""
 
 import json
+import re
 from dataclasses import replace
+from html import unescape
 from typing import Any
 
 import pytest
@@ -20,7 +22,7 @@ from otoscope.errors import (
     UnsuitableMethodError,
 )
 from otoscope.explain import Explainer, load
-from otoscope.explanation import Explanation
+from otoscope.explanation import Explanation, Explanations
 from otoscope.interpreters import (
     InputXGradientInterpreter,
     Interpreter,
@@ -229,7 +231,7 @@ def test_a_silent_recording(explainer, tmp_path):
     assert all(0 <= value <= 1 for value in result.probabilities.values())
     result.save(tmp_path / "silent")
     strict_json(tmp_path / "silent" / "explanation.json")
-    assert "silent" in result._repr_html_() or "clip" in result._repr_html_()
+    assert "the recording is silent" in result._repr_html_()
 
 
 @pytest.mark.parametrize("shape", [(0,), (2, 0), (300, 500), (2, 3, 500), ()])
@@ -322,7 +324,7 @@ def test_untrained_methods_keep_the_decisive_share_or_the_smallest_that_suffices
     result = explainer.explain(clip)
     kept = result.sufficient if result.decisive is None else result.decisive
     assert kept == pytest.approx(float(result.mask.mean()))
-    assert any("loses it when it is removed" in note for note in result.notes) == (result.decisive is None)
+    assert result.notes == []
     sufficient = Explainer(classifier, make_untrained("integrated_gradients", classifier, area="sufficient"))
     smallest = sufficient.explain(clip)
     assert smallest.sufficient == result.sufficient == pytest.approx(float(smallest.mask.mean()))
@@ -350,11 +352,28 @@ def test_an_attribution_that_is_zero_everywhere_is_reported(classifier, clip):
 
 
 def test_view_in_a_notebook(explainer, clip):
-    html = explainer.explain(clip, name="<b>take</b>")._repr_html_()
-    assert html.count('<audio controls src="data:audio/wav;base64,UklGR') == 3
-    assert 'src="data:image/png;base64,iVBOR' in html
-    assert "&lt;b&gt;take" in html
-    assert "<b>take" not in html
+    explanation = explainer.explain(clip, name="<b>take</b>", scores=False)
+    html = explanation._repr_html_()
+    assert html.count("data:audio/ogg;base64") == 3
+    page = unescape(re.search(r'srcdoc="([^"]*)"', html)[1])
+    assert "<b>take" not in html + page  # escaped in the page, which is escaped in the frame
+    assert "&lt;b&gt;take" in page
+    (listed,) = explainer.explain_batch([clip], scores=False, names=["<b>take</b>"])
+    assert len(listed._repr_html_()) == pytest.approx(len(html), rel=0.01)
+
+
+def test_texts_of_objects_are_short(explainer, clip):
+    assert repr(explainer) == "Explainer(PIQ of Conv2dClassifier, 3 classes, 16000 Hz)"
+    explanations = explainer.explain_batch([clip, clip, clip], scores=False)
+    assert repr(explanations) == "Explanations(3, 3 no verdict: 'clip0', 'clip1', 'clip2')"
+    assert re.fullmatch(
+        r"Explanation\('clip0', '\w+' \(p = [01]\.\d\d\), PIQ, [\d.]+ % of the area, 0\.56 s at 16000 Hz\)",
+        repr(explanations[0]),
+    )
+    assert isinstance(explanations[1:] + explanations[:1], Explanations)
+    assert [each.name for each in explanations[1:] + explanations[:1]] == ["clip1", "clip2", "clip0"]
+    assert "Conv2dClassifier" in explainer._repr_html_()
+    assert "dog, rain, clock" in explainer._repr_html_()
 
 
 def test_plot_has_a_panel_for_everything_that_is_known(explainer, clip):

@@ -20,6 +20,7 @@ TOOLS = {
     "setuptools",
     "nbclient",
     "ipykernel",
+    "nbconvert",
     "playwright",
 }
 

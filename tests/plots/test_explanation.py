@@ -3,8 +3,14 @@
 import numpy as np
 import pytest
 
-from otoscope.errors import ShapeError
-from otoscope.plots import SufficiencyCurve, explanation_picture, save_picture
+from otoscope.errors import ConfigurationError, ShapeError
+from otoscope.plots import (
+    ExplanationData,
+    SufficiencyCurve,
+    draw_explanation_panels,
+    explanation_picture,
+    save_picture,
+)
 
 RNG = np.random.default_rng(0)
 LOG_MAGNITUDE, MASK = np.log1p(100 * RNG.random((33, 20))), (RNG.random((33, 20)) > 0.7).astype(float)
@@ -134,3 +140,51 @@ def test_other_shapes_are_an_error(part):
     parts = {"mask": MASK, "importance": MASK} | {part: MASK[:-1]}
     with pytest.raises(ShapeError, match=rf"{part}: shape \(32, 20\) differs .* \(33, 20\)"):
         explanation_picture(LOG_MAGNITUDE, duration_s=1, sample_rate_hz=16_000, **parts)
+
+
+@pytest.fixture
+def composed():
+    """A figure of the user with two rows of four axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3))
+    return figure, figure.subplots(2, 4).ravel()
+
+
+def data(**options):
+    return ExplanationData(LOG_MAGNITUDE, MASK, 0.25, 16_000, "dog", **options)
+
+
+def test_panels_are_drawn_on_axes_of_another_figure(composed, pixels_of):
+    from matplotlib import rc_context
+
+    figure, axes = composed
+    names = ["recording", "attribution", "mask", "evidence", "remainder", "decision", "sufficiency"]
+    with rc_context({"font.size": 6}):
+        assert draw_explanation_panels(dict(zip(names, axes, strict=False)), data(**EVERYTHING)) is figure
+        pixels = pixels_of(figure)
+    assert titles(figure)[:2] == ["Recording", "Attribution: for (+), against (−)"]
+    assert titles(figure)[4] == "Remainder"
+    assert pixels.std() > 10
+    sizes = [text.get_fontsize() for panel in axes[:7] for text in (panel.title, *panel.get_xticklabels())]
+    bars = [label.get_fontsize() for label in axes[0].child_axes[0].get_yticklabels()]
+    assert max(sizes + bars) < 7.5  # those of a slide are 9 and more
+    assert not axes[7].has_data()
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["spectrum"], "there is no panel 'spectrum'"),
+        (["sufficiency"], "no data for the panel 'sufficiency'; it has recording, mask, evidence, remainder"),
+        ([], "no panel is named"),
+    ],
+)
+def test_panels_that_cannot_be_drawn_are_named(composed, names, words):
+    with pytest.raises(ConfigurationError, match=words):
+        draw_explanation_panels(dict(zip(names, composed[1], strict=False)), data())
+
+
+def test_something_else_than_axes_is_refused(composed):
+    with pytest.raises(ConfigurationError, match="ndarray is no matplotlib Axes"):
+        draw_explanation_panels({"mask": composed[1]}, data())

@@ -43,7 +43,8 @@ def content(
         "scores": scores,
         "controls": {"random": {**scores, "p_evidence": 0.1}, "loudest": scores},
         "sufficient": 0.05,
-        "necessary": None,
+        "necessary": 0.125,
+        "decisive": 0.125,
         "curve": {
             "evidence": [{"area": 0.01, "p": 0.2}, {"area": 0.1, "p": 0.7}],
             "remainder": [{"area": 0.1, "p": 0.2}],

@@ -43,6 +43,12 @@ def page(tmp_path_factory):
     return (folder / "r.html").read_text(encoding="utf-8")
 
 
+def test_the_shares_that_decide_stand_below_their_curve(page):
+    assert page.count("Smallest share that keeps the decision by itself: 5 %.") == 2
+    assert page.count("Smallest share whose removal loses it: 12.5 %.") == 2
+    assert page.count("Share that does both: 12.5 %.") == 2
+
+
 def test_nothing_is_loaded_from_elsewhere(page):
     for tag, attributes in Page(page).elements:
         for name in ("src", "href", "srcset", "action", "data", "poster"):

@@ -70,6 +70,9 @@ class RecordingStream:
         self._given = survey
         self._checked = survey is not None and not self._blocks.is_bounded
 
+    def __repr__(self) -> str:
+        return f"RecordingStream({str(self.path)!r}, {self.sample_rate_hz} Hz)"
+
     @cached_property
     def survey(self) -> Survey:
         """Length, peak and faults: of integer samples from the header, else from decoding the part once."""

@@ -17,6 +17,7 @@ from otoscope.errors import OtoscopeError
 from otoscope.evaluation.conditions import Conditions
 from otoscope.evaluation.known_use import run_known_use
 from otoscope.evaluation.methods import build_methods
+from otoscope.evaluation.paper import PaperOptions
 from otoscope.evaluation.run import run_evaluation
 from otoscope.evaluation.settings import Settings
 from otoscope.explain import Explainer
@@ -65,11 +66,13 @@ def run(arguments: list[str]) -> None:
         options.device,
         progress=not options.json,
         data_options=_data_options(options.data),
+        paper=objects.paper,
     )
     if options.json:
         print_json(report.results)
     else:
-        names = "results.json, table.csv, pairs.csv, table.png, curves.png"
+        names = "results.json, table.csv, pairs.csv, table.png, curves.png; for papers paper_table.tex, .md"
+        names += "".join(f", paper_figure.{kind}" for kind in objects.paper.figures)
         print(f"{report.text}\n\nresults in {report.folder} ({names}, records)")
 
 
@@ -98,6 +101,7 @@ def build_parser() -> jsonargparse.ArgumentParser:
     parser.add_subclass_arguments(SoundData, "data", required=True)
     parser.add_class_arguments(Conditions, "conditions")
     parser.add_class_arguments(Settings, skip={"seed"})
+    parser.add_class_arguments(PaperOptions, "paper")
     parser.add_argument(
         "--pretrained_interpreter",
         type=str | None,

@@ -17,7 +17,7 @@ from otoscope.cli.pipes import SIGPIPE, quiet_pipes
 from otoscope.cli.threads import share_cores
 from otoscope.errors import OtoscopeError, choices
 
-VERBS = ("demo", "train", "explain", "evaluate", "audit", "report", "convert", "completion")
+VERBS = ("demo", "train", "explain", "evaluate", "audit", "report", "app", "convert", "completion")
 """Each is a module of `otoscope.cli` with a function ``run(arguments)``."""
 USAGE = """\
 usage: otoscope VERB [options]
@@ -31,6 +31,7 @@ verbs:
   evaluate    compare methods of explanation:        otoscope evaluate HPARAMS.yaml --data_folder DIR
   audit       find what a classifier cheats by:      otoscope audit --model DIR --data_folder DIR
   report      show results on one page:              otoscope report RESULTS... --output_file report.html
+  app         explain recordings in the browser:     otoscope app --model DIR
   convert     convert a model to a model folder:     otoscope convert SOURCE OUTPUT_FOLDER
   completion  print a script for tab completion:     otoscope completion bash
 

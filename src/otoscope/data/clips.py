@@ -209,6 +209,9 @@ class ClipFiles(Dataset[Clip]):
         self.sample_rate_hz = sample_rate_hz
         self.cache = cache
 
+    def __repr__(self) -> str:
+        return f"ClipFiles({len(self)} clips, {self.sample_rate_hz} Hz)"
+
     def __len__(self) -> int:
         return len(self.files)
 

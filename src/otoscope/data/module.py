@@ -93,6 +93,15 @@ class SoundData(lightning.LightningDataModule):
         self.skip_bad = skip_bad
         self.cache_folder = Path(cache_folder) if cache_folder else default_cache_folder()
 
+    def __repr__(self) -> str:
+        parts = [f"{len(self.labels)} classes"] if hasattr(self, "labels") else []
+        parts.append(f"{self.sample_rate_hz} Hz")
+        for name in ("train", "valid", "test"):
+            clips = getattr(self, f"{name}_set", None)  # absent before `setup`
+            if isinstance(clips, Sized):
+                parts.append(f"{name} {len(clips)}")
+        return f"{type(self).__name__}({', '.join(parts)})"
+
     def take_rate(self, model_rate_hz: int) -> None:
         """Adopt the sample rate of the model, before anything is decoded.
 

@@ -132,6 +132,9 @@ class NoiseFolder:
         if not self.files:
             raise DataError(f"{self.folder}: holds no sound files ({', '.join(SUFFIXES)})")
 
+    def __repr__(self) -> str:
+        return f"NoiseFolder({str(self.folder)!r}, {len(self)} files, {self.sample_rate_hz} Hz)"
+
     def __len__(self) -> int:
         return len(self.files)
 

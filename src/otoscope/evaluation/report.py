@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from otoscope.evaluation.check_results import format_checks, randomisation_results, stability_results
 from otoscope.evaluation.checks import RANDOMISATION, SANITY, STABILITY
 from otoscope.evaluation.mask_scores import ANNOTATED, curve_areas
+from otoscope.evaluation.paper import PaperOptions, PaperTable, select, write_paper
 from otoscope.evaluation.picture import draw_curves, draw_table
 from otoscope.evaluation.road import SIDES, road_areas
 from otoscope.evaluation.sanity import verdict
@@ -21,10 +22,11 @@ from otoscope.evaluation.text import format_results, format_sanity, format_secon
 from otoscope.files.atomic import replace_text
 from otoscope.files.json import write_json
 from otoscope.metrics import SCORES
+from otoscope.views import Shown
 
 
-@dataclass(frozen=True)
-class Report:
+@dataclass(frozen=True, repr=False)
+class Report(Shown):
     """The results of an evaluation.
 
     Attributes:
@@ -34,10 +36,31 @@ class Report:
         folder: Folder of the files.
     """
 
+    view: ClassVar[str] = "evaluation"
+
     results: dict[str, Any]
     table: Table
     text: str
     folder: Path
+
+    def paper(self, options: PaperOptions | None = None) -> PaperTable:
+        """Return chosen areas, domains and methods; see `otoscope.evaluation.paper` for tables of them.
+
+        Args:
+            options: Choices.
+
+        Raises:
+            ConfigurationError: The evaluation has no such area, method or condition.
+        """
+        settings, skipped = self.results["settings"], self.results["skipped"]
+        options = options or PaperOptions()
+        methods = [*self.table.methods(), *skipped.get("methods", {})]
+        options.check(settings["areas"], methods, [*self.results["conditions"], *skipped.get("conditions", {})])
+        return select(self.table, settings["areas"], options)
+
+    def __repr__(self) -> str:
+        methods = ", ".join(name for name in self.table.methods())
+        return f"Report({methods} in {', '.join(self.results['conditions'])}; files in {self.folder})"
 
 
 def make_report(
@@ -49,6 +72,7 @@ def make_report(
     skipped: Mapping[str, Mapping[str, str]],
     about: Mapping[str, Any],
     recordings: Mapping[str, str] | None = None,
+    paper: PaperOptions | None = None,
 ) -> Report:
     """Average the records, and write tables and pictures.
 
@@ -61,6 +85,7 @@ def make_report(
         skipped: Reasons by name, for methods, conditions and checks.
         about: Description of the run, which is added to ``results.json``.
         recordings: Recording of each clip that was cut from one; clips of one recording are drawn together.
+        paper: What the tables and the figure for papers show.
     """
     sampling = Sampling(int(settings["bootstrap"]), int(settings["seed"]), dict(recordings or {}))
     table = make_table(records, clips, sampling)
@@ -82,11 +107,11 @@ def make_report(
         "undefined": _undefined(records),
     }
     report = Report(results, table, _text(table, results), folder)
-    _write(report, curves)
+    _write(report, curves, paper or PaperOptions())
     return report
 
 
-def _write(report: Report, curves: Mapping[str, Mapping[str, Any]]) -> None:
+def _write(report: Report, curves: Mapping[str, Mapping[str, Any]], paper: PaperOptions) -> None:
     folder, areas = report.folder, report.results["settings"]["areas"]
     write_json(folder / "results.json", report.results)
     replace_text(folder / "table.csv", table_csv(report.table))
@@ -96,6 +121,7 @@ def _write(report: Report, curves: Mapping[str, Mapping[str, Any]]) -> None:
     draw_table(report.table, areas[len(areas) // 2], folder / "table.png")
     if curves:
         draw_curves(curves, curve_areas(), folder / "curves.png")
+    write_paper(folder, report.paper(paper), paper.figures)
 
 
 def _text(table: Table, results: Mapping[str, Any]) -> str:

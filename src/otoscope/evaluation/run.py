@@ -24,6 +24,7 @@ from otoscope.evaluation.fingerprints import noise_probabilities
 from otoscope.evaluation.loop import Run, SelectedClips, score_all
 from otoscope.evaluation.mask_scores import ANNOTATED
 from otoscope.evaluation.methods import build_methods
+from otoscope.evaluation.paper import PaperOptions
 from otoscope.evaluation.records import Records
 from otoscope.evaluation.report import Report, make_report
 from otoscope.evaluation.settings import Settings
@@ -41,12 +42,14 @@ def run_evaluation(
     device: str | torch.device = "cpu",
     progress: bool = True,
     data_options: Mapping[str, Any] | None = None,
+    paper: PaperOptions | None = None,
 ) -> Report:
     """Compare methods of explanation under equal conditions.
 
     A run that was stopped resumes when it is started again, also with more methods, conditions or clips. The files
-    ``results.json``, ``table.csv``, ``pairs.csv``, ``table.txt``, ``table.png`` and ``curves.png`` are written to
-    ``output_folder``, and the scores of each clip to its folder ``records``.
+    ``results.json``, ``table.csv``, ``pairs.csv``, ``table.txt``, ``table.png`` and ``curves.png``, and for papers
+    ``paper_table.tex``, ``paper_table.md`` and ``paper_figure.pdf``, are written to ``output_folder``, and the
+    scores of each clip to its folder ``records``.
 
     Args:
         classifier: Classifier that the methods explain, or a pipeline of `transformers`.
@@ -58,6 +61,7 @@ def run_evaluation(
         device: Device of the networks.
         progress: Whether to show a progress bar.
         data_options: Options of the data, which show whether records were made from other data.
+        paper: What the tables and the figure for papers show.
 
     Raises:
         OtoscopeError: An argument, the data or a method is wrong; the message states the remedy.
@@ -70,6 +74,8 @@ def run_evaluation(
     for method in ready.ready.values():
         method.interpreter.to(device)
     prepared = prepare(conditions or Conditions(), data.test_set, data.sample_rate_hz, settings.seed)
+    paper = paper or PaperOptions()
+    paper.check(settings.areas, list(methods), [*prepared.contaminate, *prepared.skipped])
     # Records of another evaluation are refused before anything is scored.
     records = Records(output_folder / "records", _dependencies(classifier, settings, data_options))
     for method in ready.ready.values():
@@ -106,6 +112,7 @@ def run_evaluation(
         skipped={"methods": ready.skipped, "conditions": prepared.skipped, "checks": run.unchecked},
         about={"classifier": type(classifier).__name__, "labels": classifier.labels, "machine": _machine(device)},
         recordings=run.recordings,
+        paper=paper,
     )
 
 

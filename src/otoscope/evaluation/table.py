@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +15,11 @@ from otoscope.evaluation.mask_scores import ANNOTATED, MATCHED_CONTROLS, OWN
 from otoscope.evaluation.proportions import estimate_proportion
 from otoscope.evaluation.statistics import Estimate, Sampling, Values, better, estimate, resampling_by
 from otoscope.metrics import SCORES, scores_shown
+from otoscope.metrics.control_rows import matched_control, shown_rows
 from otoscope.scoring import CONTROLS
 
+UNRANKED = ("all-pass", "ideal", ANNOTATED)
+"""Controls that score well by keeping everything or by knowing the truth."""
 _COMPARED = {
     name
     for place in ("own mask", "equal area", "map")
@@ -73,17 +76,41 @@ class Table:
         """Return the names of the methods and controls of a block, in their order."""
         return list(dict.fromkeys(row for rows in self.estimates[block].values() for row in rows))
 
-    def leaders(self, block: Block, score: str) -> tuple[str, set[str]]:
+    def shown_rows(self, block: Block, rows: Sequence[str] | None = None) -> dict[str, list[str]]:
+        """Return the rows of a block by the name to show: equal controls are one row; see `shown_rows`.
+
+        Args:
+            block: Block.
+            rows: Rows to show (default: all).
+        """
+        scores = self.estimates[block].values()
+
+        def are_equal(first: str, second: str) -> bool:
+            return all(_same(cells.get(first), cells.get(second)) for cells in scores)
+
+        return shown_rows(self.rows(block) if rows is None else rows, are_equal)
+
+    def methods(self) -> list[str]:
+        """Return the names of the methods, in their order."""
+        rows = dict.fromkeys(row for block in self.estimates for row in self.rows(block))
+        return [row for row in rows if not is_control(row)]
+
+    def leaders(self, block: Block, score: str, among: Collection[str] | None = None) -> tuple[str, set[str]]:
         """Return the row with the best mean, and the rows that are not significantly different from it.
 
         Both are empty for a score without a direction. The controls ``all-pass``, ``ideal`` and ``truth`` are not
         ranked: they score well by keeping everything or by knowing the truth.
+
+        Args:
+            block: Block.
+            score: Name of the score.
+            among: Rows that are compared (default: all).
         """
         direction = SCORES[score].better
         means = {
             row: cell.mean
             for row, cell in self.estimates[block][score].items()
-            if cell.clips and row not in ("all-pass", "ideal", ANNOTATED)
+            if cell.clips and row not in UNRANKED and (among is None or row in among)
         }
         if direction == "neither" or not means or score not in self.pairs.get(block, {}):
             return "", set()
@@ -227,4 +254,12 @@ def is_control(row: str) -> bool:
 
 def is_matched_control(row: str) -> bool:
     """Return whether a row is a control with the area of a method's own mask."""
-    return row.startswith(tuple(f"{name} as " for name in MATCHED_CONTROLS.values()))
+    return matched_control(row) is not None
+
+
+def _same(first: Estimate | None, second: Estimate | None) -> bool:
+    """Return whether two cells show the same; means of no clip are NaN, which is equal to nothing."""
+    if first is None or second is None or not (first.clips and second.clips):
+        return (first is None or not first.clips) == (second is None or not second.clips)
+    one_side, other_side = ((cell.mean, cell.low, cell.high, cell.clips) for cell in (first, second))
+    return bool(np.array_equal(one_side, other_side, equal_nan=True))

@@ -28,7 +28,8 @@ def format_results(table: Table) -> str:
 def format_block(table: Table, block: Block) -> str:
     """Return one block, with a line for each method and control and a column for each score."""
     columns = [score for score in _COLUMNS.get(block.mask, _AT_AREA) if score in table.estimates[block]]
-    rows = table.rows(block)
+    shown = table.shown_rows(block)
+    rows = list(shown)
     width = max([len(row) for row in rows] + [8])
     lines = [f"{block.condition}, {_title(block)}", " " * width + "".join(f"{name:>14}" for name in columns)]
     leaders = {score: table.leaders(block, score) for score in columns}
@@ -36,8 +37,8 @@ def format_block(table: Table, block: Block) -> str:
         cells = ""
         for score in columns:
             best, alike = leaders[score]
-            mark = "*" if row == best else "=" if row in alike else " "
-            cells += f"{_cell(table.estimates[block][score].get(row)):>13}{mark}"
+            mark = "*" if best in shown[row] else "=" if alike.intersection(shown[row]) else " "
+            cells += f"{_cell(table.estimates[block][score].get(shown[row][0])):>13}{mark}"
         lines.append(f"{row:<{width}}{cells}".rstrip())
         # A rule separates methods and controls. Own masks have none: their controls stand between the methods.
         if block.mask != OWN and is_control(next_row) and not is_control(row):

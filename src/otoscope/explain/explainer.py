@@ -21,16 +21,17 @@ from otoscope.explain.contrast import contrast
 from otoscope.explain.notes import Explained, limit_notes, mask_notes, unheard_notes
 from otoscope.explain.results import BatchInterpretation, FileInterpretation
 from otoscope.explain.scored import ScoredBatch, score_batch
-from otoscope.explanation import Explanation
+from otoscope.explanation import Explanation, Explanations
 from otoscope.interpreters import Components, Interpreter
 from otoscope.interpreters.base import write_interpreter
 from otoscope.interpreters.sufficiency import Sufficiency, find_sufficient
 from otoscope.methods import GRADIENT_FREE, title_of
 from otoscope.store.folder import open_model
 from otoscope.store.sharing import Shareable
+from otoscope.views import Shown
 
 
-class Explainer(Shareable):
+class Explainer(Shown, Shareable):
     """Classifier and interpreter together: recording in, `Explanation` out.
 
     Args:
@@ -41,11 +42,19 @@ class Explainer(Shareable):
         ConfigurationError: The classifier is another object, such as a module of PyTorch.
     """
 
+    view = "explainer"
+
     def __init__(self, classifier: Classifier, interpreter: Interpreter[Any]) -> None:
         # Frozen: gradient methods differentiate towards the input, and nothing is trained any more.
         self.classifier = require_classifier(classifier).freeze()
         self.interpreter = interpreter.eval().requires_grad_(False)
         self.details = interpreter.details
+
+    def __repr__(self) -> str:
+        count = len(self.labels)
+        classes = f"{count} class{'' if count == 1 else 'es'}"
+        name = type(self.classifier).__name__
+        return f"Explainer({self.method} of {name}, {classes}, {self.sample_rate_hz} Hz)"
 
     @property
     def labels(self) -> list[str]:
@@ -197,7 +206,7 @@ class Explainer(Shareable):
         sample_rate_hz: float | None = None,
         channel: int | None = None,
         normalize: bool | None = None,
-    ) -> list[Explanation]:
+    ) -> Explanations:
         """Explain several recordings, of any lengths, in one run of the networks.
 
         Args:
@@ -228,7 +237,7 @@ class Explainer(Shareable):
         for explanation, sound in zip(explanations, sounds, strict=True):
             explanation.notes += sound.notes
             explanation.notes += unheard_notes(explanation.original, sound.samples, self.sample_rate_hz)
-        return explanations
+        return Explanations(explanations)
 
     def _open(
         self,

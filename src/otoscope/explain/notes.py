@@ -11,7 +11,7 @@ from otoscope.classifiers import Classifier
 from otoscope.errors import listed
 from otoscope.explanation import NO_COMPONENT
 from otoscope.interpreters import Components, Interpreter
-from otoscope.interpreters.sufficiency import Share, Sufficiency
+from otoscope.interpreters.sufficiency import Sufficiency
 
 
 @dataclass(frozen=True)
@@ -53,21 +53,11 @@ def mask_notes(interpreter: Interpreter[Any], method: str, explained: Explained,
         notes.append(f"the mask is empty: the attribution is zero everywhere ({interpreter.blank_note})")
     elif explained.peak > 0 and not bool(explained.mask.any()):
         notes.append(f"the mask is empty: {method} finds nothing that speaks for the class")
-    elif interpreter.share is not None and explained.search is not None:
-        notes += _share_notes(explained.search, interpreter.share)
+    elif interpreter.share is not None and explained.search is not None and explained.search.sufficient is None:
+        notes.append(
+            "no tested share of the sound keeps the decision; the evidence is the share that comes closest"
+        )
     return notes
-
-
-def _share_notes(search: Sufficiency, share: Share) -> list[str]:
-    """Return a note if there is no share of the kind that the evidence should have."""
-    if search.sufficient is None:
-        return ["no tested share of the sound keeps the decision; the evidence is the share that comes closest"]
-    if share == "decisive" and search.decisive is None:
-        return [
-            "no tested share, up to half of the sound, both keeps the decision and loses it when it is removed; "
-            "the evidence is the smallest that keeps it"
-        ]
-    return []
 
 
 def limit_notes(classifier: Classifier, largest_probability: float) -> list[str]:

@@ -3,6 +3,7 @@
 from otoscope.explanation.components import ComponentSound
 from otoscope.explanation.parts import DEFAULT_PARTS, DEFAULT_SHARD_PARTS, PARTS, SHARD_PARTS
 from otoscope.explanation.result import NO_COMPONENT, Explanation
+from otoscope.explanation.several import Explanations
 from otoscope.explanation.stored import FolderExplanation, StoredExplanation
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "SHARD_PARTS",
     "ComponentSound",
     "Explanation",
+    "Explanations",
     "FolderExplanation",
     "StoredExplanation",
 ]

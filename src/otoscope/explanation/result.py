@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from otoscope.audio import Frontend
 from otoscope.errors import ConfigurationError
 from otoscope.explanation.components import ComponentSound
-from otoscope.explanation.notebook import notebook_view
+from otoscope.explanation.drawing import draw_explanation
 from otoscope.explanation.parts import DEFAULT_PARTS, check_parts
 from otoscope.explanation.saving import save_explanation
 from otoscope.explanation.shard import read_row
@@ -24,17 +23,19 @@ from otoscope.explanation.sounds import masked_sound
 from otoscope.explanation.stored import FolderExplanation, StoredExplanation
 from otoscope.interpreters import Components
 from otoscope.interpreters.sufficiency import Sufficiency
-from otoscope.plots import FrequencyAxis, SufficiencyCurve, explanation_picture
+from otoscope.plots import FrequencyAxis, PanelName
 from otoscope.verdict import Verdict, judge
+from otoscope.views import Shown
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 NO_COMPONENT = "no component is relevant above the threshold: the mask is empty"
 
 
-@dataclass
-class Explanation:
+@dataclass(repr=False)
+class Explanation(Shown):
     """Explanation of a classifier's decision on one recording.
 
     Attributes:
@@ -66,6 +67,8 @@ class Explanation:
             (frequency', time').
         normalized: Whether the networks were given the recording at a peak of 1.
     """
+
+    view: ClassVar[str] = "explanation"
 
     label: str
     predicted: str
@@ -334,51 +337,33 @@ class Explanation:
         """
         return cls(**read_row(path, name).fields())
 
-    def plot(self, axis: FrequencyAxis = "linear") -> Figure:
-        """Draw the explanation as a matplotlib figure: spectrogram, attribution, mask, evidence and decision.
+    def plot(self, axis: FrequencyAxis = "linear", axes: Axes | Mapping[PanelName, Axes] | None = None) -> Figure:
+        """Draw the explanation with matplotlib: spectrogram, attribution, mask, evidence and decision.
+
+        Without ``axes`` it is a figure for a slide. With ``axes`` it becomes part of a figure of the user, in the
+        font size of `matplotlib.rcParams`.
 
         Args:
             axis: Scale of the frequency axes: ``linear``, ``mel`` or ``log``.
+            axes: Axes to draw on: one for the recording with the mask over it, or some by name of the panel:
+                ``recording``, ``attribution``, ``mask``, ``evidence``, ``remainder``, ``decision`` and
+                ``sufficiency``.
+
+        Returns:
+            The figure, or that of the axes.
+
+        Raises:
+            ConfigurationError: There is no such panel, or this explanation has no data for it.
         """
-        # A mask that is the map itself would be drawn twice.
-        is_cut = self.importance is not None and not torch.equal(self.importance, self.mask)
-        return explanation_picture(
-            self.log_magnitude.numpy(),
-            self.mask.numpy(),
-            len(self.original) / self.sample_rate_hz,
-            self.sample_rate_hz,
-            name=self.name,
-            label=self.label,
-            method=self.method,
-            importance=self.importance.numpy() if self.importance is not None and is_cut else None,
-            recording_probabilities=self.probabilities,
-            evidence_probabilities=self.evidence_probabilities or None,
-            remainder_probabilities=self.remainder_probabilities or None,
-            curve=self._curve(),
-            verdict="" if self.verdict is None else self.verdict.headline,
-            axis=axis,
-        )
+        return draw_explanation(self, axis, axes)
 
-    def _curve(self) -> SufficiencyCurve | None:
-        if self.sufficiency is None:
-            return None
-        evidence, remainder = (
-            np.array([point for point in points if point.area > 0]).reshape(-1, 2)
-            for points in (self.sufficiency.evidence, self.sufficiency.remainder)
-        )
-        if not len(evidence):
-            return None
-        return SufficiencyCurve(
-            area=evidence[:, 0],
-            evidence=evidence[:, 1],
-            remainder=remainder[:, 1],
-            chosen_area=float(self.mask.mean()),
-            remainder_area=remainder[:, 0],
-        )
-
-    def _repr_html_(self) -> str:
-        """Return the view of the explanation in a notebook: summary, players and picture."""
-        return notebook_view(self)
+    def __repr__(self) -> str:
+        parts = [repr(self.name), f"{self.label!r} (p = {self.probabilities[self.label]:.2f})", self.method]
+        parts.append(f"{100 * float(self.mask.mean()):.3g} % of the area")
+        parts.append(f"{len(self.original) / self.sample_rate_hz:.2f} s at {self.sample_rate_hz} Hz")
+        if self.verdict is not None:
+            parts.append(self.verdict.level)
+        return f"Explanation({', '.join(parts)})"
 
 
 def _rounded(probabilities: dict[str, float]) -> dict[str, float]:

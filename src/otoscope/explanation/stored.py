@@ -18,12 +18,13 @@ from otoscope.explanation.parts import FILES
 from otoscope.explanation.sounds import masked_sound, spectrogram_of
 from otoscope.files.json import read_json
 from otoscope.interpreters.sufficiency import CurvePoint, Sufficiency
+from otoscope.views import Shown
 
 SOUNDS = ("recording", "evidence", "remainder")
 """Parts that are sounds."""
 
 
-class StoredExplanation(ABC):
+class StoredExplanation(Shown, ABC):
     """A saved explanation. Its parts are read when they are asked for.
 
     Args:
@@ -31,9 +32,15 @@ class StoredExplanation(ABC):
         content: Content of ``explanation.json``.
     """
 
+    view = "stored explanation"
+
     def __init__(self, place: str, content: dict[str, Any]) -> None:
         self.place = place
         self.content = content
+
+    def __repr__(self) -> str:
+        label, parts = self.content.get("label"), ", ".join(self.parts)
+        return f"{type(self).__name__}({self.place!r}: {self.name!r}, label {label!r}, parts {parts})"
 
     @property
     def name(self) -> str:
@@ -89,6 +96,14 @@ class StoredExplanation(ABC):
             DataError: It is damaged.
         """
         return mask_of(self.arrays("mask"), self.place)
+
+    def component_sounds(self) -> list[tuple[str, Tensor]]:
+        """Return the sounds of components with their titles, the most relevant first; only folders have them.
+
+        Raises:
+            DataError: A sound is damaged.
+        """
+        return []
 
     def fields(self) -> dict[str, Any]:
         """Return the arguments that make the `Explanation` again; see `Explanation.load`.
@@ -206,6 +221,12 @@ class FolderExplanation(StoredExplanation):
         path = self._path(part)
         return unpacked(path, str(path))
 
+    def component_sounds(self) -> list[tuple[str, Tensor]]:
+        """Return the sounds of components; see `StoredExplanation.component_sounds`."""
+        # The names of the files begin with their ranks.
+        paths = sorted((self.folder / FILES["components"][0]).glob("*Hz.wav"))
+        return [(_component_title(path.stem), load_audio(path, self.sample_rate_hz)) for path in paths]
+
     def _path(self, part: str) -> Path:
         path = self.folder / FILES[part][0]
         if not path.is_file():
@@ -215,3 +236,27 @@ class FolderExplanation(StoredExplanation):
 
 def _with_nan(scores: dict[str, float | None]) -> dict[str, float]:
     return {name: float("nan") if value is None else value for name, value in scores.items()}
+
+
+def component_title(index: int, centroid_hz: float) -> str:
+    """Return the title of the sound of a component.
+
+    Example:
+        >>> component_title(42, 1234.4)
+        'Component 42 (1234 Hz)'
+    """
+    return f"Component {index} ({centroid_hz:.0f} Hz)"
+
+
+def _component_title(stem: str) -> str:
+    """Return the title of the sound in a file.
+
+    Example:
+        >>> _component_title("1-component042-01234Hz")
+        'Component 42 (1234 Hz)'
+    """
+    _, _, rest = stem.partition("component")
+    index, _, centroid = rest.partition("-")
+    if not (index.isdigit() and centroid.removesuffix("Hz").isdigit()):
+        return stem
+    return component_title(int(index), int(centroid.removesuffix("Hz")))

@@ -102,7 +102,8 @@ class AttributionInterpreter(Interpreter[Tensor]):
 
     @area.setter
     def area(self, value: Area) -> None:
-        if value not in get_args(Share) and (not is_number(value) or not 0 < value <= 1):
+        named = isinstance(value, str) and value in get_args(Share)
+        if not named and not (is_number(value) and 0 < float(value) <= 1):
             raise ConfigurationError(f"area: {value!r} must lie in (0, 1], or be {' or '.join(get_args(Share))}")
         self._area = value
 

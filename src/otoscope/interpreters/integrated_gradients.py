@@ -80,7 +80,8 @@ def integrated_gradients(
     for clip, label in each_clip(spectrogram, target):
         log_magnitude = clip.log_magnitude
         integral = torch.zeros_like(log_magnitude)
-        for part, share in zip(positions.split(batch), weights.split(batch), strict=True):
+        for first in range(0, steps, batch):
+            part, share = positions[first : first + batch], weights[first : first + batch]
             # the baseline is silence, 0, because log1p(0) = 0
             points = (part[:, None, None] * log_magnitude).requires_grad_()
             (gradient,) = torch.autograd.grad(scores(copies_of(clip, points))[:, int(label)].sum(), points)

@@ -7,7 +7,12 @@ from otoscope.plots.cells import decibels
 from otoscope.plots.components import components_picture, relevance_picture
 from otoscope.plots.confusion import confusion_picture
 from otoscope.plots.decision import SufficiencyCurve, draw_curve, draw_probabilities
-from otoscope.plots.explanation import explanation_picture
+from otoscope.plots.explanation import (
+    ExplanationData,
+    PanelName,
+    draw_explanation_panels,
+    explanation_picture,
+)
 from otoscope.plots.files import save_picture
 from otoscope.plots.panels import maps_picture, spectra_picture
 from otoscope.plots.pooling import PooledSpectrogram
@@ -17,13 +22,16 @@ from otoscope.plots.timeline import EventBox, timeline_picture
 
 __all__ = [
     "EventBox",
+    "ExplanationData",
     "FrequencyAxis",
+    "PanelName",
     "PooledSpectrogram",
     "SufficiencyCurve",
     "components_picture",
     "confusion_picture",
     "decibels",
     "draw_curve",
+    "draw_explanation_panels",
     "draw_importance",
     "draw_map",
     "draw_mask",

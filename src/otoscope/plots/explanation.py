@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 import numpy as np
 
-from otoscope.errors import ShapeError
+from otoscope.errors import ConfigurationError, ShapeError, choices
 from otoscope.plots.cells import peak_magnitude
 from otoscope.plots.decision import SufficiencyCurve, draw_curve, draw_probabilities
 from otoscope.plots.spectrogram import draw_importance, draw_mask, draw_spectrogram
@@ -17,6 +18,7 @@ from otoscope.plots.style import (
     FrequencyAxis,
     new_figure,
     title,
+    use_font_size_of_user,
     write_line,
 )
 from otoscope.plots.text import readable
@@ -25,8 +27,120 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+PanelName = Literal["recording", "attribution", "mask", "evidence", "remainder", "decision", "sufficiency"]
+"""Name of a panel."""
 Panel = tuple[str, "Callable[[Axes], object]"]
 """Title of a panel, and the function that draws it."""
+
+
+@dataclass(frozen=True)
+class ExplanationData:
+    """What the panels of an explanation show.
+
+    Attributes:
+        log_magnitude: ``log1p`` of the recording's magnitude. Shape (frequency, time).
+        mask: Mask in [0, 1], same shape.
+        duration_s: Length of the recording.
+        sample_rate_hz: Sample rate.
+        label: Explained class.
+        importance: Attribution map that the mask is cut from, signed, same shape.
+        recording_probabilities: Probability of each class for the recording, by label.
+        evidence_probabilities: Probabilities of the evidence alone.
+        remainder_probabilities: Probabilities of the remainder.
+        curve: Probability of the explained class over the area of the mask.
+        axis: Scale of the frequency axes, ``linear``, ``mel`` or ``log``.
+
+    Raises:
+        ShapeError: Mask or attribution map differ in shape from the spectrogram.
+    """
+
+    log_magnitude: np.ndarray
+    mask: np.ndarray
+    duration_s: float
+    sample_rate_hz: float
+    label: str = ""
+    importance: np.ndarray | None = None
+    recording_probabilities: Mapping[str, float] | None = None
+    evidence_probabilities: Mapping[str, float] | None = None
+    remainder_probabilities: Mapping[str, float] | None = None
+    curve: SufficiencyCurve | None = None
+    axis: FrequencyAxis = "linear"
+
+    def __post_init__(self) -> None:
+        shape = np.shape(self.log_magnitude)
+        for part, values in (("mask", self.mask), ("importance", self.importance)):
+            if values is not None and np.shape(values) != shape:
+                raise ShapeError(f"{part}: shape {np.shape(values)} differs from that of the spectrogram, {shape}")
+
+    def panels(self) -> dict[PanelName, Panel]:
+        """Return the panels that there is data for, by name, in the order of the argument."""
+        log_magnitude, mask = np.asarray(self.log_magnitude), np.asarray(self.mask)
+        peak = peak_magnitude(log_magnitude)
+        place = (self.duration_s, self.sample_rate_hz, self.axis)
+
+        def spectrogram(values: np.ndarray) -> Callable[[Axes], object]:
+            return lambda axes: draw_spectrogram(axes, values, *place, peak=peak)
+
+        def draw_overlay(axes: Axes) -> None:
+            draw_spectrogram(axes, log_magnitude, *place, peak=peak, bar=False)
+            draw_mask(axes, mask, *place)
+
+        # What was heard, what counted in it, what was cut out, and what that does.
+        panels: dict[PanelName, Panel] = {"recording": ("Recording", spectrogram(log_magnitude))}
+        if (importance := self.importance) is not None:
+            title = "Attribution: for (+), against (−)"
+            panels["attribution"] = (title, lambda axes: draw_importance(axes, importance, *place))
+        panels["mask"] = (f"Mask: {100 * mask.mean():.3g} % of the area", draw_overlay)
+        panels["evidence"] = ("Evidence alone", spectrogram(log_magnitude * mask))
+        panels["remainder"] = ("Remainder", spectrogram(log_magnitude * (1 - mask)))
+        if before := self.recording_probabilities:
+            after, without, label = self.evidence_probabilities, self.remainder_probabilities, self.label or None
+            panels["decision"] = (
+                "Decision",
+                lambda axes: draw_probabilities(axes, before, after, without, label),
+            )
+        if (curve := self.curve) is not None:
+            title = f"How much suffices for {readable(self.label, 20)}"
+            panels["sufficiency"] = (title, lambda axes: draw_curve(axes, curve))
+        return panels
+
+
+def draw_explanation_panels(axes: Mapping[PanelName, Axes], data: ExplanationData) -> Figure:
+    """Draw panels of an explanation on axes of any figure, in the font size of `matplotlib.rcParams`.
+
+    Args:
+        axes: Axes by name of the panel.
+        data: What the panels show.
+
+    Returns:
+        The figure of the axes.
+
+    Raises:
+        ConfigurationError: There is no such panel, there is no data for it, or something else than axes is given.
+    """
+    from matplotlib.axes import Axes as MatplotlibAxes
+
+    panels = data.panels()
+    for name, panel in axes.items():
+        if name not in get_args(PanelName):
+            raise ConfigurationError(f"axes: there is no panel {name!r}; {choices(str(name), get_args(PanelName))}")
+        if name not in panels:
+            raise ConfigurationError(
+                f"axes: this explanation has no data for the panel {name!r}; it has {', '.join(panels)}"
+            )
+        if not isinstance(panel, MatplotlibAxes):
+            raise ConfigurationError(
+                f"axes: {type(panel).__name__} is no matplotlib Axes; give one, or some by name of the panel, such "
+                "as {'recording': left, 'evidence': right}"
+            )
+    if not axes:
+        raise ConfigurationError(f"axes: no panel is named; choose among {', '.join(panels)}")
+    for name, panel in axes.items():
+        heading, draw = panels[name]
+        draw(panel)
+        title(panel, heading)
+        use_font_size_of_user(panel)
+    return cast("Figure", next(iter(axes.values())).get_figure(root=True))
 
 
 def explanation_picture(
@@ -68,36 +182,27 @@ def explanation_picture(
         ConfigurationError: The scale of the frequency axis is another one.
         ShapeError: Mask or attribution map differ in shape from the spectrogram.
     """
-    log_magnitude, mask = np.asarray(log_magnitude), np.asarray(mask)
-    for part, values in (("mask", mask), ("importance", importance)):
-        if values is not None and np.shape(values) != log_magnitude.shape:
-            raise ShapeError(
-                f"{part}: shape {np.shape(values)} differs from that of the spectrogram, {log_magnitude.shape}"
-            )
-    peak = peak_magnitude(log_magnitude)
-    place = (duration_s, sample_rate_hz, axis)
-
-    def draw_overlay(axes: Axes) -> None:
-        draw_spectrogram(axes, log_magnitude, *place, peak=peak, bar=False)
-        draw_mask(axes, mask, *place)
-
-    # In the order of the argument: what was heard, what counted in it, what was cut out, and what that does.
-    panels: list[Panel] = [("Recording", lambda axes: draw_spectrogram(axes, log_magnitude, *place, peak=peak))]
-    if importance is not None:
-        panels.append(("Attribution: for (+), against (−)", lambda axes: draw_importance(axes, importance, *place)))
-    panels.append((f"Mask: {100 * mask.mean():.3g} % of the area", draw_overlay))
-    panels.append(("Evidence alone", lambda axes: draw_spectrogram(axes, log_magnitude * mask, *place, peak=peak)))
-    numbers: list[Panel] = []
-    if recording_probabilities:
-        before, after, without = recording_probabilities, evidence_probabilities, remainder_probabilities
-        numbers.append(("Decision", lambda axes: draw_probabilities(axes, before, after, without, label or None)))
-    if curve is not None:
-        numbers.append((f"How much suffices for {readable(label, 20)}", lambda axes: draw_curve(axes, curve)))
-
+    panels = ExplanationData(
+        log_magnitude,
+        mask,
+        duration_s,
+        sample_rate_hz,
+        label,
+        importance,
+        recording_probabilities,
+        evidence_probabilities,
+        remainder_probabilities,
+        curve,
+        axis,
+    ).panels()
+    # The recording minus the evidence can be imagined; the numbers cannot.
+    del panels["remainder"]
+    numbers = len({"decision", "sufficiency"} & panels.keys())
     figure = new_figure()
     probability = (recording_probabilities or {}).get(label)
     _write_titles(figure, verdict, _described(name, label, probability, method))
-    for axes, (heading, draw) in zip(_axes(figure, len(panels), len(numbers)), panels + numbers, strict=True):
+    places = _axes(figure, len(panels) - numbers, numbers)
+    for axes, (heading, draw) in zip(places, panels.values(), strict=True):
         draw(axes)
         title(axes, heading)
     return figure

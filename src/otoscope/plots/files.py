@@ -19,24 +19,27 @@ _SAVING: dict[str, dict[str, Any]] = {
     ".png": {"format": "png", "pil_kwargs": {"compress_level": 3}},
     # Without the date, the same figure gives the same file.
     ".svg": {"format": "svg", "metadata": {"Date": None}},
+    ".pdf": {"format": "pdf", "metadata": {"CreationDate": None}},
 }
-_SVG: dict[Any, Any] = {
+_VECTORS: dict[Any, Any] = {
     # Identifiers in an SVG are hashes of their content and this salt, which is random otherwise.
     "svg.hashsalt": "otoscope",
     # Text remains text: it can be searched, read aloud, and edited in a slide.
     "svg.fonttype": "none",
+    # Fonts as TrueType, which journals accept and editors can change, and not as outlines (Type 3).
+    "pdf.fonttype": 42,
 }
 _settings_lock = threading.Lock()
 
 
 def save_picture(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Save a figure as PNG or SVG, atomically. The same figure gives the same bytes.
+    """Save a figure as PNG, SVG or PDF, atomically. The same figure gives the same bytes.
 
-    In an SVG, spectrograms are embedded pixel images, and text remains text in the viewer's fonts.
+    In SVG and PDF, spectrograms are embedded pixel images, and text remains text; in an SVG in the viewer's fonts.
 
     Args:
         figure: Figure to save.
-        path: File name that ends in ``.png`` or ``.svg``.
+        path: File name that ends in ``.png``, ``.svg`` or ``.pdf``.
 
     Raises:
         ConfigurationError: The file name ends differently.
@@ -46,9 +49,9 @@ def save_picture(figure: Figure, path: str | os.PathLike[str]) -> Path:
 
     suffix = Path(path).suffix.lower()
     if suffix not in _SAVING:
-        raise ConfigurationError(f"{path}: pictures are saved as .png or .svg; choose one of these endings")
-    # Matplotlib reads these two settings when it draws, and they belong to the whole process.
-    with _settings_lock, rc_context(_SVG if suffix == ".svg" else None):
+        raise ConfigurationError(f"{path}: pictures are saved as .png, .svg or .pdf; choose one of these endings")
+    # Matplotlib reads these settings when it draws, and they belong to the whole process.
+    with _settings_lock, rc_context(None if suffix == ".png" else _VECTORS):
         return replace_file(path, lambda temporary: figure.savefig(temporary, **_SAVING[suffix]))
 
 
@@ -62,6 +65,6 @@ def picture_bytes(figure: Figure, kind: str) -> bytes:
     from matplotlib import rc_context
 
     buffer = io.BytesIO()
-    with _settings_lock, rc_context(_SVG if kind == "svg" else None):
+    with _settings_lock, rc_context(None if kind == "png" else _VECTORS):
         figure.savefig(buffer, **_SAVING[f".{kind}"])
     return buffer.getvalue()

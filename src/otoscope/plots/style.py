@@ -108,6 +108,23 @@ def color_bar(axes: Axes, image: AxesImage, label: str = "") -> Colorbar:
     return bar
 
 
+def use_font_size_of_user(axes: Axes) -> None:
+    """Scale the texts of a panel and of its colour bar to the font size of `matplotlib.rcParams`."""
+    from matplotlib import rcParams
+    from matplotlib.text import Text
+
+    factor = float(rcParams["font.size"]) / TICK_POINTS
+    for part in (axes, *axes.child_axes):
+        # Ticks that are made later follow the parameters of the axis; the others are texts already.
+        for axis in (part.xaxis, part.yaxis):
+            size = axis.get_tick_params().get("labelsize", TICK_POINTS)
+            axis.set_tick_params(labelsize=factor * float(size))
+        texts = {id(label) for axis in (part.xaxis, part.yaxis) for label in axis.get_ticklabels(which="both")}
+        for text in part.findobj(Text, include_self=False):
+            if id(text) not in texts:
+                text.set_fontsize(factor * float(text.get_fontsize()))
+
+
 def set_time_axis(axes: Axes, duration_s: float) -> None:
     """Set the limits and the label of a time axis in seconds."""
     axes.set_xlim(0, duration_s)

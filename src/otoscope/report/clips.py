@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from otoscope.audio import Frontend, load_audio, peak_normalize
+from otoscope.audio import Frontend, peak_normalize
 from otoscope.errors import DataError
-from otoscope.explanation.stored import FolderExplanation, StoredExplanation
+from otoscope.explanation.stored import StoredExplanation
 from otoscope.player import Clip, Track
 from otoscope.report.contents import Content
 from otoscope.report.masks import energy_share
@@ -18,7 +18,8 @@ from otoscope.report.masks import energy_share
 LEVELS = ("supported", "partly", "not supported")
 """Levels of a verdict, the best first."""
 MASK, SHARE = "mask", "share of the energy"
-_LONGEST_S = 120.0
+LONGEST_S = 120.0
+"""Longest sound of a player."""
 
 
 @dataclass
@@ -42,6 +43,7 @@ class ClipResult:
         curve: Points (area, probability) of evidence and remainder.
         sufficient: Smallest sufficient share.
         necessary: Smallest necessary share.
+        decisive: Share that is both.
         sample_rate_hz: Sample rate.
         duration_s: Length.
         components: Relevance and centroid of each component.
@@ -67,6 +69,7 @@ class ClipResult:
     curve: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     sufficient: float | None = None
     necessary: float | None = None
+    decisive: float | None = None
     components: list[dict[str, float]] = field(default_factory=list)
     source: dict[str, Any] = field(default_factory=dict)
     file: str = ""
@@ -107,6 +110,7 @@ class ClipResult:
             curve=_curve(content.part("curve")),
             sufficient=content.optional_number("sufficient"),
             necessary=content.optional_number("necessary"),
+            decisive=content.optional_number("decisive"),
             sample_rate_hz=int(content.number("sample_rate_hz")),
             duration_s=content.number("duration_s"),
             components=[
@@ -134,26 +138,32 @@ class ClipResult:
         gap = self.scores.get("p_evidence", 0.0) - self.scores.get("p_remainder", 0.0)
         return (len(LEVELS) - 1 - LEVELS.index(self.level), gap / max(self.confidence, 1e-9))
 
-    def clip(self) -> Clip:
+    def clip(self, longest_s: float | None = None, components: bool = True) -> Clip:
         """Return the content of a player: sounds, spectrogram and mask.
 
+        Args:
+            longest_s: Length after which everything is cut (default: nothing is cut).
+            components: Whether the sounds of components are among the tracks.
+
         Raises:
-            OtoscopeError: A file is missing or damaged.
+            OtoscopeError: A file is missing or damaged, or the recording is too long for a player.
         """
         stored = self.open()
         recording, rate_hz = stored.sound("recording").numpy(), stored.sample_rate_hz
-        if not len(recording):
+        whole = len(recording)
+        if not whole:
             raise DataError(f"{stored.place}: its sounds are empty; explain the recording again")
-        if len(recording) > _LONGEST_S * rate_hz:
-            raise DataError(
-                f"{stored.place}: is longer than {_LONGEST_S:.0f} s; explain it in windows (--window_s)"
-            )
+        length = whole if longest_s is None else min(max(round(longest_s * rate_hz), 1), whole)
+        if length > LONGEST_S * rate_hz:
+            raise DataError(f"{stored.place}: is longer than {LONGEST_S:.0f} s; explain it in windows (--window_s)")
         names = ("evidence", "remainder")
         # Sounds that were not kept are made from the mask.
         sounds = {name: stored.sound(name) for name in names} if {*names} <= {*stored.parts} else stored.fields()
-        evidence, remainder = (fitted(sounds[name].numpy(), len(recording)) for name in names)
+        recording = recording[:length]
+        evidence, remainder = (fitted(sounds[name].numpy(), length) for name in names)
         if "mask" in stored.parts:
             mask, title = stored.mask(), MASK
+            mask = mask[:, : max(round(mask.shape[1] * length / whole), 1)]
         else:
             mask, title = energy_share(evidence, remainder, rate_hz), SHARE
         tracks = [
@@ -161,7 +171,8 @@ class ClipResult:
             Track("evidence", "Evidence", evidence),
             Track("remainder", "Remainder", remainder),
         ]
-        tracks += [Track("component", name, fitted(sound, len(recording))) for name, sound in _components(stored)]
+        parts = stored.component_sounds() if components else []
+        tracks += [Track("component", name, fitted(sound.numpy(), length)) for name, sound in parts]
         return Clip(self.name, rate_hz, tracks, log_magnitude_of(recording, rate_hz), mask, title)
 
 
@@ -184,24 +195,3 @@ def _curve(content: Content) -> dict[str, list[tuple[float, float]]]:
         pairs = [(part.number("area"), part.number("p")) for part in content.parts(name)]
         points[name] = sorted(pair for pair in pairs if pair[0] > 0)
     return points
-
-
-def _components(stored: StoredExplanation) -> list[tuple[str, np.ndarray]]:
-    """Return the sounds of components, whose names begin with their rank; only folders have them."""
-    folder = stored.folder / "components" if isinstance(stored, FolderExplanation) else None
-    paths = sorted(folder.glob("*Hz.wav")) if folder is not None else []
-    return [(_component_title(path.stem), load_audio(path, stored.sample_rate_hz).numpy()) for path in paths]
-
-
-def _component_title(stem: str) -> str:
-    """Return the title of a component's sound.
-
-    Example:
-        >>> _component_title("1-component042-01234Hz")
-        'Component 42 (1234 Hz)'
-    """
-    _, _, rest = stem.partition("component")
-    index, _, centroid = rest.partition("-")
-    if not (index.isdigit() and centroid.removesuffix("Hz").isdigit()):
-        return stem
-    return f"Component {int(index)} ({int(centroid.removesuffix('Hz'))} Hz)"

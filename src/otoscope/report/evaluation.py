@@ -8,6 +8,7 @@ from pathlib import Path
 
 from otoscope.errors import DataError
 from otoscope.metrics import SCORES, scores_shown
+from otoscope.metrics.control_rows import matched_control, shown_rows
 from otoscope.metrics.scores import Place
 from otoscope.report.contents import Content
 
@@ -15,7 +16,6 @@ from otoscope.report.contents import Content
 # takes longer than writing a report.
 OWN, MAP = "own", "map"
 CONTROLS = ("all-pass", "random", "loudest", "ideal")
-MATCHED_CONTROLS = ("loudest", "random")
 DOMAINS = {"mask": "seen", "heard": "heard"}
 """Name of each domain for readers: the masked spectrogram, and its sound analysed again."""
 
@@ -127,7 +127,19 @@ def open_evaluation(path: Path) -> EvaluationResult:
     Raises:
         DataError: The file is damaged, or holds something else.
     """
-    content = Content.read(path)
+    return evaluation_result(Content.read(path))
+
+
+def evaluation_result(content: Content) -> EvaluationResult:
+    """Return the results of an evaluation.
+
+    Args:
+        content: Content of ``results.json``.
+
+    Raises:
+        DataError: The content is damaged, or that of something else.
+    """
+    path = content.path
     if "conditions" not in content.values or "scores" not in content.values:
         raise DataError(f"{path}: holds no results of `otoscope evaluate`; name another folder")
     conditions, skipped, settings = (content.part(name) for name in ("conditions", "skipped", "settings"))
@@ -178,7 +190,7 @@ def _block(name: tuple[str, str, str], domains: Content, leaders: Content) -> Bl
             values = methods.part(row).part(score)
             if values.values.get("mean") is not None:
                 cells[score] = _cell(values, _mark(leaders.part(score), row))
-        rows.append(Row(row, row in CONTROLS or _matched_control(row) is not None, cells))
+        rows.append(Row(row, row in CONTROLS or matched_control(row) is not None, cells))
     return Block(condition, mask, domain, columns, merge_equal_controls(rows))
 
 
@@ -210,25 +222,9 @@ def merge_equal_controls(rows: Sequence[Row]) -> list[Row]:
         >>> [row.name for row in merge_equal_controls(rows)]
         ['A', 'random as A, B']
     """
-    merged: list[Row] = []
-    for row in rows:
-        control = _matched_control(row.name)
-        equal = [
-            position
-            for position, other in enumerate(merged)
-            if control is not None and other.name.startswith(f"{control} as ") and other.cells == row.cells
-        ]
-        if equal:
-            name = f"{merged[equal[0]].name}, {row.name.removeprefix(f'{control} as ')}"
-            merged[equal[0]] = Row(name, True, row.cells)
-        else:
-            merged.append(row)
-    return merged
-
-
-def _matched_control(row: str) -> str | None:
-    """Return the control that a row has with the area of a method's own mask; None if it is another row."""
-    return next((name for name in MATCHED_CONTROLS if row.startswith(f"{name} as ")), None)
+    by_name = {row.name: row for row in rows}
+    shown = shown_rows(list(by_name), lambda first, second: by_name[first].cells == by_name[second].cells)
+    return [Row(name, by_name[equal[0]].control, by_name[equal[0]].cells) for name, equal in shown.items()]
 
 
 def _curves(content: Content) -> dict[str, dict[str, dict[str, dict[str, list[float]]]]]:

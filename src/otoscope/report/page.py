@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from jinja2 import Environment
 from markupsafe import Markup
 
-from otoscope.audit.result import VERDICTS
 from otoscope.errors import ConfigurationError, OtoscopeError
 from otoscope.files.atomic import replace_folder, replace_text
-from otoscope.files.json import json_text
-from otoscope.metrics import SCORES
-from otoscope.player import player_html, player_script, player_style
-from otoscope.player.fragment import make_environment, read_asset
-from otoscope.report.audit_charts import percent, span_text
+from otoscope.player import Clip, player_html
 from otoscope.report.audit_page import audit_parts
-from otoscope.report.charts import cell_text, curve_charts, score_figures, sufficiency_chart
-from otoscope.report.clips import LEVELS, ClipResult
-from otoscope.report.meanings import meaning
-from otoscope.report.recording import RecordingResult
+from otoscope.report.charts import curve_charts, score_figures, sufficiency_chart
+from otoscope.report.clips import ClipResult
+from otoscope.report.evaluation import EvaluationResult
+from otoscope.report.recording import EventFacts, RecordingResult, TimelinePicture
+from otoscope.report.rendering import render, render_page
 from otoscope.report.results import Results
 from otoscope.report.summary import probability_rows, score_rows, summarise
-from otoscope.version import __version__
 
 Order = Literal["given", "name", "worst"]
 MOST_CLIPS_ON_A_PAGE = 50
@@ -46,12 +37,14 @@ class ReportOptions:
         order: Order of the clips: as they were given, by name, or the worst explained first.
         event_sounds: Number of events of each long recording whose sounds are embedded, the most confident first.
         suspect_sounds: Number of suspects of each audit whose sounds are embedded, the highest ranks first.
+        scripts: Further scripts, for pages that are shown in a frame of another one.
     """
 
     title: str | None = None
     order: Order = "given"
     event_sounds: int = 20
     suspect_sounds: int = 8
+    scripts: Sequence[Markup] = ()
 
 
 @dataclass
@@ -80,7 +73,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class _Entry:
+class Entry:
     """Clip of a report with its number and the address of its section."""
 
     number: int
@@ -124,15 +117,12 @@ def write_report(results: Results, output_file: Path, options: ReportOptions | N
         "classes": summarise([entry.clip for entry in entries]),
         "sections": sections,
         "recordings": recordings,
-        "evaluations": [
-            {"result": result, "figures": score_figures(result), "curves": curve_charts(result)}
-            for result in results.evaluations
-        ],
+        "evaluations": [evaluation_part(result) for result in results.evaluations],
         "skipped": report.skipped,
     }
     report.clips, report.recordings = len(entries), len(recordings)
     report.evaluations, report.audits = len(results.evaluations), len(results.audits)
-    replace_text(output_file, _page("report.html.j2", content))
+    replace_text(output_file, render_page("report.html.j2", content, further_scripts=options.scripts))
     return report
 
 
@@ -158,11 +148,11 @@ def _title(results: Results) -> str:
     return "Otoscope: " + ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for count, name in parts if count)
 
 
-def _entries(clips: Sequence[ClipResult], page_of: Any) -> list[_Entry]:
-    return [_Entry(number, clip, f"{page_of(number)}#clip-{number}") for number, clip in enumerate(clips, start=1)]
+def _entries(clips: Sequence[ClipResult], page_of: Any) -> list[Entry]:
+    return [Entry(number, clip, f"{page_of(number)}#clip-{number}") for number, clip in enumerate(clips, start=1)]
 
 
-def _sections(entries: Sequence[_Entry], report: Report) -> Iterator[tuple[_Entry, Markup]]:
+def _sections(entries: Sequence[Entry], report: Report) -> Iterator[tuple[Entry, Markup]]:
     """Yield the section of each clip; one whose files cannot be read is noted as skipped."""
     for entry in entries:
         try:
@@ -171,30 +161,40 @@ def _sections(entries: Sequence[_Entry], report: Report) -> Iterator[tuple[_Entr
             report.skipped.append(str(error))
             report.broken += 1
             continue
-        result = entry.clip
-        yield (
-            entry,
-            _render(
-                "clip.html.j2",
-                {
-                    "entry": entry,
-                    "clip": result,
-                    "player": player_html(clip),
-                    "probabilities": probability_rows(result),
-                    "scores": score_rows(result),
-                    "chart": sufficiency_chart(result.curve, result.scores.get("MM")),
-                },
-            ),
-        )
+        yield entry, clip_section(entry, clip)
 
 
-def _write_pages(clips: Sequence[ClipResult], report: Report, folder: Path, title: str, index: str) -> list[_Entry]:
+def clip_section(entry: Entry, clip: Clip) -> Markup:
+    """Return the section of a clip: player, verdict, probabilities, scores, notes.
+
+    Args:
+        entry: Clip with its number.
+        clip: Content of its player.
+    """
+    result = entry.clip
+    content = {
+        "entry": entry,
+        "clip": result,
+        "player": player_html(clip),
+        "probabilities": probability_rows(result),
+        "scores": score_rows(result),
+        "chart": sufficiency_chart(result.curve, result.scores.get("MM")),
+    }
+    return render("clip.html.j2", content)
+
+
+def evaluation_part(result: EvaluationResult) -> dict[str, Any]:
+    """Return what the template of an evaluation shows: its result and the geometry of its figures."""
+    return {"result": result, "figures": score_figures(result), "curves": curve_charts(result)}
+
+
+def _write_pages(clips: Sequence[ClipResult], report: Report, folder: Path, title: str, index: str) -> list[Entry]:
     """Write pages of clips into a folder beside the index, and return the entries of the index."""
     _require_place(folder)
     count = -(-len(clips) // CLIPS_PER_PAGE)
     names = [_PAGE_NAME.format(page) for page in range(1, count + 1)]
     entries = _entries(clips, lambda number: f"{folder.name}/{names[(number - 1) // CLIPS_PER_PAGE]}")
-    shown: list[_Entry] = []
+    shown: list[Entry] = []
 
     def write(target: Path) -> None:
         for page, name in enumerate(names):
@@ -208,7 +208,7 @@ def _write_pages(clips: Sequence[ClipResult], report: Report, folder: Path, titl
                 "pages": names,
                 "page": page,
             }
-            (target / name).write_bytes(_page("clips.html.j2", content).encode())
+            (target / name).write_bytes(render_page("clips.html.j2", content).encode())
 
     replace_folder(folder, write)
     return shown
@@ -228,69 +228,30 @@ def _recordings(
 ) -> Iterator[dict[str, Any]]:
     for result in recordings:
         try:
-            embedded = result.embedded(event_sounds)
-            players = [(event, player_html(clip)) for event, clip in result.clips(embedded)]
-            yield {
-                "result": result,
-                "picture": result.picture(),
-                "players": players,
-                "embedded": {event.number for event in embedded},
-                "has_recording": bool(embedded) and result.recording_path() is not None,
-            }
+            yield recording_part(result, result.picture(), result.embedded(event_sounds))
         except OtoscopeError as error:
             report.skipped.append(str(error))
             report.broken += 1
 
 
-@cache
-def _environment() -> Environment:
-    environment = make_environment("otoscope.report")
-    environment.globals.update(
-        scores=SCORES,
-        meaning=meaning,
-        levels=LEVELS,
-        verdicts=VERDICTS,
-        cell_text=cell_text,
-        percent=percent,
-        span_text=span_text,
-        version=__version__,
-    )
-    environment.filters["option_text"] = _option_text
-    return environment
+def recording_part(
+    result: RecordingResult, picture: TimelinePicture, embedded: Sequence[EventFacts]
+) -> dict[str, Any]:
+    """Return what the template of a long recording shows.
 
+    Args:
+        result: Recording.
+        picture: Its timeline.
+        embedded: Events whose sounds are embedded.
 
-def _option_text(value: Any) -> str:
-    return value if isinstance(value, str) else json_text(value)
-
-
-def _render(template: str, content: dict[str, Any]) -> Markup:
-    return Markup(_environment().get_template(template).render(content))
-
-
-def _page(template: str, content: dict[str, Any]) -> str:
-    """Return a whole page, with a policy that allows its scripts and styles alone and nothing from elsewhere."""
-    style = player_style() + read_asset("otoscope.report", "report.css")
-    scripts = [player_script(), read_asset("otoscope.report", "report.js")]
-    policy = "; ".join(
-        [
-            "default-src 'none'",
-            f"style-src {_hash(style)}",
-            f"script-src {' '.join(map(_hash, scripts))}",
-            "img-src data: blob:",
-            "media-src data: blob:",
-            "base-uri 'none'",
-            "form-action 'none'",
-        ]
-    )
-    text: str = (
-        _environment()
-        .get_template(template)
-        .render({**content, "style": style, "scripts": scripts, "policy": policy})
-    )
-    # Bytes of file names that are no text, which UTF-8 cannot hold, are shown as question marks.
-    return text.encode(errors="replace").decode()
-
-
-def _hash(text: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-    return f"'sha256-{digest}'"
+    Raises:
+        OtoscopeError: A sound file is missing or damaged.
+    """
+    return {
+        "result": result,
+        "count": len(result.events),
+        "picture": picture,
+        "players": [(event, player_html(clip)) for event, clip in result.clips(embedded)],
+        "embedded": {event.number for event in embedded},
+        "has_recording": bool(embedded) and result.recording_path() is not None,
+    }

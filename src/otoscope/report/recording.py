@@ -94,12 +94,19 @@ class RecordingResult:
     against: str = ""
 
     def picture(self) -> TimelinePicture:
-        """Return what the timeline shows.
+        """Return what the timeline in the folder shows.
 
         Raises:
             DataError: The arrays are missing or damaged.
         """
-        timeline = Timeline.load(self.folder)
+        return self.picture_of(Timeline.load(self.folder))
+
+    def picture_of(self, timeline: Timeline) -> TimelinePicture:
+        """Return what a timeline shows.
+
+        Raises:
+            DataError: Its arrays do not fit.
+        """
         shape, windows = timeline.log_magnitude.shape, len(timeline.window_begins_s)
         if len(shape) != 2 or timeline.evidence_share.shape != shape or 0 in shape:
             raise DataError(f"{self.folder}: its spectrogram has the shape {shape}; explain the recording again")
@@ -224,7 +231,19 @@ def open_recording_result(folder: Path) -> RecordingResult:
     Raises:
         DataError: ``timeline.json`` is damaged.
     """
-    content = Content.read(folder / TIMELINE_NAME)
+    return recording_result(Content.read(folder / TIMELINE_NAME), folder)
+
+
+def recording_result(content: Content, folder: Path) -> RecordingResult:
+    """Return the events of a long recording.
+
+    Args:
+        content: Content of ``timeline.json``.
+        folder: Folder of the results.
+
+    Raises:
+        DataError: The content is damaged.
+    """
     result = RecordingResult(
         folder=folder,
         name=content.text("name"),

@@ -106,6 +106,10 @@ class SyntheticScenes(Dataset[Scene]):
         self.snr_db = snr_db
         self.seed = seed
 
+    def __repr__(self) -> str:
+        size = f"{len(self)} of {len(self.classes)} classes"
+        return f"SyntheticScenes({size}, {self.duration_s} s, {self.sample_rate_hz} Hz)"
+
     def __len__(self) -> int:
         """Return the number of scenes."""
         return self.clips_per_class * len(self.classes)

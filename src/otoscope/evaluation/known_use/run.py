@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from tqdm import tqdm
@@ -26,13 +26,14 @@ from otoscope.evaluation.settings import Settings
 from otoscope.files.atomic import replace_text
 from otoscope.files.json import write_json
 from otoscope.version import __version__
+from otoscope.views import Shown
 
 FEWEST_CLIPS = 4
 """Number of clips that a planted cue must flip to count in means over cues."""
 
 
-@dataclass(frozen=True)
-class KnownUseReport:
+@dataclass(frozen=True, repr=False)
+class KnownUseReport(Shown):
     """The results of a comparison on known use.
 
     Attributes:
@@ -41,9 +42,15 @@ class KnownUseReport:
         folder: Folder of the files; None if nothing was written.
     """
 
+    view: ClassVar[str] = "known use"
+
     results: dict[str, Any]
     text: str
     folder: Path | None
+
+    def __repr__(self) -> str:
+        groups, methods = ", ".join(self.results["scores"]), ", ".join(self.results["means"])
+        return f"KnownUseReport({methods} on {groups}; files in {self.folder})"
 
 
 def run_known_use(

@@ -4,6 +4,11 @@
   "use strict";
   // Shared by all copies of this script on a page, for example in the outputs of a notebook.
   const shared = (document[Symbol.for("otoscope.player")] ??= { context: null, playing: null });
+  // Other frames of the same origin, such as the outputs of a notebook: one player is heard at a time.
+  if (!shared.frames && window.BroadcastChannel) {
+    shared.frames = new BroadcastChannel("otoscope.player");
+    shared.frames.onmessage = () => shared.playing?.pause();
+  }
   const FADE_S = 0.008;
   const MOST_KEYS = 9;
   // Samples of the colour map magma, dark to light; between them, colours are interpolated.
@@ -285,6 +290,7 @@
     async play() {
       if (shared.playing && shared.playing !== this) shared.playing.pause();
       shared.playing = this;
+      shared.frames?.postMessage("playing");
       shared.context ??= new AudioContext();
       // Browsers let a context sound only from within a click or a key press, so this comes before anything is awaited.
       const resumed = shared.context.resume();

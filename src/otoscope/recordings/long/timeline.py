@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from otoscope.plots import EventBox, FrequencyAxis, timeline_picture
 from otoscope.plots.timeline import clock_text
 from otoscope.recordings.event import Event
 from otoscope.recordings.files import TIMELINE_NAME
+from otoscope.views import Shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 ARRAYS_NAME, WINDOWS_NAME = "timeline.npz", "windows.csv"
 
 
-@dataclass
-class Timeline:
+@dataclass(repr=False)
+class Timeline(Shown):
     """Events of a long recording, with the predictions of all of its windows.
 
     Attributes:
@@ -53,6 +54,8 @@ class Timeline:
         against: Label that the explained ones are compared with; see `LongOptions`.
     """
 
+    view: ClassVar[str] = "timeline"
+
     file: str
     name: str
     method: str
@@ -74,6 +77,9 @@ class Timeline:
     source: dict[str, Any] = field(default_factory=dict)
     folder: Path = Path()
     against: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Timeline({self.summary()}; {self.method})"
 
     @property
     def paths(self) -> dict[str, Path]:

@@ -149,6 +149,18 @@ def test_own_suspicions_are_tested_on_every_class(cheat, planted_clips, quick):
     assert [suspect.label for suspect in single.suspects if suspect.from_user] == ["high"]
 
 
+def test_a_cue_that_is_too_loud_may_be_the_sound_itself(
+    audited, cheat, planted_clips, quick, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(BandCue, "loudest_db", -20.0)  # the tone has -10 dB
+    (tmp_path / ANSWERS_NAME).write_bytes((audited[1] / ANSWERS_NAME).read_bytes())
+    result = run_audit(cheat, planted_clips, LABELS, tmp_path, quick)
+    [suspect] = [suspect for suspect in result.suspects if suspect.verdict == "unclear"]
+    assert suspect.label == "middle"
+    assert "may be the sound of the class itself" in suspect.sentence
+    assert not result.shortcuts
+
+
 def test_few_clips_are_too_few_to_tell(cheat, planted_clips, quick):
     few = [clip for clip in planted_clips if int(clip.name.split("-")[1]) < 4]
     result = run_audit(cheat, few, LABELS, None, quick)

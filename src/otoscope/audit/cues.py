@@ -40,6 +40,8 @@ class CandidateCue(ABC):
     kind: ClassVar[str]
     is_sound: ClassVar[bool] = True
     """Whether the cue is a sound, and not the absence of one."""
+    loudest_db: ClassVar[float] = 3.0
+    """Level over that of the rest of the clip above which a cue may be the sound of the class itself."""
 
     @property
     @abstractmethod
@@ -322,6 +324,8 @@ class ClickCue(CandidateCue):
     """Clicks, single ones or trains of them."""
 
     kind: ClassVar[str] = "clicks"
+    # Clocks tick and fires crackle: clicks are a cue beside the sound only where they are much quieter than it.
+    loudest_db: ClassVar[float] = -9.0
 
     @property
     def name(self) -> str:

@@ -23,8 +23,6 @@ HURTS = 0.25
 """Fall of the accuracy, in shares of the clips, from which a removal hurts."""
 CONVINCES = 0.25
 """Rise of the share of other clips from which a transplant convinces."""
-LOUDEST_DB = 3.0
-"""Level over that of the rest of the clip above which a cue is rather the sound of the class itself."""
 
 
 @dataclass(frozen=True)
@@ -240,8 +238,8 @@ def _verdict(test: Tested, q_value: float | None) -> tuple[Verdict, str]:
         return "unclear", "both effects could be chance, or those of any change of this size"
     if not test.cue.is_narrow:
         return "unclear", "it is so large a part of the clip that it may be the sound of the class itself"
-    if test.level_db is not None and test.level_db > LOUDEST_DB:
-        return "unclear", "it is louder than the rest of the clip, so that it may be the sound of the class itself"
+    if test.level_db is not None and test.level_db > test.cue.loudest_db:
+        return "unclear", "it is so loud in the clip that it may be the sound of the class itself"
     return "shortcut", ""
 
 

@@ -32,8 +32,8 @@ HEAD = """# Gallery
 
 Twelve recordings and their explanations. Listen to the evidence first: does it contain the sound that the label
 names? Then listen to the remainder: does it contain that sound too? Evidence and remainder are played as loud as
-the recording, and the [verdict](../verdict.md) stands beside each. {failures} of the twelve explanations are not
-supported, and say so.
+the recording, and the [verdict](../verdict.md) stands beside each. Of the twelve explanations, {failures} not
+supported, and {says} so.
 
 The recordings are the sample recordings of the package (ESC-10, CC BY 3.0; their authors are listed in the file
 `NOTICE`), mixtures of them, and synthetic sounds. `make gallery` makes this page. A
@@ -221,7 +221,10 @@ def main(exhibits: Callable[[], Iterator[Exhibit]] = make_exhibits, folder: Path
         levels.append(level)
         print(f"{exhibit.title}: {level}", flush=True)
     failures = levels.count("not supported")
-    (folder / "index.md").write_text(HEAD.format(failures=failures) + "".join(parts), encoding="utf-8")
+    words = (
+        {"failures": "one is", "says": "says"} if failures == 1 else {"failures": f"{failures} are", "says": "say"}
+    )
+    (folder / "index.md").write_text(HEAD.format(**words) + "".join(parts), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -322,8 +322,8 @@ def test_scores_are_those_of_the_saved_sounds(explainer, classifier, lengths, tm
 def test_untrained_methods_keep_the_decisive_share_or_the_smallest_that_suffices(classifier, clip):
     explainer = Explainer(classifier, make_untrained("integrated_gradients", classifier))
     result = explainer.explain(clip)
-    kept = result.sufficient if result.decisive is None else result.decisive
-    assert kept == pytest.approx(float(result.mask.mean()))
+    share = result.sufficient if result.decisive is None else result.decisive
+    assert share == pytest.approx(float(result.mask.mean()))
     assert result.notes == []
     sufficient = Explainer(classifier, make_untrained("integrated_gradients", classifier, area="sufficient"))
     smallest = sufficient.explain(clip)

@@ -364,7 +364,7 @@ def grid(sample_rate_hz: int, clip_s: float) -> list[CandidateCue]:
     Example:
         >>> cues = grid(16_000, 5.0)
         >>> len(cues), cues[0].name, cues[-1].name
-        (42, 'the band 0-20 Hz', 'clicks')
+        (44, 'the band 0-20 Hz', 'clicks')
     """
     bands = [BandCue(0.0, INFRASOUND_HZ)]
     low_hz = LOWEST_HZ

@@ -161,8 +161,8 @@ def _confirm_decisive(
     parts = torch.cat([mask, spectrogram.zero_padding(1 - mask)])
     answers = classifier.hear_masked(spectrogram.repeat(2), parts, normalize).chunk(2)
     target = prediction.explained[:, None]
-    left, whole = (values.gather(-1, target)[:, 0] for values in (answers[1], prediction.probabilities))
-    confirmed = _keeps(prediction, answers[0]) & _loses(prediction, answers[1]) & (left < _LOSES * whole)
+    remaining, whole = (values.gather(-1, target)[:, 0] for values in (answers[1], prediction.probabilities))
+    confirmed = _keeps(prediction, answers[0]) & _loses(prediction, answers[1]) & (remaining < _LOSES * whole)
     return [
         result
         if share is None or not bool(confirmed[clip])

@@ -184,7 +184,7 @@ def _title(place: str) -> str:
 
 
 def _verdict(value: float | None, verdict: str | None) -> str:
-    # the cascade's verdict goes on with its reason
+    # the cascade's verdict has its reason behind a colon
     return f"{_number(value, 2)} {verdict.partition(':')[0]}" if verdict else ""
 
 

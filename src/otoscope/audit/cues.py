@@ -1,7 +1,6 @@
 """Candidate cues: what a classifier may decide by instead of the sound that its classes are named after.
 
-A cue can be removed from a clip of a class, and transplanted from such a clip into one of another class. Each also
-has controls of equal size elsewhere, which must not have the same effects.
+Each can be removed, transplanted into another clip, and has controls of equal size elsewhere.
 """
 
 from __future__ import annotations
@@ -379,8 +378,7 @@ def grid(sample_rate_hz: int, clip_s: float) -> list[CandidateCue]:
 
 
 def _rounded(hz: float) -> float:
-    """Return a frequency with three digits."""
-    return float(f"{hz:.3g}")
+    return float(f"{hz:.3g}")  # three digits
 
 
 def _hz_text(low_hz: float, high_hz: float) -> str:

@@ -199,7 +199,7 @@ def test_a_pipeline_is_accepted_as_a_classifier(tmp_path):
         explanation = explainer.explain(waveform, scores=False)
         assert explanation.probabilities == expected.probabilities
         assert torch.equal(explanation.mask, expected.mask)
-    assert otoscope.load(pipe).method == "integrated gradients"
+    assert otoscope.load(pipe).method == METHODS[DEFAULT_METHOD].title
     black_box = otoscope.CallableClassifier(lambda waveforms: [[1.0]] * len(waveforms), ["any"])
     assert otoscope.load(black_box).method == "segment regression"
     spectrogram = classifier.frontend(waveform[None])

@@ -78,6 +78,8 @@ def upload(page, name="dog.wav", content=None):
 def choose(page, label, option):
     page.get_by_label(label, exact=True).locator("visible=true").click()
     page.get_by_role("option", name=option, exact=True).click()
+    # The list fades out; options of a second one could not be told from its own.
+    page.get_by_role("option").first.wait_for(state="detached")
 
 
 def result(page, place="#explain-result"):

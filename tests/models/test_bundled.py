@@ -10,6 +10,7 @@ import torch
 
 import otoscope
 from otoscope.errors import ConfigurationError
+from otoscope.methods import DEFAULT_METHOD, METHODS
 from otoscope.models import bundled_model, sample_recordings
 
 REPOSITORY = Path(__file__).parents[2]
@@ -35,6 +36,7 @@ def test_the_model_folder_is_small():
 def test_load_without_a_path_opens_the_bundled_model(explainer, untrained):
     assert len(explainer.labels) == 10
     assert untrained.method == "integrated gradients"
+    assert otoscope.load().method == METHODS[DEFAULT_METHOD].title
     assert untrained.labels == explainer.labels
     assert untrained.classifier.details["uncertain_below"] == explainer.classifier.details["uncertain_below"]
     assert otoscope.load(method="lmac").method == "L-MAC"

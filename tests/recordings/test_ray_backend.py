@@ -148,7 +148,7 @@ def test_workers_read_from_a_web_server(cluster, tiny_explainer, short_clips, tm
 
 def test_a_folder_that_workers_do_not_see_ends_the_run(tiny_explainer, short_clips, tmp_path):
     pytest.importorskip("ray", reason="the extra `cluster` is not installed")
-    model = module._packed(tiny_explainer)
+    model = module.packed(tiny_explainer)
     worker = module._Explaining(model, Plan(tmp_path / "absent"), str(Path.cwd()), [], "cpu")
     error = worker.explain(find_recordings([str(short_clips)]))
     assert isinstance(error, ConfigurationError)

@@ -11,6 +11,7 @@ import otoscope
 from otoscope.classifiers import Cnn14Classifier, Conv2dClassifier, FocalNetClassifier, ViTClassifier
 from otoscope.interpreters import LMACInterpreter
 from otoscope.loading import load_classifier, load_dictionary
+from otoscope.methods import DEFAULT_METHOD, METHODS
 
 LABELS = ["dog", "church bells", "it's raining", "siren", "sea"]
 MEL = """
@@ -149,7 +150,7 @@ def test_classifiers(published, describe, model_folder, results_folder, magnitud
     prediction = ours.predict(ours.frontend(waveforms))
     agree(prediction.logits, logits)
     agree(prediction.probabilities, logits.softmax(1))
-    assert otoscope.load(folder).method == "integrated gradients"
+    assert otoscope.load(folder).method == METHODS[DEFAULT_METHOD].title
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from otoscope.errors import ConfigurationError
 from otoscope.explain import Explainer
 from otoscope.interpreters import make_untrained
 from otoscope.loading import load_classifier
+from otoscope.methods import DEFAULT_METHOD, METHODS
 
 transformers = pytest.importorskip("transformers")
 LABELS = ["dog", "rain", "clock"]

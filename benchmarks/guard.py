@@ -56,7 +56,7 @@ def compare(folders: Mapping[str, Path], jobs: Sequence[str], pairs: int, method
         times: dict[str, list[Times]] = {side: [] for side in folders}
         for turn in range(pairs + 1):
             for side in list(folders) if turn % 2 == 0 else reversed(list(folders)):
-                measured = _run(job, folders[side], method)
+                measured = run_job(job, folders[side], method)
                 if turn:  # the first one compiles the modules of the checkout
                     times[side].append(measured)
         of_job = ratios(times)
@@ -84,8 +84,14 @@ def ratios(times: Mapping[str, Sequence[Times]]) -> dict[str, dict[str, float]]:
     return summary
 
 
-def _run(job: str, folder: Path, method: str) -> Times:
-    """Run a job with the package of a checkout."""
+def run_job(job: str, folder: Path, method: str) -> Times:
+    """Run a job with the package of a checkout, and return its times.
+
+    Args:
+        job: Name of the job.
+        folder: Checkout.
+        method: Method of explanation.
+    """
     environment = os.environ | {"PYTHONPATH": str(folder / "src")}
     with tempfile.TemporaryDirectory() as scratch:
         if job == _COLD:

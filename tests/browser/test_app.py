@@ -78,7 +78,7 @@ def upload(page, name="dog.wav", content=None):
 def choose(page, label, option):
     page.get_by_label(label, exact=True).locator("visible=true").click()
     page.get_by_role("option", name=option, exact=True).click()
-    # The list fades out; options of a second one could not be told from its own.
+    # The list fades out. Until then, options of a second list would be found twice.
     page.get_by_role("option").first.wait_for(state="detached")
 
 

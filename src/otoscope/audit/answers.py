@@ -100,9 +100,9 @@ class Answers:
         missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in self._known}
         self.reused += sum(key in getattr(self, "_stored", ()) for key in set(keys))
         # neighbours are of one length and share their decoded source
-        todo = sorted(missing.items(), key=lambda item: (item[1].clip, item[1].action, item[1].source or 0))
-        chunks = [todo[first : first + _CHUNK] for first in range(0, len(todo), _CHUNK)]
-        bar = tqdm(total=len(todo), desc=purpose, unit="clip", disable=not self.progress, delay=2, leave=False)
+        pending = sorted(missing.items(), key=lambda item: (item[1].clip, item[1].action, item[1].source or 0))
+        chunks = [pending[first : first + _CHUNK] for first in range(0, len(pending), _CHUNK)]
+        bar = tqdm(total=len(pending), desc=purpose, unit="clip", disable=not self.progress, delay=2, leave=False)
         with bar:
             parts = self._computed([[request for _, request in chunk] for chunk in chunks])
             for chunk, logits in zip(chunks, parts, strict=True):

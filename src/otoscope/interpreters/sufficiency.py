@@ -94,7 +94,7 @@ def find_sufficient(
     decides: 0.9 of it is kept, or less than half is left. Decisive evidence does both, and leaves less than half
     of the probability in any case.
 
-    The classifier runs nine times on the evidence and nine times on the remainder of each clip. The answers need
+    The classifier runs at most nine times on the evidence and on the remainder of each clip. The answers need
     not change evenly with the area, so that a smaller share may exist; the share that is returned was tested.
 
     Args:

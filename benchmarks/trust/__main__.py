@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.trust.classifiers import CLASSIFIERS, KINDS, make_data, trained, trained_interpreter
+from benchmarks.trust.classifiers import CLASSIFIERS, INTERPRETERS, KINDS, make_data, trained, trained_interpreter
 from benchmarks.trust.summary import markdown, standing
 
 from otoscope.classifiers import ListenerClassifier
@@ -37,7 +37,7 @@ from otoscope.methods import METHODS, UNTRAINED
 DESIGNED = "listener:designed"
 PLACES = [*(f"{name}:{kind}" for kind in KINDS for name in CLASSIFIERS), DESIGNED]
 """All places; designed listeners are classifiers of their own."""
-TRAINED = [name for name in METHODS if name not in UNTRAINED]
+TRAINED = sorted({*INTERPRETERS, *(name for name in METHODS if name not in UNTRAINED)})
 NEW = ["heard_agreement", "agreement"]
 USUAL = [
     "integrated_gradients",
@@ -63,7 +63,8 @@ def compare(place: str, options: argparse.Namespace) -> dict[str, Any]:
     methods: dict[str, Any] = {METHODS[method].title: method for method in options.methods}
     for method in options.trained:
         place_of = trained_interpreter(method, name, kind, options.folder, options.data_folder)
-        methods[METHODS[method].title] = str(place_of)
+        title = INTERPRETERS[method].title if method in INTERPRETERS else METHODS[method].title
+        methods[title] = str(place_of)
     if place == DESIGNED:
         settings = Settings(clips=options.known_use_clips)
         scenes = ListenerScenes(clips=options.known_use_clips)

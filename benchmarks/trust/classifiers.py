@@ -1,8 +1,10 @@
-"""The narrow classifiers of the table and L-MAC on them, trained where they are not there yet."""
+"""The narrow classifiers of the table and the interpreters of them, trained where they are not there yet."""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from benchmarks.waveform_network import train_waveform_classifier
 from otoscope.classifiers import Classifier, save_classifier
 from otoscope.data import ESC50, PlantedCues, SoundData, Synthetic
 from otoscope.loading import load_classifier
-from otoscope.training import LMAC, ClassifierTraining, HeardLMAC, run_training
+from otoscope.training import L2I, LMAC, PIQ, ClassifierTraining, HeardLMAC, NMFTraining, run_training
 
 CLASSIFIERS = ("conv2d", "cnn14", "vit", "focalnet", "waveform")
 KINDS = ("esc10", "synthetic", "planted")
@@ -27,12 +29,45 @@ _EPOCHS = {
 }
 """Epochs where those of the recipe are more than needed, or where there is no recipe."""
 _USUAL_EPOCHS = 50
+_DICTIONARY_EPOCHS = 20
 _SHORT: dict[str, Any] = {"optimizer": "adamw", "schedule": "one_cycle"}
-INTERPRETERS: dict[str, tuple[Any, int]] = {
-    "lmac": (partial(LMAC, learning_rate=1e-3, cache_representations=True, **_SHORT), 25),
-    "heard_lmac": (partial(HeardLMAC, learning_rate=4e-3, crop_s=2.0, **_SHORT), 28),
+_CACHED: dict[str, Any] = {"learning_rate": 1e-3, "cache_representations": True, **_SHORT}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A training of an interpreter.
+
+    Attributes:
+        title: Name in the tables.
+        make: Makes the training of a classifier; that of L2I also takes a dictionary.
+        epochs: Number of epochs.
+        batch_size: Clips of a batch.
+        needs_dictionary: Whether the training takes a dictionary.
+    """
+
+    title: str
+    make: Callable[..., Any]
+    epochs: int
+    batch_size: int = 16
+    needs_dictionary: bool = False
+
+
+INTERPRETERS = {
+    "lmac": Variant("L-MAC", partial(LMAC, **_CACHED), 25),
+    "heard_lmac": Variant("heard L-MAC", partial(HeardLMAC, learning_rate=4e-3, crop_s=2.0, **_SHORT), 28, 4),
+    "piq": Variant("PIQ", partial(PIQ, **_CACHED), 25),
+    "piq_few_codes": Variant("PIQ, 128 codes", partial(PIQ, codes=128, **_CACHED), 25),
+    "piq_fine": Variant("PIQ, finer codes", partial(PIQ, code_stride=1, **_CACHED), 25),
+    "piq_fine_few_codes": Variant("PIQ, 128 finer codes", partial(PIQ, code_stride=1, codes=128, **_CACHED), 25),
+    "piq_plain": Variant("PIQ without codes", partial(PIQ, use_vq=False, **_CACHED), 25),
+    "piq_quieter": Variant(
+        "PIQ, finer codes, quieter bins", partial(PIQ, code_stride=1, mask_threshold=0.2, **_CACHED), 25
+    ),
+    "piq_published": Variant("PIQ, published decoder", partial(PIQ, decoder="published", **_CACHED), 8),
+    "l2i": Variant("L2I", partial(L2I, **_CACHED), 25, needs_dictionary=True),
 }
-"""Trainings of interpreters, and their epochs; batches of the second have 4 clips."""
+"""Trainings of interpreters by name: those of `METHODS`, and variants of PIQ."""
 
 
 def make_data(kind: str, data_folder: Path | None, test_fold: int = 4) -> SoundData:
@@ -98,11 +133,25 @@ def trained_interpreter(method: str, name: str, kind: str, folder: Path, data_fo
     place = folder / f"{method}_{name}_{kind}"
     if not (place / "model" / "config.json").is_file() and method in INTERPRETERS:
         trained(name, kind, folder, data_folder)
-        make, epochs = INTERPRETERS[method]
+        variant = INTERPRETERS[method]
         data = make_data(kind, data_folder)
-        if method == "heard_lmac":
-            data.batch_size = 4
-        options = {"accelerator": "cpu", "max_epochs": epochs, "enable_progress_bar": False}
-        options["check_val_every_n_epoch"] = epochs
-        run_training(make(folder / f"{name}_{kind}" / "model"), data, place, options)
+        data.batch_size = variant.batch_size
+        of = [folder / f"{name}_{kind}" / "model"]
+        if variant.needs_dictionary:
+            of.append(_dictionary(kind, folder, data_folder))
+        run_training(variant.make(*of), data, place, _trainer(variant.epochs))
     return place / "model"
+
+
+def _dictionary(kind: str, folder: Path, data_folder: Path | None) -> Path:
+    """Return the dictionary of a kind of data, which is trained unless the folder holds it."""
+    place = folder / f"nmf_{kind}"
+    if not (place / "model" / "config.json").is_file():
+        run_training(NMFTraining(), make_data(kind, data_folder), place, _trainer(_DICTIONARY_EPOCHS))
+    return place / "model"
+
+
+def _trainer(epochs: int) -> dict[str, Any]:
+    """Return options of a trainer that validates once, at the end."""
+    options: dict[str, Any] = {"accelerator": "cpu", "max_epochs": epochs, "enable_progress_bar": False}
+    return options | {"check_val_every_n_epoch": epochs}

@@ -22,6 +22,7 @@ MODES = [
     {"decoder": "published"},
     {"decoder": "published", "use_mask_output": False},
     {"shared_codes": 3},
+    {"code_stride": 1},
 ]
 
 
@@ -305,3 +306,17 @@ def test_too_few_codes_are_refused(classifier):
 def test_unknown_decoder_is_refused(classifier):
     with pytest.raises(ConfigurationError, match="decoder: 'heavy' is unknown"):
         PIQInterpreter(classifier, decoder="heavy")
+
+
+def test_unknown_stride_is_refused(classifier):
+    with pytest.raises(ConfigurationError, match="code_stride: 3 must be 1 or 2"):
+        PIQInterpreter(classifier, code_stride=3)
+
+
+def test_stride_of_one_makes_four_times_as_many_codes(classifier, make):
+    spectrogram = classifier.frontend(torch.randn(1, 80_000))
+    prediction = classifier.predict(spectrogram)
+    counts = [
+        make(code_stride=stride).decode(spectrogram, prediction).quantized.indices.numel() for stride in (1, 2)
+    ]
+    assert counts[0] == pytest.approx(4 * counts[1], rel=0.1)

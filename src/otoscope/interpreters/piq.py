@@ -26,6 +26,9 @@ from otoscope.nn import (
 )
 from otoscope.nn.decoders import decode_each, initialize_convolutions, valid_columns
 
+_KERNELS = {1: 3, 2: 4}
+"""Sizes of the convolutions around the codes, by their stride."""
+
 
 @dataclass
 class PIQDecoded:
@@ -61,11 +64,14 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
         codebook_init: ``data`` starts with vectors of the first training batch; ``uniform``, as published, starts
             near zero, which leaves most codes unused for a long time.
         mask_threshold: Share of a clip's maximum above which a bin counts as present.
+        code_stride: Columns and rows of the representation that one code stands for, along each axis: 2, as
+            published, or 1, which makes four times as many codes of a clip, finer in time and frequency.
         codebook_classes: Number of classes that share the codes (default: that of the classifier). SpeechBrain
             divides them among 50 classes, however many the classifier has.
 
     Raises:
-        ConfigurationError: A class would have no code, or the threshold is not in (0, 1).
+        ConfigurationError: A class would have no code, the threshold is not in (0, 1), or the stride is neither 1
+            nor 2.
 
     Reference:
         arXiv 2303.12659. Departures: maxima are taken per clip, not over the batch; every frame gets a mask.
@@ -92,6 +98,7 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
         codebook_init: CodebookInit = "data",
         mask_threshold: float = 0.35,
         codebook_classes: int | None = None,
+        code_stride: int = 2,
     ) -> None:
         super().__init__()
         self.use_vq = self.class_specific = use_vq
@@ -99,20 +106,24 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
         self.decoder_name = decoder
         self.codes, self.shared_codes, self.codebook_init = codes, shared_codes, codebook_init
         self.codebook_classes = codebook_classes
+        if code_stride not in _KERNELS:
+            raise ConfigurationError(f"code_stride: {code_stride} must be 1 or 2")
+        self.code_stride = code_stride
         # the sigmoid mask has the threshold in its training target; only the softplus mask is cut afterwards
         self.threshold_name = None if use_mask_output else "mask_threshold"
         self.mask_threshold = mask_threshold
         channels = classifier.representation_channels[-1]
         if use_vq:
             self.adapter = ResidualBlock(channels)
-            self.down = nn.Conv2d(channels, channels, 4, stride=2, padding=1)
+            kernel = _KERNELS[code_stride]
+            self.down = nn.Conv2d(channels, channels, kernel, stride=code_stride, padding=1)
             classes = codebook_classes or len(classifier.labels)
             if classes < len(classifier.labels):
                 raise ConfigurationError(
                     f"codebook_classes: {classes} are fewer than the {len(classifier.labels)} of the classifier"
                 )
             self.quantizer = ClassQuantizer(codes, channels, classes, shared_codes, init=codebook_init)
-            self.up = nn.ConvTranspose2d(channels, channels, 4, stride=2, padding=1)
+            self.up = nn.ConvTranspose2d(channels, channels, kernel, stride=code_stride, padding=1)
             for part in (self.adapter, self.down, self.up):
                 part.apply(initialize_convolutions)
         self.decoder = make_decoder(decoder, channels, classifier.stretched)
@@ -141,17 +152,17 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
         # Convolutions reach over a clip's end: padding is set to zero again after each.
         adapted = zero_padding(self.adapter(hidden), columns, axis=-2)
         rows, width = adapted.shape[-2:]
-        # the convolution of stride 2 halves the columns; a clip keeps at least one
-        half = None if columns is None else (columns // 2).clamp(min=1)
-        adapted = zero_padding(self.down(_at_least_two(adapted)), half, axis=-2)
+        # with a stride of 2 the convolution halves the columns; a clip keeps at least one
+        coarse = None if columns is None else (columns // self.code_stride).clamp(min=1)
+        adapted = zero_padding(self.down(_at_least(self.code_stride, adapted)), coarse, axis=-2)
         # The mask depends on the class here: only the codes of the explained class, and shared ones, can be chosen.
         quantized = self.quantizer(adapted, prediction.explained)
-        straight_through = zero_padding(quantized.straight_through, half, axis=-2)
+        straight_through = zero_padding(quantized.straight_through, coarse, axis=-2)
         # the convolution takes an odd and an even size to the same one, so the original size must be given
-        raised = self.up(straight_through, output_size=[max(rows, 2), max(width, 2)])
+        raised = self.up(straight_through, output_size=[max(rows, self.code_stride), max(width, self.code_stride)])
         raised = zero_padding(raised[..., :rows, :width], columns, axis=-2)
         logits = self._decode_hidden(raised.transpose(-1, -2), spectrogram, prediction.stretched)
-        return PIQDecoded(logits, adapted, quantized, half)
+        return PIQDecoded(logits, adapted, quantized, coarse)
 
     def _decode_hidden(self, hidden: Tensor, spectrogram: Spectrogram, stretched: bool) -> Tensor:
         """Decode (batch, channels, frequency', time') to the resolution of the spectrogram."""
@@ -199,7 +210,7 @@ class PIQInterpreter(Interpreter[PIQDecoded]):
         return terms
 
 
-def _at_least_two(hidden: Tensor) -> Tensor:
-    """Pad rows and columns with zeros to two, the least that the strided convolution takes."""
+def _at_least(size: int, hidden: Tensor) -> Tensor:
+    """Pad rows and columns with zeros to the stride of a convolution, the least that it takes."""
     rows, columns = hidden.shape[-2:]
-    return F.pad(hidden, (0, max(2 - columns, 0), 0, max(2 - rows, 0)))
+    return F.pad(hidden, (0, max(size - columns, 0), 0, max(size - rows, 0)))

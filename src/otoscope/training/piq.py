@@ -25,6 +25,7 @@ class PIQ(InterpreterBrain):
         codebook_init: Start of the codebook: vectors of the first training batch (``data``), or random vectors as
             published (``uniform``).
         mask_threshold: Share of a clip's maximum above which a bin counts as present.
+        code_stride: Columns and rows that one code stands for: 2, as published, or 1, which is finer.
         **training: See `InterpreterBrain`.
     """
 
@@ -41,6 +42,7 @@ class PIQ(InterpreterBrain):
         shared_codes: int = 0,
         codebook_init: CodebookInit = "data",
         mask_threshold: float = 0.35,
+        code_stride: int = 2,
         **training: Any,
     ) -> None:
         interpreter = partial(
@@ -52,5 +54,6 @@ class PIQ(InterpreterBrain):
             shared_codes=shared_codes,
             codebook_init=codebook_init,
             mask_threshold=mask_threshold,
+            code_stride=code_stride,
         )
         super().__init__(classifier, interpreter, **training)

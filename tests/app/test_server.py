@@ -158,6 +158,14 @@ def test_port_in_use_is_an_error():
     free.close()
 
 
+def test_browser_that_comes_before_the_server_runs_waits():
+    """The address is printed before the server runs."""
+    with listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname(), timeout=5) as early:
+        accepted, address = listening.accept()
+        assert address == early.getsockname()
+        accepted.close()
+
+
 def test_assets_are_part_of_the_package():
     from importlib.resources import files
 

@@ -24,6 +24,8 @@ from otoscope.errors import ConfigurationError
 
 _RESULTS = "results"
 _SHUTDOWN_S = 2
+_WAITING_CONNECTIONS = 2048
+"""Connections that wait to be accepted, as many as uvicorn allows."""
 
 
 def prepare_gradio() -> Any:
@@ -152,7 +154,7 @@ def _private_folder() -> Iterator[Path]:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound to an address.
+    """Return a socket that is bound to an address, at which connections may already wait.
 
     Args:
         host: Address that the server listens on.
@@ -169,6 +171,8 @@ def listen(host: str, port: int) -> socket.socket:
         if sys.platform != "win32":
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
+        # a browser that is opened before the server runs waits, and is not refused
+        listening.listen(_WAITING_CONNECTIONS)
     except OSError as error:
         listening.close()
         raise ConfigurationError(

@@ -147,7 +147,7 @@ def _evaluate(options: argparse.Namespace, folder: Path) -> Any:
     from otoscope.evaluation import Conditions, Settings, run_evaluation
 
     classifier = otoscope.load().classifier
-    data = ESC50(options.data_folder, (1, 2, 3), (4,), (5,), download=False)
+    data = ESC50(options.data_folder, (1, 2), (3,), (4,), download=False)
     few = {"clips": options.evaluated, "sanity_clips": 2, "check_clips": 2, "shuffles": 2, "noisy_inputs": 0}
     methods = {name: name for name in _METHODS}
     return run_evaluation(

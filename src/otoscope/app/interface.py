@@ -21,7 +21,7 @@ from otoscope.models import sample_recordings
 PREDICTED, ALL_OTHERS = "the predicted class", "all other classes"
 AREAS = ("the method's own", "sufficient", "decisive", "a share")
 _VISITORS = 500
-"""Visitors whose inputs are in memory at once; the one who was idle longest starts anew."""
+"""Visitors whose choices are in memory at once; the one who was idle longest starts anew."""
 _INTRODUCTION = (
     "Upload or record a sound, or choose a sample. The result plays the recording, the *evidence* that the "
     "decision rests on, and the *remainder*, each from the same instant. One recording is explained at a time; the "
@@ -85,7 +85,7 @@ def make_interface(setting: Setting) -> Any:
         if setting.review is not None:
             with gr.Tab("Review", id="review") as tab:
                 setting.review.build(gr, tab)
-    # Gradio keeps the values of a visitor's components until so many others have come.
+    # Gradio holds the choices of this number of visitors, the latest ones
     blocks.state_session_capacity = _VISITORS
     return blocks
 

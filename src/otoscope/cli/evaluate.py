@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from otoscope.classifiers import Classifier
-from otoscope.cli.explain import print_result
+from otoscope.cli.answer import AnswerLine
 from otoscope.cli.hparams import USAGE, add_common_options, instantiate, output_folder_of, parse_hparams
 from otoscope.cli.options import add_shared, make_parser, messages_beside, move_to_device, print_json
 from otoscope.cli.training_file import evaluation_arguments
@@ -155,7 +155,7 @@ def _explain_recording(options: Any, classifier: Classifier, methods: Mapping[st
         explainer,
         recordings,
         output_folder_of(options, "single_sample"),
-        on_explained=(lambda result: print_json(result.line)) if options.json else print_result,
+        on_explained=(lambda result: print_json(result.line)) if options.json else AnswerLine().complete,
     )
     for error in outcome.failed.values():
         raise OtoscopeError(error)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from otoscope.cli.answer import AnswerLine
 from otoscope.cli.long_options import add_long_options, long_options
 from otoscope.cli.options import (
     SOURCE_HELP,
@@ -17,6 +18,7 @@ from otoscope.cli.options import (
     parse,
     print_json,
 )
+from otoscope.cli.startup import quick_start
 from otoscope.cli.threads import usable_cores
 from otoscope.errors import OtoscopeError
 from otoscope.methods import METHODS, UNTRAINED
@@ -40,7 +42,18 @@ def run(arguments: list[str]) -> int:
     Raises:
         OtoscopeError: An option or the model is wrong, or the only recording cannot be explained.
     """
-    options = parse(build_parser(), arguments)
+    with quick_start() as started, AnswerLine() as line:
+        return _run(parse(build_parser(), arguments), line, started)
+
+
+def _run(options: jsonargparse.Namespace, line: AnswerLine, started: Callable[[], None]) -> int:
+    """Run the verb with parsed options; see `run`.
+
+    Args:
+        options: Parsed options.
+        line: Line of the answer on the standard output.
+        started: Function to call once modules and model are loaded.
+    """
     import_modules(options["import"])
     from otoscope.explain import load
     from otoscope.recordings import (
@@ -65,8 +78,11 @@ def run(arguments: list[str]) -> int:
     explainer = load(options.model, options.method, options.revision, **given)
     move_to_device(explainer, options.device)
     explainers = _explainers(explainer, options)
+    started()
     lines: list[dict[str, Any]] = []
-    on_explained = (lambda result: lines.append(result.line)) if options.json else print_result
+    on_explained = (lambda result: lines.append(result.line)) if options.json else line.complete
+    # Of several recordings, each has its line when its files are there, and the progress is shown between them.
+    on_answered = line.begin if not options.json and len(recordings) == 1 else None
     outcome = Outcome()
     short, long = split_by_length(recordings, explainer, windowed)
     for note in _notes(options, explainer, len(short), len(long)):
@@ -88,6 +104,7 @@ def run(arguments: list[str]) -> int:
             in_shards=options.shards,
             backend=backend,
             longest_remote_s=longest_whole_s(explainer.classifier, windowed),
+            on_answered=on_answered,
         )
     if long:
         outcome += explain_long_recordings(
@@ -309,12 +326,6 @@ def _explainers(explainer: Explainer, options: Any) -> dict[str | None, Explaine
 def _method_names() -> str:
     aliases = {name: " or ".join(METHODS[name].aliases) for name in UNTRAINED}
     return ", ".join(name + (f" (or {aliases[name]})" if aliases[name] else "") for name in UNTRAINED)
-
-
-def print_result(result: Result) -> None:
-    """Print the summary of an explained recording, with its notes and its folder."""
-    notes = (f"({note})" for note in result.line["notes"])
-    print(result.summary, *notes, f"-> {result.line.get('folder') or result.line.get('shard')}", flush=True)
 
 
 def parts_of(keep: list[str] | None, in_shards: bool) -> tuple[str, ...] | None:

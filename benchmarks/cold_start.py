@@ -1,9 +1,10 @@
 """Compare the cold start of ``otoscope explain`` with PyTorch alone: ``python -m benchmarks.cold_start``.
 
-The command explains a sample recording with the bundled model and its default method. PyTorch alone is a process that
-imports it and runs one convolution over a spectrogram of the same size. Both take turns in fresh processes, every
-second pair in the opposite order. For the command, the times up to its first printed text are measured too: the
-answer, which people wait for; the pictures follow. Processor time depends less on other processes than elapsed time.
+The command explains a sample recording with the bundled model and its default method. PyTorch alone is a process
+that imports it and runs one convolution over a spectrogram of the same size. Both take turns in fresh processes,
+every second pair in the opposite order. The times end at the first printed text, which is the answer that people
+wait for, and again at the end of the process: pictures and the end of Python come between the two. Processor time
+depends less on other processes than elapsed time.
 """
 
 from __future__ import annotations

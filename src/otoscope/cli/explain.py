@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import jsonargparse
 
     from otoscope.explain import Explainer
-    from otoscope.recordings import Outcome, Result
+    from otoscope.recordings import Outcome
 
 
 def run(arguments: list[str]) -> int:

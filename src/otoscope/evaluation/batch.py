@@ -264,16 +264,18 @@ def _sounds(batch: ClassifiedBatch, masked: Spectrogram, rows: Tensor) -> Tensor
         rows: Number of each spectrogram; its clip is the remainder by the number of clips.
     """
     frontend = batch.classifier.frontend
+    magnitude, clips = masked.magnitude.float(), rows % len(batch.names)
     # The phase is that of the clip whatever the mask, so that its sine and cosine are computed once.
-    transform = masked.magnitude.float() * batch.direction[rows % len(batch.names)]
     if masked.lengths is None:
-        return frontend.inverse_transform(transform, masked.length)
+        return frontend.inverse_transform(magnitude * batch.direction[clips], masked.length)
     # Without padding, whose silent frames would attenuate the last samples of a clip; clips of one length together.
     lengths = masked.lengths.tolist()
-    sounds = transform.real.new_zeros(len(lengths), max(lengths))
+    sounds = magnitude.new_zeros(len(lengths), max(lengths))
     for length in set(lengths):
         index = torch.tensor([place for place, other in enumerate(lengths) if other == length])
-        sounds[index, :length] = frontend.inverse_transform(transform[index, :, : frontend.frames(length)], length)
+        frames = frontend.frames(length)
+        transform = magnitude[index, :, :frames] * batch.direction[clips[index], :, :frames]
+        sounds[index, :length] = frontend.inverse_transform(transform, length)
     return sounds
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -56,6 +57,7 @@ def _run(options: jsonargparse.Namespace, line: AnswerLine, started: Callable[[]
     """
     import_modules(options["import"])
     from otoscope.explain import load
+    from otoscope.interpreters.progress import shown_progress
     from otoscope.recordings import (
         HearingOptions,
         Outcome,
@@ -83,29 +85,33 @@ def _run(options: jsonargparse.Namespace, line: AnswerLine, started: Callable[[]
     on_explained = (lambda result: lines.append(result.line)) if options.json else line.complete
     # Of several recordings, each has its line when its files are there, and the progress is shown between them.
     on_answered = line.begin if not options.json and len(recordings) == 1 else None
+    shared = {
+        "threshold": options.threshold,
+        "batch_size": options.batch_size,
+        "skip_existing": options.skip_existing,
+        "pictures": PictureOptions(options.axis, options.picture),
+        "hearing": HearingOptions(options.channel, options.normalize),
+        "workers": options.workers or usable_cores(),
+        "keep": keep,
+        "in_shards": options.shards,
+        "backend": backend,
+    }
     outcome = Outcome()
     short, long = split_by_length(recordings, explainer, windowed)
     for note in _notes(options, explainer, len(short), len(long)):
         print(f"note: {note}", file=sys.stderr)
-    for target, folder in _targets(options) if short else []:
-        outcome += explain_recordings(
-            explainers.get(target, explainer),
-            short,
-            folder,
-            target,
-            options.threshold,
-            options.batch_size,
-            options.skip_existing,
-            pictures=PictureOptions(options.axis, options.picture),
-            hearing=HearingOptions(options.channel, options.normalize),
-            on_explained=on_explained,
-            workers=options.workers or usable_cores(),
-            keep=keep,
-            in_shards=options.shards,
-            backend=backend,
-            longest_remote_s=longest_whole_s(explainer.classifier, windowed),
-            on_answered=on_answered,
-        )
+    with shown_progress() if len(recordings) == 1 else contextlib.nullcontext():
+        for target, folder in _targets(options) if short else []:
+            outcome += explain_recordings(
+                explainers.get(target, explainer),
+                short,
+                folder,
+                target,
+                on_explained=on_explained,
+                on_answered=on_answered,
+                longest_remote_s=longest_whole_s(explainer.classifier, windowed),
+                **shared,
+            )
     if long:
         outcome += explain_long_recordings(
             explainer, long, options.output_folder, windowed, options.skip_existing, on_explained

@@ -152,8 +152,8 @@ def _in_workers(run: Run, workers: int, tick: Callable[[str, int], None]) -> Ite
 
     This process alone writes the records, in the order of the clips, whatever the number of processes.
     """
-    # Several jobs for each process, so that none is without work for long while the last ones end.
-    size = min(run.settings.batch_size, max(1, -(-len(run.indices) // (2 * workers))))
+    # The batches of a run with one process: rounding differs with the batch, and the results are then the same.
+    size = run.settings.batch_size
     parts = [run.indices[start : start + size] for start in range(0, len(run.indices), size)]
 
     def handle(kind: str, items: list[Any]) -> Iterator[tuple[int, Any]]:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -88,9 +89,10 @@ def evaluate_table(method: str, folder: Path) -> Callable[[], object]:
     data = Synthetic(classes=("dog", "rooster"), clips_per_class=16, duration_s=5.0)
     data.prepare_data()
     data.setup("test")
-    options = {"clips": 4, "sanity": False, "randomisation": False, "stability": False, "workers": _cores()}
-    known = {field.name for field in fields(Settings)}  # earlier commits have no workers
-    settings = Settings(**{name: value for name, value in options.items() if name in known})
+    options: dict[str, Any] = {"clips": 4, "workers": _cores()}
+    options |= {"sanity": False, "randomisation": False, "stability": False}
+    names = {field.name for field in fields(Settings)}  # earlier commits have no workers
+    settings = Settings(**{name: value for name, value in options.items() if name in names})
     conditions = Conditions(wham=None, speech=None)
     methods = {name: name for name in _METHODS}
     return lambda: run_evaluation(classifier, methods, data, folder, conditions, settings, progress=False)

@@ -196,10 +196,10 @@ def test_noise_from_a_folder(classifier, data, kinds, tmp_path):
 
 def test_results_do_not_depend_on_the_number_of_processes(run, tmp_path):
     options = {"curves": True, "clips": 4, "batch_size": 2}
-    one, two = (_numbers(run(f"out{count}", workers=count, **options).results) for count in (1, 2))
-    assert one.keys() == two.keys()
-    for path, value in one.items():
-        assert two[path] == pytest.approx(value, abs=1e-5, rel=1e-5), path
+    alone, shared = (_numbers(run(f"out{count}", workers=count, **options).results) for count in (1, 2))
+    assert alone.keys() == shared.keys()
+    for path, value in alone.items():
+        assert shared[path] == pytest.approx(value, abs=1e-5, rel=1e-5), path
     # this process wrote every record, in the same order
     for file in (tmp_path / "out1/records").glob("*/*.jsonl"):
         names = [

@@ -11,7 +11,7 @@ from otoscope.interpreters.untrained import make_untrained
 
 
 class Bar:
-    """Bar that remembers what it was told."""
+    """Bar that remembers what it counts."""
 
     made: ClassVar[list["Bar"]] = []
 

@@ -59,20 +59,16 @@ def _run(options: jsonargparse.Namespace, line: AnswerLine, started: Callable[[]
     from otoscope.explain import load
     from otoscope.interpreters.progress import shown_progress
     from otoscope.recordings import (
-        HearingOptions,
         Outcome,
-        PictureOptions,
         explain_long_recordings,
         explain_recordings,
         find_recordings,
         longest_whole_s,
-        ray_actors,
         split_by_length,
     )
 
     _check(options)
-    keep = parts_of(options.keep, options.shards)
-    backend = ray_actors(options.workers) if options.backend == "ray" else None
+    shared = _shared_options(options)
     windowed = long_options(options)
     # Before the model is loaded, so that a wrong folder is reported at once.
     recordings = find_recordings(options.audio, options.output_folder)
@@ -85,17 +81,6 @@ def _run(options: jsonargparse.Namespace, line: AnswerLine, started: Callable[[]
     on_explained = (lambda result: lines.append(result.line)) if options.json else line.complete
     # Of several recordings, each has its line when its files are there, and the progress is shown between them.
     on_answered = line.begin if not options.json and len(recordings) == 1 else None
-    shared = {
-        "threshold": options.threshold,
-        "batch_size": options.batch_size,
-        "skip_existing": options.skip_existing,
-        "pictures": PictureOptions(options.axis, options.picture),
-        "hearing": HearingOptions(options.channel, options.normalize),
-        "workers": options.workers or usable_cores(),
-        "keep": keep,
-        "in_shards": options.shards,
-        "backend": backend,
-    }
     outcome = Outcome()
     short, long = split_by_length(recordings, explainer, windowed)
     for note in _notes(options, explainer, len(short), len(long)):
@@ -118,6 +103,27 @@ def _run(options: jsonargparse.Namespace, line: AnswerLine, started: Callable[[]
         )
     several = len(options.audio) > 1 or len(recordings) > 1 or Path(options.audio[0]).is_dir()
     return _report(outcome, lines, options.json, several)
+
+
+def _shared_options(options: jsonargparse.Namespace) -> dict[str, Any]:
+    """Return the options of `explain_recordings` that are the same for all targets.
+
+    Raises:
+        OtoscopeError: A part is unknown, or the package that a part or the backend needs is not installed.
+    """
+    from otoscope.recordings import HearingOptions, PictureOptions, ray_actors
+
+    return {
+        "threshold": options.threshold,
+        "batch_size": options.batch_size,
+        "skip_existing": options.skip_existing,
+        "pictures": PictureOptions(options.axis, options.picture),
+        "hearing": HearingOptions(options.channel, options.normalize),
+        "workers": options.workers or usable_cores(),
+        "keep": parts_of(options.keep, options.shards),
+        "in_shards": options.shards,
+        "backend": ray_actors(options.workers) if options.backend == "ray" else None,
+    }
 
 
 def _report(outcome: Outcome, lines: list[dict[str, Any]], as_json: bool, several: bool) -> int:

@@ -13,7 +13,8 @@ def quick_start() -> Iterator[Callable[[], None]]:
     """Spare Python's garbage collector the objects that importing makes, which all live until the process ends.
 
     Importing PyTorch makes hundreds of thousands of objects. The collector goes through them several times on the
-    way and once more at the end of the process, and finds nothing; that takes a third of the time of the import.
+    way and once more at the end of the process, and finds nothing; a process that only imports it spends a third of
+    its time on that.
     Objects that are made later are collected as ever. In a process that has imported PyTorch before, such as a
     notebook, nothing is changed.
 

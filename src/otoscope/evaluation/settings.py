@@ -25,8 +25,8 @@ class Settings:
     Args:
         areas: Areas of the masks of equal area, as shares of the bins.
         clips: Number of test clips, spread over the classes (default: all).
-        batch_size: Number of clips at a time; the results do not depend on it, except by rounding. A GPU takes more
-            of them; a CPU is slower with more, whose spectrograms do not fit into its cache.
+        batch_size: Number of clips at a time; the results do not depend on it, except by rounding. Processes
+            share the clips in batches of this size; a GPU can take larger ones.
         seed: Seed of everything random.
         bootstrap: Number of bootstrap samples for the intervals.
         curves: Whether to compute insertion and deletion curves, in the first condition.

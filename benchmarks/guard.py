@@ -13,6 +13,7 @@ time less so.
 | `explain_warm` | the four sample recordings five times, in one process |
 | `piq_step` | five training steps of PIQ |
 | `evaluate` | two methods on four clips |
+| `evaluate_table` | six methods on four clips in three conditions; takes long, so only if it is named |
 | `long_recording` | predictions of five minutes, and explanations of the most confident windows |
 """
 
@@ -34,7 +35,8 @@ from typing import Any
 
 _ROOT = Path(__file__).parents[1]
 _COLD = "explain_cold"
-_JOBS = (_COLD, "explain_warm", "piq_step", "evaluate", "long_recording")
+_DEFAULT_JOBS = (_COLD, "explain_warm", "piq_step", "evaluate", "long_recording")
+_JOBS = (*_DEFAULT_JOBS, "evaluate_table")
 _CLOCKS = ("seconds", "processor_seconds")
 Times = dict[str, float]
 
@@ -131,7 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", default="HEAD~1", help="Commit to compare with.")
     parser.add_argument("--head", default="HEAD", help="Commit that is judged; uncommitted changes do not count.")
-    parser.add_argument("--jobs", nargs="+", choices=_JOBS, default=list(_JOBS))
+    parser.add_argument("--jobs", nargs="+", choices=_JOBS, default=list(_DEFAULT_JOBS))
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--method", default="integrated_gradients", help="Method of the jobs that explain.")
     parser.add_argument("--out", type=Path, help="File of the JSON.")

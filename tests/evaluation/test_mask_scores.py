@@ -278,3 +278,21 @@ def test_only_what_the_classifier_hears_is_evaluated(batch):
     for name in ("loudest", "ideal"):
         results = [score(control(name, each, seed=3), each, AREAS, curves=False) for each in (ready, alone)]
         assert results[0] == results[1]
+
+
+def test_classifier_is_asked_once_about_each_mask(classifier, ready, monkeypatch):
+    asked = []
+    heard = classifier.hear
+    monkeypatch.setattr(
+        classifier, "hear", lambda sound, *rest, **more: asked.append(len(sound)) or heard(sound, *rest, **more)
+    )
+    loudest = control("loudest", ready, 7)
+    first = score(loudest, ready, AREAS, curves=False)
+    inputs = sum(asked)
+    assert inputs == 2 * len(AREAS) * len(ready.names)  # evidence and remainder
+    again = score(loudest, ready, AREAS, curves=False)
+    assert sum(asked) == inputs
+    assert [clip.scores for clip in again] == [clip.scores for clip in first]
+    changed = MaskSource(importance=-loudest.importance)
+    assert [clip.scores for clip in score(changed, ready, AREAS, curves=False)] != [clip.scores for clip in first]
+    assert sum(asked) == 2 * inputs

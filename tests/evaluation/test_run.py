@@ -194,6 +194,21 @@ def test_noise_from_a_folder(classifier, data, kinds, tmp_path):
         run_evaluation(classifier, method, data, tmp_path, Conditions(False, None, False, False, None), settings)
 
 
+def test_results_do_not_depend_on_the_number_of_processes(run, tmp_path):
+    options = {"curves": True, "clips": 4, "batch_size": 2}
+    alone, shared = (_numbers(run(f"out{count}", workers=count, **options).results) for count in (1, 2))
+    assert alone.keys() == shared.keys()
+    for path, value in alone.items():
+        assert shared[path] == pytest.approx(value, abs=1e-5, rel=1e-5), path
+    # this process wrote every record, in the same order
+    for file in (tmp_path / "out1/records").glob("*/*.jsonl"):
+        names = [
+            [json.loads(line)["clip"] for line in path.read_text().splitlines()]
+            for path in (file, tmp_path / "out2" / file.relative_to(tmp_path / "out1"))
+        ]
+        assert names[0] == names[1]
+
+
 def test_ideal_control_needs_the_truth(classifier, kinds, tmp_path):
     from otoscope import save_audio
 
@@ -229,6 +244,7 @@ def test_clips_are_spread_over_classes(count):
         ({"batch_size": 0}, "batch_size: expected 1 or more"),
         ({"bootstrap": 3}, "bootstrap"),
         ({"clips": 0}, "clips"),
+        ({"workers": 0}, "workers"),
     ],
 )
 def test_settings_out_of_range(options, message):
@@ -299,12 +315,13 @@ def test_clips_with_the_same_name_are_refused(run, data, monkeypatch):
         run(clips=9, batch_size=1)
 
 
-def test_a_method_that_fails_is_skipped(run, kinds, classifier, monkeypatch):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_method_that_fails_is_skipped(run, kinds, classifier, monkeypatch, workers):
     def fail(*arguments):
         raise ValueError("a matrix is singular\nand more")
 
     monkeypatch.setattr(kinds["broken"], "decode", fail)
-    results = run(names=("gradient", "broken")).results
+    results = run(names=("gradient", "broken"), workers=workers).results
     assert results["skipped"]["methods"] == {"broken": "ValueError: a matrix is singular"}
     assert "gradient" in results["scores"]["clean"]["own"]["mask"]
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from otoscope.errors import ShapeError
 from otoscope.metrics.ranking import (
+    _order_of,
     keep_largest,
     largest_bins,
     mean_ranks,
@@ -182,3 +183,13 @@ def test_a_map_of_zeros_ranks_nothing_if_asked():
     drawn = rank_bins(values, order, frames)
     assert not drawn.empty.any()
     assert torch.equal(drawn.position[1], ranking.position[1])
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("levels", [3, 1_000_000])
+def test_fast_order_is_that_of_a_stable_sort(descending, levels):
+    values = torch.randint(-levels, levels, (5000,), generator=torch.Generator().manual_seed(0)) / levels
+    values[::7] = -0.0  # equal to 0
+    values[0], values[1] = -torch.inf, torch.inf
+    expected = values.argsort(descending=descending, stable=True)
+    assert torch.equal(_order_of(values, descending), expected)

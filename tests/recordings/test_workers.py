@@ -12,8 +12,8 @@ from tests.recordings.written import contents
 
 from otoscope.errors import OtoscopeError
 from otoscope.explain import Explainer
+from otoscope.pool import Pool
 from otoscope.recordings import batches, explain_recordings, find_recordings, read_manifest, sharing_note
-from otoscope.recordings.pool import Pool
 
 FAST = ["json", "recording", "evidence", "mask"]
 BROKEN = "clip2.wav"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from otoscope.classifiers import Classifier
-from otoscope.cli.explain import print_result
+from otoscope.cli.answer import AnswerLine
 from otoscope.cli.hparams import USAGE, add_common_options, instantiate, output_folder_of, parse_hparams
 from otoscope.cli.options import add_shared, make_parser, messages_beside, move_to_device, print_json
+from otoscope.cli.threads import usable_cores
 from otoscope.cli.training_file import evaluation_arguments
 from otoscope.data import ListenerScenes, PlantedCues, SoundData
 from otoscope.errors import OtoscopeError
@@ -56,13 +57,14 @@ def run(arguments: list[str]) -> None:
     if isinstance(objects.data, ListenerScenes | PlantedCues):
         _evaluate_known_use(options, objects, classifier, methods)
         return
+    settings = Settings(**{field.name: options[field.name] for field in fields(Settings)})
     report = run_evaluation(
         classifier,
         methods,
         objects.data,
         output_folder_of(options, "evaluation"),
         objects.conditions,
-        Settings(**{field.name: options[field.name] for field in fields(Settings)}),
+        replace(settings, workers=settings.workers or usable_cores()),
         options.device,
         progress=not options.json,
         data_options=_data_options(options.data),
@@ -155,7 +157,7 @@ def _explain_recording(options: Any, classifier: Classifier, methods: Mapping[st
         explainer,
         recordings,
         output_folder_of(options, "single_sample"),
-        on_explained=(lambda result: print_json(result.line)) if options.json else print_result,
+        on_explained=(lambda result: print_json(result.line)) if options.json else AnswerLine().complete,
     )
     for error in outcome.failed.values():
         raise OtoscopeError(error)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from otoscope.cli.answer import AnswerLine
 from otoscope.cli.long_options import add_long_options, long_options
 from otoscope.cli.options import (
     SOURCE_HELP,
@@ -17,6 +19,7 @@ from otoscope.cli.options import (
     parse,
     print_json,
 )
+from otoscope.cli.startup import quick_start
 from otoscope.cli.threads import usable_cores
 from otoscope.errors import OtoscopeError
 from otoscope.methods import METHODS, UNTRAINED
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     import jsonargparse
 
     from otoscope.explain import Explainer
-    from otoscope.recordings import Outcome, Result
+    from otoscope.recordings import Outcome
 
 
 def run(arguments: list[str]) -> int:
@@ -40,24 +43,32 @@ def run(arguments: list[str]) -> int:
     Raises:
         OtoscopeError: An option or the model is wrong, or the only recording cannot be explained.
     """
-    options = parse(build_parser(), arguments)
+    with quick_start() as started, AnswerLine() as line:
+        return _run(parse(build_parser(), arguments), line, started)
+
+
+def _run(options: jsonargparse.Namespace, line: AnswerLine, started: Callable[[], None]) -> int:
+    """Run the verb with parsed options; see `run`.
+
+    Args:
+        options: Parsed options.
+        line: Line of the answer on the standard output.
+        started: Function to call once modules and model are loaded.
+    """
     import_modules(options["import"])
     from otoscope.explain import load
+    from otoscope.interpreters.progress import shown_progress
     from otoscope.recordings import (
-        HearingOptions,
         Outcome,
-        PictureOptions,
         explain_long_recordings,
         explain_recordings,
         find_recordings,
         longest_whole_s,
-        ray_actors,
         split_by_length,
     )
 
     _check(options)
-    keep = parts_of(options.keep, options.shards)
-    backend = ray_actors(options.workers) if options.backend == "ray" else None
+    shared = _shared_options(options)
     windowed = long_options(options)
     # Before the model is loaded, so that a wrong folder is reported at once.
     recordings = find_recordings(options.audio, options.output_folder)
@@ -65,36 +76,54 @@ def run(arguments: list[str]) -> int:
     explainer = load(options.model, options.method, options.revision, **given)
     move_to_device(explainer, options.device)
     explainers = _explainers(explainer, options)
+    started()
     lines: list[dict[str, Any]] = []
-    on_explained = (lambda result: lines.append(result.line)) if options.json else print_result
+    on_explained = (lambda result: lines.append(result.line)) if options.json else line.complete
+    # Of several recordings, each has its line when its files are there, and the progress is shown between them.
+    on_answered = line.begin if not options.json and len(recordings) == 1 else None
     outcome = Outcome()
     short, long = split_by_length(recordings, explainer, windowed)
     for note in _notes(options, explainer, len(short), len(long)):
         print(f"note: {note}", file=sys.stderr)
-    for target, folder in _targets(options) if short else []:
-        outcome += explain_recordings(
-            explainers.get(target, explainer),
-            short,
-            folder,
-            target,
-            options.threshold,
-            options.batch_size,
-            options.skip_existing,
-            pictures=PictureOptions(options.axis, options.picture),
-            hearing=HearingOptions(options.channel, options.normalize),
-            on_explained=on_explained,
-            workers=options.workers or usable_cores(),
-            keep=keep,
-            in_shards=options.shards,
-            backend=backend,
-            longest_remote_s=longest_whole_s(explainer.classifier, windowed),
-        )
+    with shown_progress() if len(recordings) == 1 else contextlib.nullcontext():
+        for target, folder in _targets(options) if short else []:
+            outcome += explain_recordings(
+                explainers.get(target, explainer),
+                short,
+                folder,
+                target,
+                on_explained=on_explained,
+                on_answered=on_answered,
+                longest_remote_s=longest_whole_s(explainer.classifier, windowed),
+                **shared,
+            )
     if long:
         outcome += explain_long_recordings(
             explainer, long, options.output_folder, windowed, options.skip_existing, on_explained
         )
     several = len(options.audio) > 1 or len(recordings) > 1 or Path(options.audio[0]).is_dir()
     return _report(outcome, lines, options.json, several)
+
+
+def _shared_options(options: jsonargparse.Namespace) -> dict[str, Any]:
+    """Return the options of `explain_recordings` that are the same for all targets.
+
+    Raises:
+        OtoscopeError: A part is unknown, or the package that a part or the backend needs is not installed.
+    """
+    from otoscope.recordings import HearingOptions, PictureOptions, ray_actors
+
+    return {
+        "threshold": options.threshold,
+        "batch_size": options.batch_size,
+        "skip_existing": options.skip_existing,
+        "pictures": PictureOptions(options.axis, options.picture),
+        "hearing": HearingOptions(options.channel, options.normalize),
+        "workers": options.workers or usable_cores(),
+        "keep": parts_of(options.keep, options.shards),
+        "in_shards": options.shards,
+        "backend": ray_actors(options.workers) if options.backend == "ray" else None,
+    }
 
 
 def _report(outcome: Outcome, lines: list[dict[str, Any]], as_json: bool, several: bool) -> int:
@@ -309,12 +338,6 @@ def _explainers(explainer: Explainer, options: Any) -> dict[str | None, Explaine
 def _method_names() -> str:
     aliases = {name: " or ".join(METHODS[name].aliases) for name in UNTRAINED}
     return ", ".join(name + (f" (or {aliases[name]})" if aliases[name] else "") for name in UNTRAINED)
-
-
-def print_result(result: Result) -> None:
-    """Print the summary of an explained recording, with its notes and its folder."""
-    notes = (f"({note})" for note in result.line["notes"])
-    print(result.summary, *notes, f"-> {result.line.get('folder') or result.line.get('shard')}", flush=True)
 
 
 def parts_of(keep: list[str] | None, in_shards: bool) -> tuple[str, ...] | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -32,6 +34,21 @@ class Truth:
 
 
 @dataclass(frozen=True)
+class Answers:
+    """What the classifier answers to one mask of each clip.
+
+    Attributes:
+        seen: Probabilities of evidence and remainder, from the masked spectrograms. Shape (2, batch, classes).
+        heard: The same from their sounds. Same shape.
+        sound: Scores of the sound of the evidence; none if the truth is not known. Shape of each (batch,).
+    """
+
+    seen: Tensor
+    heard: Tensor
+    sound: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
 class ClassifiedBatch:
     """Clips, the classifier's prediction, and the order of equal bins.
 
@@ -46,6 +63,7 @@ class ClassifiedBatch:
         truth: Part of each clip that belongs to its label; None if it is not known.
         annotated: Bins that a person has marked as events of the explained label, nowhere in clips without any;
             None if no clip of the batch has annotations. Shape (batch, frequency, time).
+        answers: Answers of the classifier to masks that it has been asked about, by `digest` of the mask.
     """
 
     classifier: Classifier
@@ -57,6 +75,13 @@ class ClassifiedBatch:
     inputs_at_once: int
     truth: Truth | None
     annotated: Tensor | None = None
+    answers: dict[str, Answers] = field(default_factory=dict)
+
+    @cached_property
+    def direction(self) -> Tensor:
+        """Complex spectrogram with a magnitude of 1, which all masks share. Shape (batch, frequency, time)."""
+        phase = self.spectrogram.require_phase("the sound of a mask").float()
+        return torch.polar(torch.ones_like(phase), phase)
 
     @property
     def frames(self) -> Tensor | None:
@@ -216,7 +241,7 @@ def _classify(
         if not heard:
             continue
         # In general no sound has the masked spectrogram, so analysing its inverse gives a different one.
-        sound = classifier.frontend.inverse(masked)
+        sound = _sounds(batch, masked, rows)
         again = classifier.hear(sound, masked.lengths, with_phase=classifier.needs_phase)
         from_sounds.append(classifier.probabilities(again))
         if batch.truth is not None:
@@ -228,3 +253,32 @@ def _classify(
         heard=torch.cat(from_sounds).view(by_mask) if from_sounds else None,
         sounds=torch.cat(sounds).view(by_mask) if sounds else None,
     )
+
+
+def _sounds(batch: ClassifiedBatch, masked: Spectrogram, rows: Tensor) -> Tensor:
+    """Return the sounds of masked clips, padded to the longest, as `Frontend.inverse` returns them.
+
+    Args:
+        batch: Clips.
+        masked: Their masked spectrograms.
+        rows: Number of each spectrogram; its clip is the remainder by the number of clips.
+    """
+    frontend = batch.classifier.frontend
+    magnitude, clips = masked.magnitude.float(), rows % len(batch.names)
+    # The phase is that of the clip whatever the mask, so that its sine and cosine are computed once.
+    if masked.lengths is None:
+        return frontend.inverse_transform(magnitude * batch.direction[clips], masked.length)
+    # Without padding, whose silent frames would attenuate the last samples of a clip; clips of one length together.
+    lengths = masked.lengths.tolist()
+    sounds = magnitude.new_zeros(len(lengths), max(lengths))
+    for length in set(lengths):
+        index = torch.tensor([place for place, other in enumerate(lengths) if other == length])
+        frames = frontend.frames(length)
+        transform = magnitude[index, :, :frames] * batch.direction[clips[index], :, :frames]
+        sounds[index, :length] = frontend.inverse_transform(transform, length)
+    return sounds
+
+
+def digest(mask: Tensor) -> str:
+    """Return a text that identifies a mask by its values."""
+    return hashlib.sha1(mask.detach().cpu().contiguous().numpy().data, usedforsecurity=False).hexdigest()

@@ -14,7 +14,7 @@ from otoscope.data import Clip, SoundData, collate
 from otoscope.data.annotations import annotations_key
 from otoscope.errors import DataError, OtoscopeError, first_line
 from otoscope.evaluation.batch import ClassifiedBatch, classify_batch
-from otoscope.evaluation.conditions import Contaminate, Prepared
+from otoscope.evaluation.conditions import Prepared
 from otoscope.evaluation.fingerprints import alike, sound_fingerprint
 from otoscope.evaluation.mask_scores import (
     ANNOTATED,
@@ -29,6 +29,7 @@ from otoscope.evaluation.methods import Methods
 from otoscope.evaluation.records import Records
 from otoscope.evaluation.settings import Settings
 from otoscope.metrics.ranking import Ranking, rank_bins
+from otoscope.pool import Pool, can_fork, gradients_survive_fork
 from otoscope.scoring import CONTROLS
 
 _OPTIONAL = ("ideal", ANNOTATED)
@@ -80,6 +81,25 @@ class _Extras:
 
 
 @dataclass
+class _Scored:
+    """What a process returns about some clips in one condition.
+
+    Attributes:
+        names: Names of all these clips.
+        in_condition: Names of those that the condition has.
+        records: New records by row.
+        skipped: Reasons by method why it failed.
+        recordings: See `Run.recordings`.
+    """
+
+    names: list[str]
+    in_condition: list[str]
+    records: list[tuple[str, list[dict[str, Any]]]]
+    skipped: dict[str, str]
+    recordings: dict[str, str]
+
+
+@dataclass
 class SelectedClips:
     """Data set of the clips of a run."""
 
@@ -103,16 +123,88 @@ def score_all(run: Run) -> dict[str, dict[str, None]]:
             bar.set_postfix_str(step, refresh=False)
             bar.update(masks)
 
-        for position, (condition, contaminate) in enumerate(run.prepared.contaminate.items()):
-            clips[condition] = {}
-            # Curves need about ten more masks for each method, so only the first condition has them.
-            extras = _Extras(run.settings.curves and position == 0, run.settings.road and position == 0)
-            for batch in batches(run, run.settings.batch_size, run.indices):
-                clips[condition] |= dict.fromkeys(_score_batch(run, condition, contaminate, batch, extras, tick))
+        workers = count_workers(run)
+        for condition, names in _in_workers(run, workers, tick) if workers > 1 else _in_process(run, tick):
+            clips.setdefault(condition, {}).update(dict.fromkeys(names))
+        for condition in list(clips):
             if not clips[condition]:
                 del clips[condition]
                 run.prepared.skipped[condition] = "the test set has no clip of another class to mix with"
     return clips
+
+
+def _in_process(run: Run, tick: Callable[[str, int], None]) -> Iterator[tuple[str, list[str]]]:
+    """Score all batches in this process; yield the condition of each and the names of its clips."""
+    for condition in run.prepared.contaminate:
+        for batch in batches(run, run.settings.batch_size, run.indices):
+            yield condition, _score_batch(run, condition, batch, run.records.add, tick)
+
+
+def count_workers(run: Run) -> int:
+    """Return the number of processes that score the clips: 1 where other processes cannot share the networks."""
+    workers = min(run.settings.workers or 1, len(run.indices))
+    shared = run.device.type == "cpu" and run.classifier.survives_fork and can_fork()
+    return workers if workers > 1 and shared and gradients_survive_fork() else 1
+
+
+def _in_workers(run: Run, workers: int, tick: Callable[[str, int], None]) -> Iterator[tuple[str, list[str]]]:
+    """Score some clips after the others in forked processes, which share the memory of the networks.
+
+    This process alone writes the records, in the order of the clips, whatever the number of processes.
+    """
+    # The batches of a run with one process: rounding differs with the batch, and the results are then the same.
+    size = run.settings.batch_size
+    parts = [run.indices[start : start + size] for start in range(0, len(run.indices), size)]
+
+    def handle(kind: str, items: list[Any]) -> Iterator[tuple[int, Any]]:
+        return ((place, _score_part(run, *item)) for place, item in enumerate(items))
+
+    with Pool(handle, workers, _raise_later) as pool:
+        jobs = [
+            (condition, pool.submit("score", [(condition, part)]))
+            for condition in run.prepared.contaminate
+            for part in parts
+        ]
+        seen: dict[str, set[str]] = {}
+        for condition, job in jobs:
+            [scored] = pool.wait(job)
+            if isinstance(scored, Exception):
+                raise scored
+            _require_new(scored.names, seen.setdefault(condition, set()))
+            for row, records in scored.records:
+                run.records.add(condition, row, records)
+            for method, reason in scored.skipped.items():
+                run.methods.skipped[method] = reason
+                run.methods.ready.pop(method, None)
+            run.recordings |= scored.recordings
+            tick(condition, len(scored.names) * (len(CONTROLS) - 1 + len(run.methods.ready)))
+            yield condition, scored.in_condition
+
+
+def _score_part(run: Run, condition: str, indices: list[int]) -> _Scored:
+    """Score some clips in one condition, in a process of its own."""
+    records: list[tuple[str, list[dict[str, Any]]]] = []
+    former = set(run.methods.skipped)
+    [clips] = batches(run, len(indices), indices)
+    in_condition = _score_batch(
+        run,
+        condition,
+        clips,
+        lambda _, row, new: records.append((row, new)),
+        lambda step, masks: None,
+    )
+    skipped = {name: reason for name, reason in run.methods.skipped.items() if name not in former}
+    return _Scored([clip.name for clip in clips], in_condition, records, skipped, run.recordings)
+
+
+def _raise_later(item: Any, error: Exception) -> Exception:
+    return OtoscopeError(f"clips of the condition {item[0]} could not be scored: {error}")
+
+
+def _extras_of(run: Run, condition: str) -> _Extras:
+    # Curves need about ten more masks for each method, so only the first condition has them.
+    is_first = condition == next(iter(run.prepared.contaminate))
+    return _Extras(run.settings.curves and is_first, run.settings.road and is_first)
 
 
 def batches(run: Run, size: int, indices: Sequence[int]) -> Iterator[list[Clip]]:
@@ -124,24 +216,38 @@ def batches(run: Run, size: int, indices: Sequence[int]) -> Iterator[list[Clip]]
     seen: set[str] = set()
     for start in range(0, len(indices), size):
         clips = [run.data.test_set[index] for index in indices[start : start + size]]
+        _require_new([clip.name for clip in clips], seen)
         for clip in clips:
-            if clip.name in seen:
-                raise DataError(f"data: two test clips are named {clip.name!r}; rename one of them")
-            seen.add(clip.name)
             if clip.recording is not None:
                 run.recordings[clip.name] = clip.recording
         yield clips
 
 
+def _require_new(names: Sequence[str], seen: set[str]) -> None:
+    """Raise an error if a name was seen before, and remember the names."""
+    for name in names:
+        if name in seen:
+            raise DataError(f"data: two test clips are named {name!r}; rename one of them")
+        seen.add(name)
+
+
 def _score_batch(
     run: Run,
     condition: str,
-    contaminate: Contaminate,
     clips: list[Clip],
-    extras: _Extras,
+    add: Callable[[str, str, list[dict[str, Any]]], None],
     tick: Callable[[str, int], None],
 ) -> list[str]:
-    """Score the clips that lack scores of some row, and return the names of all clips that the condition has."""
+    """Score the clips that lack scores of some row, and return the names of all clips that the condition has.
+
+    Args:
+        run: Evaluation.
+        condition: Name of the condition.
+        clips: Clips of the batch.
+        add: Function that takes the condition, the row and the new records.
+        tick: Function that takes a text and the number of masks that are done.
+    """
+    contaminate, extras = run.prepared.contaminate[condition], _extras_of(run, condition)
     rows = [*(name for name in CONTROLS if name != "ideal"), *run.methods.ready]
     # Records are checked against the contaminated sound: another folder of noise gives other fingerprints.
     contaminated = [clip for clip in map(contaminate, clips) if clip is not None]
@@ -173,7 +279,7 @@ def _score_batch(
                     # Other clips of the batch have a record of this row, which stays.
                     if record["clip"] in missing[row]
                 ]
-                run.records.add(condition, row, records)
+                add(condition, row, records)
             tick(f"{condition}, {row}", 0 if row in _OPTIONAL else len(unscored))
     # Clips that were scored by an earlier run, or cannot be used, count as done.
     tick(condition, len(rows) * (len(clips) - len(unscored)))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from otoscope.audio.padding import valid_frames
 from otoscope.errors import ConfigurationError, ShapeError
-from otoscope.evaluation.batch import ClassifiedBatch, MaskedProbabilities, classify_masked
+from otoscope.evaluation.batch import Answers, ClassifiedBatch, classify_masked, digest
 from otoscope.evaluation.road import Road, road
 from otoscope.interpreters import Interpreter
 from otoscope.metrics import (
@@ -170,16 +170,12 @@ def score(
     makers = _mask_makers(source.mask, ranking, batch, areas, controls or {})
     points: dict[float, tuple[Tensor, Tensor]] = {}
     for keys in _groups(makers, batch):
-        masks = torch.stack([batch.zero_padding(makers[key]()) for key in keys])
-        # Not 1 - mask, which would keep the padding.
-        everything = batch.zero_padding(torch.ones_like(masks[0]))
-        probabilities = classify_masked(batch, torch.cat([masks, everything - masks]), heard=True)
-        for i, key in enumerate(keys):
-            rows = (i, len(keys) + i)
-            _score_mask(clips, key, masks[i], probabilities, rows, batch)
+        masks = [batch.zero_padding(makers[key]()) for key in keys]
+        for key, mask, answers in zip(keys, masks, _answers(masks, batch), strict=True):
+            _score_mask(clips, key, mask, answers, batch)
             # The curves pass through these areas too; their probabilities need not be computed twice.
             if key in map(str, areas):
-                evidence, remainder = (probabilities.seen[row] for row in rows)
+                evidence, remainder = answers.seen
                 points[float(key)] = evidence, remainder
     if source.importance is not None and batch.truth is not None:
         scores = score_localisation(source.importance, batch.truth.ideal, batch.frames, "map")
@@ -239,16 +235,14 @@ def _score_mask(
     clips: list[ClipScores],
     key: str,
     mask: Tensor,
-    probabilities: MaskedProbabilities,
-    rows: tuple[int, int],
+    answers: Answers,
     batch: ClassifiedBatch,
 ) -> None:
-    """Add the scores of one mask per clip; ``rows`` are the places of evidence and remainder in `probabilities`."""
+    """Add the scores of one mask per clip, given the answers of the classifier to it."""
     whole, target = batch.prediction.probabilities, batch.prediction.target
     multi_label = batch.prediction.multi_label
-    for domain, masked in (("mask", probabilities.seen), ("heard", probabilities.heard)):
-        assert masked is not None
-        evidence, remainder = (masked[row] for row in rows)
+    for domain, masked in (("mask", answers.seen), ("heard", answers.heard)):
+        evidence, remainder = masked
         # Rounding on the way to sound would otherwise count as an increase, even for an all-pass mask.
         decision = score_evidence(whole, _without_rounding(evidence, whole), target)
         decision |= {"Fid-In": input_fidelity(whole, evidence, target, multi_label=multi_label)}
@@ -262,14 +256,38 @@ def _score_mask(
         return
     place: Place = "own mask" if is_own else "equal area"
     _add_scores(clips, key, "mask", score_localisation(mask, batch.truth.ideal, batch.frames, place))
-    assert probabilities.sounds is not None
-    sound = probabilities.sounds[rows[0]]
+    _add_scores(clips, key, "heard", answers.sound)
+
+
+def _answers(masks: Sequence[Tensor], batch: ClassifiedBatch) -> list[Answers]:
+    """Return the answers to masks; the classifier is asked about those alone that are new to this batch.
+
+    Methods share many masks: the controls beside masks of one area, and a mask of its own that has a fixed area.
+    """
+    keys = [digest(mask) for mask in masks]
+    new = {key: mask for key, mask in zip(keys, masks, strict=True) if key not in batch.answers}
+    if new:
+        evidence = torch.stack(list(new.values()))
+        # Not 1 - mask, which would keep the padding.
+        everything = batch.zero_padding(torch.ones_like(evidence[0]))
+        answer = classify_masked(batch, torch.cat([evidence, everything - evidence]), heard=True)
+        assert answer.heard is not None
+        for place, key in enumerate(new):
+            rows = [place, len(new) + place]
+            sound = {} if answer.sounds is None else _sound_scores(answer.sounds[place], batch)
+            batch.answers[key] = Answers(answer.seen[rows], answer.heard[rows], sound)
+    return [batch.answers[key] for key in keys]
+
+
+def _sound_scores(sound: Tensor, batch: ClassifiedBatch) -> dict[str, Tensor]:
+    """Return the scores of the sound of the evidence beside the event, shape of each (batch,)."""
+    if batch.truth is None:
+        return {}
     # A mask that holds NaN gives a sound that is not finite: zeros replace it, and its scores are undefined.
     defined = torch.isfinite(sound).all(1)
     lengths = batch.spectrogram.lengths
     scores = score_sound(torch.nan_to_num(sound), batch.waveform, batch.truth.event, lengths)
-    scores = {name: values.masked_fill(~defined, torch.nan) for name, values in scores.items()}
-    _add_scores(clips, key, "heard", scores)
+    return {name: values.masked_fill(~defined, torch.nan) for name, values in scores.items()}
 
 
 def _without_rounding(probabilities: Tensor, whole: Tensor) -> Tensor:
@@ -298,7 +316,7 @@ def _add_curves(
         seen = classify_masked(batch, torch.cat([masks, everything - masks]), heard=False).seen
         points |= {area: (seen[i], seen[len(areas) + i]) for i, area in enumerate(areas)}
     # At area 0 the evidence is silence and the remainder the whole clip; at area 1 it is the other way round.
-    silence = classify_masked(batch, torch.zeros_like(everything)[None], heard=False).seen[0]
+    silence = _silence(batch)
     whole = batch.prediction.probabilities
     points |= {0.0: (silence, whole), 1.0: (whole, silence)}
     areas_of_curve = curve_areas()
@@ -313,6 +331,13 @@ def _add_curves(
         _add_scores(clips, MAP, "mask", {name: area})
         for clip, curve in zip(clips, values.tolist(), strict=True):
             clip.curves[name] = curve
+
+
+def _silence(batch: ClassifiedBatch) -> Tensor:
+    """Return the probabilities of the silent spectrogram of each clip, shape (batch, classes)."""
+    # The same for all methods: its mask of nothing is asked about once.
+    nothing = torch.zeros_like(batch.spectrogram.log_magnitude)
+    return _answers([nothing], batch)[0].seen[0]
 
 
 def _add_road(clips: list[ClipScores], scores: Road) -> None:

@@ -108,7 +108,7 @@ def run_evaluation(
             check: {name: _of_clips(records.of(check, name), names) for name in ready.ready}
             for check, names in checked.items()
         },
-        settings=asdict(settings),
+        settings={name: value for name, value in asdict(settings).items() if name != "workers"},
         skipped={"methods": ready.skipped, "conditions": prepared.skipped, "checks": run.unchecked},
         about={"classifier": type(classifier).__name__, "labels": classifier.labels, "machine": _machine(device)},
         recordings=run.recordings,
@@ -120,7 +120,8 @@ def _dependencies(
     classifier: Classifier, settings: Settings, data_options: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Return the values that all scores depend on, whatever the method, condition and clip."""
-    # Batch size, bootstrap, curves and the number of clips are not among them: they may change when a run resumes.
+    # Batch size, processes, bootstrap, curves and the number of clips are not among them: they may change when a
+    # run resumes.
     dependencies = {f"classifier.{name}": value for name, value in traits_of(classifier).items()}
     return dependencies | {
         "classifier.answer": noise_probabilities(classifier),

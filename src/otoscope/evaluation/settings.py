@@ -25,7 +25,8 @@ class Settings:
     Args:
         areas: Areas of the masks of equal area, as shares of the bins.
         clips: Number of test clips, spread over the classes (default: all).
-        batch_size: Number of clips at a time; the results do not depend on it.
+        batch_size: Number of clips at a time; the results do not depend on it, except by rounding. Processes
+            share the clips in batches of this size; a GPU can take larger ones.
         seed: Seed of everything random.
         bootstrap: Number of bootstrap samples for the intervals.
         curves: Whether to compute insertion and deletion curves, in the first condition.
@@ -37,6 +38,8 @@ class Settings:
         noisy_inputs: Number of noisy copies of a clip whose maps are averaged with its own, for sMPRT (0: none).
         stability: Whether to check that maps stay the same under changes of the sound that nobody hears.
         check_clips: Number of clips for each of the two checks.
+        workers: Number of processes that score clips, each with one thread (default: the cores that can be used on
+            the command line, one process in Python). The results do not depend on it.
 
     Raises:
         ConfigurationError: A setting is out of its range.
@@ -44,7 +47,7 @@ class Settings:
 
     areas: Sequence[float] = (0.1, 0.2, 0.3)
     clips: int | None = None
-    batch_size: int = 16
+    batch_size: int = 4
     seed: int = 1234
     bootstrap: int = 1000
     curves: bool = True
@@ -56,6 +59,7 @@ class Settings:
     noisy_inputs: int = 4
     stability: bool = True
     check_clips: int = 8
+    workers: int | None = None
 
     def __post_init__(self) -> None:
         self.areas = tuple(float(area) for area in self.areas)
@@ -64,5 +68,7 @@ class Settings:
         for name, least in _LEAST.items():
             if getattr(self, name) < least:
                 raise ConfigurationError(f"{name}: expected {least} or more, got {getattr(self, name)}")
-        if self.clips is not None and self.clips < 1:
-            raise ConfigurationError(f"clips: expected 1 or more, got {self.clips}")
+        for name in ("clips", "workers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigurationError(f"{name}: expected 1 or more, got {value}")

@@ -19,6 +19,7 @@ from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier, Prediction
 from otoscope.errors import ConfigurationError, GradientError, first_line
 from otoscope.interpreters.base import Interpreter
+from otoscope.interpreters.progress import count_runs, counted_runs
 from otoscope.interpreters.sufficiency import Share
 from otoscope.methods import GRADIENT_FREE
 from otoscope.metrics.ranking import largest_bins
@@ -129,8 +130,13 @@ class AttributionInterpreter(Interpreter[Tensor]):
             target: Class that each clip is explained for. Shape (batch,), int64.
         """
 
+    def runs_per_clip(self) -> int | None:
+        """Return how many inputs the classifier is given for a clip; None if it depends on the clip."""
+        return None
+
     def scores(self, spectrogram: Spectrogram) -> Tensor:
         """Return the score that is attributed, for every class. Shape (batch, classes)."""
+        count_runs(len(spectrogram))
         if self.score == "probability":
             return self.classifier.probabilities(spectrogram)
         logits = self.classifier.logits(spectrogram)
@@ -148,7 +154,12 @@ class AttributionInterpreter(Interpreter[Tensor]):
         if any(part.training for part in self.classifier.modules()):
             self.classifier.eval()  # a user's network may have been switched to training mode from outside
         attribution = torch.zeros_like(spectrogram.log_magnitude)
-        with torch.inference_mode(False), torch.set_grad_enabled(self.needs_gradient):
+        runs = self.runs_per_clip()
+        with (
+            torch.inference_mode(False),
+            torch.set_grad_enabled(self.needs_gradient),
+            counted_runs("Running the classifier", None if runs is None else runs * len(spectrogram)),
+        ):
             attribution = attribution.clone()  # a tensor made in inference mode cannot be written here
             # Clips of equal length run together and without padding: the network then does for each clip what it
             # would do for the clip alone, whatever else is in the batch.

@@ -12,6 +12,7 @@ from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier
 from otoscope.errors import ConfigurationError
 from otoscope.interpreters.attribution import log_probabilities
+from otoscope.interpreters.progress import count_runs
 
 
 def require_areas(areas: Sequence[float]) -> None:
@@ -45,6 +46,7 @@ def explained_log_probabilities(classifier: Classifier, spectrogram: Spectrogram
     Returns:
         Logarithms, 0 or less; minus the cross-entropy to the target. Shape (batch,).
     """
+    count_runs(len(spectrogram))
     logits = classifier.logits(spectrogram)
     return log_probabilities(logits, classifier.multi_label).gather(-1, target[:, None])[:, 0]
 

@@ -95,6 +95,10 @@ class HeardAgreementInterpreter(AgreementInterpreter):
         self.refinements, self.rate, self.cell = refinements, rate, list(cell)
 
     @override
+    def runs_per_clip(self) -> int | None:
+        return None  # the descent ends as soon as it can
+
+    @override
     def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
         """Return logarithmic ranks, about 0 to log(bins), instead of an attribution in the unit of the score."""
         # clip by clip: rounding differs with the batch, and a step that is accepted or not would depend on it

@@ -54,6 +54,10 @@ class IntegratedGradientsInterpreter(AttributionInterpreter):
         self.steps = steps
 
     @override
+    def runs_per_clip(self) -> int | None:
+        return self.steps
+
+    @override
     def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
         return integrated_gradients(self.scores, spectrogram, target, self.steps, self.batch)
 

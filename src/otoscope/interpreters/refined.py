@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import override
 
 from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier
@@ -94,6 +95,11 @@ class RefinedInterpreter(IntegratedGradientsInterpreter):
             raise ConfigurationError(f"smoothing: {list(smoothing)} must be two numbers of 0 or more")
         self.areas, self.goal, self.smoothing = list(areas), goal, list(smoothing)
         self.refinements, self.rate, self.cell = refinements, rate, list(cell)
+
+    @override
+    def runs_per_clip(self) -> int | None:
+        """Return None: the descent ends as soon as it can."""
+        return None
 
     def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
         """Return ranks from about 0 to 1 instead of an attribution in the unit of the score.

@@ -84,6 +84,10 @@ class RISEInterpreter(SeededAttributionInterpreter):
         self.probability = probability
 
     @override
+    def runs_per_clip(self) -> int | None:
+        return self.masks
+
+    @override
     def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
         log_magnitude = spectrogram.log_magnitude
         weighted, total = torch.zeros_like(log_magnitude), torch.zeros_like(log_magnitude)

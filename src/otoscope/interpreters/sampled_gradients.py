@@ -63,6 +63,10 @@ class SampledGradientsInterpreter(SeededAttributionInterpreter):
         """
 
     @override
+    def runs_per_clip(self) -> int | None:
+        return self.samples
+
+    @override
     def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
         return torch.cat([self._average(clip, label) for clip, label in each_clip(spectrogram, target)])
 

@@ -87,6 +87,10 @@ class SegmentRegressionInterpreter(SeededAttributionInterpreter):
         self.passes, self.bands, self.slices, self.patches = passes, bands, slices, list(patches)
 
     @override
+    def runs_per_clip(self) -> int | None:
+        return self.passes
+
+    @override
     def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
         return torch.cat([self._fit(clip, label) for clip, label in each_clip(spectrogram, target)])
 

@@ -65,6 +65,10 @@ class SmoothGradInterpreter(SeededAttributionInterpreter):
         self.noise = noise
 
     @override
+    def runs_per_clip(self) -> int | None:
+        return self.samples
+
+    @override
     def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
         return torch.cat([self._average(clip, label) for clip, label in each_clip(spectrogram, target)])
 

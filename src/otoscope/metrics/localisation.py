@@ -78,7 +78,8 @@ def mask_auroc(mask: Tensor, ideal: Tensor, frames: Tensor | None = None) -> Ten
     inside = (ideal.flatten(1) > 0.5) & bins.valid
     # The padding, -inf, takes the lowest ranks, so the ranks of the valid bins are too high by its size.
     padding = bins.values.shape[1] - bins.count
-    rank = mean_ranks(bins.values) - padding[:, None]
+    # In the precision of the mask, which has the same order and is sorted faster.
+    rank = mean_ranks(bins.values.to(mask.dtype)) - padding[:, None]
     positives = inside.sum(dim=1).to(rank.dtype)
     pairs = positives * (bins.count - positives)
     # Mann-Whitney statistic: the rank of a bin inside counts that bin and all bins below it. The sum of these

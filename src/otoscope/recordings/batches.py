@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -67,17 +67,23 @@ class MemoryLimit:
         self.samples = min(self.samples, _padded_samples(batch) * math.ceil(len(batch) / 2) / len(batch))
 
 
-def explain_in_process(explainer: Explainer, recordings: Iterable[Recording], plan: Plan) -> Iterator[Result]:
+def explain_in_process(
+    explainer: Explainer,
+    recordings: Iterable[Recording],
+    plan: Plan,
+    on_answered: Callable[[Explanation], None] | None = None,
+) -> Iterator[Result]:
     """Explain and save recordings in this process, one batch after the other: the simplest `Backend`.
 
     Args:
         explainer: Classifier and interpreter.
         recordings: Recordings.
         plan: What to do.
+        on_answered: Callback, called with each explanation before its files are written.
     """
     limit = MemoryLimit()
     for chunk in chunks(recordings, plan.batch_size):
-        for _, result in explain_chunk(explainer, chunk, plan, limit):
+        for _, result in explain_chunk(explainer, chunk, plan, limit, on_answered):
             yield result
 
 
@@ -92,7 +98,11 @@ def chunks(recordings: Iterable[Recording], size: int) -> Iterator[list[Recordin
 
 
 def explain_chunk(
-    explainer: Explainer, chunk: Sequence[Recording], plan: Plan, limit: MemoryLimit
+    explainer: Explainer,
+    chunk: Sequence[Recording],
+    plan: Plan,
+    limit: MemoryLimit,
+    on_answered: Callable[[Explanation], None] | None = None,
 ) -> Iterator[tuple[int, Result]]:
     """Read, explain and save recordings; yield the result of each with its position, in order.
 
@@ -101,12 +111,19 @@ def explain_chunk(
         chunk: Recordings of a batch, or of several if they are long.
         plan: What to do.
         limit: Memory limit of this process.
+        on_answered: Callback, called with each explanation before its files are written.
     """
     entries = read_chunk(chunk, explainer.sample_rate_hz, plan)
     sounds = [entry for entry in entries if isinstance(entry, Sound)]
     explanations = explain_sounds(explainer, sounds, plan, limit)
     for position, entry in enumerate(entries):
-        yield position, entry if isinstance(entry, Result) else save_sound(*next(explanations), plan)
+        if isinstance(entry, Result):
+            yield position, entry
+            continue
+        sound, explanation = next(explanations)
+        if on_answered is not None and not isinstance(explanation, Exception):
+            on_answered(explanation)
+        yield position, save_sound(sound, explanation, plan)
 
 
 def read_chunk(chunk: Sequence[Recording], sample_rate_hz: int, plan: Plan) -> list[Sound | Result]:

@@ -6,10 +6,12 @@ import contextlib
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 from otoscope.explain import Explainer
+from otoscope.explanation import Explanation
 from otoscope.explanation.parts import DEFAULT_PARTS, DEFAULT_SHARD_PARTS, PARTS, SHARD_PARTS, check_parts
 from otoscope.recordings.batches import explain_in_process
 from otoscope.recordings.files import Recording
@@ -44,6 +46,7 @@ def explain_recordings(
     in_shards: bool = False,
     backend: Backend | None = None,
     longest_remote_s: float | None = None,
+    on_answered: Callable[[Explanation], None] | None = None,
 ) -> Outcome:
     """Explain recordings and save each explanation; those that fail, for whatever reason, are skipped.
 
@@ -71,6 +74,8 @@ def explain_recordings(
         in_shards: Write Parquet files with a row for each recording instead of a folder for each.
         backend: Function that explains the recordings (default: chosen by ``workers``).
         longest_remote_s: Longest recording at a URI; a longer one fails (default: any length).
+        on_answered: Callback, called with each new explanation before its files are written. It is called only
+            where this process alone explains the recordings, as it does a single one.
 
     Raises:
         ConfigurationError: Target, threshold or parts do not fit.
@@ -101,6 +106,8 @@ def explain_recordings(
             outcome.add(result)
         if backend is None:
             backend = backend_for(explainer, workers, len(remaining), batch_size)
+            if backend is explain_in_process:
+                backend = partial(explain_in_process, on_answered=on_answered)
         # Closed at once after an error, because a generator ends its processes when it is closed.
         results = contextlib.closing(cast(Generator[Result], backend(explainer, remaining, plan)))
         with Progress(len(recordings), len(earlier)) as progress, results as new_results:

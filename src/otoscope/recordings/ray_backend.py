@@ -22,10 +22,10 @@ import torch
 
 from otoscope.errors import ConfigurationError, MissingExtraError, OtoscopeError, first_line
 from otoscope.explain import Explainer
+from otoscope.pool import Job, Try, sendable
 from otoscope.recordings.batches import MemoryLimit, chunks, explain_chunk, failed_result
 from otoscope.recordings.files import Recording
 from otoscope.recordings.plan import Backend, Plan
-from otoscope.recordings.pool import Job, Try, sendable
 from otoscope.recordings.results import Result
 from otoscope.recordings.uris import Uri
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import itertools
 from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import partial
-from multiprocessing import get_context
 from typing import Any
 
-import torch
-
 from otoscope.explain import Explainer
+from otoscope.pool import Job, Pool, can_fork, gradients_survive_fork
 from otoscope.recordings.batches import (
     MemoryLimit,
     Sound,
@@ -27,7 +23,6 @@ from otoscope.recordings.batches import (
 )
 from otoscope.recordings.files import Recording
 from otoscope.recordings.plan import Backend, Plan
-from otoscope.recordings.pool import Job, Pool, can_fork
 from otoscope.recordings.results import Result
 
 _AHEAD = 3
@@ -58,22 +53,9 @@ def why_not_shared(explainer: Explainer) -> str | None:
         return f"its networks are on the device {device}"
     if not explainer.classifier.survives_fork:
         return "another program runs its network, with threads that do not survive a fork"
-    if torch.accelerator.is_available() and not _gradients_survive_fork():
+    if not gradients_survive_fork():
         return "this process has computed gradients on a machine with an accelerator"
     return None
-
-
-def _gradients_survive_fork() -> bool:
-    """Return whether a forked process can compute gradients, which PyTorch's threads for accelerators prevent."""
-    process = get_context("fork").Process(target=_compute_gradient, daemon=True)
-    process.start()
-    process.join()
-    return process.exitcode == 0
-
-
-def _compute_gradient() -> None:
-    with contextlib.redirect_stderr(io.StringIO()):
-        torch.zeros(1, requires_grad=True).sum().backward()  # type: ignore[no-untyped-call]
 
 
 def sharing_note(explainer: Explainer, workers: int) -> str | None:

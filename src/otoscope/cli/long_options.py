@@ -43,8 +43,9 @@ _OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         {"type": int | None, "default": None},
     ),
     "borders": (
-        "Begin and end of an event: those of its evidence, or those of its windows.",
-        {"type": Literal["evidence", "windows"], "default": "evidence"},
+        "Begin and end of an event: where the probability of its windows passes half of its peak, or those of the "
+        "box that holds 90 % of its evidence.",
+        {"type": Literal["windows", "evidence"], "default": "windows"},
     ),
     "tables": (
         "Tables of the events; parquet needs the extra `tables`.",

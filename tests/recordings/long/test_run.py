@@ -27,7 +27,8 @@ def contents(folder):
 
 
 def test_events_have_the_borders_and_frequencies_of_the_sounds(explainer, night, tones, tmp_path):
-    timeline = explain_long(explainer, night, tmp_path / "out", labels=("low", "high"), **OPTIONS)
+    options = {"borders": "evidence", "labels": ("low", "high"), **OPTIONS}
+    timeline = explain_long(explainer, night, tmp_path / "out", **options)
     events = timeline.events
     assert [event.label for event in events] == ["low", "high", "low", "high"]
     for event, tone in zip(events, tones, strict=True):
@@ -79,7 +80,8 @@ def test_without_evidence_the_remainder_is_the_recording(explainer, night, tmp_p
 
 
 def test_a_part_has_the_times_of_the_recording(explainer, night, tmp_path):
-    timeline = explain_long(explainer, night, tmp_path / "out", start_s=8, end_s=20, labels=("high",), **OPTIONS)
+    options = {"start_s": 8, "end_s": 20, "labels": ("high",), "borders": "evidence", **OPTIONS}
+    timeline = explain_long(explainer, night, tmp_path / "out", **options)
     (event,) = timeline.events
     assert event.begin_s == pytest.approx(9.0, abs=0.3)
     assert event.end_s == pytest.approx(15.5, abs=0.3)
@@ -104,7 +106,7 @@ def test_windows_that_are_explained(explainer, night, tmp_path, explain, top_k, 
 def test_sounds_at_one_time_are_events_of_their_own(explainer, record, tmp_path):
     tones = [(4, 7, 500), (5, 9, 4000)]
     path = record("both.wav", tones, 12)
-    options = {"min_confidence": 0.3, "low_confidence": 0.3, "labels": ("low", "high")}
+    options = {"min_confidence": 0.3, "low_confidence": 0.3, "labels": ("low", "high"), "borders": "evidence"}
     low, high = explain_long(explainer, path, tmp_path / "out", **options, **OPTIONS).events
     for event, (begin_s, end_s, frequency_hz) in zip((low, high), tones, strict=True):
         assert event.low_hz < frequency_hz < event.high_hz < event.low_hz + 300
@@ -116,8 +118,8 @@ def test_sounds_at_one_time_are_events_of_their_own(explainer, record, tmp_path)
     assert np.abs(evidence - recording)[middle].std() < 0.01 * recording[middle].std()
 
 
-def test_borders_may_be_those_of_windows(explainer, night, tmp_path):
-    timeline = explain_long(explainer, night, tmp_path / "out", borders="windows", labels=("high",), **OPTIONS)
+def test_borders_are_those_of_windows_by_default(explainer, night, tmp_path):
+    timeline = explain_long(explainer, night, tmp_path / "out", labels=("high",), **OPTIONS)
     for event in timeline.events:
         assert (event.begin_s, event.end_s) == (event.windows_begin_s, event.windows_end_s)
         assert event.evidence_begin_s > event.begin_s
@@ -125,11 +127,12 @@ def test_borders_may_be_those_of_windows(explainer, night, tmp_path):
 
 @pytest.mark.parametrize("options", [{"top_k": 1}, {"explain": "changes"}])
 def test_borders_beside_windows_without_a_mask_are_those_of_windows(explainer, night, tones, tmp_path, options):
-    timeline = explain_long(explainer, night, tmp_path / "out", labels=("high",), end_s=20, **options, **OPTIONS)
+    options = {"borders": "evidence", "labels": ("high",), "end_s": 20, **options, **OPTIONS}
+    timeline = explain_long(explainer, night, tmp_path / "out", **options)
     (event,) = timeline.events
     assert event.explained_windows == 1
     assert event.end_s == event.windows_end_s
-    if options == {"explain": "changes"}:
+    if "explain" in options:
         assert event.begin_s == pytest.approx(tones[1].begin_s, abs=0.1)
     else:
         assert event.evidence_end_s < event.end_s

@@ -10,8 +10,8 @@ from otoscope.errors import ConfigurationError
 from otoscope.plots import FrequencyAxis
 from otoscope.recordings.tables import DEFAULT_TABLES, TABLES
 
-Borders = Literal["evidence", "windows"]
-"""What an event begins and ends with: its evidence, or its windows."""
+Borders = Literal["windows", "evidence"]
+"""What an event begins and ends with: its windows, or its evidence."""
 Explained = Literal["events", "changes", "all", "none"]
 """Windows that are explained: those of events, the first of each event, all, or none."""
 
@@ -41,8 +41,8 @@ class LongOptions:
         low_confidence: Probability that all windows of an event reach (default: half of ``min_confidence``).
         explain: Windows that are explained: those of ``events``, the first of each event (``changes``), ``all``
             (each for its most probable label, or for every target), or ``none``.
-        borders: Whether begin and end of an event are those of the box that holds 90 % of its ``evidence``, or
-            those of its ``windows``. Events without evidence have those of their windows.
+        borders: Whether begin and end of an event are those of its ``windows``, or those of the box that holds 90 %
+            of its ``evidence``. Events without evidence have those of their windows.
         top_k: Largest number of explained windows of each label, the most confident first (default: no limit).
         threshold: Threshold of the interpreter; see `Explainer.explain`.
         channel: Channel, counted from 0 (default: the average of all).
@@ -68,7 +68,7 @@ class LongOptions:
     min_confidence: float = 0.5
     low_confidence: float | None = None
     explain: Explained = "events"
-    borders: Borders = "evidence"
+    borders: Borders = "windows"
     top_k: int | None = None
     threshold: float | None = None
     channel: int | None = None

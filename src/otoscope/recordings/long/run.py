@@ -219,7 +219,7 @@ class _LongRun:
         scale = 1 / max(peak, 1.0)
         if scale < 1 and self.jobs:
             self.notes.append(f"evidence and remainder are divided by {peak:.4g}, the peak of the recording")
-        joiner = MaskJoiner(self.plan, self._observed(self.windows.masks()))
+        joiner = MaskJoiner(self.plan, self._observed(self.windows.masks()), self.frontend.window_length // 2)
         with ExitStack() as stack:
             writers = self._writers(folder, scale, stack) if self.jobs else {}
             bar = stack.enter_context(_bar("write", survey.samples, "sample"))

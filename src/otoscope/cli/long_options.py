@@ -33,6 +33,11 @@ _OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         "Probability that all windows of an event reach (default: half of min_confidence).",
         {"type": float | None, "default": None},
     ),
+    "min_level_db": (
+        "Level that the loudest 50 ms of a window reach, in dB below full scale, such as -60; softer windows are no "
+        "events and not explained (default: any level). windows.csv lists the levels.",
+        {"type": float | None, "default": None},
+    ),
     "explain": (
         "Windows that are explained: those of events, the first of each event, all (with --target: for each "
         "target), or none.",

@@ -138,6 +138,20 @@ def test_borders_beside_windows_without_a_mask_are_those_of_windows(explainer, n
         assert event.evidence_end_s < event.end_s
 
 
+@pytest.mark.parametrize("explain", ["events", "all"])
+def test_windows_below_a_level_are_no_events(explainer, record, tmp_path, explain):
+    path = record("levels.wav", [(3, 4.5, 500, 0.3), (12, 13.5, 500, 0.02)], 18)
+    options = {"labels": ("low",), "min_confidence": 0.3, "explain": explain, **OPTIONS}
+    assert len(explain_long(explainer, path, tmp_path / "any", **options).events) == 2
+    timeline = explain_long(explainer, path, tmp_path / "loud", min_level_db=-30, **options)
+    (event,) = timeline.events
+    assert event.begin_s == pytest.approx(3, abs=0.6)
+    loud = int((timeline.levels_db >= -30).sum())
+    assert 0 < loud < 5
+    assert timeline.explained_windows == (loud if explain == "all" else event.windows)
+    assert timeline.notes == [f"{17 - loud} of 17 windows are below -30 dB and not regarded"]
+
+
 def test_a_recording_without_events(explainer, night, tmp_path):
     timeline = explain_long(explainer, night, tmp_path / "out", start_s=27, labels=("low",), **OPTIONS)
     assert timeline.events == []
@@ -163,8 +177,12 @@ def test_files_of_the_result(explainer, night, tmp_path):
     loaded = Timeline.load(tmp_path / "out")
     assert loaded.to_dict() == json.loads((tmp_path / "out" / "timeline.json").read_text())
     rows = (tmp_path / "out" / "windows.csv").read_text().splitlines()
-    assert rows[0] == "file,begin_s,end_s,predicted,low,high,nothing"
+    assert rows[0] == "file,begin_s,end_s,level_db,predicted,low,high,nothing"
     assert len(rows) == 30
+    # a sine of amplitude 0.3, and noise of -80 dB, of which a third of the band remains
+    levels_db = [float(row.split(",")[3]) for row in rows[1:]]
+    assert levels_db[10] == pytest.approx(-13.5, abs=0.2)
+    assert levels_db[5] == pytest.approx(-84, abs=2)
 
 
 class Killed(BaseException):
@@ -258,6 +276,8 @@ def test_mistakes_are_reported_before_any_work(explainer, night, tmp_path):
         explain_long(explainer, night, tmp_path / "out", window_s=1, hop_s=2)
     with pytest.raises(ConfigurationError, match="window_s: 0"):
         explain_long(explainer, night, tmp_path / "out", window_s=0)
+    with pytest.raises(ConfigurationError, match="min_level_db: 6"):
+        explain_long(explainer, night, tmp_path / "out", min_level_db=6)
     with pytest.raises(ConfigurationError, match="threshold"):
         explain_long(explainer, night, tmp_path / "out", threshold=0.5)
     with pytest.raises(AudioError, match="no such file"):

@@ -44,7 +44,7 @@ from otoscope.recordings.segments import cut_segments
 from otoscope.recordings.tables import TABLES, check_tables, write_table
 
 PAGES_FOLDER = "events"
-_FORMAT = 1
+_FORMAT = 2
 """Number of the format of intermediate results; those of another one are not used."""
 _PREDICTED_BATCHES = 4
 """Batches of explanations that are classified at once: a forward pass alone needs less memory."""
@@ -153,7 +153,7 @@ class _LongRun:
         self.picture = PooledSpectrogram(frames, self.frontend.bins, evidence=options.explain != "none")
         self.observed = ObservedBlocks(self.frontend, self.picture) if options.explain == "none" else None
         with _bar("classify", plan.count, "window") as bar:
-            self.probabilities = predict_windows(
+            self.probabilities, self.levels_db = predict_windows(
                 self.explainer.classifier,
                 self.stream,
                 plan,
@@ -163,10 +163,16 @@ class _LongRun:
                 bar.update,
                 *([self.observed] if self.observed else []),
             )
-        self.runs = find_runs(self.probabilities, self.labels, options.min_confidence, options.lowest)
-        self.borders = run_borders(self.runs, self.probabilities, plan, options.lowest)
+        least_db = -np.inf if options.min_level_db is None else options.min_level_db
+        loud = np.asarray(self.levels_db) >= least_db
+        # a window that is too soft has no label
+        heard = np.where(loud[:, None], self.probabilities, np.float32(0))
+        self.runs = find_runs(heard, self.labels, options.min_confidence, options.lowest)
+        self.borders = run_borders(self.runs, heard, plan, options.lowest)
         choice = (options.explain, options.top_k, self.targets)
-        self.jobs = choose_jobs(self.runs, self.probabilities, self.labels, *choice)
+        self.jobs = [job for job in choose_jobs(self.runs, heard, self.labels, *choice) if loud[job.window]]
+        if soft := int(np.count_nonzero(~loud)):
+            self.notes.append(f"{soft} of {plan.count} windows are below {least_db:g} dB and not regarded")
         self._note_targets_without_events()
 
     def explain(self) -> None:
@@ -345,6 +351,7 @@ class _LongRun:
             notes=self.notes,
             source=self.source,
             against=options.against,
+            levels_db=np.asarray(self.levels_db),
         )
 
 

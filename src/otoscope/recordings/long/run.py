@@ -36,6 +36,7 @@ from otoscope.recordings.long.synthesis import (
     EventEnergy,
     ObservedBlocks,
     SoundWriter,
+    shortest_transform,
     synthesise,
 )
 from otoscope.recordings.long.timeline import Timeline
@@ -149,9 +150,11 @@ class _LongRun:
         """Classify all windows, find the events, and choose the windows to explain."""
         options, plan = self.options, self.plan
         frames = int(self.frontend.frames(self.stream.survey.samples))
+        has_evidence = options.explain != "none"
+        frontend = self.frontend if has_evidence else shortest_transform(self.frontend)
+        self.picture = PooledSpectrogram(frames, frontend.bins, evidence=has_evidence)
         # Without evidence, the picture needs no pass over the recording of its own.
-        self.picture = PooledSpectrogram(frames, self.frontend.bins, evidence=options.explain != "none")
-        self.observed = ObservedBlocks(self.frontend, self.picture) if options.explain == "none" else None
+        self.observed = None if has_evidence else ObservedBlocks(frontend, self.picture)
         with _bar("classify", plan.count, "window") as bar:
             self.probabilities, self.levels_db = predict_windows(
                 self.explainer.classifier,
@@ -229,7 +232,9 @@ class _LongRun:
         with ExitStack() as stack:
             writers = self._writers(folder, scale, stack) if self.jobs else {}
             bar = stack.enter_context(_bar("write", survey.samples, "sample"))
-            if self.observed is None or not self.observed.is_complete:
+            if self.observed is not None:
+                self.observed.complete(self.stream)
+            else:
                 synthesise(self.stream, self.frontend, joiner, energies, self.picture, writers, bar.update)
         clipped = sum(writer.clipped for writer in writers.get(None, ()))
         if clipped:

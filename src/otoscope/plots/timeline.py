@@ -168,7 +168,7 @@ def _mark_lanes(axes: Axes, shown: Sequence[str], events: Sequence[EventBox]) ->
         if event.label in place
     ]
     axes.add_collection(
-        PatchCollection(frames, facecolor="none", edgecolor="#b04a00", linewidth=_line_width(len(events)))
+        PatchCollection(frames, facecolor="none", edgecolor="#ff7f0e", linewidth=_line_width(len(events)))
     )
 
 
@@ -200,6 +200,7 @@ def _draw_sound(
 
 
 def _draw_boxes(axes: Axes, events: Sequence[EventBox], sample_rate_hz: float, limits: tuple[float, float]) -> None:
+    from matplotlib import patheffects
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
@@ -208,9 +209,11 @@ def _draw_boxes(axes: Axes, events: Sequence[EventBox], sample_rate_hz: float, l
         Rectangle((box.begin_s, box.low_hz), box.end_s - box.begin_s, (box.high_hz or 0.0) - box.low_hz)
         for box in boxes
     ]
-    axes.add_collection(
-        PatchCollection(patches, facecolor="none", edgecolor="white", linewidth=_line_width(len(boxes)))
-    )
+    # White with a dark edge is seen on silence, on bright sound and on the evidence.
+    width = _line_width(len(boxes))
+    for color, line_width in (("black", width + 1.2), ("white", width)):
+        axes.add_collection(PatchCollection(patches, facecolor="none", edgecolor=color, linewidth=line_width))
+    outline = [patheffects.withStroke(linewidth=2.5, foreground="black")]
     # A name is written where it has room: about its own width behind the name before it.
     free_from = -np.inf
     for box in sorted(boxes, key=lambda box: box.begin_s):
@@ -220,6 +223,7 @@ def _draw_boxes(axes: Axes, events: Sequence[EventBox], sample_rate_hz: float, l
         free_from = box.begin_s + 0.0085 * len(text) * (limits[1] - limits[0])
         height = min((box.high_hz or 0.0) + 0.012 * sample_rate_hz / 2, 0.95 * sample_rate_hz / 2)
         style = {"fontsize": TICK_POINTS - 2, "color": "white", "va": "bottom", "clip_on": True}
+        style["path_effects"] = outline
         axes.text(box.begin_s, height, text, **style, **literal(text))  # type: ignore[arg-type]
 
 

@@ -34,8 +34,8 @@ _OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         {"type": float | None, "default": None},
     ),
     "min_level_db": (
-        "Level that the loudest 50 ms of a window reach, in dB below full scale, such as -60; softer windows are no "
-        "events and not explained (default: any level). windows.csv lists the levels.",
+        "Level that the loudest 50 ms of a window reach, in dB below full scale, such as -60. Softer windows are "
+        "no events and not explained (default: any level). windows.csv lists the levels.",
         {"type": float | None, "default": None},
     ),
     "explain": (

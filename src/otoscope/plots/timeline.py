@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 MOST_LABELS = 12
 """Number of labels whose confidence is drawn."""
+_EVENT_COLOR = "#ff7f0e"
+_MOST_FRAMES = 200
+"""Number of events that are framed; more are underlined."""
 _EVIDENCE_RGB = (0.0, 0.9, 1.0)
 _EVIDENCE_OPACITY = 0.75
 _COLUMNS = 1600
@@ -105,10 +108,13 @@ def timeline_picture(
     limits = (start_s, start_s + duration_s)
     _draw_lanes(top, window_begins_s, probabilities, [labels.index(label) for label in shown], window_s, limits)
     _mark_lanes(top, shown, events)
-    title(top, f"Confidence by label; events, from {min_confidence:.2f}, are framed")
+    marked = "framed" if len(events) <= _MOST_FRAMES else "underlined"
+    title(top, f"Confidence by label; events, from {min_confidence:.2f}, are {marked}")
     _draw_sound(bottom, log_magnitude, share, duration_s, sample_rate_hz, axis, start_s)
     _draw_boxes(bottom, events, sample_rate_hz, limits)
-    title(bottom, "Spectrogram, evidence (cyan) and events (boxes)")
+    # Without explanations there is neither evidence nor a box.
+    is_explained = bool(share.any()) or any(event.high_hz is not None for event in events)
+    title(bottom, "Spectrogram, evidence (cyan) and events (boxes)" if is_explained else "Spectrogram")
     for axes in (top, bottom):
         _set_clock_axis(axes, limits)
     bottom.set_xlabel(_clock_label(limits[1]), fontsize=TICK_POINTS)
@@ -162,14 +168,18 @@ def _mark_lanes(axes: Axes, shown: Sequence[str], events: Sequence[EventBox]) ->
 
     tick_labels(axes, "y", shown, TICK_POINTS)
     place = {label: index for index, label in enumerate(shown)}
-    frames = [
-        Rectangle((event.begin_s, place[event.label] - 0.42), event.end_s - event.begin_s, 0.84)
+    # The frames of many events, a few pixels wide, would hide the confidence in them.
+    is_framed = len(events) <= _MOST_FRAMES
+    above, height = (-0.42, 0.84) if is_framed else (0.34, 0.14)
+    marks = [
+        Rectangle((event.begin_s, place[event.label] + above), event.end_s - event.begin_s, height)
         for event in events
         if event.label in place
     ]
-    axes.add_collection(
-        PatchCollection(frames, facecolor="none", edgecolor="#ff7f0e", linewidth=_line_width(len(events)))
-    )
+    style: dict[str, Any] = {"facecolor": _EVENT_COLOR, "linewidth": 0}
+    if is_framed:
+        style = {"facecolor": "none", "edgecolor": _EVENT_COLOR, "linewidth": _line_width(len(events))}
+    axes.add_collection(PatchCollection(marks, **style))
 
 
 def _draw_sound(

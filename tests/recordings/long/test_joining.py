@@ -47,8 +47,8 @@ def test_a_slow_reference(portion):
         for frame in range(mask.shape[1]):
             place = PLAN.first_frame(window) + frame
             share = np.sin(np.pi * (frame + 0.5) / mask.shape[1]) ** 2
-            left, right = frame * PLAN.step < REACH, (mask.shape[1] - 1 - frame) * PLAN.step < REACH
-            if (left and window > 0) or (right and window < PLAN.count - 1):
+            before, behind = frame * PLAN.step < REACH, (mask.shape[1] - 1 - frame) * PLAN.step < REACH
+            if (before and window > 0) or (behind and window < PLAN.count - 1):
                 share *= 1e-6
             everything[place] += share
             if window in chosen:

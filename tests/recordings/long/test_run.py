@@ -179,7 +179,7 @@ def test_files_of_the_result(explainer, night, tmp_path):
     rows = (tmp_path / "out" / "windows.csv").read_text().splitlines()
     assert rows[0] == "file,begin_s,end_s,level_db,predicted,low,high,nothing"
     assert len(rows) == 30
-    # a sine of amplitude 0.3, and noise of -80 dB, of which a third of the band remains
+    # a sine of amplitude 0.3, and noise of -80 dB in a third of its band
     levels_db = [float(row.split(",")[3]) for row in rows[1:]]
     assert levels_db[10] == pytest.approx(-13.5, abs=0.2)
     assert levels_db[5] == pytest.approx(-84, abs=2)

@@ -86,7 +86,9 @@ def predict_windows(
             for batch in missing:
                 clips = [next(windows) for _ in batch]
                 table[batch.start : batch.stop, :-1] = classify(classifier, clips, normalize)
-                table[batch.start : batch.stop, -1] = [window_level_db(clip, stream.sample_rate_hz) for clip in clips]
+                table[batch.start : batch.stop, -1] = [
+                    window_level_db(clip, stream.sample_rate_hz) for clip in clips
+                ]
                 on_batch(len(batch))
             for _ in blocks:  # to the end, where faults of the file are noticed
                 pass

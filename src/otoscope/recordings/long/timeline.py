@@ -115,6 +115,7 @@ class Timeline(Shown):
             axis: Scale of the frequency axis: ``linear``, ``mel`` or ``log``.
         """
         against = "" if self.against is None else f" against {self.against}"
+        method = f"{self.method}{against}" if self.explained_windows else "predictions alone"
         return timeline_picture(
             self.log_magnitude,
             self.evidence_share,
@@ -131,7 +132,7 @@ class Timeline(Shown):
             window_s=self.window_s,
             min_confidence=self.min_confidence,
             headline=self.summary(),
-            line=f"{self.method}{against}   ·   windows of {self.window_s:.3g} s every {self.hop_s:.3g} s",
+            line=f"{method}   ·   windows of {self.window_s:.3g} s every {self.hop_s:.3g} s",
             axis=axis,
         )
 
@@ -171,7 +172,7 @@ class Timeline(Shown):
         """Write a line for each window: begin, end, level if known, predicted label, probability of each class."""
         with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            levels = [[]] * len(self.probabilities)
+            levels: list[list[str]] = [[]] * len(self.probabilities)
             if self.levels_db is not None:
                 levels = [[f"{level:.1f}"] for level in self.levels_db.tolist()]
             level_name = [] if self.levels_db is None else ["level_db"]

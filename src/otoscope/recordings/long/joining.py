@@ -54,9 +54,9 @@ class MaskJoiner:
     """Weighted overlap-add of the masks of windows, portion by portion.
 
     The mask of a label in a frame is the mean over the explained windows that hold the frame, weighted by
-    `overlap_weights`. The outermost frames of a window see zeros in place of the sound beyond it. They hardly count:
-    the last two windows of a recording may begin one frame apart, so that their weights at the end are similar.
-    Only the windows of a portion are in memory.
+    `overlap_weights`. The outermost frames of a window see zeros in place of the sound beyond it. They hardly
+    count: the last two windows of a recording may begin one frame apart, so that their weights at the end are
+    similar. Only the windows of a portion are in memory.
 
     Args:
         plan: Windows of the recording.

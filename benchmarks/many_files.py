@@ -6,6 +6,7 @@
 
 Files are clips of ESC-10, cut to a few seconds, in turns; some are broken and must be listed. The real command line
 is measured, in a new process for each number of workers, and the memory of its processes and of theirs is sampled.
+The results of all runs are compared; with `--backend ray` also with those of one process without Ray.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import soundfile
 import torch
 
@@ -33,10 +35,19 @@ def main() -> None:
     result: dict[str, Any] = {"conditions": _conditions(options), "runs": {}}
     with tempfile.TemporaryDirectory() as folder:
         hours = _make_files(options, Path(folder) / "in")
-        for workers in options.workers:
-            print(f"many_files: {workers} workers", file=sys.stderr, flush=True)
-            result["runs"][str(workers)] = _run(options, Path(folder), workers, hours)
-    first, *others = result["runs"].values()
+        runs = [(options.backend, workers) for workers in options.workers]
+        if options.backend != "local":
+            runs.append(("local", 1))
+        outputs = []
+        for backend, workers in runs:
+            name = str(workers) if backend == options.backend else backend
+            print(f"many_files: {backend}, {workers} workers", file=sys.stderr, flush=True)
+            outputs.append(Path(folder) / f"out-{name}")
+            result["runs"][name] = _run(options, outputs[-1], backend, workers, hours)
+        contents = [_contents(output) for output in outputs]
+        result["files_compared"] = len(contents[0])
+        result["equal_results"] = all(content == contents[0] for content in contents)
+    first, *others = [result["runs"][str(workers)] for workers in options.workers]
     result["speed_up"] = [round(first["wall_s"] / other["wall_s"], 3) for other in others]
     result["conditions"]["load_average_at_end"] = [round(load, 2) for load in os.getloadavg()]
     text = json.dumps(result, indent=2)
@@ -80,14 +91,15 @@ def _make_files(options: argparse.Namespace, folder: Path) -> float:
     return seconds / 3600
 
 
-def _run(options: argparse.Namespace, folder: Path, workers: int, hours: float) -> dict[str, Any]:
+def _run(options: argparse.Namespace, out: Path, backend: str, workers: int, hours: float) -> dict[str, Any]:
     """Run the command once, and return its time, its memory and the counts of its manifest."""
-    out = folder / f"out-{workers}"
-    command = [sys.executable, "-m", "otoscope", "explain", str(folder / "in"), "--out", str(out)]
+    command = [sys.executable, "-m", "otoscope", "explain", str(out.parent / "in"), "--out", str(out)]
     command += ["--method", options.method, "--batch_size", str(options.batch_size), "--workers", str(workers)]
     command += ["--shards"] if options.shards else []
-    command += ["--backend", options.backend]
+    command += ["--backend", backend]
     environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
+    # Ray starts its workers with a low priority, which other processes would make a low throughput.
+    environment.setdefault("RAY_worker_niceness", "0")
     start = time.perf_counter()
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -116,6 +128,21 @@ def _run(options: argparse.Namespace, folder: Path, workers: int, hours: float) 
         # Memory that several processes share counts in equal parts.
         "peak_proportional_mb_by_process": sorted(peaks["proportional"].values(), reverse=True),
     }
+
+
+def _contents(folder: Path) -> dict[str, Any]:
+    """Return what the files of results hold: sounds and arrays without the times at which they were written."""
+    contents: dict[str, Any] = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.suffix == ".npz":
+            with np.load(path) as arrays:
+                contents[name] = {key: arrays[key].tobytes() for key in arrays.files}
+        elif path.suffix == ".wav":
+            contents[name] = soundfile.read(path, dtype="int32")[0].tobytes()
+        elif path.is_file() and not name.startswith("manifest"):
+            contents[name] = path.read_bytes()
+    return contents
 
 
 def _rate(times: list[tuple[float, int]]) -> float | None:

@@ -77,6 +77,33 @@ def test_events_are_drawn_in_their_lane_and_at_their_frequencies(draw):
     assert [text.get_text() for text in sound.texts] == ["hen"]
 
 
+@pytest.mark.parametrize(("count", "mark", "filled"), [(200, "framed", 0), (201, "underlined", 1)])
+def test_many_events_are_underlined_instead_of_framed(draw, count, mark, filled):
+    figure = draw([EventBox("dog", 10.0 * index, 10.0 * index + 5) for index in range(count)])
+    lanes = figure.axes[0]
+    assert lanes.get_title(loc="left") == f"Confidence by label; events, from 0.50, are {mark}"
+    (marks,) = lanes.collections
+    assert len(marks.get_paths()) == count
+    assert len(marks.get_facecolor()) == filled
+
+
+def test_without_evidence_the_title_names_none():
+    picture = timeline_picture(
+        np.ones((5, 9)),
+        np.zeros((5, 9)),
+        np.zeros(1),
+        np.ones((1, 1)),
+        ["dog"],
+        [EventBox("dog", 0, 5)],
+        0.0,
+        5.0,
+        16_000,
+        window_s=5.0,
+        min_confidence=0.5,
+    )
+    assert [axes.get_title(loc="left") for axes in picture.axes[:2]][1] == "Spectrogram"
+
+
 def test_lanes_show_the_nearest_window(draw):
     figure = draw([], duration_s=20.0, windows=3)
     image = figure.axes[0].images[0]

@@ -33,6 +33,11 @@ _OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         "Probability that all windows of an event reach (default: half of min_confidence).",
         {"type": float | None, "default": None},
     ),
+    "min_level_db": (
+        "Level that the loudest 50 ms of a window reach, in dB below full scale, such as -60. Softer windows are "
+        "no events and not explained (default: any level). windows.csv lists the levels.",
+        {"type": float | None, "default": None},
+    ),
     "explain": (
         "Windows that are explained: those of events, the first of each event, all (with --target: for each "
         "target), or none.",
@@ -43,8 +48,9 @@ _OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         {"type": int | None, "default": None},
     ),
     "borders": (
-        "Begin and end of an event: those of its evidence, or those of its windows.",
-        {"type": Literal["evidence", "windows"], "default": "evidence"},
+        "Begin and end of an event: where the probability of its windows passes half of its peak, or those of the "
+        "box that holds 90 % of its evidence.",
+        {"type": Literal["windows", "evidence"], "default": "windows"},
     ),
     "tables": (
         "Tables of the events; parquet needs the extra `tables`.",

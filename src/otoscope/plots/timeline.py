@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 MOST_LABELS = 12
 """Number of labels whose confidence is drawn."""
+_EVENT_COLOR = "#ff7f0e"
+_MOST_FRAMES = 200
+"""Number of events that are framed; more are underlined."""
 _EVIDENCE_RGB = (0.0, 0.9, 1.0)
 _EVIDENCE_OPACITY = 0.75
 _COLUMNS = 1600
@@ -105,10 +108,13 @@ def timeline_picture(
     limits = (start_s, start_s + duration_s)
     _draw_lanes(top, window_begins_s, probabilities, [labels.index(label) for label in shown], window_s, limits)
     _mark_lanes(top, shown, events)
-    title(top, f"Confidence by label; events, from {min_confidence:.2f}, are framed")
+    marked = "framed" if len(events) <= _MOST_FRAMES else "underlined"
+    title(top, f"Confidence by label; events, from {min_confidence:.2f}, are {marked}")
     _draw_sound(bottom, log_magnitude, share, duration_s, sample_rate_hz, axis, start_s)
     _draw_boxes(bottom, events, sample_rate_hz, limits)
-    title(bottom, "Spectrogram, evidence (cyan) and events (boxes)")
+    # Without explanations there is neither evidence nor a box.
+    is_explained = bool(share.any()) or any(event.high_hz is not None for event in events)
+    title(bottom, "Spectrogram, evidence (cyan) and events (boxes)" if is_explained else "Spectrogram")
     for axes in (top, bottom):
         _set_clock_axis(axes, limits)
     bottom.set_xlabel(_clock_label(limits[1]), fontsize=TICK_POINTS)
@@ -162,14 +168,18 @@ def _mark_lanes(axes: Axes, shown: Sequence[str], events: Sequence[EventBox]) ->
 
     tick_labels(axes, "y", shown, TICK_POINTS)
     place = {label: index for index, label in enumerate(shown)}
-    frames = [
-        Rectangle((event.begin_s, place[event.label] - 0.42), event.end_s - event.begin_s, 0.84)
+    # The frames of many events, a few pixels wide, would hide the confidence in them.
+    is_framed = len(events) <= _MOST_FRAMES
+    above, height = (-0.42, 0.84) if is_framed else (0.34, 0.14)
+    marks = [
+        Rectangle((event.begin_s, place[event.label] + above), event.end_s - event.begin_s, height)
         for event in events
         if event.label in place
     ]
-    axes.add_collection(
-        PatchCollection(frames, facecolor="none", edgecolor="#b04a00", linewidth=_line_width(len(events)))
-    )
+    style: dict[str, Any] = {"facecolor": _EVENT_COLOR, "linewidth": 0}
+    if is_framed:
+        style = {"facecolor": "none", "edgecolor": _EVENT_COLOR, "linewidth": _line_width(len(events))}
+    axes.add_collection(PatchCollection(marks, **style))
 
 
 def _draw_sound(
@@ -200,6 +210,7 @@ def _draw_sound(
 
 
 def _draw_boxes(axes: Axes, events: Sequence[EventBox], sample_rate_hz: float, limits: tuple[float, float]) -> None:
+    from matplotlib import patheffects
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
@@ -208,9 +219,11 @@ def _draw_boxes(axes: Axes, events: Sequence[EventBox], sample_rate_hz: float, l
         Rectangle((box.begin_s, box.low_hz), box.end_s - box.begin_s, (box.high_hz or 0.0) - box.low_hz)
         for box in boxes
     ]
-    axes.add_collection(
-        PatchCollection(patches, facecolor="none", edgecolor="white", linewidth=_line_width(len(boxes)))
-    )
+    # White with a dark edge is seen on silence, on bright sound and on the evidence.
+    width = _line_width(len(boxes))
+    for color, line_width in (("black", width + 1.2), ("white", width)):
+        axes.add_collection(PatchCollection(patches, facecolor="none", edgecolor=color, linewidth=line_width))
+    outline = [patheffects.withStroke(linewidth=2.5, foreground="black")]
     # A name is written where it has room: about its own width behind the name before it.
     free_from = -np.inf
     for box in sorted(boxes, key=lambda box: box.begin_s):
@@ -220,6 +233,7 @@ def _draw_boxes(axes: Axes, events: Sequence[EventBox], sample_rate_hz: float, l
         free_from = box.begin_s + 0.0085 * len(text) * (limits[1] - limits[0])
         height = min((box.high_hz or 0.0) + 0.012 * sample_rate_hz / 2, 0.95 * sample_rate_hz / 2)
         style = {"fontsize": TICK_POINTS - 2, "color": "white", "va": "bottom", "clip_on": True}
+        style["path_effects"] = outline
         axes.text(box.begin_s, height, text, **style, **literal(text))  # type: ignore[arg-type]
 
 

@@ -12,6 +12,7 @@ from otoscope.recordings.long.masks import WindowMask, _packed, _unpacked
 BINS = 5
 PLAN = WindowPlan(samples=1057, window=200, hop=100, step=10)
 FRAMES = 1057 // 10 + 1
+REACH = 15
 
 
 def window_masks(mask, windows=range(PLAN.count), label=0, gains=None):
@@ -23,7 +24,7 @@ def window_masks(mask, windows=range(PLAN.count), label=0, gains=None):
 
 
 def joined(masks, portion):
-    joiner = MaskJoiner(PLAN, masks)
+    joiner = MaskJoiner(PLAN, masks, REACH)
     parts = [joiner.portion(begin, min(begin + portion, FRAMES)).union() for begin in range(0, FRAMES, portion)]
     sizes = [min(portion, FRAMES - begin) for begin in range(0, FRAMES, portion)]
     empty = [np.zeros((BINS, size), np.float32) for size in sizes]
@@ -46,6 +47,9 @@ def test_a_slow_reference(portion):
         for frame in range(mask.shape[1]):
             place = PLAN.first_frame(window) + frame
             share = np.sin(np.pi * (frame + 0.5) / mask.shape[1]) ** 2
+            before, behind = frame * PLAN.step < REACH, (mask.shape[1] - 1 - frame) * PLAN.step < REACH
+            if (before and window > 0) or (behind and window < PLAN.count - 1):
+                share *= 1e-6
             everything[place] += share
             if window in chosen:
                 weight[place] += share
@@ -61,7 +65,21 @@ def test_beside_a_window_without_a_mask_the_evidence_fades():
     assert not mask[:begin].any()
     assert not mask[end + 1 :].any()
     np.testing.assert_array_equal(mask[begin + 3 : end - 2], 1)
-    assert 0 < mask[begin] < mask[begin + 1] < 1
+    assert 0 < mask[begin] < mask[begin + 1] < 1e-4  # frames that the window cuts off
+
+
+@pytest.mark.parametrize("plan", [PLAN, WindowPlan(samples=1015, window=200, hop=100, step=10)])
+def test_frames_that_a_window_cuts_off_do_not_count(plan):
+    """The last two windows of the second plan begin one frame apart."""
+    frames = plan.samples // plan.step + 1
+    masks = []
+    for window in range(plan.count):
+        part = np.ones((BINS, plan.length(window) // plan.step + 1), np.float32)
+        part[:, :2] = float(window == 0)
+        part[:, -2:] = float(window == plan.count - 1)
+        masks.append(WindowMask(Job(window, 0), part, 1.0))
+    mask = MaskJoiner(plan, masks, REACH).portion(0, frames).union()
+    np.testing.assert_allclose(mask, 1, atol=1e-4)
 
 
 def test_labels_are_joined_apart_and_together_by_the_largest():
@@ -70,7 +88,7 @@ def test_labels_are_joined_apart_and_together_by_the_largest():
         [*window_masks(low, [2, 3], label=0), *window_masks(high, [3, 4], label=1)],
         key=lambda mask: (mask.job.window, mask.job.label),
     )
-    portion = MaskJoiner(PLAN, masks).portion(0, FRAMES)
+    portion = MaskJoiner(PLAN, masks, REACH).portion(0, FRAMES)
     assert set(portion.masks) == {0, 1}
     middle = PLAN.first_frame(3) + 10
     assert portion.masks[0][0, middle] == pytest.approx(0.2)
@@ -79,7 +97,7 @@ def test_labels_are_joined_apart_and_together_by_the_largest():
 
 def test_levels_of_windows_change_smoothly():
     gains = np.linspace(0.2, 1, PLAN.count)
-    gain = MaskJoiner(PLAN, window_masks(np.ones((BINS, FRAMES)), gains=gains)).portion(0, FRAMES).gain
+    gain = MaskJoiner(PLAN, window_masks(np.ones((BINS, FRAMES)), gains=gains), REACH).portion(0, FRAMES).gain
     assert gain[0] == pytest.approx(0.2)
     assert gain[-1] == pytest.approx(1, abs=0.02)
     assert (np.diff(gain) > -1e-9).all()

@@ -27,7 +27,8 @@ def contents(folder):
 
 
 def test_events_have_the_borders_and_frequencies_of_the_sounds(explainer, night, tones, tmp_path):
-    timeline = explain_long(explainer, night, tmp_path / "out", labels=("low", "high"), **OPTIONS)
+    options = {"borders": "evidence", "labels": ("low", "high"), **OPTIONS}
+    timeline = explain_long(explainer, night, tmp_path / "out", **options)
     events = timeline.events
     assert [event.label for event in events] == ["low", "high", "low", "high"]
     for event, tone in zip(events, tones, strict=True):
@@ -79,7 +80,8 @@ def test_without_evidence_the_remainder_is_the_recording(explainer, night, tmp_p
 
 
 def test_a_part_has_the_times_of_the_recording(explainer, night, tmp_path):
-    timeline = explain_long(explainer, night, tmp_path / "out", start_s=8, end_s=20, labels=("high",), **OPTIONS)
+    options = {"start_s": 8, "end_s": 20, "labels": ("high",), "borders": "evidence", **OPTIONS}
+    timeline = explain_long(explainer, night, tmp_path / "out", **options)
     (event,) = timeline.events
     assert event.begin_s == pytest.approx(9.0, abs=0.3)
     assert event.end_s == pytest.approx(15.5, abs=0.3)
@@ -104,7 +106,7 @@ def test_windows_that_are_explained(explainer, night, tmp_path, explain, top_k, 
 def test_sounds_at_one_time_are_events_of_their_own(explainer, record, tmp_path):
     tones = [(4, 7, 500), (5, 9, 4000)]
     path = record("both.wav", tones, 12)
-    options = {"min_confidence": 0.3, "low_confidence": 0.3, "labels": ("low", "high")}
+    options = {"min_confidence": 0.3, "low_confidence": 0.3, "labels": ("low", "high"), "borders": "evidence"}
     low, high = explain_long(explainer, path, tmp_path / "out", **options, **OPTIONS).events
     for event, (begin_s, end_s, frequency_hz) in zip((low, high), tones, strict=True):
         assert event.low_hz < frequency_hz < event.high_hz < event.low_hz + 300
@@ -116,8 +118,8 @@ def test_sounds_at_one_time_are_events_of_their_own(explainer, record, tmp_path)
     assert np.abs(evidence - recording)[middle].std() < 0.01 * recording[middle].std()
 
 
-def test_borders_may_be_those_of_windows(explainer, night, tmp_path):
-    timeline = explain_long(explainer, night, tmp_path / "out", borders="windows", labels=("high",), **OPTIONS)
+def test_borders_are_those_of_windows_by_default(explainer, night, tmp_path):
+    timeline = explain_long(explainer, night, tmp_path / "out", labels=("high",), **OPTIONS)
     for event in timeline.events:
         assert (event.begin_s, event.end_s) == (event.windows_begin_s, event.windows_end_s)
         assert event.evidence_begin_s > event.begin_s
@@ -125,14 +127,29 @@ def test_borders_may_be_those_of_windows(explainer, night, tmp_path):
 
 @pytest.mark.parametrize("options", [{"top_k": 1}, {"explain": "changes"}])
 def test_borders_beside_windows_without_a_mask_are_those_of_windows(explainer, night, tones, tmp_path, options):
-    timeline = explain_long(explainer, night, tmp_path / "out", labels=("high",), end_s=20, **options, **OPTIONS)
+    options = {"borders": "evidence", "labels": ("high",), "end_s": 20, **options, **OPTIONS}
+    timeline = explain_long(explainer, night, tmp_path / "out", **options)
     (event,) = timeline.events
     assert event.explained_windows == 1
     assert event.end_s == event.windows_end_s
-    if options == {"explain": "changes"}:
+    if "explain" in options:
         assert event.begin_s == pytest.approx(tones[1].begin_s, abs=0.1)
     else:
         assert event.evidence_end_s < event.end_s
+
+
+@pytest.mark.parametrize("explain", ["events", "all"])
+def test_windows_below_a_level_are_no_events(explainer, record, tmp_path, explain):
+    path = record("levels.wav", [(3, 4.5, 500, 0.3), (12, 13.5, 500, 0.02)], 18)
+    options = {"labels": ("low",), "min_confidence": 0.3, "explain": explain, **OPTIONS}
+    assert len(explain_long(explainer, path, tmp_path / "any", **options).events) == 2
+    timeline = explain_long(explainer, path, tmp_path / "loud", min_level_db=-30, **options)
+    (event,) = timeline.events
+    assert event.begin_s == pytest.approx(3, abs=0.6)
+    loud = int((timeline.levels_db >= -30).sum())
+    assert 0 < loud < 5
+    assert timeline.explained_windows == (loud if explain == "all" else event.windows)
+    assert timeline.notes == [f"{17 - loud} of 17 windows are below -30 dB and not regarded"]
 
 
 def test_a_recording_without_events(explainer, night, tmp_path):
@@ -160,8 +177,12 @@ def test_files_of_the_result(explainer, night, tmp_path):
     loaded = Timeline.load(tmp_path / "out")
     assert loaded.to_dict() == json.loads((tmp_path / "out" / "timeline.json").read_text())
     rows = (tmp_path / "out" / "windows.csv").read_text().splitlines()
-    assert rows[0] == "file,begin_s,end_s,predicted,low,high,nothing"
+    assert rows[0] == "file,begin_s,end_s,level_db,predicted,low,high,nothing"
     assert len(rows) == 30
+    # a sine of amplitude 0.3, and noise of -80 dB in a third of its band
+    levels_db = [float(row.split(",")[3]) for row in rows[1:]]
+    assert levels_db[10] == pytest.approx(-13.5, abs=0.2)
+    assert levels_db[5] == pytest.approx(-84, abs=2)
 
 
 class Killed(BaseException):
@@ -255,6 +276,8 @@ def test_mistakes_are_reported_before_any_work(explainer, night, tmp_path):
         explain_long(explainer, night, tmp_path / "out", window_s=1, hop_s=2)
     with pytest.raises(ConfigurationError, match="window_s: 0"):
         explain_long(explainer, night, tmp_path / "out", window_s=0)
+    with pytest.raises(ConfigurationError, match="min_level_db: 6"):
+        explain_long(explainer, night, tmp_path / "out", min_level_db=6)
     with pytest.raises(ConfigurationError, match="threshold"):
         explain_long(explainer, night, tmp_path / "out", threshold=0.5)
     with pytest.raises(AudioError, match="no such file"):

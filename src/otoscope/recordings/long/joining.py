@@ -13,6 +13,8 @@ from otoscope.audio import WindowPlan
 from otoscope.audio.frontend import MAGNITUDE_FLOOR
 from otoscope.recordings.long.masks import WindowMask
 
+_CUT_WEIGHT = 1e-6
+"""Factor of the weight of frames that a window cuts off: not 0, because windows without overlap share no others."""
 _FADE_SHARE = 0.05
 """Share of the weight of all windows below which the masks of the explained ones fade out. Beside a window that is
 not explained, the evidence then begins and ends within 14 % of half a window instead of at once."""
@@ -52,15 +54,19 @@ class MaskJoiner:
     """Weighted overlap-add of the masks of windows, portion by portion.
 
     The mask of a label in a frame is the mean over the explained windows that hold the frame, weighted by
-    `overlap_weights`. Only the windows of a portion are in memory.
+    `overlap_weights`. The outermost frames of a window see zeros in place of the sound beyond it. They hardly
+    count: the last two windows of a recording may begin one frame apart, so that their weights at the end are
+    similar. Only the windows of a portion are in memory.
 
     Args:
         plan: Windows of the recording.
         masks: Masks of the explained windows, in the order of the windows.
+        reach: Number of samples that a frame sees on each side of its centre.
     """
 
-    def __init__(self, plan: WindowPlan, masks: Iterable[WindowMask]) -> None:
+    def __init__(self, plan: WindowPlan, masks: Iterable[WindowMask], reach: int) -> None:
         self._plan = plan
+        self._cut_frames = -(-reach // plan.step)
         self._source = iter(masks)
         self._active: list[WindowMask] = []
         self._next = next(self._source, None)
@@ -128,7 +134,16 @@ class MaskJoiner:
         low, high = max(first, begin), min(first + frames, end)
         if low < high:
             source = slice(low - first, high - first)
-            yield slice(low - begin, high - begin), source, overlap_weights(frames)[source]
+            yield slice(low - begin, high - begin), source, self._weights(window, frames)[source]
+
+    def _weights(self, window: int, frames: int) -> np.ndarray:
+        weights = overlap_weights(frames)
+        # the whole recording has zeros before its begin and behind its end as well
+        if window > 0:
+            weights[: self._cut_frames] *= _CUT_WEIGHT
+        if window < self._plan.count - 1:
+            weights[-self._cut_frames :] *= _CUT_WEIGHT
+        return weights
 
 
 def masked_spectra(spectra: Tensor, masks: Iterable[np.ndarray], gain: np.ndarray) -> list[Tensor]:

@@ -10,8 +10,8 @@ from otoscope.errors import ConfigurationError
 from otoscope.plots import FrequencyAxis
 from otoscope.recordings.tables import DEFAULT_TABLES, TABLES
 
-Borders = Literal["evidence", "windows"]
-"""What an event begins and ends with: its evidence, or its windows."""
+Borders = Literal["windows", "evidence"]
+"""What an event begins and ends with: its windows, or its evidence."""
 Explained = Literal["events", "changes", "all", "none"]
 """Windows that are explained: those of events, the first of each event, all, or none."""
 
@@ -39,10 +39,12 @@ class LongOptions:
         labels: Labels that may become events (default: ``targets``, or else all).
         min_confidence: Probability that a window of every event reaches.
         low_confidence: Probability that all windows of an event reach (default: half of ``min_confidence``).
+        min_level_db: Level in dB below full scale (0 or less) that windows of events reach (default: any). Softer
+            ones are classified, but are no events and not explained; see `window_level_db`.
         explain: Windows that are explained: those of ``events``, the first of each event (``changes``), ``all``
             (each for its most probable label, or for every target), or ``none``.
-        borders: Whether begin and end of an event are those of the box that holds 90 % of its ``evidence``, or
-            those of its ``windows``. Events without evidence have those of their windows.
+        borders: Whether begin and end of an event are those of its ``windows``, or those of the box that holds 90 %
+            of its ``evidence``. Events without evidence have those of their windows.
         top_k: Largest number of explained windows of each label, the most confident first (default: no limit).
         threshold: Threshold of the interpreter; see `Explainer.explain`.
         channel: Channel, counted from 0 (default: the average of all).
@@ -67,8 +69,9 @@ class LongOptions:
     labels: tuple[str, ...] | None = None
     min_confidence: float = 0.5
     low_confidence: float | None = None
+    min_level_db: float | None = None
     explain: Explained = "events"
-    borders: Borders = "evidence"
+    borders: Borders = "windows"
     top_k: int | None = None
     threshold: float | None = None
     channel: int | None = None
@@ -90,6 +93,8 @@ class LongOptions:
         for name, number, smallest in (("top_k", self.top_k, 1), ("batch_size", self.batch_size, 1)):
             if number is not None and number < smallest:
                 raise ConfigurationError(f"{name}: {number} must be {smallest} or more")
+        if self.min_level_db is not None and not self.min_level_db <= 0:
+            raise ConfigurationError(f"min_level_db: {self.min_level_db:g} must be 0 (full scale) or less")
         if self.pages < 0:
             raise ConfigurationError(f"pages: {self.pages} must not be negative")
         for name, value, allowed in (("explain", self.explain, Explained), ("borders", self.borders, Borders)):

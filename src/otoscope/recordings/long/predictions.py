@@ -1,4 +1,4 @@
-"""Class probabilities of every window of a long recording, resumable batch by batch."""
+"""Class probabilities and level of every window of a long recording, resumable batch by batch."""
 
 from __future__ import annotations
 
@@ -14,6 +14,30 @@ from otoscope.classifiers import Classifier
 from otoscope.files.atomic import replace_file
 
 PREDICTIONS_NAME = "predictions.npy"
+_PORTION_S = 0.05
+_SILENCE_DB = -200.0
+"""Level of digital silence, which would else be minus infinity."""
+
+
+def window_level_db(samples: np.ndarray, sample_rate_hz: int) -> float:
+    """Return the level of a window: the largest RMS of its portions of 50 ms, in dB below full scale.
+
+    The RMS of the whole window would be low for a short sound, and the peak high for a single click of the device.
+
+    Args:
+        samples: Samples, shape (samples,), at least one.
+        sample_rate_hz: Sample rate.
+
+    Example:
+        >>> samples = np.zeros(16_000, np.float32)
+        >>> samples[800:2400] = 0.1
+        >>> round(window_level_db(samples, 16_000), 2)
+        -20.0
+    """
+    length = min(round(_PORTION_S * sample_rate_hz), len(samples))
+    portions = samples[: len(samples) // length * length].reshape(-1, length)
+    largest = float(np.einsum("ij,ij->i", portions, portions).max()) / length
+    return max(10 * np.log10(largest), _SILENCE_DB) if largest > 0 else _SILENCE_DB
 
 
 @torch.no_grad()
@@ -33,7 +57,7 @@ def predict_windows(
     normalize: bool,
     on_batch: Callable[[int], object],
     observe: Callable[[Iterable[np.ndarray]], Iterable[np.ndarray]] = lambda blocks: blocks,
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """Classify every window; what an earlier run has done is kept.
 
     Args:
@@ -47,9 +71,10 @@ def predict_windows(
         observe: Function of the blocks of the recording that returns them again, to use them on their way.
 
     Returns:
-        Probabilities, shape (windows, classes), float32, memory-mapped.
+        Probabilities, shape (windows, classes), and levels in dB below full scale, shape (windows,); see
+        `window_level_db`. Both float32, memory-mapped.
     """
-    table = _open(folder / PREDICTIONS_NAME, (plan.count, len(classifier.labels)))
+    table = _open(folder / PREDICTIONS_NAME, (plan.count, len(classifier.labels) + 1))
     # The batches are always the same windows, so that a resumed run gets the same numbers to the last bit.
     batches = list(_batches(plan, batch_size))
     missing = [batch for batch in batches if bool(np.isnan(table[batch.start : batch.stop]).any())]
@@ -60,12 +85,15 @@ def predict_windows(
             windows = cut_windows(blocks, (plan.span(index) for batch in missing for index in batch))
             for batch in missing:
                 clips = [next(windows) for _ in batch]
-                table[batch.start : batch.stop] = classify(classifier, clips, normalize)
+                table[batch.start : batch.stop, :-1] = classify(classifier, clips, normalize)
+                table[batch.start : batch.stop, -1] = [
+                    window_level_db(clip, stream.sample_rate_hz) for clip in clips
+                ]
                 on_batch(len(batch))
             for _ in blocks:  # to the end, where faults of the file are noticed
                 pass
         table.flush()
-    return table
+    return table[:, :-1], table[:, -1]
 
 
 def _batches(plan: WindowPlan, size: int) -> list[range]:
@@ -77,7 +105,7 @@ def _batches(plan: WindowPlan, size: int) -> list[range]:
 
 
 def _open(path: Path, shape: tuple[int, int]) -> np.memmap:
-    """Open the table of probabilities, NaN where nothing has been computed yet."""
+    """Open the table of probabilities and levels, NaN where nothing has been computed yet."""
     try:
         table: np.memmap = np.load(path, mmap_mode="r+")
         if table.shape == shape and table.dtype == np.float32:

@@ -36,6 +36,7 @@ from otoscope.recordings.long.synthesis import (
     EventEnergy,
     ObservedBlocks,
     SoundWriter,
+    shortest_transform,
     synthesise,
 )
 from otoscope.recordings.long.timeline import Timeline
@@ -44,7 +45,7 @@ from otoscope.recordings.segments import cut_segments
 from otoscope.recordings.tables import TABLES, check_tables, write_table
 
 PAGES_FOLDER = "events"
-_FORMAT = 1
+_FORMAT = 2
 """Number of the format of intermediate results; those of another one are not used."""
 _PREDICTED_BATCHES = 4
 """Batches of explanations that are classified at once: a forward pass alone needs less memory."""
@@ -149,11 +150,13 @@ class _LongRun:
         """Classify all windows, find the events, and choose the windows to explain."""
         options, plan = self.options, self.plan
         frames = int(self.frontend.frames(self.stream.survey.samples))
+        has_evidence = options.explain != "none"
+        frontend = self.frontend if has_evidence else shortest_transform(self.frontend)
+        self.picture = PooledSpectrogram(frames, frontend.bins, evidence=has_evidence)
         # Without evidence, the picture needs no pass over the recording of its own.
-        self.picture = PooledSpectrogram(frames, self.frontend.bins, evidence=options.explain != "none")
-        self.observed = ObservedBlocks(self.frontend, self.picture) if options.explain == "none" else None
+        self.observed = None if has_evidence else ObservedBlocks(frontend, self.picture)
         with _bar("classify", plan.count, "window") as bar:
-            self.probabilities = predict_windows(
+            self.probabilities, self.levels_db = predict_windows(
                 self.explainer.classifier,
                 self.stream,
                 plan,
@@ -163,10 +166,16 @@ class _LongRun:
                 bar.update,
                 *([self.observed] if self.observed else []),
             )
-        self.runs = find_runs(self.probabilities, self.labels, options.min_confidence, options.lowest)
-        self.borders = run_borders(self.runs, self.probabilities, plan, options.lowest)
+        least_db = -np.inf if options.min_level_db is None else options.min_level_db
+        loud = np.asarray(self.levels_db) >= least_db
+        # a window that is too soft has no label
+        heard = np.where(loud[:, None], self.probabilities, np.float32(0))
+        self.runs = find_runs(heard, self.labels, options.min_confidence, options.lowest)
+        self.borders = run_borders(self.runs, heard, plan, options.lowest)
         choice = (options.explain, options.top_k, self.targets)
-        self.jobs = choose_jobs(self.runs, self.probabilities, self.labels, *choice)
+        self.jobs = [job for job in choose_jobs(self.runs, heard, self.labels, *choice) if loud[job.window]]
+        if soft := int(np.count_nonzero(~loud)):
+            self.notes.append(f"{soft} of {plan.count} windows are below {least_db:g} dB and not regarded")
         self._note_targets_without_events()
 
     def explain(self) -> None:
@@ -219,11 +228,13 @@ class _LongRun:
         scale = 1 / max(peak, 1.0)
         if scale < 1 and self.jobs:
             self.notes.append(f"evidence and remainder are divided by {peak:.4g}, the peak of the recording")
-        joiner = MaskJoiner(self.plan, self._observed(self.windows.masks()))
+        joiner = MaskJoiner(self.plan, self._observed(self.windows.masks()), self.frontend.window_length // 2)
         with ExitStack() as stack:
             writers = self._writers(folder, scale, stack) if self.jobs else {}
             bar = stack.enter_context(_bar("write", survey.samples, "sample"))
-            if self.observed is None or not self.observed.is_complete:
+            if self.observed is not None:
+                self.observed.complete(self.stream)
+            else:
                 synthesise(self.stream, self.frontend, joiner, energies, self.picture, writers, bar.update)
         clipped = sum(writer.clipped for writer in writers.get(None, ()))
         if clipped:
@@ -345,6 +356,7 @@ class _LongRun:
             notes=self.notes,
             source=self.source,
             against=options.against,
+            levels_db=np.asarray(self.levels_db),
         )
 
 

@@ -202,11 +202,32 @@ class ObservedBlocks:
         self._add(frame, transform.finish())
         self.is_complete = True
 
+    def complete(self, blocks: Iterable[np.ndarray]) -> None:
+        """Add the blocks of the recording unless they have passed: an earlier run may have classified them."""
+        if not self.is_complete:
+            for _ in self(blocks):
+                pass
+
     def _add(self, frame: int, portions: Iterable[Tensor]) -> int:
         for spectra in portions:
             self._picture.add(frame, _power(spectra), None)
             frame += spectra.shape[1]
         return frame
+
+
+def shortest_transform(frontend: Frontend) -> Frontend:
+    """Return a front-end of the same frames whose transform is hardly longer than the window.
+
+    Nothing is turned back into sound from it, and more bins show no more: the window limits what is resolved.
+
+    Args:
+        frontend: Front-end.
+
+    Example:
+        >>> shortest_transform(Frontend()).describe()
+        '16000 Hz, n_fft 512, window 372 samples, hop 186 samples'
+    """
+    return Frontend(**{**frontend.config, "n_fft": 1 << (frontend.window_length - 1).bit_length()})
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,8 @@ class Timeline(Shown):
         source: What the result was made from: recording, model and options.
         folder: Folder of the results.
         against: Label that the explained ones are compared with; see `LongOptions`.
+        levels_db: Level of each window in dB below full scale, shape (windows,): the largest RMS of its portions of
+            50 ms. None in results of versions that did not measure it.
     """
 
     view: ClassVar[str] = "timeline"
@@ -77,6 +79,7 @@ class Timeline(Shown):
     source: dict[str, Any] = field(default_factory=dict)
     folder: Path = Path()
     against: str | None = None
+    levels_db: np.ndarray | None = None
 
     def __repr__(self) -> str:
         return f"Timeline({self.summary()}; {self.method})"
@@ -101,7 +104,7 @@ class Timeline(Shown):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of ``timeline.json``: everything but the arrays."""
-        arrays = ("window_begins_s", "probabilities", "log_magnitude", "evidence_share", "folder")
+        arrays = ("window_begins_s", "probabilities", "log_magnitude", "evidence_share", "levels_db", "folder")
         content = {name: value for name, value in vars(self).items() if name not in arrays}
         return {**content, "events": [asdict(event) for event in self.events], "windows": len(self.window_begins_s)}
 
@@ -112,6 +115,7 @@ class Timeline(Shown):
             axis: Scale of the frequency axis: ``linear``, ``mel`` or ``log``.
         """
         against = "" if self.against is None else f" against {self.against}"
+        method = f"{self.method}{against}" if self.explained_windows else "predictions alone"
         return timeline_picture(
             self.log_magnitude,
             self.evidence_share,
@@ -128,7 +132,7 @@ class Timeline(Shown):
             window_s=self.window_s,
             min_confidence=self.min_confidence,
             headline=self.summary(),
-            line=f"{self.method}{against}   ·   windows of {self.window_s:.3g} s every {self.hop_s:.3g} s",
+            line=f"{method}   ·   windows of {self.window_s:.3g} s every {self.hop_s:.3g} s",
             axis=axis,
         )
 
@@ -140,6 +144,8 @@ class Timeline(Shown):
         """
         names = ("window_begins_s", "probabilities", "log_magnitude", "evidence_share")
         arrays: dict[str, Any] = {name: np.asarray(getattr(self, name)) for name in names}
+        if self.levels_db is not None:
+            arrays["levels_db"] = self.levels_db
         replace_file(folder / ARRAYS_NAME, lambda path: np.savez_compressed(path, **arrays))
         replace_file(folder / WINDOWS_NAME, self._write_windows)
         write_json(folder / TIMELINE_NAME, self.to_dict())
@@ -163,12 +169,17 @@ class Timeline(Shown):
             raise DataError(f"{folder}: holds no timeline that can be read ({error})") from error
 
     def _write_windows(self, path: Path) -> None:
-        """Write a line for each window: begin, end, predicted label, and the probability of each class."""
+        """Write a line for each window: begin, end, level if known, predicted label, probability of each class."""
         with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["file", "begin_s", "end_s", "predicted", *self.labels])
+            levels: list[list[str]] = [[]] * len(self.probabilities)
+            if self.levels_db is not None:
+                levels = [[f"{level:.1f}"] for level in self.levels_db.tolist()]
+            level_name = [] if self.levels_db is None else ["level_db"]
+            writer.writerow(["file", "begin_s", "end_s", *level_name, "predicted", *self.labels])
             end_s = self.start_s + self.duration_s
-            for begin_s, values in zip(self.window_begins_s.tolist(), self.probabilities, strict=True):
+            rows = zip(self.window_begins_s.tolist(), levels, self.probabilities, strict=True)
+            for begin_s, level, values in rows:
                 times = [round(begin_s, 4), round(min(begin_s + self.window_s, end_s), 4)]
                 predicted = self.labels[int(values.argmax())]
-                writer.writerow([self.file, *times, predicted, *(f"{value:.4f}" for value in values)])
+                writer.writerow([self.file, *times, *level, predicted, *(f"{value:.4f}" for value in values)])

@@ -113,10 +113,11 @@ def run_test(test: Tested, search: Search, settings: AuditSettings) -> Tested:
             [Request(index, "removed elsewhere" if has_control else "plain", cue) for index in members],
         )
         receivers = search.receivers(target, half, settings.test_receivers)
+        donors = search.donors(target, half, cue)
         transplant.add(
             [False] * len(receivers),
-            transplants(cue, receivers, members),
-            transplants(cue, receivers, members, elsewhere=True),
+            transplants(cue, receivers, donors),
+            transplants(cue, receivers, donors, elsewhere=True),
         )
         if cue.is_sound:
             levels += [level_db(cue, answers.clips[index].waveform, answers.sample_rate_hz) for index in members]

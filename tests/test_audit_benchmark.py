@@ -70,15 +70,22 @@ def test_cases_depend_on_the_seed_alone():
     assert cases != make_cases(4, labels, clean=2)
     # other kinds are left out without a change of the rest
     assert make_cases(3, labels, clean=0, kinds=["hiss"]) == [
-        case for case in cases if case.name.startswith("hiss")
+        draws for draws in cases if draws[0].name.startswith("hiss")
     ]
-    assert [case.name for case in cases if case.cue is None] == ["clean-0", "clean-1"]
+    assert [draws[0].name for draws in cases if draws[0].cue is None] == ["clean-0", "clean-1"]
+
+
+def test_draws_of_a_case_are_other_classifiers_with_a_cue_of_its_kind():
+    for draws in make_cases(3, ["dog", "rain", "rooster"], clean=0):
+        assert len({case.name for case in draws}) == len({case.seed for case in draws}) == len(draws) > 1
+        assert len({(case.cue.kind, case.cue.level_db) for case in draws}) == 1
 
 
 def test_summary_counts_what_is_found_and_what_is_false():
     row = {
         "cue": {},
         "use": {"turned": 0.9, "with_cue": 1.0, "without_cue": 0.2},
+        "draws": 1,
         "found": True,
         "other_shortcuts": 0,
     }

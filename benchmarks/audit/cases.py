@@ -31,6 +31,7 @@ FREQUENCIES_HZ = {
 """Range that the frequency of each kind is drawn from; that of the mains is 50 or 60 Hz."""
 KINDS = tuple(LEVELS_DB)
 _NEAR = 1.06
+MOST_DRAWS = 5
 
 
 @dataclass(frozen=True)
@@ -50,33 +51,53 @@ class Case:
     cue: Cue | None = None
 
 
-def make_cases(seed: int, labels: Sequence[str], clean: int, kinds: Sequence[str] = KINDS) -> list[Case]:
+def make_cases(seed: int, labels: Sequence[str], clean: int, kinds: Sequence[str] = KINDS) -> list[list[Case]]:
     """Return planted classifiers, two of each kind, and clean ones.
+
+    A training may ignore its cue. So each planted classifier can be drawn several times, with another class,
+    frequency and training, until one relies on its cue.
 
     Args:
         seed: Seed that all classes, frequencies and trainings are drawn from.
         labels: Classes of the data.
         clean: Number of clean classifiers.
         kinds: Kinds of cues.
+
+    Returns:
+        The draws of each classifier; one of a clean classifier.
     """
-    cases = []
-    for kind in kinds:
-        for level, level_db in enumerate(LEVELS_DB[kind]):
-            # a generator of its own for each case, whatever the other kinds
-            rng = np.random.default_rng([seed, KINDS.index(kind), level])
-            label = labels[int(rng.integers(len(labels)))]
-            if kind == "hum":
-                frequency_hz = float(rng.choice([50.0, 60.0]))
-            else:
-                low_hz, high_hz = FREQUENCIES_HZ[kind]
-                frequency_hz = round(float(low_hz * (high_hz / low_hz) ** rng.uniform()), 1)
-            name = f"{kind}-{'low' if level == 0 else 'high'}"
-            cue = Cue(kind, level_db, frequency_hz)  # type: ignore[arg-type]
-            cases.append(Case(name, seed + 100 * KINDS.index(kind) + level, label, cue))
+    cases = [
+        [planted_case(seed, labels, kind, level, draw) for draw in range(MOST_DRAWS)]
+        for kind in kinds
+        for level in range(len(LEVELS_DB[kind]))
+    ]
     # Clean ones among the others, so that a part of the cases has both.
     for number in range(clean):
-        cases.insert(min(3 * number + 2, len(cases)), Case(f"clean-{number}", seed + 10_000 + number))
+        cases.insert(min(3 * number + 2, len(cases)), [Case(f"clean-{number}", seed + 10_000 + number)])
     return cases
+
+
+def planted_case(seed: int, labels: Sequence[str], kind: str, level: int, draw: int) -> Case:
+    """Return one draw of a planted classifier.
+
+    Args:
+        seed: Seed of all cases.
+        labels: Classes of the data.
+        kind: Kind of the cue.
+        level: Index of its level.
+        draw: Number of the draw.
+    """
+    # a generator of its own for each case and draw, whatever the others
+    rng = np.random.default_rng([seed, KINDS.index(kind), level, *([draw] if draw else [])])
+    label = labels[int(rng.integers(len(labels)))]
+    if kind == "hum":
+        frequency_hz = float(rng.choice([50.0, 60.0]))
+    else:
+        low_hz, high_hz = FREQUENCIES_HZ[kind]
+        frequency_hz = round(float(low_hz * (high_hz / low_hz) ** rng.uniform()), 1)
+    name = f"{kind}-{'low' if level == 0 else 'high'}" + (f"-{draw + 1}" if draw else "")
+    cue = Cue(kind, LEVELS_DB[kind][level], frequency_hz)  # type: ignore[arg-type]
+    return Case(name, seed + 100 * KINDS.index(kind) + level + 1000 * draw, label, cue)
 
 
 def is_right(suspect: Suspect, case: Case) -> bool:

@@ -225,6 +225,29 @@ def decided(logits: NDArray[np.float32], target: int, multi_label: bool) -> NDAr
     return np.asarray(logits.argmax(1) == target)
 
 
+def margins(logits: NDArray[np.float32], target: int, multi_label: bool) -> NDArray[np.float64]:
+    """Return how far logits are from the border of the decision for a class; positive: it is decided for.
+
+    Args:
+        logits: Logits, shape (clips, classes).
+        target: Index of the class.
+        multi_label: Whether classes are independent.
+
+    Returns:
+        Logit of the class less the largest of the others, or less 0 where classes are independent. Shape (clips,).
+
+    Example:
+        >>> margins(np.array([[2.0, 1.0, -1.0], [0.0, 3.0, 1.0]], np.float32), 0, False)
+        array([ 1., -3.])
+    """
+    values = np.asarray(logits, dtype=np.float64)
+    if multi_label:
+        return values[:, target]
+    others = np.delete(values, target, axis=1)
+    result: NDArray[np.float64] = values[:, target] - others.max(1, initial=-np.inf)
+    return result
+
+
 def _raise_failure(item: Any, error: Exception) -> Exception:
     return OtoscopeError(f"the classifier could not hear {len(item)} clips: {error}")
 

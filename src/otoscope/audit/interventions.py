@@ -19,6 +19,9 @@ from otoscope.audio.level import active_level
 
 STANDS_OUT = 4.0
 """Power over that of the neighbourhood at which a bin stands out: noise exceeds it in one bin of fifty."""
+_RISE = 1.6
+"""Mean power over that of the neighbourhood at which a band stands out in the quietest quarter of the clip."""
+_SMOOTH_BINS = 9
 _BIAS = 1.781
 """Mean power of noise over its geometric mean, the exponential of Euler's constant."""
 _QUIETEST = 1e-16
@@ -101,7 +104,8 @@ def lower_bands(
         if low >= high:
             continue
         expected = _between(log_power, low, high)
-        gain[low:high] = torch.minimum(gain[low:high], _lowered(power[low:high], expected))
+        lowered = torch.minimum(_lowered(power[low:high], expected), _without_steady(power[low:high], expected))
+        gain[low:high] = torch.minimum(gain[low:high], lowered)
     if bool((gain == 1).all()):
         return waveform.clone()
     # The difference is transformed back, so that a sound without a cue stays exactly as it is.
@@ -128,6 +132,30 @@ def _lowered(power: Tensor, expected: Tensor) -> Tensor:
     """Return the gain that lowers the bins that stand out to what is expected."""
     ratio = (expected / power.clamp(min=1e-30)).clamp(max=1.0).sqrt()
     return torch.where(power > STANDS_OUT * expected, ratio, torch.ones_like(power))
+
+
+def _without_steady(power: Tensor, expected: Tensor) -> Tensor:
+    """Return the gain that takes out what sounds all the time, in loud moments of the clip too.
+
+    A tone or a hiss stands out plainly while the rest is quiet, and hardly while it is loud. Its power in the
+    quietest quarter of the time is subtracted everywhere. What comes and goes has none there, and stays.
+
+    Args:
+        power: Power of the bins of a band, shape (bins, time).
+        expected: What is expected of them, same shape.
+    """
+    quiet = power.sum(0).argsort()[: max(1, power.shape[1] // 4)]
+    means = torch.stack([power[:, quiet].mean(1), expected[:, quiet].mean(1)])
+    heard, usual = functional.avg_pool1d(means[None], _SMOOTH_BINS, 1, _SMOOTH_BINS // 2, count_include_pad=False)[
+        0
+    ]
+    steady = torch.where(heard > _RISE * usual, (means[0] - means[1]).clamp(min=0), torch.zeros_like(heard))
+    return (
+        (1 - steady[:, None] / power.clamp(min=1e-30))
+        .clamp(min=0)
+        .maximum((expected / power.clamp(min=1e-30)).clamp(max=1))
+        .sqrt()
+    )
 
 
 def lower_segment(waveform: Tensor, sample_rate_hz: int, start_s: float, end_s: float) -> Tensor:

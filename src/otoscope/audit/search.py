@@ -190,7 +190,7 @@ class Search:
         spans = []
         for finding in findings:
             receivers = self.receivers(finding.target, finding.half, count)
-            of_cue = transplants(finding.cue, receivers, self._sources(finding.target, finding.half))
+            of_cue = transplants(finding.cue, receivers, self.donors(finding.target, finding.half, finding.cue))
             spans.append((len(requests), len(requests) + len(of_cue)))
             requests += of_cue
         logits = self.answers.ask(requests, "Transplanting candidates")
@@ -211,6 +211,18 @@ class Search:
         return self._transplanted(
             [Finding(target, half, cue, float(loss)) for cue, loss in zip(cues, losses, strict=True)]
         )
+
+    def donors(self, target: int, half: int, cue: CandidateCue) -> list[int]:
+        """Return the clips of a class and half that give a cue to others: those whose decision depends on it.
+
+        A clip may hold the cue so faintly beside its other sounds that nothing can be taken out of it. If no
+        decision depends on the cue, all clips that are taken for the class are returned.
+        """
+        sources = self._sources(target, half)
+        taken = self.taken_for(target)
+        stays = self.answers.takes_for([Request(index, "removed", cue) for index in sources], target)
+        lost = [index for index, stay in zip(sources, stays, strict=True) if taken[index] and not stay]
+        return lost or sources
 
     def _sources(self, target: int, half: int) -> list[int]:
         taken, members = self.taken_for(target), self.members(target, half)

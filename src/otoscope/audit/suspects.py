@@ -11,7 +11,7 @@ import numpy as np
 
 from otoscope.audit import interventions
 from otoscope.audit.absences import EdgeCue
-from otoscope.audit.answers import Answers, Request
+from otoscope.audit.answers import Answers, Request, decided, margins
 from otoscope.audit.clips import recordings_of
 from otoscope.audit.cues import BandCue, CandidateCue, SegmentCue, span_in
 from otoscope.audit.result import Effect, Suspect, Verdict
@@ -113,10 +113,11 @@ def run_test(test: Tested, search: Search, settings: AuditSettings) -> Tested:
             [Request(index, "removed elsewhere" if has_control else "plain", cue) for index in members],
         )
         receivers = search.receivers(target, half, settings.test_receivers)
+        donors = search.donors(target, half, cue)
         transplant.add(
             [False] * len(receivers),
-            transplants(cue, receivers, members),
-            transplants(cue, receivers, members, elsewhere=True),
+            transplants(cue, receivers, donors),
+            transplants(cue, receivers, donors, elsewhere=True),
         )
         if cue.is_sound:
             levels += [level_db(cue, answers.clips[index].waveform, answers.sample_rate_hz) for index in members]
@@ -149,12 +150,17 @@ class _Direction:
         """Return the effect over all clips; None without any."""
         if not self.requests:
             return None
-        after = self.answers.takes_for(self.requests, self.target, "Testing suspects")
-        control = self.answers.takes_for(self.controls, self.target, "Testing controls")
+        multi_label = self.answers.classifier.multi_label
+        heard = self.answers.ask(self.requests, "Testing suspects")
+        controls = self.answers.ask(self.controls, "Testing controls")
+        after, control = (decided(logits, self.target, multi_label) for logits in (heard, controls))
+        # Margins change in clips whose decision does not, so that few clips tell more than decisions alone.
+        gain = margins(heard, self.target, multi_label) - margins(controls, self.target, multi_label)
         clips = self.answers.clips
         names = [clips[request.clip].name for request in self.requests]
         before = np.array(self.before, dtype=bool)
-        return effect(names, recordings_of(clips), before, after, control, self.rises, self.seed)
+        gain = gain if self.rises else -gain
+        return effect(names, recordings_of(clips), before, after, control, self.rises, self.seed, gain=gain)
 
     def example(self) -> int | None:
         """Return a clip whose decision changes."""

@@ -151,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         outcome_of_cue = "found" if row["found"] else "unclear" if row["unclear_but_right"] else "not found"
         outcome = outcome_of_cue if row["cue"] else "clean"
         print(
-            f"{case.name:16} {row['label'] or '':15} {outcome:10} other shortcuts: {row['other_shortcuts']}, "
+            f"{row['case']:16} {row['label'] or '':15} {outcome:10} other shortcuts: {row['other_shortcuts']}, "
             f"accuracy {row['accuracy']:.2f}, use {row['use']}, {row['seconds_per_clip']:.2f} s per clip",
             flush=True,
         )

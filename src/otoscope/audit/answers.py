@@ -21,7 +21,7 @@ from otoscope.audit.cues import CandidateCue
 from otoscope.classifiers import Classifier
 from otoscope.errors import OtoscopeError
 from otoscope.files.json_lines import JsonLines
-from otoscope.recordings.pool import Job, Pool, can_fork
+from otoscope.pool import Job, Pool, can_fork
 
 Action = Literal["plain", "removed", "removed elsewhere", "transplanted", "transplanted elsewhere"]
 

@@ -25,7 +25,7 @@ from otoscope.files.json import json_text
 from otoscope.files.json_lines import JsonLines
 from otoscope.interpreters import make_untrained
 from otoscope.methods import DEFAULT_BLACK_BOX
-from otoscope.recordings.pool import Pool
+from otoscope.pool import Pool
 
 PROFILES_NAME = "evidence.jsonl"
 """File of the profiles of all explained clips, in the folder of an audit."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
@@ -37,7 +38,7 @@ def window_level_db(samples: np.ndarray, sample_rate_hz: int) -> float:
     length = min(round(_PORTION_S * sample_rate_hz), len(samples))
     portions = samples[: len(samples) // length * length].reshape(-1, length)
     largest = float(np.einsum("ij,ij->i", portions, portions).max()) / length
-    return max(10 * np.log10(largest), _SILENCE_DB) if largest > 0 else _SILENCE_DB
+    return max(10 * math.log10(largest), _SILENCE_DB) if largest > 0 else _SILENCE_DB
 
 
 @torch.no_grad()

@@ -30,6 +30,14 @@ def test_most_confident_events_are_embedded(folder):
     assert result.embedded(0) == []
 
 
+def test_no_method_is_named_where_none_has_run(folder):
+    path = folder / "timeline.json"
+    values = json.loads(path.read_text())
+    assert open_recording_result(folder).method == values["method"]
+    path.write_text(json.dumps(values | {"explained_windows": 0}))
+    assert open_recording_result(folder).method == "predictions alone"
+
+
 def test_players_hold_the_part_of_the_event(folder):
     result = open_recording_result(folder)
     evidence, _ = soundfile.read(folder / "evidence.flac", dtype="float32")

@@ -65,7 +65,7 @@ class RecordingResult:
         folder: Folder of the results.
         name: Name of the recording.
         file: Path of the recording, as it was given.
-        method: Title of the method.
+        method: Title of the method, or that there are predictions alone.
         labels: Names of the classes.
         events: Events, in the order of their begins.
         start_s: Begin of the analysed part.
@@ -248,7 +248,7 @@ def recording_result(content: Content, folder: Path) -> RecordingResult:
         folder=folder,
         name=content.text("name"),
         file=content.text("file"),
-        method=content.text("method"),
+        method=content.text("method") if content.values.get("explained_windows", 1) else "predictions alone",
         labels=content.texts("labels"),
         events=[_event(number, part) for number, part in enumerate(content.parts("events"), start=1)],
         start_s=content.number("start_s"),

@@ -81,6 +81,8 @@ def trained(case: Case, folder: Path, data_folder: Path, width: int, epochs: int
 def use_of_cue(case: Case, classifier: Classifier, source: ESC50) -> dict[str, float]:
     """Return how far the classifier uses its cue, by planting it: the truth that the audit is compared with.
 
+    The clips are those of the audit: if its decisions on them do not depend on the cue, nothing can be found there.
+
     Returns:
         ``with_cue``: accuracy on the class with the cue; ``without_cue``: the same without it; ``turned``: share of
         the clips of other classes that become the class with the cue.
@@ -89,9 +91,8 @@ def use_of_cue(case: Case, classifier: Classifier, source: ESC50) -> dict[str, f
         return {}
     target, rate_hz = classifier.labels.index(case.label), source.sample_rate_hz
     decisions: dict[str, list[bool]] = {"with_cue": [], "without_cue": [], "turned": []}
-    clips: Any = source.test_set
-    for index in range(len(clips)):
-        clip = clips[index]
+    sets: tuple[Any, Any] = (source.valid_set, source.test_set)
+    for clip in (clips[index] for clips in sets for index in range(len(clips))):
         planted = plant(clip.waveform, case.cue, rate_hz, clip.name, case.seed)
         sounds = torch.stack([planted.waveform, clip.waveform])
         taken = (classifier.logits(classifier.hear(sounds, with_phase=False)).argmax(1) == target).tolist()

@@ -157,7 +157,7 @@ class Search:
                     yield target, half, cue, correct
 
     def _scan(self) -> list[Finding]:
-        """Return the candidates whose removal costs decisions, the strongest of each class and half."""
+        """Return the candidates whose removal costs decisions, the strongest of each class, half and family."""
         candidates = self.candidates
         logits = self.answers.ask(self.scan_requests(), "Removing candidates")
         multi_label, first = self.answers.classifier.multi_label, 0
@@ -175,7 +175,11 @@ class Search:
         result = []
         for entries in ranked.values():
             entries.sort(key=lambda entry: -entry[0])
-            result += [finding for _, finding in entries[: self.settings.candidates]]
+            findings = [finding for _, finding in entries]
+            # Many neighbouring bands may cost decisions together; they must not crowd out a hum or an edge.
+            best_of_family = {finding.cue.family: finding for finding in reversed(findings)}
+            chosen = findings[: self.settings.candidates]
+            result += chosen + [finding for finding in best_of_family.values() if finding not in chosen]
         return result
 
     def _transplanted(self, findings: Sequence[Finding], count: int | None = None) -> list[Finding]:

@@ -60,6 +60,7 @@ VOCABULARY = {
     "method",
     "methods",
     "min_confidence",
+    "min_level_db",
     "model",
     "noisy_inputs",
     "normalize",

@@ -35,6 +35,21 @@ def test_removes_most_of_a_cue_and_little_of_a_clean_clip(cue, remove):
     assert level_db(remove(planted.clean) - planted.clean, planted.clean) < -15
 
 
+def test_what_sounds_all_the_time_is_removed_in_loud_moments_too():
+    """The tone does not stand out of the second half, which is 20 dB louder than the first."""
+    sound = noise(4.0)
+    sound[2 * RATE_HZ :] *= 10
+    tone = 0.05 * torch.sin(2 * torch.pi * 3000 * torch.arange(4 * RATE_HZ) / RATE_HZ)
+    removed = (sound + tone) - interventions.lower_bands(sound + tone, RATE_HZ, [(2900, 3100)])
+    loud = slice(round(2.5 * RATE_HZ), round(3.5 * RATE_HZ))
+    # the share of the tone in what is removed from the loud half
+    share = float((removed[loud] @ tone[loud]) / tone[loud].square().sum())
+    assert share > 0.2  # 0.16 if only what stands out at the moment is removed
+    # a sound that comes and goes is no steady cue: only its loud bins stand out
+    clean = interventions.lower_bands(sound, RATE_HZ, [(2900, 3100)])
+    assert level_db(clean - sound, sound) < -25
+
+
 @pytest.mark.parametrize("samples", [300, 5000, 16_001])
 def test_keeps_the_length_and_sounds_without_a_cue(samples):
     silence = torch.zeros(samples)

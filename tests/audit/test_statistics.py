@@ -31,6 +31,20 @@ def test_a_control_with_the_same_effect_leaves_nothing_to_discover():
     assert effect(names, {}, no, yes, no, rises=False, seed=0).p_value > 0.99
 
 
+def test_margins_count_where_the_decisions_speak_too():
+    """Five of ten decisions change, which alone has p = 0.03; the margins of all ten do."""
+    names, before = [str(number) for number in range(10)], np.ones(10, dtype=bool)
+    after, gain = booleans(*[0] * 5, *[1] * 5), np.full(10, 0.5)
+    decisions = effect(names, {}, before, after, before, False, seed=0)
+    assert decisions.p_value == pytest.approx(0.5**5)
+    assert effect(names, {}, before, after, before, False, 0, gain=gain).p_value == pytest.approx(0.5**10)
+    # three changed decisions could be chance, whatever the margins
+    few = booleans(*[0] * 3, *[1] * 7)
+    assert effect(names, {}, before, few, before, False, 0, gain=gain).p_value == pytest.approx(0.5**3)
+    # margins that move to and fro are no effect
+    assert effect(names, {}, before, after, before, False, 0, gain=gain * np.tile([1, -1], 5)).p_value > 0.5
+
+
 def test_intervals_have_a_width_and_follow_the_recordings():
     names = [str(number) for number in range(16)]
     before, after = np.ones(16, dtype=bool), booleans(*[0] * 12, *[1] * 4)

@@ -161,6 +161,7 @@ def test_options_are_read_from_the_file(write):
         "codebook_init": "uniform",
         "mask_threshold": 0.5,
         "codebook_classes": 50,
+        "code_stride": 2,
     }
     assert (interpreter.quantizer.owner == -1).sum() == 10
 

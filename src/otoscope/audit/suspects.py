@@ -289,7 +289,7 @@ def _between(first: CandidateCue, second: CandidateCue) -> CandidateCue:
     """Return the cue whose borders lie between those that both halves suggest."""
     if isinstance(first, BandCue) and isinstance(second, BandCue):
         low_hz, high_hz = (
-            float(f"{np.sqrt(max(a, 1e-9) * max(b, 1e-9)):.3g}")
+            float(f"{np.sqrt(a * b):.3g}")  # 0 if either is: no band begins below it
             for a, b in ((first.low_hz, second.low_hz), (first.high_hz, second.high_hz))
         )
         if first.start_s is None or second.start_s is None or first.end_s is None or second.end_s is None:

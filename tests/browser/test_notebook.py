@@ -130,6 +130,7 @@ def test_one_output_is_heard_at_a_time(frames):
     frames[LIST].locator(".otoscope-play").nth(1).click()
     wait_until(frames[LIST], "player.isPlaying", 1)
     wait_until(frames[ALONE], "!player.isPlaying")
+    assert player(frames[LIST], 1).evaluate("(player) => player.isPlaying")
 
 
 def test_keys_act_only_where_the_focus_is(page, frames):

@@ -1,10 +1,12 @@
 """The benchmark of the audit: which cues it plants, and when one counts as found."""
 
 import pytest
+from benchmarks.audit import classifiers
 from benchmarks.audit.__main__ import summarise
 from benchmarks.audit.cases import KINDS, Case, is_right, make_cases
 
 from otoscope.audit import Place, Suspect
+from otoscope.classifiers import Conv2dClassifier
 from otoscope.data.planted import Cue
 
 
@@ -95,3 +97,16 @@ def test_summary_counts_what_is_found_and_what_is_false():
     summary = summarise([row, unused, clean])
     assert (summary["planted"], summary["found"], summary["cheating"], summary["found_of_those"]) == (2, 1, 1, 1)
     assert (summary["clean"], summary["clean_with_a_shortcut"]) == (1, 1)
+
+
+def test_each_classifier_is_trained_with_the_seed_of_its_case(monkeypatch, tmp_path):
+    """Otherwise all clean classifiers would be the same one."""
+    seeds = []
+    monkeypatch.setattr(classifiers, "make_data", lambda case, data_folder: None)
+    monkeypatch.setattr(classifiers, "run_training", lambda task, *_: seeds.append(task.seed))
+    monkeypatch.setattr(classifiers, "load_classifier", lambda folder: Conv2dClassifier(["dog", "rain"], width=4))
+    cases = [draws[0] for draws in make_cases(3, ["dog", "rain"], clean=3)]
+    for case in cases:
+        classifiers.trained(case, tmp_path / case.name, tmp_path, width=4, epochs=1)
+    assert seeds == [case.seed for case in cases]
+    assert len(set(seeds)) == len(seeds)

@@ -62,12 +62,12 @@ def audit_clips(case: Case, source: ESC50) -> Dataset[Clip]:
 def trained(case: Case, folder: Path, data_folder: Path, width: int, epochs: int) -> Classifier:
     """Return the classifier of a case, which is trained unless the folder holds it."""
     if not (folder / "model" / "config.json").is_file():
-        torch.manual_seed(case.seed)
         training: dict[str, Any] = {
             "optimizer": "adamw",
             "learning_rate": 0.004,
             "weight_decay": 0.01,
             "schedule": "one_cycle",
+            "seed": case.seed,
         }
         # mixing and shifting would hide a quiet cue; clean classifiers are trained alike
         plain: dict[str, Any] = {"time_shift": False, "mixup_alpha": 0.0, "label_smoothing": 0.0}

@@ -146,16 +146,14 @@ def _without_steady(power: Tensor, expected: Tensor) -> Tensor:
     """
     quiet = power.sum(0).argsort()[: max(1, power.shape[1] // 4)]
     means = torch.stack([power[:, quiet].mean(1), expected[:, quiet].mean(1)])
-    heard, usual = functional.avg_pool1d(means[None], _SMOOTH_BINS, 1, _SMOOTH_BINS // 2, count_include_pad=False)[
-        0
-    ]
+    # smooth over frequency, because a mean of few moments of noise is still uneven
+    half = _SMOOTH_BINS // 2
+    [heard, usual] = functional.avg_pool1d(means, _SMOOTH_BINS, 1, half, count_include_pad=False)
     steady = torch.where(heard > _RISE * usual, (means[0] - means[1]).clamp(min=0), torch.zeros_like(heard))
-    return (
-        (1 - steady[:, None] / power.clamp(min=1e-30))
-        .clamp(min=0)
-        .maximum((expected / power.clamp(min=1e-30)).clamp(max=1))
-        .sqrt()
-    )
+    # gain^2 = 1 - steady / power, but no bin falls below what is expected of it
+    power = power.clamp(min=1e-30)
+    least = (expected / power).clamp(max=1)
+    return (1 - steady[:, None] / power).maximum(least).sqrt()
 
 
 def lower_segment(waveform: Tensor, sample_rate_hz: int, start_s: float, end_s: float) -> Tensor:

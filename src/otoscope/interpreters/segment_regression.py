@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -155,7 +156,8 @@ class SegmentRegressionInterpreter(SeededAttributionInterpreter):
             parts.append(self.classifier.frontend.inverse(copies_of(clip, part * clip.log_magnitude)))
         sounds = torch.cat(parts)
         mixtures = (some @ sounds for some in _portions(sounding, self.batch))
-        heard = (self.classifier.hear(sound, with_phase=self.classifier.needs_phase) for sound in mixtures)
+        hear = partial(self.classifier.hear, normalize=clip.normalized, with_phase=self.classifier.needs_phase)
+        heard = (hear(sound) for sound in mixtures)
         return torch.cat([self.scores(version) for version in heard])
 
 

@@ -47,6 +47,8 @@ class Cell(NamedTuple):
 def cells(results: Mapping[str, Any], domain: str) -> Iterator[Cell]:
     """Yield the comparisons of an evaluation's scores in one domain, ``mask`` or ``heard``."""
     for place, result in results.items():
+        if "mean_rank" in result:
+            continue  # known use, whose leaders are those of listeners and cues
         for areas in result.get("leaders", {}).values():
             for area, domains in areas.items():
                 for score, leader in domains.get(domain, {}).items():

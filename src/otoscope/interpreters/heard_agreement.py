@@ -25,6 +25,9 @@ from otoscope.metrics.ranking import ranks, top_share
 
 _GROWTH = 1.5
 """Factor of the length of a step after one that helped."""
+_LIMIT = 10.0
+"""Largest step of a bin, as a multiple of the root mean square. Without it, the few bins with by far the largest
+gradients pass those that the start is sure of."""
 _SHARPNESS = 0.5
 """Width, in logarithms of the area, of the sigmoid that replaces a cut in the gradient."""
 
@@ -130,6 +133,7 @@ class HeardAgreementInterpreter(AgreementInterpreter):
             self.refinements,
             self.rate,
             _GROWTH,
+            _LIMIT,
         )
 
     def start(self, clip: Spectrogram, target: Tensor) -> Tensor:

@@ -45,6 +45,21 @@ class MaskedSounds:
         Args:
             mask: Mask of zeros and ones, shape (batch, frequency, time).
         """
-        sound = self.classifier.frontend.inverse_transform(self.transform * mask, self.clip.length)
+        return self.analyse(self.waveform(mask))
+
+    def waveform(self, mask: Tensor) -> Tensor:
+        """Return the sound that a mask keeps, shape (batch, samples); gradients flow to the mask.
+
+        Args:
+            mask: Mask of zeros and ones, shape (batch, frequency, time).
+        """
+        return self.classifier.frontend.inverse_transform(self.transform * mask, self.clip.length)
+
+    def analyse(self, sound: Tensor) -> Spectrogram:
+        """Return the spectrogram of a sound, at the level at which the classifier was given the clip.
+
+        Args:
+            sound: Waveforms, shape (batch, samples).
+        """
         # without the phase, unless the network needs it: nobody turns this spectrogram into sound again
         return self.classifier.hear(sound, None, self.clip.normalized, with_phase=self.classifier.needs_phase)

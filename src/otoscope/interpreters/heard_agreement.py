@@ -28,6 +28,8 @@ _GROWTH = 1.5
 _LIMIT = 10.0
 """Largest step of a bin, as a multiple of the root mean square. Without it, the few bins with by far the largest
 gradients pass those that the start is sure of."""
+_TIE = 1e-6
+"""Largest difference between bins of equal value that the descent ranks one above another; the mean is 1 or 2."""
 _SHARPNESS = 0.5
 """Width, in logarithms of the area, of the sigmoid that replaces a cut in the gradient."""
 
@@ -81,8 +83,6 @@ class HeardAgreementInterpreter(AgreementInterpreter):
         0.1
     """
 
-    neutral = None  # ranks: none of them means that a bin does not matter
-
     def __init__(
         self,
         classifier: Classifier,
@@ -115,7 +115,7 @@ class HeardAgreementInterpreter(AgreementInterpreter):
 
     @override
     def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
-        """Return logarithmic ranks, about 0 to log(bins), instead of an attribution in the unit of the score."""
+        """Return the values of the start, 0 or more, in the order that the descent found."""
         # clip by clip: rounding differs with the batch, and a step that is accepted or not would depend on it
         return torch.cat([self._refined(clip, label) for clip, label in each_clip(spectrogram, target)])
 
@@ -123,18 +123,18 @@ class HeardAgreementInterpreter(AgreementInterpreter):
         importance = self.start(clip, target)
         if not bool(importance.any()):
             return importance
-        start = _log_ranks(importance)
         whole = -explained_log_probabilities(self.classifier, clip, target).detach()
         sounds = MaskedSounds(self.classifier, clip)
-        return refine_ranking(
+        ranking = refine_ranking(
             lambda ranking: self.objective(ranking, sounds, target, whole),
-            start,
+            _log_ranks(importance),
             self.cell,
             self.refinements,
             self.rate,
             _GROWTH,
             _LIMIT,
         )
+        return _in_order_of(ranking, importance)
 
     def start(self, clip: Spectrogram, target: Tensor) -> Tensor:
         """Return the map that the descent starts from, not negative. Shape (1, frequency, time).
@@ -185,6 +185,19 @@ class HeardAgreementInterpreter(AgreementInterpreter):
         # 0 times the ranking: an objective that can be differentiated where all goals are reached
         total = torch.stack(terms).sum(0) if terms else 0 * ranking.sum()[None]
         return total / len(self.areas)
+
+
+def _in_order_of(ranking: Tensor, importance: Tensor) -> Tensor:
+    """Return the values of a map of one clip, rearranged so that larger values stand where the ranking is larger.
+
+    Example:
+        >>> _in_order_of(torch.tensor([[[2.0, 9.0, 5.0]]]), torch.tensor([[[0.5, 0.25, 0.0]]]))
+        tensor([[[0.0000, 0.5000, 0.2500]]])
+    """
+    ordered = importance.flatten().sort().values
+    share = ranks(ranking)
+    # Values that occur more than once, such as 0, would lose the order of the ranking without the second term.
+    return ordered[(share * (len(ordered) - 1)).round().long()] + _TIE * share
 
 
 def _positive_share(attribution: Tensor) -> Tensor:

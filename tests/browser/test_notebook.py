@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tests.browser.test_report import AXE
+from tests.browser.accessibility import serious_violations
 from tests.report.folders import HOSTILE, content, save_clip, save_evaluation, save_long
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the kernel's client warns of its own matters
@@ -206,20 +206,9 @@ def test_colours_follow_the_notebook(open_page, page_of, page, frames):
 
 
 def test_axe_finds_no_serious_violation(open_page, page_of):
-    if not AXE.is_file():
-        pytest.skip("needs axe-core: make axe")
-    # The policy of an output allows no foreign script, which axe is.
     page = open_page(page_of("light"), bypass_csp=True)
     page.wait_for_function("document.querySelectorAll('iframe').length === 5")
-    serious = []
-    for frame in page.frames[1:]:
-        frame.add_script_tag(content=AXE.read_text(encoding="utf-8"))
-        serious += [
-            f"{item['id']}: {item['help']}: {item['nodes'][0]['html'][:200]}"
-            for item in frame.evaluate("async () => (await axe.run()).violations")
-            if item["impact"] in ("serious", "critical")
-        ]
-    assert serious == []
+    assert [line for frame in page.frames[1:] for line in serious_violations(frame)] == []
 
 
 def test_a_saved_notebook_holds_the_outputs(notebook, tmp_path):

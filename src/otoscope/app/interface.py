@@ -20,7 +20,7 @@ from otoscope.models import sample_recordings
 
 PREDICTED, ALL_OTHERS = "the predicted class", "all other classes"
 AREAS = ("the method's own", "sufficient", "decisive", "a share")
-_VISITORS = 500
+_VISITORS = 100
 """Visitors whose choices are in memory at once; the one who was idle longest starts anew."""
 _INTRODUCTION = (
     "Upload or record a sound, or choose a sample. The result plays the recording, the *evidence* that the "

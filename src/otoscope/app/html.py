@@ -18,7 +18,8 @@ def result_html(token: str, summary: str, name: str) -> Markup:
         '<a href="results/{0}/report.html?download" download>Download the report (HTML)</a> '
         '<a href="results/{0}/explanation.zip" download>Download the folder (zip)</a></p>'
     ).format(token)
-    return Markup('<p class="otoscope-summary">{}</p>{}{}').format(plain(summary.replace(" -> ", " → ")), links, frame_html(token, name))
+    text = plain(summary.replace(" -> ", " → "))
+    return Markup('<p class="otoscope-summary">{}</p>{}{}').format(text, links, frame_html(token, name))
 
 
 def plain(text: str) -> Markup:

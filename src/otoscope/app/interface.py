@@ -20,8 +20,9 @@ from otoscope.models import sample_recordings
 
 PREDICTED, ALL_OTHERS = "the predicted class", "all other classes"
 AREAS = ("the method's own", "sufficient", "decisive", "a share")
-_VISITORS = 500
+_VISITORS = 100
 """Visitors whose choices are in memory at once; the one who was idle longest starts anew."""
+_PLACEHOLDER = "<p>The result appears here.</p>"
 _INTRODUCTION = (
     "Upload or record a sound, or choose a sample. The result plays the recording, the *evidence* that the "
     "decision rests on, and the *remainder*, each from the same instant. One recording is explained at a time; the "
@@ -142,7 +143,7 @@ def _explain_tab(gr: Any, setting: Setting) -> None:
             # The place in the queue is shown beside the button too: the result may be far from it.
             waiting = gr.HTML(elem_id="explain-waiting", min_height=48)
         with gr.Column(scale=3, min_width=320):
-            result = gr.HTML(elem_id="explain-result", label="Result", min_height=120)
+            result = gr.HTML(_PLACEHOLDER, elem_id="explain-result", label="Result", min_height=120)
 
     def explain(
         audio: str | None, sample: str, target: str, against: str, method: str, area: str, share: float
@@ -174,7 +175,8 @@ def _compare_tab(gr: Any, setting: Setting) -> None:
         for number, model in enumerate(setting.models, start=1):
             with gr.Column(min_width=320):
                 gr.Markdown(f"## {as_text(model.title)}")
-                results.append(gr.HTML(elem_id=f"compare-result-{number}", label=model.title, min_height=120))
+                place = f"compare-result-{number}"
+                results.append(gr.HTML(_PLACEHOLDER, elem_id=place, label=model.title, min_height=120))
 
     def compare(audio: str | None, sample: str, target: str) -> Iterator[tuple[Any, Any]]:
         first = _result(gr, setting, setting.models[0], audio, sample, choice_of(target))

@@ -4,11 +4,11 @@ import platform
 import subprocess
 import sys
 
-from otoscope.cli import allocator
+from otoscope import allocator
 
 
 def test_the_gnu_allocator_accepts_the_settings():
-    code = "from otoscope.cli.allocator import keep_freed_memory; raise SystemExit(0 if keep_freed_memory() else 3)"
+    code = "from otoscope.allocator import keep_freed_memory; raise SystemExit(0 if keep_freed_memory() else 3)"
     expected = 0 if platform.libc_ver()[0] == "glibc" else 3
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == expected
 

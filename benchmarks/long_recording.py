@@ -47,9 +47,9 @@ from torch import Tensor
 from typing_extensions import override
 
 import otoscope
+from otoscope.allocator import keep_freed_memory
 from otoscope.audio import RecordingStream, Spectrogram, WindowPlan, cut_windows
 from otoscope.classifiers import Prediction
-from otoscope.cli.allocator import keep_freed_memory
 from otoscope.explain import Explainer
 from otoscope.interpreters import Interpreter
 from otoscope.recordings import LongOptions, Timeline, explain_long

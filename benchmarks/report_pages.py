@@ -31,7 +31,7 @@ from benchmarks.joined import join_clips
 from benchmarks.machine import commit, cpu_name
 
 import otoscope
-from otoscope.cli.allocator import keep_freed_memory
+from otoscope.allocator import keep_freed_memory
 from otoscope.explanation import Explanation, Explanations
 from otoscope.views import Shown
 

@@ -64,6 +64,7 @@ class ClassifiedBatch:
         annotated: Bins that a person has marked as events of the explained label, nowhere in clips without any;
             None if no clip of the batch has annotations. Shape (batch, frequency, time).
         answers: Answers of the classifier to masks that it has been asked about, by `digest` of the mask.
+        silences: Its answers to silence by number of samples, which batches can share; see `silence_of`.
     """
 
     classifier: Classifier
@@ -76,12 +77,18 @@ class ClassifiedBatch:
     truth: Truth | None
     annotated: Tensor | None = None
     answers: dict[str, Answers] = field(default_factory=dict)
+    silences: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     @cached_property
     def direction(self) -> tuple[Tensor, Tensor]:
         """Cosine and sine of the phase, which all masks share. Shape of each (batch, time, frequency)."""
         phase = self.spectrogram.require_phase("the sound of a mask").float().transpose(1, 2).contiguous()
         return phase.cos(), phase.sin()
+
+    @cached_property
+    def everything(self) -> str:
+        """Digest of the mask that keeps everything but the padding."""
+        return digest(self.zero_padding(torch.ones_like(self.spectrogram.log_magnitude)))
 
     @cached_property
     def whole(self) -> Tensor:
@@ -144,7 +151,11 @@ class MaskedProbabilities:
 
 @torch.no_grad()
 def classify_batch(
-    classifier: Classifier, batch: Batch, seed: int, device: torch.device | str = "cpu"
+    classifier: Classifier,
+    batch: Batch,
+    seed: int,
+    device: torch.device | str = "cpu",
+    silences: dict[int, tuple[Tensor, Tensor]] | None = None,
 ) -> ClassifiedBatch:
     """Analyse and classify the clips of a batch.
 
@@ -153,6 +164,7 @@ def classify_batch(
         batch: Clips.
         seed: Seed of the order of equal bins.
         device: Device that the classifier is on.
+        silences: See `ClassifiedBatch.silences` (default: none are known).
     """
     batch = _heard_part(classifier, batch)
     waveform = batch.waveform.to(device)
@@ -178,6 +190,7 @@ def classify_batch(
         inputs_at_once=max(8, 2 * len(batch)),
         truth=truth,
         annotated=_annotated(classifier, batch, prediction, spectrogram),
+        silences={} if silences is None else silences,
     )
 
 
@@ -260,6 +273,23 @@ def classify_parts(batch: ClassifiedBatch, masks: Sequence[Tensor], heard: bool)
         evidence.append(answer.of(0))
         remainder.append(answer.of(1))
     return _joined([*evidence, *remainder])
+
+
+@torch.no_grad()
+def silence_of(batch: ClassifiedBatch) -> tuple[Tensor, Tensor]:
+    """Return the probabilities of silence as long as each clip, seen and heard. Shape of each (batch, classes).
+
+    They are the same for all masks, methods and clips of one length, so that the classifier is asked once.
+    """
+    classifier, frontend, waveform = batch.classifier, batch.classifier.frontend, batch.waveform
+    lengths = batch.spectrogram.lengths
+    samples = [waveform.shape[-1]] * len(waveform) if lengths is None else lengths.tolist()
+    for length in set(samples) - batch.silences.keys():
+        seen = replace(frontend.silence(frontend.frames(length)), length=length)
+        heard = classifier.hear(waveform.new_zeros(1, length), with_phase=classifier.needs_phase)
+        batch.silences[length] = classifier.probabilities(seen)[0], classifier.probabilities(heard)[0]
+    seen_of_all, heard_of_all = zip(*(batch.silences[length] for length in samples), strict=True)
+    return torch.stack(seen_of_all), torch.stack(heard_of_all)
 
 
 @torch.no_grad()

@@ -52,6 +52,7 @@ class Run:
         progress: Whether to show a progress bar.
         unchecked: Reasons why checks were not made, by name of the check.
         recordings: Recording of each clip that was cut from one, by name of the clip.
+        silences: Answers of the classifier to silence, by number of samples.
     """
 
     settings: Settings
@@ -65,6 +66,7 @@ class Run:
     progress: bool
     unchecked: dict[str, str] = field(default_factory=dict)
     recordings: dict[str, str] = field(default_factory=dict)
+    silences: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -123,8 +125,7 @@ def score_all(run: Run) -> dict[str, dict[str, None]]:
             bar.set_postfix_str(step, refresh=False)
             bar.update(masks)
 
-        workers = count_workers(run)
-        for condition, names in _in_workers(run, workers, tick) if workers > 1 else _in_process(run, tick):
+        for condition, names in (_in_workers if count_workers(run) > 1 else _in_process)(run, tick):
             clips.setdefault(condition, {}).update(dict.fromkeys(names))
         for condition in list(clips):
             if not clips[condition]:
@@ -147,38 +148,53 @@ def count_workers(run: Run) -> int:
     return workers if workers > 1 and shared and gradients_survive_fork() else 1
 
 
-def _in_workers(run: Run, workers: int, tick: Callable[[str, int], None]) -> Iterator[tuple[str, list[str]]]:
-    """Score some clips after the others in forked processes, which share the memory of the networks.
+def in_processes(run: Run, work: Callable[..., Any], items: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+    """Yield the results of a function in the order of the items, several of which are worked on at a time.
+
+    Args:
+        run: Evaluation, which says how many processes work; they share the memory of its networks.
+        work: Function of the run and of an item. What it changes in the run is lost with its process.
+        items: Further arguments for each call; they are sent by pickle, as the results are.
+
+    Raises:
+        Exception: The function has raised it.
+    """
+    workers = min(count_workers(run), len(items))
+    if workers < 2:
+        yield from (work(run, *item) for item in items)
+        return
+
+    def handle(kind: str, batch: list[Any]) -> Iterator[tuple[int, Any]]:
+        return ((place, work(run, *item)) for place, item in enumerate(batch))
+
+    with Pool(handle, workers, _raise_later) as pool:
+        for job in [pool.submit("work", [item]) for item in items]:
+            [result] = pool.wait(job)
+            if isinstance(result, Exception):
+                raise result
+            yield result
+
+
+def _in_workers(run: Run, tick: Callable[[str, int], None]) -> Iterator[tuple[str, list[str]]]:
+    """Score some clips after the others in forked processes.
 
     This process alone writes the records, in the order of the clips, whatever the number of processes.
     """
     # The batches of a run with one process: rounding differs with the batch, and the results are then the same.
     size = run.settings.batch_size
     parts = [run.indices[start : start + size] for start in range(0, len(run.indices), size)]
-
-    def handle(kind: str, items: list[Any]) -> Iterator[tuple[int, Any]]:
-        return ((place, _score_part(run, *item)) for place, item in enumerate(items))
-
-    with Pool(handle, workers, _raise_later) as pool:
-        jobs = [
-            (condition, pool.submit("score", [(condition, part)]))
-            for condition in run.prepared.contaminate
-            for part in parts
-        ]
-        seen: dict[str, set[str]] = {}
-        for condition, job in jobs:
-            [scored] = pool.wait(job)
-            if isinstance(scored, Exception):
-                raise scored
-            _require_new(scored.names, seen.setdefault(condition, set()))
-            for row, records in scored.records:
-                run.records.add(condition, row, records)
-            for method, reason in scored.skipped.items():
-                run.methods.skipped[method] = reason
-                run.methods.ready.pop(method, None)
-            run.recordings |= scored.recordings
-            tick(condition, len(scored.names) * (len(CONTROLS) - 1 + len(run.methods.ready)))
-            yield condition, scored.in_condition
+    items = [(condition, part) for condition in run.prepared.contaminate for part in parts]
+    seen: dict[str, set[str]] = {}
+    for (condition, _), scored in zip(items, in_processes(run, _score_part, items), strict=True):
+        _require_new(scored.names, seen.setdefault(condition, set()))
+        for row, records in scored.records:
+            run.records.add(condition, row, records)
+        for method, reason in scored.skipped.items():
+            run.methods.skipped[method] = reason
+            run.methods.ready.pop(method, None)
+        run.recordings |= scored.recordings
+        tick(condition, len(scored.names) * (len(CONTROLS) - 1 + len(run.methods.ready)))
+        yield condition, scored.in_condition
 
 
 def _score_part(run: Run, condition: str, indices: list[int]) -> _Scored:
@@ -198,7 +214,7 @@ def _score_part(run: Run, condition: str, indices: list[int]) -> _Scored:
 
 
 def _raise_later(item: Any, error: Exception) -> Exception:
-    return OtoscopeError(f"clips of the condition {item[0]} could not be scored: {error}")
+    return OtoscopeError(f"{item[0]}: the scores of some clips could not be computed: {error}")
 
 
 def _extras_of(run: Run, condition: str) -> _Extras:
@@ -256,7 +272,7 @@ def _score_batch(
     missing = {row: _missing(run, condition, row, sounds, keys, extras) for row in [*rows, *_OPTIONAL]}
     unscored = [clip for clip in contaminated if any(clip.name in missing[row] for row in rows)]
     if unscored:
-        batch = classify_batch(run.classifier, collate(unscored), run.settings.seed, run.device)
+        batch = classify_batch(run.classifier, collate(unscored), run.settings.seed, run.device, run.silences)
         controls = {name: _ranked_by(name, batch, run.settings.seed) for name in MATCHED_CONTROLS.values()}
         labels = [run.data.labels[clip.target] for clip in unscored]
         # A clip counts as scored when all rows but the optional ones are. Therefore these come first: a run that is

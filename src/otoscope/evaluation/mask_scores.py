@@ -14,7 +14,7 @@ from torch import Tensor
 
 from otoscope.audio.padding import valid_frames
 from otoscope.errors import ConfigurationError, ShapeError
-from otoscope.evaluation.batch import Answers, ClassifiedBatch, classify_parts, digest
+from otoscope.evaluation.batch import Answers, ClassifiedBatch, classify_parts, digest, silence_of
 from otoscope.evaluation.road import Road, road
 from otoscope.interpreters import Interpreter
 from otoscope.metrics import (
@@ -265,6 +265,8 @@ def _answers(masks: Sequence[Tensor], batch: ClassifiedBatch) -> list[Answers]:
     Methods share many masks: the controls beside masks of one area, and a mask of its own that has a fixed area.
     """
     keys = [digest(mask) for mask in masks]
+    if batch.everything in keys and batch.everything not in batch.answers:
+        batch.answers[batch.everything] = _answers_to_everything(batch)
     new = {key: mask for key, mask in zip(keys, masks, strict=True) if key not in batch.answers}
     if new:
         answer = classify_parts(batch, list(new.values()), heard=True)
@@ -274,6 +276,13 @@ def _answers(masks: Sequence[Tensor], batch: ClassifiedBatch) -> list[Answers]:
             sound = {} if answer.sounds is None else _sound_scores(answer.sounds[place], batch)
             batch.answers[key] = Answers(answer.seen[rows], answer.heard[rows], sound)
     return [batch.answers[key] for key in keys]
+
+
+def _answers_to_everything(batch: ClassifiedBatch) -> Answers:
+    """Return the answers to a mask that keeps everything, which need not be asked for."""
+    # Evidence is the clip, which its spectrogram gives back as a sound up to rounding, and the remainder silence.
+    whole, (seen, heard) = batch.prediction.probabilities, silence_of(batch)
+    return Answers(torch.stack([whole, seen]), torch.stack([whole, heard]), _sound_scores(batch.waveform, batch))
 
 
 def _sound_scores(sound: Tensor, batch: ClassifiedBatch) -> dict[str, Tensor]:
@@ -312,7 +321,7 @@ def _add_curves(
             seen = classify_parts(batch, [batch.zero_padding(ranking.mask(area))], heard=False).seen
             points[area] = seen[0], seen[1]
     # At area 0 the evidence is silence and the remainder the whole clip; at area 1 it is the other way round.
-    silence = _silence(batch)
+    silence = silence_of(batch)[0]
     whole = batch.prediction.probabilities
     points |= {0.0: (silence, whole), 1.0: (whole, silence)}
     areas_of_curve = curve_areas()
@@ -326,13 +335,6 @@ def _add_curves(
         _add_scores(clips, MAP, "mask", {name: area})
         for clip, curve in zip(clips, values.tolist(), strict=True):
             clip.curves[name] = curve
-
-
-def _silence(batch: ClassifiedBatch) -> Tensor:
-    """Return the probabilities of the silent spectrogram of each clip, shape (batch, classes)."""
-    # The same for all methods: its mask of nothing is asked about once.
-    nothing = torch.zeros_like(batch.spectrogram.log_magnitude)
-    return _answers([nothing], batch)[0].seen[0]
 
 
 def _add_road(clips: list[ClipScores], scores: Road) -> None:

@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from otoscope.cli import allocator
+from otoscope import allocator
 
 SETTINGS = ("keep_freed_memory", "share_freed_memory")
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_the_gnu_allocator_accepts_the_settings(setting):
-    code = f"from otoscope.cli import allocator; raise SystemExit(0 if allocator.{setting}() else 3)"
+    code = f"from otoscope import allocator; raise SystemExit(0 if allocator.{setting}() else 3)"
     expected = 0 if platform.libc_ver()[0] == "glibc" else 3
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == expected
 

@@ -14,7 +14,8 @@ def keep_freed_memory() -> bool:
 
     By default the allocator returns each block to the system, which must then clear its pages: half the time of a
     training step of a small convolutional network, and 12 % of an explanation. The command line calls this
-    function once, before a verb runs; importing otoscope does not. The process then holds its peak memory.
+    function once, before a verb runs, and so does each process of a pool; importing otoscope does not. The process
+    then holds its peak memory.
 
     Returns:
         Whether the allocator accepted the settings; False on systems with another C library.

@@ -28,7 +28,7 @@ def test_another_c_library_is_not_touched(setting, monkeypatch):
 def test_threads_share_the_memory_of_the_first():
     code = """
 import ctypes, threading
-from otoscope.cli.allocator import share_freed_memory
+from otoscope.allocator import share_freed_memory
 share_freed_memory()
 libc = ctypes.CDLL("libc.so.6")
 libc.malloc.restype = ctypes.c_void_p

@@ -24,8 +24,8 @@ from typing import Any
 import torch
 from benchmarks.audit.cases import KINDS, Case, is_right, make_cases
 from benchmarks.audit.classifiers import audit_clips, make_source, trained, use_of_cue
-from otoscope.cli.allocator import keep_freed_memory
 
+from otoscope.allocator import keep_freed_memory
 from otoscope.audit.result import AuditResult
 from otoscope.audit.run import run_audit
 from otoscope.audit.settings import AuditSettings

@@ -26,8 +26,8 @@ from typing import Any
 import torch
 from benchmarks.trust.classifiers import CLASSIFIERS, INTERPRETERS, KINDS, make_data, trained, trained_interpreter
 from benchmarks.trust.summary import markdown, standing
-from otoscope.cli.allocator import keep_freed_memory
 
+from otoscope.allocator import keep_freed_memory
 from otoscope.classifiers import ListenerClassifier
 from otoscope.data import ListenerScenes, PlantedCues
 from otoscope.evaluation import Conditions, Settings, run_evaluation, run_known_use

@@ -21,7 +21,7 @@ from otoscope.audio import Spectrogram
 from otoscope.classifiers import Cnn14Classifier, Conv2dClassifier, Prediction
 from otoscope.errors import ConfigurationError, GradientError
 from otoscope.interpreters import AttributionInterpreter, make_untrained
-from otoscope.interpreters.attribution import captum_inputs, clamp_straight_through, copies_of, each_clip
+from otoscope.interpreters.attribution import copies_of, each_clip
 
 SMALL_NETWORKS = {
     "conv2d": lambda: Conv2dClassifier(["dog", "rain"], RectangleClassifier().frontend, width=4, head_width=4),
@@ -275,13 +275,6 @@ def test_score_option_selects_logits_log_probabilities_or_probabilities():
             torch.testing.assert_close(scores, expected)
 
 
-def test_straight_through_clamp_passes_every_gradient():
-    noisy = torch.tensor([-1.0, 2.0], requires_grad=True)
-    clamped = clamp_straight_through(noisy)
-    assert clamped.tolist() == [0.0, 2.0]
-    assert torch.autograd.grad(clamped.sum(), noisy)[0].tolist() == [1.0, 1.0]
-
-
 def test_each_clip_is_a_batch_of_one_with_its_target():
     spectrogram, target = Spectrogram(torch.rand(3, 4, 5), torch.randn(3, 4, 5), length=99), torch.tensor([2, 0, 1])
     clips = list(each_clip(spectrogram, target))
@@ -300,18 +293,6 @@ def test_copies_share_the_phase_of_their_clip():
     assert torch.equal(copies.phase, clip.phase.repeat(7, 1, 1))
     assert copies.length == 99
     assert copies_of(Spectrogram(clip.log_magnitude), perturbed).phase is None
-
-
-def test_captum_inputs_hold_target_and_phase():
-    spectrogram, target = Spectrogram(torch.rand(2, 4, 5), torch.randn(2, 4, 5)), torch.tensor([1, 0])
-    inputs = captum_inputs(spectrogram, target)
-    assert torch.equal(inputs["inputs"], spectrogram.log_magnitude)
-    assert inputs["inputs"].requires_grad
-    assert not spectrogram.log_magnitude.requires_grad
-    assert inputs["target"] is target
-    assert inputs["additional_forward_args"] == (spectrogram.phase,)
-    with torch.no_grad():
-        assert not captum_inputs(spectrogram, target)["inputs"].requires_grad
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,12 @@ import pytest
 import torch
 from attributions import BINS, FRAMES, RectangleClassifier, attribution_of, make, sounds
 from sklearn.linear_model import Ridge
-from torch.utils.data import DataLoader, TensorDataset
 
 from otoscope.audio import Frontend
 from otoscope.errors import ConfigurationError
 from otoscope.interpreters.occlusion import cell_size
 from otoscope.interpreters.rise import random_mask
-from otoscope.interpreters.slime import RidgeRegression, segments
+from otoscope.interpreters.slime import ridge_regression, segments
 
 
 @pytest.fixture
@@ -93,22 +92,15 @@ def test_slime_has_one_value_per_segment_and_recovers_a_linear_classifier(classi
 
 def test_ridge_regression_equals_that_of_scikit_learn():
     features, values, weights = torch.rand(40, 6), torch.rand(40), torch.rand(40)
-    model = RidgeRegression(0.7)
-    model.fit(DataLoader(TensorDataset(features, values, weights), batch_size=40))
+    coefficients = ridge_regression(features.double(), values.double(), weights.double(), 0.7)
     expected = Ridge(alpha=0.7).fit(features.numpy(), values.numpy(), sample_weight=weights.numpy())
-    np.testing.assert_allclose(model.representation().numpy(), expected.coef_, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(coefficients.numpy(), expected.coef_, rtol=1e-4, atol=1e-5)
 
 
 def test_samples_near_the_clip_weigh_more(classifier):
     interpreter = make("slime", classifier, kernel_width=0.25)
-    weights = [
-        float(
-            interpreter._similarity(
-                torch.zeros(1), torch.zeros(1), torch.tensor([[1] * count + [0] * (10 - count)])
-            )
-        )
-        for count in (10, 8, 5, 0)
-    ]
+    counts = torch.tensor([[10], [8], [5], [0]])
+    weights = interpreter._weights((torch.arange(10) < counts).float()).tolist()
     assert weights[0] == 1
     assert weights == sorted(weights, reverse=True)
     assert weights[2] == pytest.approx(np.exp(-(((1 - 0.5**0.5) / 0.25) ** 2)), rel=1e-5)

@@ -128,6 +128,17 @@ class Classifier(Shareable, StoredModel, ABC):
         """
         return None
 
+    def largest_activation(self, frames: int) -> int | None:
+        """Return the number of values of the largest feature map that one clip leads to; None: not known.
+
+        Methods that run the classifier many times divide their inputs by it, see
+        `otoscope.interpreters.runs.inputs_per_run`.
+
+        Args:
+            frames: Number of frames of the clip.
+        """
+        return None
+
     @property
     def config(self) -> dict[str, Any]:
         """Arguments that make this classifier again, except labels and front-end (JSON values)."""

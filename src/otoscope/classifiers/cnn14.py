@@ -106,6 +106,11 @@ class Cnn14Classifier(Classifier):
         return widths if self.max_width is None else [min(width, self.max_width) for width in widths]
 
     @override
+    def largest_activation(self, frames: int) -> int:
+        # That of the first block before its pooling; a narrow network's spectrogram is larger.
+        return max(1, frames * max(self._widths()[0] * self.mel_bins // self.frame_pool, self.frontend.bins))
+
+    @override
     def layers(self) -> list[nn.Module]:
         return [self.norm, *self.blocks, self.head]
 

@@ -77,6 +77,10 @@ class ContrastClassifier(Classifier):
         return self.classifier.representation_names
 
     @override
+    def largest_activation(self, frames: int) -> int | None:
+        return self.classifier.largest_activation(frames)
+
+    @override
     def heard_samples(self, samples: int) -> int:
         return self.classifier.heard_samples(samples)
 

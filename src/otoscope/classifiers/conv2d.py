@@ -92,6 +92,11 @@ class Conv2dClassifier(Classifier):
         return ("residual",)
 
     @override
+    def largest_activation(self, frames: int) -> int:
+        # that of the first block, which halves time and frequency
+        return max(1, self.width * (self.frontend.bins // 2) * (frames // 2))
+
+    @override
     def layers(self) -> list[nn.Module]:
         return [*self.blocks, self.residual, self.head]
 

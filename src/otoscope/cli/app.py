@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from otoscope.cli.allocator import share_freed_memory
+from otoscope.allocator import share_freed_memory
 from otoscope.cli.options import SOURCE_HELP, add_shared, import_modules, make_parser, move_to_device, parse
 from otoscope.errors import ConfigurationError
 

@@ -1,6 +1,7 @@
 """Base classes of attribution methods: how a map of importances is computed, and how it becomes a mask.
 
-The methods import captum when they run, since it loads IPython and pyplot, which takes half as long as PyTorch.
+None of them uses captum, which computes some of them too: importing it loads IPython and pyplot, which takes half
+as long as PyTorch, and `otoscope.interpreters.runs` divides the work by memory. Tests compare both.
 """
 
 from __future__ import annotations
@@ -65,8 +66,9 @@ class AttributionInterpreter(Interpreter[Tensor]):
             bins count whether they speak for or against the class.
         score: Score that is attributed: the ``logit`` of the class, its ``log_probability``, its ``probability``,
             or its ``log_odds``, log(p / (1 - p)), which black boxes have too that return probabilities alone.
-        batch: Largest number of inputs of the classifier at a time, which bounds the memory. It changes no result,
-            except that noise is drawn in portions of this size (SmoothGrad, gradient SHAP).
+        batch: Largest number of inputs of the classifier at a time; fewer where its feature maps are large, see
+            `otoscope.interpreters.runs`. It changes no result, except that noise is drawn in portions of this size
+            (SmoothGrad, gradient SHAP).
 
     Raises:
         ConfigurationError: An option is out of its range.
@@ -145,31 +147,24 @@ class AttributionInterpreter(Interpreter[Tensor]):
         of_logits = log_odds if self.score == "log_odds" else log_probabilities
         return of_logits(logits, self.classifier.multi_label)
 
-    def captum_scores(self, log_magnitude: Tensor, phase: Tensor | None = None) -> Tensor:
-        """Return `scores` of the tensors that captum hands over; see `captum_inputs`."""
-        return self.scores(Spectrogram(log_magnitude, phase))
-
     @override
     def decode(self, spectrogram: Spectrogram, prediction: Prediction) -> Tensor:
         if any(part.training for part in self.classifier.modules()):
             self.classifier.eval()  # a user's network may have been switched to training mode from outside
-        attribution = torch.zeros_like(spectrogram.log_magnitude)
         runs = self.runs_per_clip()
         with (
             torch.inference_mode(False),
             torch.set_grad_enabled(self.needs_gradient),
             counted_runs("Running the classifier", None if runs is None else runs * len(spectrogram)),
         ):
-            attribution = attribution.clone()  # a tensor made in inference mode cannot be written here
+            attribution = torch.zeros_like(spectrogram.log_magnitude)
+            with torch.no_grad():  # copies, so that they belong to no graph and to no inference mode
+                parts = list(spectrogram.by_length(self.batch))
             # Clips of equal length run together and without padding: the network then does for each clip what it
             # would do for the clip alone, whatever else is in the batch.
-            for index, clips in spectrogram.by_length(self.batch):
-                values = self._attribute(clips.detach(), prediction.explained[index].clone())
-                values = values.detach().to(attribution.dtype)
-                # NaN in every bin means that the method fails on this clip; it stays NaN, so that it is reported
-                undefined = values.isnan().flatten(1).all(1)[:, None, None]
-                # a square root in the network has no gradient at silence, 0 times infinity: it counts as 0
-                values = values.masked_fill(values.isnan() & ~undefined, 0.0)
+            for index, clips in parts:
+                values = self._attribute(clips, prediction.explained[index].clone())
+                values = _defined(values.detach().to(attribution.dtype))
                 attribution[index, :, : values.shape[-1]] = values
         return attribution
 
@@ -230,20 +225,6 @@ class SeededAttributionInterpreter(AttributionInterpreter):
             offset: Number that is added to the seed.
         """
         return torch.Generator(device).manual_seed(self.seed + offset)
-
-
-def captum_inputs(spectrogram: Spectrogram, target: Tensor) -> dict[str, Any]:
-    """Return the arguments of captum's ``attribute`` for `AttributionInterpreter.captum_scores`.
-
-    Captum takes tensors only. The phase is passed as an additional argument, which captum repeats for steps and
-    samples in the same way as the log magnitude.
-
-    Args:
-        spectrogram: Spectrogram of clips of one length.
-        target: Class of each clip, shape (batch,).
-    """
-    inputs = spectrogram.log_magnitude.detach().requires_grad_(torch.is_grad_enabled())
-    return {"inputs": inputs, "target": target, "additional_forward_args": (spectrogram.phase,)}
 
 
 def each_clip(spectrogram: Spectrogram, target: Tensor) -> Iterator[tuple[Spectrogram, Tensor]]:
@@ -325,10 +306,15 @@ def require_count(**values: Any) -> None:
             raise ConfigurationError(f"{name}: {value!r} must be a whole number, 1 or more")
 
 
-def clamp_straight_through(log_magnitude: Tensor) -> Tensor:
-    """Clamp noisy log magnitudes at silence (0) with a straight-through gradient, as if they were unchanged."""
-    # the value is clamped; the gradient is that of the first term, 1 everywhere
-    return log_magnitude + (log_magnitude.clamp(min=0) - log_magnitude).detach()
+def _defined(values: Tensor) -> Tensor:
+    """Return attributions with 0 for NaN, except for clips that are NaN everywhere."""
+    is_nan = values.isnan()
+    if not bool(is_nan.any()):
+        return values
+    # NaN in every bin means that the method fails on this clip; it stays NaN, so that it is reported
+    undefined = is_nan.flatten(1).all(1)[:, None, None]
+    # a square root in the network has no gradient at silence, 0 times infinity: it counts as 0
+    return values.masked_fill(is_nan & ~undefined, 0.0)
 
 
 def _soft(importance: Tensor, area: float) -> Tensor:

@@ -6,11 +6,12 @@ from torch import Tensor
 from typing_extensions import override
 
 from otoscope.audio import Spectrogram
-from otoscope.interpreters.attribution import AttributionInterpreter, captum_inputs
+from otoscope.interpreters.attribution import AttributionInterpreter
+from otoscope.interpreters.runs import clip_gradients, inputs_per_run
 
 
 class InputXGradientInterpreter(AttributionInterpreter):
-    """Input times gradient: the contribution of each bin if the classifier were linear (captum).
+    """Input times gradient: the contribution of each bin if the classifier were linear.
 
     One forward and one backward pass per clip. Options: see `AttributionInterpreter`.
 
@@ -30,7 +31,5 @@ class InputXGradientInterpreter(AttributionInterpreter):
 
     @override
     def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
-        from captum.attr import InputXGradient
-
-        attribution: Tensor = InputXGradient(self.captum_scores).attribute(**captum_inputs(spectrogram, target))
-        return attribution
+        size = inputs_per_run(self.classifier, spectrogram, self.batch)
+        return spectrogram.log_magnitude * clip_gradients(self.scores, spectrogram, target, size)

@@ -12,7 +12,17 @@ from typing_extensions import override
 
 from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier
-from otoscope.interpreters.attribution import AttributionInterpreter, copies_of, each_clip, require_count
+from otoscope.errors import ConfigurationError
+from otoscope.interpreters.attribution import (
+    AttributionInterpreter,
+    each_clip,
+    require_count,
+    require_positive,
+)
+from otoscope.interpreters.runs import gradients_at, inputs_per_run, portions, scores_of
+
+_FEWEST_STEPS = 9
+"""Points from which completeness is asked about: with fewer it is met by chance."""
 
 
 class IntegratedGradientsInterpreter(AttributionInterpreter):
@@ -25,6 +35,10 @@ class IntegratedGradientsInterpreter(AttributionInterpreter):
     Args:
         classifier: Classifier to explain.
         steps: Number of points at which the gradient is taken (Gauss-Legendre).
+        completeness_error: Error at which the integral ends early: the attributions of all bins sum to the score of
+            the clip minus that of silence, except for this share of it. Its points are then 9, 27, 81 and so on, at
+            most ``steps``, in equal distances; two more forward passes ask about clip and silence (default: all
+            ``steps``).
         **options: Options of `AttributionInterpreter`.
 
     Raises:
@@ -48,10 +62,17 @@ class IntegratedGradientsInterpreter(AttributionInterpreter):
 
     needs_gradient = True
 
-    def __init__(self, classifier: Classifier, steps: int = 32, **options: Any) -> None:
+    def __init__(
+        self, classifier: Classifier, steps: int = 32, completeness_error: float | None = None, **options: Any
+    ) -> None:
         super().__init__(classifier, **options)
         require_count(steps=steps)
+        if completeness_error is not None:
+            require_positive(completeness_error=completeness_error)
+            if steps < _FEWEST_STEPS:
+                raise ConfigurationError(f"steps: {steps} must be {_FEWEST_STEPS} or more with completeness_error")
         self.steps = steps
+        self.completeness_error = completeness_error
 
     @override
     def runs_per_clip(self) -> int | None:
@@ -59,11 +80,25 @@ class IntegratedGradientsInterpreter(AttributionInterpreter):
 
     @override
     def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
-        return integrated_gradients(self.scores, spectrogram, target, self.steps, self.batch)
+        options = (self.steps, self.batch)
+        if self.completeness_error is None:
+            return integrated_gradients(self.scores, self.classifier, spectrogram, target, *options)
+        clips = each_clip(spectrogram, target)
+        return torch.cat(
+            [
+                until_complete(self.scores, self.classifier, clip, label, *options, self.completeness_error)
+                for clip, label in clips
+            ]
+        )
 
 
 def integrated_gradients(
-    scores: Callable[[Spectrogram], Tensor], spectrogram: Spectrogram, target: Tensor, steps: int, batch: int
+    scores: Callable[[Spectrogram], Tensor],
+    classifier: Classifier,
+    spectrogram: Spectrogram,
+    target: Tensor,
+    steps: int,
+    batch: int,
 ) -> Tensor:
     """Return each bin times the integral of its gradient from silence to the clip, shape (batch, frequency, time).
 
@@ -71,6 +106,7 @@ def integrated_gradients(
 
     Args:
         scores: Function that returns the score of every class, shape (batch, classes).
+        classifier: Classifier that it asks.
         spectrogram: Spectrogram of clips of one length.
         target: Class of each clip, shape (batch,).
         steps: Number of points of the integral (Gauss-Legendre).
@@ -82,13 +118,57 @@ def integrated_gradients(
     positions, weights = (1 + nodes) / 2, weights / 2
     attributions = []
     for clip, label in each_clip(spectrogram, target):
-        log_magnitude = clip.log_magnitude
-        integral = torch.zeros_like(log_magnitude)
-        for first in range(0, steps, batch):
-            part, share = positions[first : first + batch], weights[first : first + batch]
+        log_magnitude, integral = clip.log_magnitude, torch.zeros_like(clip.log_magnitude)
+        size = inputs_per_run(classifier, clip, batch)
+        for part, share in zip(portions(positions, size), portions(weights, size), strict=True):
             # the baseline is silence, 0, because log1p(0) = 0
-            points = (part[:, None, None] * log_magnitude).requires_grad_()
-            (gradient,) = torch.autograd.grad(scores(copies_of(clip, points))[:, int(label)].sum(), points)
-            integral += (share[:, None, None] * gradient).sum(0)
+            gradient = gradients_at(scores, clip, part[:, None, None] * log_magnitude, label, size)
+            integral += torch.einsum("n,nft->ft", share, gradient)
         attributions.append(log_magnitude * integral)
     return torch.cat(attributions)
+
+
+def until_complete(
+    scores: Callable[[Spectrogram], Tensor],
+    classifier: Classifier,
+    clip: Spectrogram,
+    target: Tensor,
+    steps: int,
+    batch: int,
+    error: float,
+) -> Tensor:
+    """Return integrated gradients of one clip from as many points as completeness needs.
+
+    The midpoint rule with 9 points, then 27, 81 and so on, each of which contains the points before. It ends when
+    the sum of the attributions differs from the score of the clip minus that of silence by at most ``error`` of it.
+
+    Args:
+        scores: Function that returns the score of every class, shape (batch, classes).
+        classifier: Classifier that it asks.
+        clip: Spectrogram of one clip.
+        target: Class, shape (1,).
+        steps: Largest number of points.
+        batch: Largest number of points at a time.
+        error: Error of completeness to reach, as a share of the difference of the scores.
+
+    Returns:
+        Attribution, shape (1, frequency, time).
+    """
+    log_magnitude, total = clip.log_magnitude, torch.zeros_like(clip.log_magnitude)
+    size = inputs_per_run(classifier, clip, batch)
+    with torch.no_grad():
+        ends = scores_of(scores, clip, torch.cat([log_magnitude, torch.zeros_like(log_magnitude)]), target, size)
+    gain = float(ends[0] - ends[1])
+    points = _FEWEST_STEPS
+    places = torch.arange(points)
+    while True:
+        positions = ((places + 0.5) / points).to(log_magnitude)
+        for part in portions(positions, size):
+            total += gradients_at(scores, clip, part[:, None, None] * log_magnitude, target, size).sum(0)
+        attribution = log_magnitude * total / points
+        if abs(float(attribution.sum()) - gain) <= error * abs(gain) or 3 * points > steps:
+            return attribution
+        points *= 3
+        # the middle one of every three points is one of the rule before
+        places = torch.arange(points)
+        places = places[places % 3 != 1]

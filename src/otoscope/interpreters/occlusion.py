@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from typing_extensions import override
 
 from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier
-from otoscope.interpreters.attribution import AttributionInterpreter, captum_inputs, require_count, require_positive
+from otoscope.interpreters.attribution import AttributionInterpreter, each_clip, require_count, require_positive
+from otoscope.interpreters.runs import inputs_per_run, scores_of
 
 
 class OcclusionInterpreter(AttributionInterpreter):
-    """Measures by how much the score falls when one patch of the spectrogram is silenced (captum).
+    """Measures by how much the score falls when one patch of the spectrogram is silenced.
 
     Needs no gradient. A bin gets the mean over the patches that cover it. About
     ``overlap² * bandwidth / patch_hz * duration / patch_s`` forward passes per clip, 401 for 5 s at 16 kHz:
@@ -58,19 +60,36 @@ class OcclusionInterpreter(AttributionInterpreter):
 
     @override
     def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
-        from captum.attr import Occlusion
+        return torch.stack([self._drops(clip, label) for clip, label in each_clip(spectrogram, target)])
 
-        size = cell_size(self.classifier, spectrogram.log_magnitude, self.patch_hz, self.patch_s)
-        # The drop of the score when a patch is silenced, averaged over the patches that cover a bin; captum's
-        # default baseline 0 is silence. Captum repeats the whole batch for each patch, hence the division.
-        attribution: Tensor = Occlusion(self.captum_scores).attribute(
-            **captum_inputs(spectrogram, target),
-            sliding_window_shapes=size,
+    def _drops(self, clip: Spectrogram, target: Tensor) -> Tensor:
+        """Return the mean fall of the score over the patches that cover a bin. Shape (frequency, time)."""
+        log_magnitude = clip.log_magnitude
+        cell = cell_size(self.classifier, log_magnitude, self.patch_hz, self.patch_s)
+        rows, columns = (
             # strides shorter than the patch make patches overlap, so that the map is finer than a patch
-            strides=tuple(max(1, side // self.overlap) for side in size),
-            perturbations_per_eval=max(1, self.batch // len(spectrogram)),
+            _places(side, step, max(1, step // self.overlap))
+            for side, step in zip(log_magnitude.shape[-2:], cell, strict=True)
         )
-        return attribution
+        patches = [(row, column) for row in rows for column in columns]
+        size = inputs_per_run(self.classifier, clip, self.batch)
+        whole = scores_of(self.scores, clip, log_magnitude, target, size)
+        total, times = torch.zeros_like(log_magnitude[0]), torch.zeros_like(log_magnitude[0])
+        for start in range(0, len(patches), size):
+            some = patches[start : start + size]
+            versions = log_magnitude.repeat(len(some), 1, 1)
+            for version, (row, column) in zip(versions, some, strict=True):
+                version[row, column] = 0  # silence
+            drops = whole - scores_of(self.scores, clip, versions, target, size)
+            for drop, (row, column) in zip(drops, some, strict=True):
+                total[row, column] += drop
+                times[row, column] += 1
+        return total / times
+
+
+def _places(side: int, size: int, stride: int) -> list[slice]:
+    """Return where patches begin and end along one axis; the last ones may be cut at the edge."""
+    return [slice(start, start + size) for start in range(0, side - size + stride, stride)]
 
 
 def cell_size(classifier: Classifier, log_magnitude: Tensor, height_hz: float, width_s: float) -> tuple[int, int]:

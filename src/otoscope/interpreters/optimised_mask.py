@@ -152,7 +152,7 @@ class OptimisedMaskInterpreter(AttributionInterpreter):
         if self.start == "loudness":
             return 2 * ranks(log_magnitude) - 1
         # loudness and gradients have no common unit: their ranks are added, and ranked again
-        gradients = integrated_gradients(self.scores, spectrogram, target, _PATH_STEPS, self.batch)
+        gradients = integrated_gradients(self.scores, self.classifier, spectrogram, target, _PATH_STEPS, self.batch)
         return 2 * ranks(ranks(log_magnitude) + ranks(gradients)) - 1
 
     def _objective(self, mask: Tensor, spectrogram: Spectrogram, target: Tensor) -> Tensor:

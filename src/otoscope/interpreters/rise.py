@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -17,12 +18,13 @@ from otoscope.errors import ConfigurationError
 from otoscope.interpreters.attribution import (
     Score,
     SeededAttributionInterpreter,
-    copies_of,
     each_clip,
     require_count,
     require_positive,
 )
 from otoscope.interpreters.occlusion import cell_size
+from otoscope.interpreters.runs import inputs_per_run, scores_of
+from otoscope.interpreters.stability import GROWTH, reliability, require_stability
 
 _ROUNDING = 1e-6
 """Relative difference up to which answers of the classifier count as equal."""
@@ -45,6 +47,8 @@ class RISEInterpreter(SeededAttributionInterpreter):
         cell_s: Width of a cell of the grid.
         probability: Probability p that a cell is kept.
         score: Score of the masked clips; see `AttributionInterpreter`.
+        rank_stability: Reliability of the order of the bins at which the masks end early, between 0 and 1,
+            estimated from two halves of the masks; see `otoscope.interpreters.stability` (default: all ``masks``).
         **options: Options of `SeededAttributionInterpreter`.
 
     Raises:
@@ -71,6 +75,7 @@ class RISEInterpreter(SeededAttributionInterpreter):
         cell_s: float = 0.5,
         probability: float = 0.5,
         score: Score = "probability",
+        rank_stability: float | None = None,
         **options: Any,
     ) -> None:
         super().__init__(classifier, score=score, **options)
@@ -81,7 +86,9 @@ class RISEInterpreter(SeededAttributionInterpreter):
         self.masks = masks
         self.cell_hz = cell_hz
         self.cell_s = cell_s
+        require_stability(rank_stability)
         self.probability = probability
+        self.rank_stability = rank_stability
 
     @override
     def runs_per_clip(self) -> int | None:
@@ -90,23 +97,37 @@ class RISEInterpreter(SeededAttributionInterpreter):
     @override
     def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
         log_magnitude = spectrogram.log_magnitude
-        weighted, total = torch.zeros_like(log_magnitude), torch.zeros_like(log_magnitude)
-        sums = log_magnitude.new_zeros(len(spectrogram))
-        lowest, highest = sums + torch.inf, sums - torch.inf
+        clips = list(each_clip(spectrogram, target))
+        size = inputs_per_run(self.classifier, clips[0][0], self.batch)
+        answers = [_Answers(log_magnitude[:1]) for _ in clips]
+        results: dict[int, Tensor] = {}
+        total, drawn, asked = torch.zeros_like(answers[0].weighted), [0, 0], 0
         # the same masks serve all clips of the batch, so that their sum is needed only once
         for masks in self._random_masks(log_magnitude):
-            for i, (clip, label) in enumerate(each_clip(spectrogram, target)):
-                scores = self.scores(copies_of(clip, masks * clip.log_magnitude))[:, int(label)]
-                weighted[i] += torch.einsum("n,nft->ft", scores, masks)
-                sums[i] += scores.sum()
-                lowest[i], highest[i] = lowest[i].minimum(scores.min()), highest[i].maximum(scores.max())
-            total += masks.sum(0)
-        # sum_i (s_i - mean s) M_i, summed in one pass: the mean score is known only at the end. The divisor N p is
-        # the expected sum of the masks in each bin.
-        result = (weighted - (sums / self.masks)[:, None, None] * total) / (self.masks * self.probability)
-        # what is left where all answers are equal is rounding
-        differ = highest - lowest > _ROUNDING * highest.abs().maximum(lowest.abs())
-        return result.masked_fill(~differ[:, None, None], 0.0)
+            halves = masks.tensor_split(2)
+            for half, some in enumerate(halves):
+                total[half] += some.sum(0)
+                drawn[half] += len(some)
+            for i, (clip, label) in enumerate(clips):
+                if i not in results:
+                    scores = scores_of(self.scores, clip, masks * clip.log_magnitude, label, size)
+                    answers[i].add(scores.tensor_split(2), halves)
+            if self.rank_stability is None or sum(drawn) < asked or min(drawn) == 0:
+                continue
+            asked = math.ceil(GROWTH * sum(drawn))
+            for i in set(range(len(clips))) - set(results):
+                if self._is_stable(answers[i], total, drawn):
+                    results[i] = answers[i].attribution(total, drawn, self.probability)
+            if len(results) == len(clips):
+                break
+        for i in set(range(len(clips))) - set(results):
+            results[i] = answers[i].attribution(total, drawn, self.probability)
+        return torch.stack([results[i] for i in range(len(clips))])
+
+    def _is_stable(self, answers: _Answers, total: Tensor, drawn: list[int]) -> bool:
+        """Return whether the maps of both halves of the masks rank the bins alike."""
+        maps = [self._importance(answers.of_half(half, total, drawn)) for half in (0, 1)]
+        return self.rank_stability is not None and reliability(*maps) >= self.rank_stability
 
     def _random_masks(self, like: Tensor) -> Iterator[Tensor]:
         """Yield the masks, at most ``batch`` at a time; all clips of one length get the same masks."""
@@ -117,6 +138,48 @@ class RISEInterpreter(SeededAttributionInterpreter):
             shape = (like.shape[-2], like.shape[-1])
             masks = [random_mask(shape, cell, self.probability, generator) for _ in range(count)]
             yield torch.stack(masks).to(like)
+
+
+class _Answers:
+    """Scores of one clip through random masks, summed over two halves of the masks.
+
+    Args:
+        log_magnitude: Log magnitude of the clip, shape (1, frequency, time).
+    """
+
+    def __init__(self, log_magnitude: Tensor) -> None:
+        self.weighted = torch.zeros_like(log_magnitude).repeat(2, 1, 1)
+        self.sums = log_magnitude.new_zeros(2)
+        self.lowest, self.highest = math.inf, -math.inf
+
+    def add(self, scores: Sequence[Tensor], masks: Sequence[Tensor]) -> None:
+        """Add the scores through some masks; one tensor of both for each half."""
+        for half, (values, some) in enumerate(zip(scores, masks, strict=True)):
+            if len(values):
+                self.weighted[half] += torch.einsum("n,nft->ft", values, some)
+                self.sums[half] += values.sum()
+                self.lowest = min(self.lowest, float(values.min()))
+                self.highest = max(self.highest, float(values.max()))
+
+    def of_half(self, half: int, total: Tensor, drawn: Sequence[int]) -> Tensor:
+        """Return the attribution by one half of the masks, up to a factor. Shape (frequency, time)."""
+        return self.weighted[half] - (self.sums[half] / drawn[half]) * total[half]
+
+    def attribution(self, total: Tensor, drawn: Sequence[int], probability: float) -> Tensor:
+        """Return the attribution by all masks, shape (frequency, time).
+
+        Args:
+            total: Sum of the masks of each half, shape (2, frequency, time).
+            drawn: Number of masks of each half.
+            probability: Mean of a mask.
+        """
+        # what is left where all answers are equal is rounding
+        if self.highest - self.lowest <= _ROUNDING * max(abs(self.highest), abs(self.lowest)):
+            return torch.zeros_like(total[0])
+        # sum_i (s_i - mean s) M_i, summed in one pass: the mean score is known only at the end. The divisor N p is
+        # the expected sum of the masks in each bin.
+        count = sum(drawn)
+        return (self.weighted.sum(0) - (self.sums.sum() / count) * total.sum(0)) / (count * probability)
 
 
 def random_mask(
@@ -140,8 +203,17 @@ def random_mask(
     # one cell more than the mask needs in each direction, from which the shift cuts at a random place
     cells = [math.ceil(side / step) + 1 for side, step in zip(shape, cell, strict=True)]
     grid = (torch.rand(cells, generator=generator) < probability).float()
-    size = [count * step for count, step in zip(cells, cell, strict=True)]
-    raised = F.interpolate(grid[None, None], size, mode="bilinear", align_corners=False)[0, 0]
     # without the random shift, the borders of the cells would show in the average
     row, column = (int(torch.randint(step, (), generator=generator)) for step in cell)
-    return raised[row : row + shape[0], column : column + shape[1]]
+    # Bilinear interpolation is a matrix product in each direction, of which only the rows of the mask are needed.
+    tall, wide = (_interpolation(count, step) for count, step in zip(cells, cell, strict=True))
+    return tall[row : row + shape[0]] @ grid @ wide[column : column + shape[1]].T
+
+
+@lru_cache(maxsize=16)
+def _interpolation(cells: int, step: int) -> Tensor:
+    """Return the matrix that interpolates cells linearly to ``step`` values each, shape (cells * step, cells)."""
+    # on the CPU and outside of inference mode, as it is kept
+    with torch.inference_mode(False), torch.no_grad():
+        eye = torch.eye(cells)[:, None]
+        return F.interpolate(eye, cells * step, mode="linear", align_corners=False)[:, 0].T.contiguous()

@@ -9,11 +9,12 @@ from typing_extensions import override
 
 from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier
-from otoscope.interpreters.attribution import AttributionInterpreter, Sign, captum_inputs
+from otoscope.interpreters.attribution import AttributionInterpreter, Sign
+from otoscope.interpreters.runs import clip_gradients, inputs_per_run
 
 
 class SaliencyInterpreter(AttributionInterpreter):
-    """Gradient of the score with respect to each bin (captum).
+    """Gradient of the score with respect to each bin.
 
     One forward and one backward pass per clip.
 
@@ -42,7 +43,5 @@ class SaliencyInterpreter(AttributionInterpreter):
 
     @override
     def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
-        from captum.attr import Saliency
-
-        gradient: Tensor = Saliency(self.captum_scores).attribute(**captum_inputs(spectrogram, target), abs=False)
-        return gradient
+        size = inputs_per_run(self.classifier, spectrogram, self.batch)
+        return clip_gradients(self.scores, spectrogram, target, size)

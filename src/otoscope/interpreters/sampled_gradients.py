@@ -14,11 +14,11 @@ from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier
 from otoscope.interpreters.attribution import (
     SeededAttributionInterpreter,
-    clamp_straight_through,
-    copies_of,
     each_clip,
     require_count,
 )
+from otoscope.interpreters.runs import gradients_at, inputs_per_run
+from otoscope.interpreters.stability import Halves, require_stability
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,22 @@ class SampledGradientsInterpreter(SeededAttributionInterpreter):
     Args:
         classifier: Classifier to explain.
         samples: Number of random points.
+        rank_stability: Reliability of the order of the bins at which the draws end early, between 0 and 1,
+            estimated from two halves of the draws after each portion of ``batch``; see
+            `otoscope.interpreters.stability` (default: all ``samples``).
         **options: Options of `SeededAttributionInterpreter`.
     """
 
     needs_gradient = True
 
-    def __init__(self, classifier: Classifier, samples: int, **options: Any) -> None:
+    def __init__(
+        self, classifier: Classifier, samples: int, rank_stability: float | None = None, **options: Any
+    ) -> None:
         super().__init__(classifier, **options)
         require_count(samples=samples)
+        require_stability(rank_stability)
         self.samples = samples
+        self.rank_stability = rank_stability
 
     @abstractmethod
     def lines(self, clip: Spectrogram, first: int, count: int) -> Lines:
@@ -73,12 +80,14 @@ class SampledGradientsInterpreter(SeededAttributionInterpreter):
     def _average(self, clip: Spectrogram, target: Tensor) -> Tensor:
         # the mean of (x - b) times the gradient at b + t (x - b), for baselines b, versions x of the clip and t in
         # [0, 1]
-        total = torch.zeros_like(clip.log_magnitude)
+        mean = Halves(clip.log_magnitude, self.rank_stability, self.sign == "absolute")
+        size = inputs_per_run(self.classifier, clip, self.batch)
         for first in range(0, self.samples, self.batch):
             lines = self.lines(clip, first, min(self.batch, self.samples - first))
             difference = lines.ends - lines.starts
-            point = (lines.starts + lines.positions[:, None, None] * difference).requires_grad_()
-            scores = self.scores(copies_of(clip, clamp_straight_through(point)))[:, int(target)]
-            (gradient,) = torch.autograd.grad(scores.sum(), point)
-            total += (difference * gradient).sum(0)
-        return total / self.samples
+            # noise that would take a bin below silence leaves silence, with the gradient there
+            points = (lines.starts + lines.positions[:, None, None] * difference).clamp(min=0)
+            mean.add(difference * gradients_at(self.scores, clip, points, target, size))
+            if mean.is_stable():
+                break
+        return mean.mean()

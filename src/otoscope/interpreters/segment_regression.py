@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -22,6 +22,7 @@ from otoscope.interpreters.attribution import (
     require_count,
 )
 from otoscope.interpreters.masked_sounds import MaskedSounds
+from otoscope.interpreters.runs import inputs_per_run, portions
 from otoscope.interpreters.segmentation import bands, patches, slices
 from otoscope.seeding import generator_for
 
@@ -143,20 +144,20 @@ class SegmentRegressionInterpreter(SeededAttributionInterpreter):
         if len(sounding) == 0:
             return clip.log_magnitude.new_zeros(0, len(self.classifier.labels))
         device, shape = clip.log_magnitude.device, clip.log_magnitude.shape[1:]
+        size = inputs_per_run(self.classifier, clip, self.batch)
         division, sounding = division.to(device), sounding.to(clip.log_magnitude)
         if clip.phase is None:
-            masks = (part[:, division].view(-1, *shape) for part in _portions(sounding, self.batch))
+            masks = (part[:, division].view(-1, *shape) for part in portions(sounding, size))
             return torch.cat([self.scores(copies_of(clip, mask * clip.log_magnitude)) for mask in masks])
         # The inverse transform is linear: the sound of several segments is the sum of their sounds. So only as many
         # transforms are inverted as there are segments.
         numbers = torch.arange(sounding.shape[1], device=device)
         sounds = MaskedSounds(self.classifier, clip)
         masks = (
-            (division == some[:, None]).view(-1, *shape).to(clip.log_magnitude)
-            for some in _portions(numbers, self.batch)
+            (division == some[:, None]).view(-1, *shape).to(clip.log_magnitude) for some in portions(numbers, size)
         )
         parts = torch.cat([sounds.waveform(mask) for mask in masks])
-        heard = (sounds.analyse(some @ parts) for some in _portions(sounding, self.batch))
+        heard = (sounds.analyse(some @ parts) for some in portions(sounding, size))
         return torch.cat([self.scores(version) for version in heard])
 
 
@@ -222,7 +223,3 @@ def ridge_coefficients(features: Tensor, values: Tensor) -> Tensor:
             best = (error, singular / (singular.square() + penalty))
     coefficients: Tensor = rows.T @ (best[1] * projected)
     return coefficients
-
-
-def _portions(values: Tensor, size: int) -> Iterator[Tensor]:
-    return (values[start : start + size] for start in range(0, len(values), size))

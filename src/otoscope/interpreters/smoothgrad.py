@@ -13,12 +13,12 @@ from otoscope.classifiers import Classifier
 from otoscope.interpreters.attribution import (
     SeededAttributionInterpreter,
     Sign,
-    clamp_straight_through,
-    copies_of,
     each_clip,
     require_count,
     require_positive,
 )
+from otoscope.interpreters.runs import gradients_at, inputs_per_run
+from otoscope.interpreters.stability import Halves, require_stability
 
 
 class SmoothGradInterpreter(SeededAttributionInterpreter):
@@ -31,6 +31,9 @@ class SmoothGradInterpreter(SeededAttributionInterpreter):
         samples: Number of noisy copies.
         noise: Standard deviation of the noise, as a share of the range of the clip's log magnitude.
         sign: Whether bins count by the gradient (``positive``) or by its magnitude (``absolute``).
+        rank_stability: Reliability of the order of the bins at which the draws end early, between 0 and 1,
+            estimated from two halves of the draws after each portion of ``batch``; see
+            `otoscope.interpreters.stability` (default: all ``samples``).
         **options: Options of `SeededAttributionInterpreter`.
 
     Raises:
@@ -56,13 +59,16 @@ class SmoothGradInterpreter(SeededAttributionInterpreter):
         samples: int = 16,
         noise: float = 0.1,
         sign: Sign = "absolute",
+        rank_stability: float | None = None,
         **options: Any,
     ) -> None:
         super().__init__(classifier, sign=sign, **options)
         require_count(samples=samples)
         require_positive(noise=noise)
         self.samples = samples
+        require_stability(rank_stability)
         self.noise = noise
+        self.rank_stability = rank_stability
 
     @override
     def runs_per_clip(self) -> int | None:
@@ -77,13 +83,14 @@ class SmoothGradInterpreter(SeededAttributionInterpreter):
         # silence. A clamped bin keeps its gradient, or it would seem unimportant in that copy.
         log_magnitude = clip.log_magnitude
         deviation = self.noise * float(log_magnitude.max() - log_magnitude.min())
-        generator, total = self.generator(log_magnitude.device), torch.zeros_like(log_magnitude)
+        generator = self.generator(log_magnitude.device)
+        mean = Halves(log_magnitude, self.rank_stability, self.sign == "absolute")
+        size = inputs_per_run(self.classifier, clip, self.batch)
         for start in range(0, self.samples, self.batch):
             shape = (min(self.batch, self.samples - start), *log_magnitude.shape[1:])
             # torch.normal and a generator of our own: captum draws from the generator that all threads share
             noise = torch.normal(0.0, log_magnitude.new_full(shape, deviation), generator=generator)
-            noisy = (log_magnitude + noise).requires_grad_()
-            scores = self.scores(copies_of(clip, clamp_straight_through(noisy)))[:, int(target)]
-            (gradient,) = torch.autograd.grad(scores.sum(), noisy)
-            total += gradient.sum(0)
-        return total / self.samples
+            mean.add(gradients_at(self.scores, clip, (log_magnitude + noise).clamp(min=0), target, size))
+            if mean.is_stable():
+                break
+        return mean.mean()

@@ -3,6 +3,7 @@
     python benchmarks/long_recording.py --minutes 60 --out benchmarks/results/long_recording.json
     python benchmarks/long_recording.py --parts memory speed --minutes 60 --forms "16 kHz mono"
     python benchmarks/long_recording.py --parts sparse kills --sparse_hours 12
+    python benchmarks/long_recording.py --parts seams --out benchmarks/results/long_recording.json --section seams
 
 The recordings are clips of ESC-10 joined, 48 kHz stereo and 16 kHz mono. Each measurement runs in a fresh process:
 the bare forward pass of the classifier on windows in memory, the predictions of a recording, and its explanation;
@@ -85,7 +86,11 @@ def main() -> None:
     text = json.dumps(result, indent=None if options.only else 2)
     print(text)
     if options.out and not options.only:
-        Path(options.out).write_text(text + "\n", encoding="utf-8")
+        path = Path(options.out)
+        if options.section:
+            content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            text = json.dumps(content | {options.section: result}, indent=2)
+        path.write_text(text + "\n", encoding="utf-8")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -108,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kills", type=int, default=10, help="Number of kills.")
     parser.add_argument("--kill_minutes", type=float, default=3.0, help="Length of the recording of `kills`.")
     parser.add_argument("--out", default=None, help="JSON file to write in addition to the standard output.")
+    parser.add_argument("--section", default=None, help="Section of this file to replace; others are kept.")
     parser.add_argument("--only", choices=["forward", "predict", "explain"], help=argparse.SUPPRESS)
     parser.add_argument("--recording", help=argparse.SUPPRESS)
     parser.add_argument("--results", help=argparse.SUPPRESS)
@@ -298,7 +304,7 @@ def _kills(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return kill_again_and_again(path, folder / "kills", command, options.kills, seed=0)
 
 
-def _seams(options: argparse.Namespace, folder: Path) -> dict[str, float]:
+def _seams(options: argparse.Namespace, folder: Path) -> dict[str, float | str]:
     """Compare joined sounds of one minute with those of the whole minute, for a mask that depends on bins alone."""
     path = folder / "seams.wav"
     join_clips(Path(options.data_folder), options.folds, path, options.seam_s / 60, 48_000, 2)
@@ -306,7 +312,7 @@ def _seams(options: argparse.Namespace, folder: Path) -> dict[str, float]:
     explainer = Explainer(classifier, LoudBins())
     explain_long(explainer, path, folder / "seams", explain="all", normalize=False, pages=0)
     whole = explainer.explain(str(path), scores=False, normalize=False)
-    levels = {}
+    levels: dict[str, float | str] = {"seconds": options.seam_s, "mask": "depends on single bins alone"}
     for name, expected in (("evidence", whole.evidence.numpy()), ("remainder", whole.remainder.numpy())):
         sound, _ = soundfile.read(folder / "seams" / f"{name}.flac")
         # Clipped samples differ, and are reported by a note.

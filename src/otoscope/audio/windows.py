@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -248,14 +249,19 @@ def cut_windows(blocks: Iterable[np.ndarray], spans: Iterable[tuple[int, int]]) 
         Samples of each part. Shape (samples',) each.
     """
     source = iter(blocks)
-    buffer, offset = np.zeros(0, np.float32), 0
+    kept: deque[np.ndarray] = deque()
+    offset = length = 0  # first of the samples that are kept, and their number
     for begin, end in spans:
-        while offset + len(buffer) < end:
+        while True:
             # What lies before this part is needed no more; so do blocks before it pass without being kept.
-            dropped = min(max(begin - offset, 0), len(buffer))
-            buffer, offset = buffer[dropped:], offset + dropped
-            block = next(source, None)
+            while kept and offset + len(kept[0]) <= begin:
+                offset, length = offset + len(kept[0]), length - len(kept[0])
+                kept.popleft()
+            block = next(source, None) if offset + length < end else None
             if block is None:
                 break
-            buffer = np.concatenate([buffer, block])
-        yield buffer[max(begin - offset, 0) : end - offset].copy()
+            kept.append(block)
+            length += len(block)
+        # joined once for each part: with each block, the samples of a long part would be copied again and again
+        joined = np.concatenate([np.zeros(0, np.float32), *kept])
+        yield joined[max(begin - offset, 0) : max(end - offset, 0)]

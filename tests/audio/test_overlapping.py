@@ -31,7 +31,9 @@ def test_windows_have_the_log_magnitudes_that_they_have_alone(frontend, hop_s, n
         shared = windows_of(waveform, frontend, plan, windows)
         scale = [1 / np.abs(clip).max() if normalize else 1.0 for clip in shared.clips]
         alone = [torch.from_numpy(clip * np.float32(gain)) for clip, gain in zip(shared.clips, scale, strict=True)]
-        assert torch.allclose(shared.log_magnitude(normalize), frontend.log_magnitude(torch.stack(alone)), atol=2e-5)
+        assert torch.allclose(
+            shared.log_magnitude(normalize), frontend.log_magnitude(torch.stack(alone)), atol=2e-5
+        )
 
 
 @pytest.mark.parametrize("frontend", FRONTENDS, ids=Frontend.describe)
@@ -47,7 +49,9 @@ def test_frames_of_all_batches_are_those_of_the_whole_recording(frontend, hop_s)
         assert frame == position
         position += power.shape[1]
         portions.append(power)
-    assert torch.allclose(torch.cat(portions, 1), frontend.power(torch.from_numpy(waveform)[None])[0], rtol=1e-4, atol=1e-4)
+    assert torch.allclose(
+        torch.cat(portions, 1), frontend.power(torch.from_numpy(waveform)[None])[0], rtol=1e-4, atol=1e-4
+    )
 
 
 def test_silence_is_shared_and_extreme_levels_are_not():

@@ -125,7 +125,9 @@ class MonoBlocks:
             raise ConfigurationError(f"start_s {start_s:g}, end_s {end_s}: 0 <= start_s < end_s must hold")
         begin = round(start_s * rate)
         if begin >= self.info.frames:
-            raise ConfigurationError(f"start_s {start_s:g}: {self.path} ends at {duration_s:.2f} s")
+            raise ConfigurationError(
+                f"start_s {start_s:g}: {self.path} ends at {duration_s:.2f} s; choose an earlier begin"
+            )
         end = None if end_s is None else max(round(end_s * rate), begin + 1)
         return begin, (None if end is None or end >= self.info.frames else end)
 

@@ -22,6 +22,9 @@ class OverlappingWindows:
     so that one transform of the part serves them all, scaled to the level of each. Only the outermost frames of a
     window differ, because they see zeros beyond it; they are computed again.
 
+    Attributes:
+        clips: Samples of each window, shape (samples',) each; views of those of the part.
+
     Args:
         frontend: Front-end of the classifier.
         plan: Windows of the recording.
@@ -31,11 +34,12 @@ class OverlappingWindows:
 
     def __init__(self, frontend: Frontend, plan: WindowPlan, windows: range, samples: np.ndarray) -> None:
         self._frontend, self._plan, self._windows = frontend, plan, windows
-        self._begin = _span(frontend, plan, windows)[0]
+        self._begin = self.span(frontend, plan, windows)[0]
         self._samples = samples
         starts = [plan.start(index) - self._begin for index in windows]
-        self.clips = [samples[start : start + plan.length(index)] for start, index in zip(starts, windows)]
-        """Samples of each window, as views."""
+        self.clips = [
+            samples[start : start + plan.length(index)] for start, index in zip(starts, windows, strict=True)
+        ]
 
     @staticmethod
     def span(frontend: Frontend, plan: WindowPlan, windows: range) -> tuple[int, int]:
@@ -43,7 +47,9 @@ class OverlappingWindows:
 
         The frames at the borders of the windows see a little of what lies beyond.
         """
-        return _span(frontend, plan, windows)
+        margin = _cut_frames(frontend) * plan.step
+        begin = plan.start(windows.start) - margin
+        return max(begin, 0), min(plan.span(windows.stop - 1)[1] + margin, plan.samples)
 
     @cached_property
     def waveforms(self) -> Tensor:
@@ -73,10 +79,14 @@ class OverlappingWindows:
             return None
         step = self._plan.step
         frames = self._plan.window // step + 1
-        gains = torch.where(peaks > 0, peaks, 1.0).square().reciprocal().tolist() if normalize else [1.0] * len(peaks)
+        gains = (
+            torch.where(peaks > 0, peaks, 1.0).square().reciprocal().tolist() if normalize else [1.0] * len(peaks)
+        )
         result = self._power.new_empty(len(self.clips), frames, self._power.shape[1])
         # Window by window, because one fits into the cache of a processor, and all together do not.
-        for scaled, index, gain, ends in zip(result, self._windows, gains, zip(*self._ends(), strict=True), strict=True):
+        for scaled, index, gain, ends in zip(
+            result, self._windows, gains, zip(*self._ends(), strict=True), strict=True
+        ):
             begin = (self._plan.start(index) - self._begin) // step
             torch.mul(self._power[begin : begin + frames], gain, out=scaled)
             cut = len(ends[0])
@@ -93,7 +103,9 @@ class OverlappingWindows:
         cut, step = _cut_frames(self._frontend), self._plan.step
         # Long enough to hold the frames, and a multiple of the hop, so that frames are centred on both of its ends.
         length = (2 * cut + self._frontend.window_length // step) * step
-        first, last = (self._frontend.power(ends) for ends in (self.waveforms[:, :length], self.waveforms[:, -length:]))
+        first, last = (
+            self._frontend.power(ends) for ends in (self.waveforms[:, :length], self.waveforms[:, -length:])
+        )
         return first.transpose(1, 2)[:, :cut], last.transpose(1, 2)[:, -cut:]
 
     def frames(self) -> tuple[int, Tensor]:
@@ -107,12 +119,6 @@ class OverlappingWindows:
         offset = self._begin // step
         end = len(self._power) if after == plan.count else plan.first_frame(after) - offset
         return first, self._power[first - offset : end].cpu().T
-
-
-def _span(frontend: Frontend, plan: WindowPlan, windows: range) -> tuple[int, int]:
-    margin = _cut_frames(frontend) * plan.step
-    begin = plan.start(windows.start) - margin
-    return max(begin, 0), min(plan.span(windows.stop - 1)[1] + margin, plan.samples)
 
 
 def _cut_frames(frontend: Frontend) -> int:

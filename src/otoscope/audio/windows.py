@@ -190,9 +190,15 @@ class WindowPlan:
         step = frontend.hop_length
         window, hop = (max(round(value * frontend.sample_rate_hz / step), 1) * step for value in (window_s, hop_s))
         if hop > window:
-            raise ConfigurationError(f"hop_s: {hop_s:g} exceeds window_s ({window_s:g}); parts would not be heard")
+            raise ConfigurationError(
+                f"hop_s: {hop_s:g} exceeds window_s ({window_s:g}): parts would not be heard; choose at most that"
+            )
         if window < 2 * frontend.window_length:
-            raise ConfigurationError(f"window_s: {window_s:g} s are shorter than two frames of the spectrogram")
+            shortest_s = math.ceil(2000 * frontend.window_length / frontend.sample_rate_hz + 1) / 1000
+            raise ConfigurationError(
+                f"window_s: {window_s:g} s are shorter than two frames of the spectrogram; "
+                f"choose {shortest_s:g} or more"
+            )
         return cls(samples, window, hop, step)
 
     @property
@@ -239,7 +245,7 @@ class WindowPlan:
 
 
 def cut_windows(blocks: Iterable[np.ndarray], spans: Iterable[tuple[int, int]]) -> Iterator[np.ndarray]:
-    """Yield parts of a waveform that arrives in blocks; only the blocks that a part needs are kept.
+    """Yield parts of a waveform that arrives in blocks; only the blocks that a part needs are waiting.
 
     Args:
         blocks: Blocks of the waveform. Shape (samples,) each.
@@ -249,19 +255,19 @@ def cut_windows(blocks: Iterable[np.ndarray], spans: Iterable[tuple[int, int]]) 
         Samples of each part. Shape (samples',) each.
     """
     source = iter(blocks)
-    kept: deque[np.ndarray] = deque()
-    offset = length = 0  # first of the samples that are kept, and their number
+    waiting: deque[np.ndarray] = deque()
+    offset = length = 0  # first of the samples that are waiting, and their number
     for begin, end in spans:
         while True:
-            # What lies before this part is needed no more; so do blocks before it pass without being kept.
-            while kept and offset + len(kept[0]) <= begin:
-                offset, length = offset + len(kept[0]), length - len(kept[0])
-                kept.popleft()
+            # What lies before this part is needed no more; so do blocks before it pass without being waiting.
+            while waiting and offset + len(waiting[0]) <= begin:
+                offset, length = offset + len(waiting[0]), length - len(waiting[0])
+                waiting.popleft()
             block = next(source, None) if offset + length < end else None
             if block is None:
                 break
-            kept.append(block)
+            waiting.append(block)
             length += len(block)
         # joined once for each part: with each block, the samples of a long part would be copied again and again
-        joined = np.concatenate([np.zeros(0, np.float32), *kept])
+        joined = np.concatenate([np.zeros(0, np.float32), *waiting])
         yield joined[max(begin - offset, 0) : max(end - offset, 0)]

@@ -14,6 +14,7 @@ the output.
 |---|---|
 | `memory` | peak memory of the predictions of the whole length over that of a sixth |
 | `speed` | hours of audio per hour: bare forward pass, predictions, and explanations |
+| `overhead` | processor and elapsed time of predictions over those of the bare pass, alternating in one process |
 | `events` | events against the borders of the clips: precision, recall, and why they are wrong |
 | `seams` | joined sounds of 60 s against those of the whole file |
 | `sparse` | hours of faint noise with a few clips, in FLAC: time, memory, events, and sizes by calculation |
@@ -58,7 +59,7 @@ from otoscope.recordings import LongOptions, Timeline, explain_long
 _ROOT = Path(__file__).parents[1]
 _FORMS = {"48 kHz stereo": (48_000, 2), "16 kHz mono": (16_000, 1)}
 _SEAM_S = 60.0
-_PARTS = ("memory", "speed", "events", "seams", "sparse", "kills")
+_PARTS = ("memory", "speed", "overhead", "events", "seams", "sparse", "kills")
 
 
 class LoudBins(Interpreter[Tensor]):
@@ -114,7 +115,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kill_minutes", type=float, default=3.0, help="Length of the recording of `kills`.")
     parser.add_argument("--out", default=None, help="JSON file to write in addition to the standard output.")
     parser.add_argument("--section", default=None, help="Section of this file to replace; others are kept.")
-    parser.add_argument("--only", choices=["forward", "predict", "explain"], help=argparse.SUPPRESS)
+    parser.add_argument("--repeats", type=int, default=3, help="Runs of each side of `overhead`.")
+    parser.add_argument("--only", choices=["forward", "predict", "explain", "overhead"], help=argparse.SUPPRESS)
     parser.add_argument("--recording", help=argparse.SUPPRESS)
     parser.add_argument("--results", help=argparse.SUPPRESS)
     return parser
@@ -125,7 +127,7 @@ def _run_all(options: argparse.Namespace) -> dict[str, Any]:
     parts = set(options.parts)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if parts & {"memory", "speed", "events"}:
+        if parts & {"memory", "speed", "overhead", "events"}:
             result |= {form: _form(options, parts, folder, *_FORMS[form]) for form in options.forms}
         if "seams" in parts:
             result["seams"] = _seams(options, folder)
@@ -159,6 +161,8 @@ def _form(
         if parts & {"memory", "speed"}:
             rows[f"predict {minutes:g} min"] = _in_process(options, "predict", path_of(minutes), folder)
     result: dict[str, Any] = {"measurements": rows}
+    if "overhead" in parts:
+        result["overhead"] = _in_process(options, "overhead", path_of(options.minutes), folder)
     if parts & {"speed", "events"}:
         rows["explain"] = _in_process(options, "explain", path_of(explained_minutes), folder)
         if "events" in parts:
@@ -182,6 +186,8 @@ def _in_process(options: argparse.Namespace, only: str, recording: Path, folder:
 def _measure(options: argparse.Namespace) -> dict[str, Any]:
     explainer = otoscope.load(options.model, options.method)
     recording = Path(options.recording)
+    if options.only == "overhead":
+        return _overhead(options, explainer, recording)
     duration_s = soundfile.info(recording).duration
     actions: dict[str, Callable[[], object]] = {
         "forward": lambda: _forward(explainer, recording, options.batch_size),
@@ -209,6 +215,35 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     }
     rounded = {name: round(value, 2) for name, value in seconds.items()}
     return {"duration_s": duration_s, **rounded, **hours, "memory_mb": memory, "warm_up_windows": warm_up}
+
+
+def _overhead(options: argparse.Namespace, explainer: Explainer, recording: Path) -> dict[str, Any]:
+    """Return the seconds of bare pass and predictions, one after the other, and the ratios of the smallest."""
+
+    def predict(end_s: float | None = None) -> object:
+        return explain_long(explainer, recording, options.results, explain="none", end_s=end_s)
+
+    sides: dict[str, Callable[[], object]] = {
+        "forward": lambda: _forward(explainer, recording, options.batch_size),
+        "predict": predict,
+    }
+    _forward(explainer, recording, options.batch_size, 2)
+    predict(end_s=15.0)  # imports what draws the picture, and finds the fonts
+    clocks = {"wall": time.perf_counter, "processor": time.process_time}
+    seconds: dict[str, list[float]] = {f"{side}_{clock}_s": [] for side in sides for clock in clocks}
+    for _ in range(options.repeats):
+        for side, action in sides.items():
+            begins = {name: clock() for name, clock in clocks.items()}
+            action()
+            for name, clock in clocks.items():
+                seconds[f"{side}_{name}_s"].append(round(clock() - begins[name], 2))
+    ratios = {
+        f"predict_over_forward_{name}": round(
+            min(seconds[f"predict_{name}_s"]) / min(seconds[f"forward_{name}_s"]), 3
+        )
+        for name in clocks
+    }
+    return {**seconds, **ratios, "load_average": [round(load, 2) for load in os.getloadavg()]}
 
 
 def _forward(explainer: Explainer, recording: Path, batch_size: int, most: int | None = None) -> int:

@@ -245,7 +245,7 @@ class WindowPlan:
 
 
 def cut_windows(blocks: Iterable[np.ndarray], spans: Iterable[tuple[int, int]]) -> Iterator[np.ndarray]:
-    """Yield parts of a waveform that arrives in blocks; only the blocks that a part needs are waiting.
+    """Yield parts of a waveform that arrives in blocks; only the blocks that a part needs are in memory.
 
     Args:
         blocks: Blocks of the waveform. Shape (samples,) each.
@@ -256,10 +256,10 @@ def cut_windows(blocks: Iterable[np.ndarray], spans: Iterable[tuple[int, int]]) 
     """
     source = iter(blocks)
     waiting: deque[np.ndarray] = deque()
-    offset = length = 0  # first of the samples that are waiting, and their number
+    offset = length = 0  # first of the samples in these blocks, and their number
     for begin, end in spans:
         while True:
-            # What lies before this part is needed no more; so do blocks before it pass without being waiting.
+            # What lies before this part is needed no more; blocks before it pass without being stored.
             while waiting and offset + len(waiting[0]) <= begin:
                 offset, length = offset + len(waiting[0]), length - len(waiting[0])
                 waiting.popleft()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -102,9 +102,9 @@ def predict_windows(
     pending, unknown = missing if picture is None else batches, set(missing)
     if pending:
         frontend = classifier.frontend
-        # Decoding and resampling need no network and overlap with it.
-        with closing(prefetched(stream)) as blocks:
-            parts = cut_windows(blocks, (OverlappingWindows.span(frontend, plan, batch) for batch in pending))
+        spans = (OverlappingWindows.span(frontend, plan, batch) for batch in pending)
+        # Decoding and resampling overlap with the network: the next batch is cut while one is classified.
+        with closing(prefetched(_parts(stream, spans), ahead=1)) as parts:
             for batch in pending:
                 windows = OverlappingWindows(frontend, plan, batch, next(parts))
                 if picture is not None:
@@ -116,10 +116,18 @@ def predict_windows(
                         window_level_db(clip, stream.sample_rate_hz) for clip in windows.clips
                     ]
                     on_batch(len(batch))
-            for _ in blocks:  # to the end, where faults of the file are noticed
+            for _ in parts:  # to the end, where faults of the file are noticed
                 pass
         table.flush()
     return table[:, :-1], table[:, -1]
+
+
+def _parts(stream: RecordingStream, spans: Iterable[tuple[int, int]]) -> Iterator[np.ndarray]:
+    """Yield parts of a recording, and read it to its end."""
+    blocks = iter(stream)
+    yield from cut_windows(blocks, spans)
+    for _ in blocks:
+        pass
 
 
 def _batches(plan: WindowPlan, size: int) -> list[range]:

@@ -16,7 +16,7 @@ from otoscope.errors import AudioError, ConfigurationError
 
 _BLOCK_SAMPLES = 1 << 17
 _SMALLEST_BLOCK = 1 << 12
-_LEVEL_STEP = 4
+_LEVEL_STEP = 13
 """Distance of the samples that show whether channels cancel out: all of them would take as long as decoding."""
 _INT16_FULL_SCALE = 1 << 15
 _MPEG = ("MP3", "MPEG")
@@ -125,7 +125,9 @@ class MonoBlocks:
             raise ConfigurationError(f"start_s {start_s:g}, end_s {end_s}: 0 <= start_s < end_s must hold")
         begin = round(start_s * rate)
         if begin >= self.info.frames:
-            raise ConfigurationError(f"start_s {start_s:g}: {self.path} ends at {duration_s:.2f} s")
+            raise ConfigurationError(
+                f"start_s {start_s:g}: {self.path} ends at {duration_s:.2f} s; choose an earlier begin"
+            )
         end = None if end_s is None else max(round(end_s * rate), begin + 1)
         return begin, (None if end is None or end >= self.info.frames else end)
 
@@ -158,12 +160,14 @@ class MonoBlocks:
             mono: np.ndarray = channels[0].astype(np.result_type(block, np.float32))
             for channel in channels[1:]:
                 mono += channel
-            unit = 1.0
-            if block.dtype == np.int16:
-                unit = 1 / _INT16_FULL_SCALE
-                mono *= np.float32(unit)
-            if self._is_mixed:
-                mono /= len(channels)
+            unit = 1.0 if block.dtype != np.int16 else 1 / _INT16_FULL_SCALE
+            if len(channels) == 2:
+                mono *= mono.dtype.type(unit / 2)  # exact, in one pass
+            else:
+                if unit != 1:
+                    mono *= np.float32(unit)
+                if self._is_mixed:
+                    mono /= len(channels)
             if self._is_mixed and levels is not None:
                 # the absolute value of -32768 needs more than 16 bits
                 some = block[::_LEVEL_STEP]

@@ -117,7 +117,7 @@ class Frontend(nn.Module):
         """
         transform = self._transform(waveform)
         return Spectrogram(
-            log_magnitude=_log_magnitude(transform),
+            log_magnitude=log_magnitude_of(_power(transform)),
             phase=transform.angle() if with_phase else None,
             length=waveform.shape[-1],
             frames=None if lengths is None else self.frames(lengths),
@@ -133,7 +133,18 @@ class Frontend(nn.Module):
         Returns:
             Log magnitude, shape (batch, bins, frames).
         """
-        return _log_magnitude(self._transform(waveform))
+        return log_magnitude_of(self.power(waveform))
+
+    def power(self, waveform: Tensor) -> Tensor:
+        """Return the squared magnitude alone; see `log_magnitude_of`.
+
+        Args:
+            waveform: Waveforms, shape (batch, samples).
+
+        Returns:
+            Squared magnitude, shape (batch, bins, frames).
+        """
+        return _power(self._transform(waveform))
 
     def silence(self, frames: int = 64) -> Spectrogram:
         """Return the spectrogram of one silent clip, to probe networks with.
@@ -262,9 +273,17 @@ def peak_normalize(waveform: Tensor) -> Tensor:
     return waveform / torch.where(peak > 0, peak, torch.ones_like(peak))
 
 
-def _log_magnitude(transform: Tensor) -> Tensor:
-    parts = torch.view_as_real(transform)
+def log_magnitude_of(power: Tensor) -> Tensor:
+    """Return the log magnitude ``log1p(|X|)``, with a gradient at silence.
+
+    Args:
+        power: Squared magnitude, any shape; it is overwritten.
+    """
     # In place to save memory, except for the logarithm: the gradient of the root needs the root itself.
-    # Two terms are added instead of a sum over the last dimension: the same values in half the time.
-    power = parts[..., 0].square() + parts[..., 1].square()
     return power.add_(MAGNITUDE_FLOOR).sqrt_().log1p()
+
+
+def _power(transform: Tensor) -> Tensor:
+    parts = torch.view_as_real(transform)
+    # Two terms are added instead of a sum over the last dimension: the same values in half the time.
+    return parts[..., 0].square() + parts[..., 1].square()

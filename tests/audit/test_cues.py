@@ -8,7 +8,8 @@ import torch
 from otoscope.audio.level import active_level
 from otoscope.audit import interventions
 from otoscope.audit.absences import FALLING_DB, EdgeCue, LevelCue, SilenceCue, find_edge, observed_cues, spectrum_db
-from otoscope.audit.cues import BandCue, ClickCue, HumCue, SegmentCue, grid
+from otoscope.audit.cues import BandCue, ClickCue, HumCue, SegmentCue
+from otoscope.audit.grid import grid
 from otoscope.data.planted import Cue, plant
 
 RATE_HZ = 16_000
@@ -71,7 +72,27 @@ def test_the_grid_covers_all_frequencies_and_fits_the_clips():
     assert bands[-1][1] == RATE_HZ / 2
     # every frequency above the infrasound lies in a band, and most in two
     assert all(next_low < high for (_, high), (next_low, _) in itertools.pairwise(bands[1:]))
+    assert all(cue.is_narrow for cue in cues)
     assert max(cue.end_s for cue in grid(RATE_HZ, 0.5) if isinstance(cue, SegmentCue)) <= 0.5 / 3
+
+
+def test_a_hiss_of_800_hz_lies_inside_a_band_of_the_grid_and_is_removed_by_it():
+    """In narrower bands, the level beside them is that of the hiss itself, so that it does not stand out."""
+    source = planted(Cue("hiss", 0.0, 2900.0, jitter=0.0))
+    [cue, *_] = [
+        cue for cue in grid(RATE_HZ, 5.0) if isinstance(cue, BandCue) and cue.low_hz < 2490 and cue.high_hz > 3310
+    ]
+
+    def excess_db(remover):
+        # level of the middle of the hiss after the removal over that of the clip without the hiss
+        spectra = [
+            torch.fft.rfft(x).abs().square() for x in (remover.removed(source.waveform, RATE_HZ), source.clean)
+        ]
+        middle = slice(2 * 2600, 2 * 3200)  # of a clip of 2 s
+        return 10 * float((spectra[0][middle].sum() / spectra[1][middle].sum()).log10())
+
+    assert abs(excess_db(cue)) < 1
+    assert excess_db(BandCue(2600, 3200)) > 2
 
 
 def test_finds_edges_that_a_class_has_alone():

@@ -49,7 +49,8 @@ def labels_to_plant(source: ESC50) -> list[str]:
     halves suggest it; the measurement is of what it finds where the data suffice.
     """
     recordings: dict[int, set[str]] = defaultdict(set)
-    for clips in (source.valid_set, source.test_set):
+    sets: tuple[Any, Any] = (source.valid_set, source.test_set)
+    for clips in sets:
         for file in clips.files:
             recordings[file.target].add(file.recording or str(file.path))
     return [label for index, label in enumerate(source.labels) if len(recordings[index]) >= 2 * FEWEST_RECORDINGS]

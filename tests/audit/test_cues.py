@@ -46,6 +46,15 @@ def test_transplants_the_cue_of_the_source_as_loud_as_there(candidate, cue):
     assert alike > 0.6
 
 
+def test_a_steady_cue_beside_a_short_event_keeps_its_signal_to_noise_ratio():
+    """Beside the loudest moments of the source alone, it would be 9 dB quieter in a receiver that sounds always."""
+    event = 0.03 * noise(4.0)
+    event[: RATE_HZ // 2] += noise(4.0, seed=1)[: RATE_HZ // 2]
+    source, receiver = plant(event, Cue("tone", -10.0, 3100.0), RATE_HZ, "clip", seed=0), noise(4.0, seed=2)
+    added = BandCue(2800, 3400).transplanted(receiver, source.waveform, RATE_HZ) - receiver
+    assert 20 * float((added.norm() / receiver.norm()).log10()) == pytest.approx(-10, abs=1)
+
+
 @pytest.mark.parametrize(("candidate", "cue"), CUES, ids=lambda value: getattr(value, "kind", ""))
 def test_controls_do_not_touch_the_cue(candidate, cue):
     source, receiver = planted(cue), noise(seed=1)

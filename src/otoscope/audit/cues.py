@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from otoscope.audio.level import active_level
+from otoscope.audio.level import active_level, sounding_level
 from otoscope.audit import interventions
 from otoscope.audit.result import Place
 
@@ -27,6 +27,8 @@ _TOOTH_HZ = 5.0
 _MAINS_TOLERANCE = 0.03
 _CONTROL_OCTAVES = 1.0
 _SHORT_WINDOW_S = 0.064
+_STEADY = 0.7
+"""Root mean square over that of the loudest moments, from which a sound is steady: 3 dB below."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +123,10 @@ class CandidateCue(ABC):
         return []
 
     def _added(self, receiver: Tensor, content: Tensor, rest: Tensor, sample_rate_hz: int) -> Tensor:
-        # as loud beside the receiver as beside the rest of the source
-        levels = [active_level(sound, sample_rate_hz) for sound in (receiver, rest)]
+        # As loud beside the receiver as beside the rest of the source. What sounds all the time is compared with
+        # all that sounds, as a signal-to-noise ratio is; an event with the loudest moments, which are its own.
+        measure = sounding_level if _is_steady(content, sample_rate_hz) else active_level
+        levels = [measure(sound, sample_rate_hz) for sound in (receiver, rest)]
         if min(levels) <= 1e-6 * max(*levels, 1e-12):
             levels = [1.0, 1.0]
         content = levels[0] / levels[1] * content
@@ -351,6 +355,11 @@ def span_in(place: Place, length_s: float) -> tuple[float, float]:
     if start_s < 0:
         start_s, end_s = start_s + length_s, end_s + length_s
     return min(max(start_s, 0.0), length_s), min(max(end_s, 0.0), length_s)
+
+
+def _is_steady(content: Tensor, sample_rate_hz: int) -> bool:
+    """Return whether a sound is hardly louder in its loudest moments than on average."""
+    return float(content.square().mean().sqrt()) > _STEADY * active_level(content, sample_rate_hz)
 
 
 def _hz_text(low_hz: float, high_hz: float) -> str:

@@ -310,12 +310,12 @@ def side_effect_db(
         sample_rate_hz: Sample rate.
         bands_hz: Bands of the cue; none if it is not limited in frequency.
         span_s: Begin and end of the cue; None if it is not limited in time.
-        is_brief: Whether the cue sounds only now and then, such as clicks: what is farther than 24 ms from the
-            loud parts of what was removed is outside.
+        is_brief: Whether the cue sounds only now and then, such as clicks: outside are the moments of which the
+            removal takes less than a hundredth of the power.
 
     Returns:
         Change in dB, 0 or larger. Third octaves and frames more than 60 dB below the loudest one do not count. None
-        if the cue is limited in no way, so that nothing is outside.
+        if nothing is outside.
     """
     if span_s is None and not bands_hz and not is_brief:
         return None
@@ -340,20 +340,17 @@ def side_effect_db(
     if is_brief:
         stft = _transform(_SHORT_S, sample_rate_hz)
         powers = [stft(sound).abs().square() for sound in (before, after)]
-        outside = ~_near_brief(before - after, stft)
+        removed = stft(before - after).abs().square().sum(0)
+        # what is removed reaches into the frames beside it
+        touched = (removed > 0.01 * powers[0].sum(0)).float()
+        outside = functional.max_pool1d(touched[None], 3, 1, 1)[0] == 0
+        if not bool(outside.any()):
+            return None
         bands = _third_octaves(sample_rate_hz)
         changes.append(
             _largest_change(*(_in_bands(power[:, outside].sum(1), bands, sample_rate_hz) for power in powers))
         )
     return max(changes)
-
-
-def _near_brief(content: Tensor, stft: _Transform) -> Tensor:
-    """Return which frames are within 24 ms of one at most 20 dB below the loudest of a content, shape (frames,)."""
-    power = stft(content).abs().square().sum(0)
-    loud = (power > 0.01 * power.max()).float()
-    reach = math.ceil(0.024 * stft.sample_rate_hz / stft.hop)
-    return functional.max_pool1d(loud[None], 2 * reach + 1, 1, reach)[0] > 0
 
 
 def _third_octaves(sample_rate_hz: int) -> list[tuple[float, float]]:

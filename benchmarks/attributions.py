@@ -29,10 +29,10 @@ import torch
 from benchmarks.attributions_by_hand import SIDES, Case
 from benchmarks.machine import commit, cpu_name
 from benchmarks.timing import rounded, time_in_turns
-from otoscope.cli.allocator import keep_freed_memory
 from torch import Tensor
 
 import otoscope
+from otoscope.allocator import keep_freed_memory
 from otoscope.audio import load_audio
 from otoscope.classifiers import Classifier, Conv2dClassifier
 from otoscope.interpreters import AttributionInterpreter, make_untrained

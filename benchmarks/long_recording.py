@@ -229,7 +229,9 @@ def _overhead(options: argparse.Namespace, explainer: Explainer, recording: Path
     }
     _forward(explainer, recording, options.batch_size, 2)
     predict(end_s=15.0)  # imports what draws the picture, and finds the fonts
-    clocks = {"wall": time.perf_counter, "processor": time.process_time}
+    # The thread that runs the network: with one thread of PyTorch, and a core for each of the two threads, this is
+    # the elapsed time, also where other processes take the cores away.
+    clocks = {"wall": time.perf_counter, "processor": time.process_time, "network_thread": time.thread_time}
     seconds: dict[str, list[float]] = {f"{side}_{clock}_s": [] for side in sides for clock in clocks}
     for _ in range(options.repeats):
         for side, action in sides.items():

@@ -26,6 +26,7 @@ from otoscope.evaluation.mask_scores import (
     score,
 )
 from otoscope.evaluation.methods import Methods
+from otoscope.evaluation.pace import Clock, Lap, Pace
 from otoscope.evaluation.records import Records
 from otoscope.evaluation.settings import Settings
 from otoscope.metrics.ranking import Ranking, rank_bins
@@ -92,6 +93,7 @@ class _Scored:
         records: New records by row.
         skipped: Reasons by method why it failed.
         recordings: See `Run.recordings`.
+        laps: Times of the rows.
     """
 
     names: list[str]
@@ -99,6 +101,7 @@ class _Scored:
     records: list[tuple[str, list[dict[str, Any]]]]
     skipped: dict[str, str]
     recordings: dict[str, str]
+    laps: list[Lap]
 
 
 @dataclass
@@ -119,13 +122,16 @@ def score_all(run: Run) -> dict[str, dict[str, None]]:
     clips: dict[str, dict[str, None]] = {}
     rows = len(CONTROLS) - 1 + len(run.methods.ready)  # without `ideal`, which not every condition has
     total = len(run.prepared.contaminate) * len(run.indices) * rows
+    workers = count_workers(run)
+    pace = Pace(len(run.prepared.contaminate) * len(run.indices), workers)
     with tqdm(total=total, desc="Evaluating", unit="mask", disable=not run.progress) as bar:
 
         def tick(step: str, masks: int) -> None:
-            bar.set_postfix_str(step, refresh=False)
+            # The longest methods first: they decide how long the evaluation takes.
+            bar.set_postfix_str("; ".join(filter(None, [step, pace.remaining()])), refresh=False)
             bar.update(masks)
 
-        for condition, names in (_in_workers if count_workers(run) > 1 else _in_process)(run, tick):
+        for condition, names in (_in_workers if workers > 1 else _in_process)(run, tick, pace):
             clips.setdefault(condition, {}).update(dict.fromkeys(names))
         for condition in list(clips):
             if not clips[condition]:
@@ -134,11 +140,19 @@ def score_all(run: Run) -> dict[str, dict[str, None]]:
     return clips
 
 
-def _in_process(run: Run, tick: Callable[[str, int], None]) -> Iterator[tuple[str, list[str]]]:
+def _in_process(run: Run, tick: Callable[[str, int], None], pace: Pace) -> Iterator[tuple[str, list[str]]]:
     """Score all batches in this process; yield the condition of each and the names of its clips."""
     for condition in run.prepared.contaminate:
         for batch in batches(run, run.settings.batch_size, run.indices):
-            yield condition, _score_batch(run, condition, batch, run.records.add, tick)
+            clock = Clock()
+
+            def lap(row: str, masks: int, clock: Clock = clock, condition: str = condition) -> None:
+                clock.lap(row, masks)
+                tick(f"{condition}, {row}" if row else condition, masks)
+
+            names = _score_batch(run, condition, batch, run.records.add, lap)
+            pace.add(clock.laps, len(batch))
+            yield condition, names
 
 
 def count_workers(run: Run) -> int:
@@ -175,7 +189,7 @@ def in_processes(run: Run, work: Callable[..., Any], items: Sequence[tuple[Any, 
             yield result
 
 
-def _in_workers(run: Run, tick: Callable[[str, int], None]) -> Iterator[tuple[str, list[str]]]:
+def _in_workers(run: Run, tick: Callable[[str, int], None], pace: Pace) -> Iterator[tuple[str, list[str]]]:
     """Score some clips after the others in forked processes.
 
     This process alone writes the records, in the order of the clips, whatever the number of processes.
@@ -193,6 +207,7 @@ def _in_workers(run: Run, tick: Callable[[str, int], None]) -> Iterator[tuple[st
             run.methods.skipped[method] = reason
             run.methods.ready.pop(method, None)
         run.recordings |= scored.recordings
+        pace.add(scored.laps, len(scored.names))
         tick(condition, len(scored.names) * (len(CONTROLS) - 1 + len(run.methods.ready)))
         yield condition, scored.in_condition
 
@@ -202,15 +217,10 @@ def _score_part(run: Run, condition: str, indices: list[int]) -> _Scored:
     records: list[tuple[str, list[dict[str, Any]]]] = []
     former = set(run.methods.skipped)
     [clips] = batches(run, len(indices), indices)
-    in_condition = _score_batch(
-        run,
-        condition,
-        clips,
-        lambda _, row, new: records.append((row, new)),
-        lambda step, masks: None,
-    )
+    clock = Clock()
+    in_condition = _score_batch(run, condition, clips, lambda _, row, new: records.append((row, new)), clock.lap)
     skipped = {name: reason for name, reason in run.methods.skipped.items() if name not in former}
-    return _Scored([clip.name for clip in clips], in_condition, records, skipped, run.recordings)
+    return _Scored([clip.name for clip in clips], in_condition, records, skipped, run.recordings, clock.laps)
 
 
 def _raise_later(item: Any, error: Exception) -> Exception:
@@ -261,7 +271,7 @@ def _score_batch(
         condition: Name of the condition.
         clips: Clips of the batch.
         add: Function that takes the condition, the row and the new records.
-        tick: Function that takes a text and the number of masks that are done.
+        tick: Function that takes the name of a row, empty for all of them, and the number of masks that are done.
     """
     contaminate, extras = run.prepared.contaminate[condition], _extras_of(run, condition)
     rows = [*(name for name in CONTROLS if name != "ideal"), *run.methods.ready]
@@ -296,9 +306,9 @@ def _score_batch(
                     if record["clip"] in missing[row]
                 ]
                 add(condition, row, records)
-            tick(f"{condition}, {row}", 0 if row in _OPTIONAL else len(unscored))
+            tick(row, 0 if row in _OPTIONAL else len(unscored))
     # Clips that were scored by an earlier run, or cannot be used, count as done.
-    tick(condition, len(rows) * (len(clips) - len(unscored)))
+    tick("", len(rows) * (len(clips) - len(unscored)))
     return [clip.name for clip in contaminated]
 
 

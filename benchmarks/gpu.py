@@ -65,12 +65,12 @@ def time_on_device(step: Callable[[], object], repeats: int) -> float:
         step()
     times = []
     for _ in range(repeats):
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        begin.record()  # type: ignore[no-untyped-call]
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        begin.record()
         step()
-        end.record()  # type: ignore[no-untyped-call]
+        end.record()
         torch.cuda.synchronize()
-        times.append(begin.elapsed_time(end) / 1000)  # type: ignore[no-untyped-call]
+        times.append(float(begin.elapsed_time(end)) / 1000)
     return statistics.median(times)
 
 

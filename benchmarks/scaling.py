@@ -151,7 +151,7 @@ def exponent(points: Sequence[Mapping[str, Any]], value: str) -> float:
     """
     half = list(points)[len(points) // 2 - 1 :]
     x, y = ([math.log(point[name]) for point in half] for name in ("x", value))
-    return rounded(statistics.linear_regression(x, y).slope)
+    return float(rounded(statistics.linear_regression(x, y).slope))
 
 
 def measure(options: Options) -> dict[str, Any]:

@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 
 OLDEST := .venv-oldest
 
-.PHONY: setup demo test lint types imports docs doctest unit axe test-oldest torture bench bench-guard gallery tutorials clean
+.PHONY: setup demo test lint types imports docs doctest unit axe test-oldest torture bench bench-guard bench-gpu gallery tutorials clean
 
 setup: $(STAMP)
 
@@ -81,6 +81,10 @@ torture: setup
 BASE ?= HEAD~1
 bench-guard: setup
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/guard.py --base $(BASE) $(GUARD)
+
+# Run the measurements at full size on a CUDA device; without one it ends with exit code 2 and one line.
+bench-gpu: setup
+	$(BIN)/python benchmarks/gpu.py --out benchmarks/results/gpu.json $(GPU)
 
 bench: setup
 	$(BIN)/python benchmarks/train_step.py --width 64 --out benchmarks/results/train_step-narrow.json

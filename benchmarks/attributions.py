@@ -110,7 +110,7 @@ def measure(method: str, classifier: Classifier, waveform: Tensor, repeats: int)
 
 
 def _median(runs: Any) -> float:
-    return statistics.median(run.core_seconds for run in runs)
+    return float(statistics.median(run.core_seconds for run in runs))
 
 
 def _ignoring_turn(side: Callable[[], Tensor]) -> Callable[[int], Tensor]:

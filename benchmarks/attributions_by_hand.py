@@ -44,11 +44,13 @@ class Case:
 
     def logits(self, log_magnitude: Tensor) -> Tensor:
         """Return the logits of log magnitudes, shape (batch, classes)."""
-        return self.classifier(log_magnitude).logits
+        logits: Tensor = self.classifier(log_magnitude).logits
+        return logits
 
     def probability(self, log_magnitude: Tensor) -> Tensor:
         """Return the probability of the class, shape (batch,)."""
-        return self.classifier(log_magnitude).probabilities[:, int(self.target)]
+        probabilities: Tensor = self.classifier(log_magnitude).probabilities
+        return probabilities[:, int(self.target)]
 
     def noisy_logits(self, log_magnitude: Tensor) -> Tensor:
         """Return the logits of noisy log magnitudes; what lies below silence is silent, as in our methods."""
@@ -136,7 +138,8 @@ def _expected_gradients(case: Case) -> Callable[[], Tensor]:
             points = (lines.starts + lines.positions[:, None, None] * difference).requires_grad_()
             gradient = method.attribute(points, case.target.expand(len(points)), abs=False)
             total += (difference * gradient).sum(0)
-        return total / case.interpreter.samples
+        mean: Tensor = total / case.interpreter.samples
+        return mean
 
     return attribute
 
@@ -176,7 +179,8 @@ def _rise(case: Case) -> Tensor:
         masks.append(some)
     centred = torch.cat(scores) - torch.cat(scores).mean()
     weighted = torch.einsum("n,nft->ft", centred, torch.cat(masks))
-    return (weighted / (options.masks * options.probability))[None]
+    attribution: Tensor = weighted[None] / (options.masks * options.probability)
+    return attribution
 
 
 class _Ridge:
@@ -206,7 +210,9 @@ def _slime(case: Case) -> Callable[[], Tensor]:
         return sounding
 
     def similarity(clip: Tensor, perturbed: Tensor, sounding: Tensor, **ignored: Any) -> Tensor:
-        return (-(((1 - sounding.float().mean().sqrt()) / options.kernel_width) ** 2)).exp()
+        distance = 1 - sounding.float().mean().sqrt()
+        weight: Tensor = (-((distance / options.kernel_width) ** 2)).exp()
+        return weight
 
     def attribute() -> Tensor:
         generator = torch.Generator().manual_seed(options.seed)

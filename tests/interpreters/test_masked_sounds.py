@@ -6,7 +6,7 @@ import torch
 from otoscope.audio import Spectrogram
 from otoscope.classifiers import Conv2dClassifier
 from otoscope.errors import PhaseError
-from otoscope.interpreters.masked_sounds import MaskedSounds
+from otoscope.interpreters.masked_sounds import MaskedSounds, answers_to_hard_masks
 
 
 @pytest.fixture
@@ -27,6 +27,17 @@ def test_sounds_are_those_of_the_classifier(classifier, normalize, samples):
     heard, expected = MaskedSounds(classifier, clip).heard(mask), classifier.heard(clip, mask)
     torch.testing.assert_close(heard.log_magnitude, expected.log_magnitude, rtol=1e-4, atol=1e-4)
     assert heard.normalized == expected.normalized
+
+
+@pytest.mark.parametrize("lengths", [None, torch.tensor([8000, 5000])])
+@pytest.mark.parametrize("count", [1, 2])
+def test_answers_to_two_masks_of_each_clip_are_those_of_the_classifier(classifier, count, lengths):
+    lengths = None if lengths is None else lengths[:count]
+    clips = classifier.hear(0.1 * torch.randn(count, 8000), lengths)
+    masks = clips.repeat(2).zero_padding((torch.rand(2 * count, *clips.log_magnitude.shape[1:]) > 0.6).float())
+    for normalize in (None, True, False):
+        answers = answers_to_hard_masks(classifier, clips, normalize)(masks)
+        torch.testing.assert_close(answers, classifier.hear_masked(clips.repeat(2), masks, normalize))
 
 
 def test_the_gradient_is_the_change_of_the_sound_when_bins_are_switched(classifier):

@@ -164,7 +164,7 @@ def _notes(options: jsonargparse.Namespace, explainer: Explainer, short: int, lo
     """
     from otoscope.recordings import sharing_note
 
-    if short > options.batch_size and options.backend == "local":
+    if short > 1 and options.backend == "local":
         note = sharing_note(explainer, options.workers or 1)
         if note is not None:
             yield note

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from otoscope.explain.analysis import Analysis
+from otoscope.interpreters.masked_sounds import answers_to_hard_masks
 from otoscope.scoring import control_masks, hear_parts, score_prediction
 
 Scores = dict[str, float]
@@ -45,6 +47,7 @@ class ScoredBatch:
         return rows.pop(self.method), rows
 
 
+@torch.no_grad()
 def score_batch(analysis: Analysis, method: str, mask: Tensor, names: Sequence[str]) -> ScoredBatch:
     """Score a mask and its controls by their sounds and by the masked spectrograms.
 
@@ -55,11 +58,19 @@ def score_batch(analysis: Analysis, method: str, mask: Tensor, names: Sequence[s
         names: Name of each clip; the controls depend on it.
     """
     classifier, spectrogram, prediction = analysis.classifier, analysis.spectrogram, analysis.prediction
-    parts = hear_parts(classifier, spectrogram, mask, analysis.normalize)
+    answers_to = answers_to_hard_masks(classifier, spectrogram, analysis.normalize)
+
+    def hear(part: Tensor) -> Tensor:
+        if not bool(((part == 0) | (part == 1)).all()):
+            return hear_parts(classifier, spectrogram, part, analysis.normalize)
+        both = torch.cat([part, spectrogram.zero_padding(1 - part)])
+        return answers_to(both).view(2, len(part), -1)
+
+    parts = hear(mask)
     heard = {method: score_prediction(classifier, spectrogram, prediction, mask, probabilities=parts)}
     seen = {method: score_prediction(classifier, spectrogram, prediction, mask)}
     for name, control in control_masks(mask, spectrogram, names).items():
-        sounds = hear_parts(classifier, spectrogram, control, analysis.normalize)
+        sounds = hear(control)
         heard[name] = score_prediction(classifier, spectrogram, prediction, control, probabilities=sounds)
         seen[name] = score_prediction(classifier, spectrogram, prediction, control)
     return ScoredBatch(method, heard, seen, parts)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -43,7 +46,8 @@ class MaskedSounds:
         """Return the spectrogram of the sound that a mask keeps; gradients flow to the mask.
 
         Args:
-            mask: Mask of zeros and ones, shape (batch, frequency, time).
+            mask: Mask of zeros and ones for each clip, or several for all clips in turn. Shape (batch, frequency,
+                time), where batch is a multiple of the clips.
         """
         return self.analyse(self.waveform(mask))
 
@@ -51,9 +55,12 @@ class MaskedSounds:
         """Return the sound that a mask keeps, shape (batch, samples); gradients flow to the mask.
 
         Args:
-            mask: Mask of zeros and ones, shape (batch, frequency, time).
+            mask: Masks, as for `heard`.
         """
-        return self.classifier.frontend.inverse_transform(self.transform * mask, self.clip.length)
+        transform = self.transform
+        if 1 < len(transform) < len(mask):  # that of one clip is broadcast
+            transform = transform.repeat(len(mask) // len(transform), 1, 1)
+        return self.classifier.frontend.inverse_transform(transform * mask, self.clip.length)
 
     def analyse(self, sound: Tensor) -> Spectrogram:
         """Return the spectrogram of a sound, at the level at which the classifier was given the clip.
@@ -63,3 +70,25 @@ class MaskedSounds:
         """
         # without the phase, unless the network needs it: nobody turns this spectrogram into sound again
         return self.classifier.hear(sound, None, self.clip.normalized, with_phase=self.classifier.needs_phase)
+
+
+def answers_to_hard_masks(
+    classifier: Classifier, spectrogram: Spectrogram, normalize: bool | None = None
+) -> Callable[[Tensor], Tensor]:
+    """Return a function from masks of zeros and ones to the class probabilities of their sounds.
+
+    It takes two masks for each clip, shape (2 * batch, frequency, time): those of all clips, then the others. The
+    probabilities are those of `Classifier.hear_masked`, shape (2 * batch, classes).
+
+    Args:
+        classifier: Classifier.
+        spectrogram: Spectrogram of the clips, with its phase.
+        normalize: Whether to scale each sound to a peak of 1 (default: as the clips were).
+    """
+    if spectrogram.lengths is None:
+        # The masks share one complex spectrogram: its sines and cosines take longer than an inverse transform.
+        level = spectrogram.normalized if normalize is None else normalize
+        sounds = MaskedSounds(classifier, replace(spectrogram, normalized=level))
+        return lambda masks: classifier.probabilities(sounds.heard(masks))
+    twice = spectrogram.repeat(2)
+    return lambda masks: classifier.hear_masked(twice, masks, normalize)

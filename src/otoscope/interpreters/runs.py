@@ -67,7 +67,7 @@ def clip_gradients(
         # the score of a clip depends on this clip only, so the gradient of the sum holds that of every clip
         total = scores(some.with_log_magnitude(inputs)).gather(1, labels[:, None]).sum()
         gradients.append(torch.autograd.grad(total, inputs)[0])
-    return torch.cat(gradients)
+    return gradients[0] if len(gradients) == 1 else torch.cat(gradients)
 
 
 def gradients_at(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier, Prediction
+from otoscope.interpreters.masked_sounds import answers_to_hard_masks
 from otoscope.metrics.faithfulness import PRESENT
 
 Share = Literal["decisive", "sufficient"]
@@ -114,12 +115,13 @@ def find_sufficient(
     ]
     evidence = [_Bisection(ranking.largest_share) for ranking in rankings]
     remainder = [_Bisection(ranking.largest_share) for ranking in rankings]
+    answers_to = answers_to_hard_masks(classifier, spectrogram, normalize)
     for _ in range(_STEPS + 1):
         evidence_mask = _stack(rankings, evidence, spectrogram)
         # Padding belongs to neither part.
         rest = spectrogram.zero_padding(1 - _stack(rankings, remainder, spectrogram))
         parts = torch.cat([evidence_mask, rest])
-        answers = classifier.hear_masked(spectrogram.repeat(2), parts, normalize).chunk(2)
+        answers = answers_to(parts).chunk(2)
         keeps, loses = _keeps(prediction, answers[0]), _loses(prediction, answers[1])
         target = prediction.explained[:, None]
         for clip, ranking in enumerate(rankings):
@@ -131,7 +133,7 @@ def find_sufficient(
         for i, (ranking, search, removal) in enumerate(zip(rankings, evidence, remainder, strict=True))
     ]
     shares = [_candidate(*searches) for searches in zip(rankings, evidence, remainder, strict=True)]
-    return _confirm_decisive(classifier, spectrogram, prediction, rankings, shares, results, normalize)
+    return _confirm_decisive(answers_to, spectrogram, prediction, rankings, shares, results)
 
 
 def _candidate(ranking: _Candidates, evidence: _Bisection, remainder: _Bisection) -> float | None:
@@ -143,13 +145,12 @@ def _candidate(ranking: _Candidates, evidence: _Bisection, remainder: _Bisection
 
 
 def _confirm_decisive(
-    classifier: Classifier,
+    answers_to: Callable[[Tensor], Tensor],
     spectrogram: Spectrogram,
     prediction: Prediction,
     rankings: Sequence[_Candidates],
     shares: Sequence[float | None],
     results: Sequence[Sufficiency],
-    normalize: bool | None,
 ) -> list[Sufficiency]:
     """Ask the classifier about the shares that may be decisive, and return the results with those that are."""
     if all(share is None for share in shares):
@@ -159,7 +160,7 @@ def _confirm_decisive(
         if share is not None:
             mask[clip, :, : ranking.importance.shape[-1]] = ranking.mask(share)
     parts = torch.cat([mask, spectrogram.zero_padding(1 - mask)])
-    answers = classifier.hear_masked(spectrogram.repeat(2), parts, normalize).chunk(2)
+    answers = answers_to(parts).chunk(2)
     target = prediction.explained[:, None]
     remaining, whole = (values.gather(-1, target)[:, 0] for values in (answers[1], prediction.probabilities))
     confirmed = _keeps(prediction, answers[0]) & _loses(prediction, answers[1]) & (remaining < _LOSES * whole)

@@ -97,6 +97,26 @@ def chunks(recordings: Iterable[Recording], size: int) -> Iterator[list[Recordin
         yield chunk
 
 
+def balanced_size(recordings: int, batch_size: int) -> int:
+    """Return the size of batches of about equal size, of which there are two or more wherever possible.
+
+    Two processes then both have work from two recordings on: one draws and writes while the other computes. The
+    number of processes does not matter, so that it changes no result.
+
+    Args:
+        recordings: Number of recordings.
+        batch_size: Largest size.
+
+    Example:
+        >>> [balanced_size(recordings, 4) for recordings in (0, 1, 2, 4, 5, 8, 9)]
+        [4, 1, 1, 2, 3, 4, 3]
+    """
+    if recordings < 1:
+        return batch_size
+    batches = max(math.ceil(recordings / batch_size), min(recordings, 2))
+    return math.ceil(recordings / batches)
+
+
 def explain_chunk(
     explainer: Explainer,
     chunk: Sequence[Recording],

@@ -13,7 +13,7 @@ from typing import cast
 from otoscope.explain import Explainer
 from otoscope.explanation import Explanation
 from otoscope.explanation.parts import DEFAULT_PARTS, DEFAULT_SHARD_PARTS, PARTS, SHARD_PARTS, check_parts
-from otoscope.recordings.batches import explain_in_process
+from otoscope.recordings.batches import balanced_size, explain_in_process
 from otoscope.recordings.files import Recording
 from otoscope.recordings.manifest import MANIFEST_NAME, Manifest
 from otoscope.recordings.places import Folders, Place, Shards
@@ -62,7 +62,8 @@ def explain_recordings(
         folder: Folder for the results.
         target: Label to explain (default: the predicted label of each recording).
         threshold: Threshold of the interpreter, see `Explainer.explain`.
-        batch_size: Largest number of recordings that the networks process at once; fewer if they are long.
+        batch_size: Largest number of recordings that the networks process at once; fewer if they are long or few,
+            see `balanced_size`.
         skip_existing: Skip recordings that already have an explanation of the same content, by the same model with
             the same options, which holds the parts that are to be kept.
         on_explained: Callback, called with each new result.
@@ -95,6 +96,7 @@ def explain_recordings(
         plan = replace(plan, longest_remote_s=longest_remote_s)
         earlier = place.earlier(recordings, plan) if skip_existing else {}
         remaining = [recording for recording in recordings if recording not in earlier]
+        plan = replace(plan, batch_size=balanced_size(len(remaining), batch_size))
         place.prepare(remaining)
         files = {str(recording.path) for recording in recordings}
         finished = {str(recording.path) for recording in earlier}
@@ -105,7 +107,7 @@ def explain_recordings(
                 manifest.add(result.line)
             outcome.add(result)
         if backend is None:
-            backend = backend_for(explainer, workers, len(remaining), batch_size)
+            backend = backend_for(explainer, workers, len(remaining), plan.batch_size)
             if backend is explain_in_process:
                 backend = partial(explain_in_process, on_answered=on_answered)
         # Closed at once after an error, because a generator ends its processes when it is closed.

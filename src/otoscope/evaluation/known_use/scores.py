@@ -36,7 +36,7 @@ SCORES: dict[str, str] = {
 }
 """Known-use scores by the name of their column; higher is better for all."""
 RANKED = ("rank", "AUROC", "pointing", "swap")
-"""Scores by which methods are ranked. ``IoU`` is a function of ``rank``; maps of ranks have no ``mass``."""
+"""Scores that rank methods. ``IoU`` is a function of ``rank``; maps of ranks have no ``mass``."""
 BASELINES = ("loudest", "random", "truth")
 """Maps that know nothing of the classifier, and the truth itself, which has the best score."""
 

@@ -34,7 +34,7 @@ import torch
 from benchmarks.machine import commit, cpu_name
 from benchmarks.memory import peak_memory
 from benchmarks.timing import rounded
-from otoscope.cli.allocator import keep_freed_memory
+from otoscope.allocator import keep_freed_memory
 
 from otoscope.classifiers import Conv2dClassifier
 from otoscope.interpreters import PIQInterpreter

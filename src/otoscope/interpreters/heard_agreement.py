@@ -29,7 +29,7 @@ _LIMIT = 10.0
 """Largest step of a bin, as a multiple of the root mean square. Without it, the few bins with by far the largest
 gradients pass those that the start is sure of."""
 _TIE = 1e-6
-"""Largest difference between bins of equal value that the descent ranks one above another; the mean is 1 or 2."""
+"""Largest difference between bins of equal value that the descent ranks one above another."""
 _SHARPNESS = 0.5
 """Width, in logarithms of the area, of the sigmoid that replaces a cut in the gradient."""
 
@@ -37,8 +37,8 @@ _SHARPNESS = 0.5
 class HeardAgreementInterpreter(AgreementInterpreter):
     r"""Agreement and segment regression together, with offsets that make evidence and remainder, as sounds, decide.
 
-    The start is the sum of the maps of `AgreementInterpreter` and `SegmentRegressionInterpreter`, each without its
-    negative values and divided by its mean. The first one reads gradients, the second one answers to changed
+    The start is the sum of the maps of `AgreementInterpreter` and `SegmentRegressionInterpreter`, each divided by
+    the mean of its absolute values. The first one reads gradients, the second one answers to changed
     sounds, so that they err in different places. The ranks of the bins in this sum get offsets.
 
     With :math:`E_a` the sound of the bins that a map ranks among the best share a, :math:`R_a` the sound of all
@@ -115,7 +115,7 @@ class HeardAgreementInterpreter(AgreementInterpreter):
 
     @override
     def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
-        """Return the values of the start, 0 or more, in the order that the descent found."""
+        """Return the values of the start, in the order that the descent found."""
         # clip by clip: rounding differs with the batch, and a step that is accepted or not would depend on it
         return torch.cat([self._refined(clip, label) for clip, label in each_clip(spectrogram, target)])
 
@@ -137,19 +137,19 @@ class HeardAgreementInterpreter(AgreementInterpreter):
         return _in_order_of(ranking, importance)
 
     def start(self, clip: Spectrogram, target: Tensor) -> Tensor:
-        """Return the map that the descent starts from, not negative. Shape (1, frequency, time).
+        """Return the map that the descent starts from, shape (1, frequency, time).
 
         Args:
             clip: Spectrogram of one clip, with its phase.
             target: Explained class, shape (1,).
         """
-        agreement = _positive_share(super().attribute(clip, target))
+        agreement = _scaled(super().attribute(clip, target))
         if self.passes == 0:
             return agreement
         regression = SegmentRegressionInterpreter(self.classifier, self.passes, seed=self.seed, batch=self.batch)
         with torch.no_grad():
             of_segments = regression.attribute(clip, target)
-        return agreement + _positive_share(of_segments)
+        return agreement + _scaled(of_segments)
 
     def objective(self, ranking: Tensor, sounds: MaskedSounds, target: Tensor, whole: Tensor) -> Tensor:
         """Return by how much the goals are missed. Its gradient is that of soft cuts.
@@ -200,10 +200,9 @@ def _in_order_of(ranking: Tensor, importance: Tensor) -> Tensor:
     return ordered[(share * (len(ordered) - 1)).round().long()] + _TIE * share
 
 
-def _positive_share(attribution: Tensor) -> Tensor:
-    """Return the positive values of a map of one clip, divided by their mean; negative ones become 0."""
-    positive = attribution.clamp(min=0)
-    return positive / positive.nanmean().clamp(min=torch.finfo(positive.dtype).tiny)
+def _scaled(attribution: Tensor) -> Tensor:
+    """Return a map of one clip, divided by the mean of its absolute values."""
+    return attribution / attribution.abs().nanmean().clamp(min=torch.finfo(attribution.dtype).tiny)
 
 
 def _log_ranks(values: Tensor) -> Tensor:

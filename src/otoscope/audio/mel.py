@@ -77,9 +77,9 @@ class MelBank(nn.Module):
         if needs_gradient or magnitude.device.type != "cpu" or magnitude.ndim != 3 or not self._blocks:
             return self.filters @ magnitude
         result = magnitude.new_zeros(len(magnitude), len(self.filters), magnitude.shape[-1])
-        pieces = torch.split(magnitude, [block.bins for block in self._blocks], dim=1)
         first = 0
-        for block, piece in zip(self._blocks, pieces, strict=True):
+        for block in self._blocks:
+            piece = magnitude[:, first : first + block.bins]
             weights = self.filters[block.low : block.high, first : first + block.bins]
             result[:, block.low : block.high] += weights @ piece
             first += block.bins

@@ -302,7 +302,7 @@ def classify_versions(batch: ClassifiedBatch, log_magnitudes: Tensor, heard: boo
         heard: Whether to classify the sounds too.
     """
     size = max(1, batch.inputs_at_once // len(batch.names))
-    return _joined([_classify(batch, part, heard) for part in log_magnitudes.split(size)])
+    return _joined([_classify(batch, part, heard) for part in torch.split(log_magnitudes, size)])
 
 
 def _classify(batch: ClassifiedBatch, log_magnitudes: Tensor, heard: bool) -> MaskedProbabilities:
@@ -342,7 +342,7 @@ def _sounds(batch: ClassifiedBatch, changed: Spectrogram) -> Tensor:
     frontend, clips = batch.classifier.frontend, len(batch.names)
     # The phase is that of the clip whatever the mask, so that its sine and cosine are computed once.
     magnitude = changed.magnitude.float().transpose(1, 2)
-    by_version = magnitude.unflatten(0, (-1, clips))
+    by_version = magnitude.view(-1, clips, *magnitude.shape[1:])
     parts = by_version.new_empty(*by_version.shape, 2)
     for place, factor in enumerate(batch.direction):
         torch.mul(by_version, factor, out=parts[..., place])

@@ -331,8 +331,8 @@ def _add_curves(
         values = torch.stack([points[area][side].gather(1, label)[:, 0] for area in areas_of_curve], 1)
         values = values.cpu().double().masked_fill(undefined[:, None].cpu(), torch.nan)
         # With the areas as abscissae, as they are not equally spaced.
-        area = torch.trapezoid(values, torch.tensor(areas_of_curve, dtype=torch.float64), dim=1)
-        _add_scores(clips, MAP, "mask", {name: area})
+        under_curve = torch.trapezoid(values, torch.tensor(areas_of_curve, dtype=torch.float64), dim=1)
+        _add_scores(clips, MAP, "mask", {name: under_curve})
         for clip, curve in zip(clips, values.tolist(), strict=True):
             clip.curves[name] = curve
 

@@ -343,7 +343,7 @@ def _sounds(batch: ClassifiedBatch, changed: Spectrogram) -> Tensor:
     frontend, clips = batch.classifier.frontend, len(batch.names)
     # The phase is that of the clip whatever the mask, so that its sine and cosine are computed once.
     magnitude = changed.magnitude.float().transpose(1, 2)
-    by_version = magnitude.reshape(-1, clips, *magnitude.shape[1:])
+    by_version = magnitude.view(-1, clips, *magnitude.shape[1:])
     parts = by_version.new_empty(*by_version.shape, 2)
     for place, factor in enumerate(batch.direction):
         torch.mul(by_version, factor, out=parts[..., place])

@@ -58,8 +58,8 @@ SHARED = {
 }
 """The shared options by name."""
 WORKERS_HELP = (
-    f"{SHARED['workers'].help}, each with one thread (default: the cores that can be used; with --backend ray those "
-    "of the cluster)."
+    f"{SHARED['workers'].help}, each with one thread (default: the cores that can be used; with --backend ray "
+    "those of the cluster)."
 )
 """Description of ``--workers`` for verbs that have ``--backend``."""
 SOURCE_HELP = "Model folder, owner/name on the Hugging Face hub, SpeechBrain's model folder or training results"

@@ -151,7 +151,7 @@ def _known_use(place: str, result: Mapping[str, Any]) -> str:
 
 
 def _first(place: str, leaders: Mapping[str, Any]) -> str:
-    """Return the scores in which each method is first, or level with the first, over the explanations of all groups.
+    """Return the scores in which each method is first or level with the first, over the explanations of all groups.
 
     Of a single cue there are so few clips that hardly any difference is significant; only the first are counted.
     """

@@ -27,7 +27,7 @@ def loud_band(contents: Sequence[Tensor], cue: BandCue, sample_rate_hz: int, ene
     low, high = _smallest_span(torch.stack(spectra).mean(0), energy)
     # a margin for the clips that were not seen: a hundredth, and two bins
     low_hz = max(cue.low_hz, low * bin_hz * 0.99 - 2 * bin_hz)
-    low_hz = low_hz if low_hz >= 1 else 0.0  # no window separates less than 1 Hz from 0
+    low_hz = low_hz if low_hz >= 1 else 0.0  # no window resolves less than 1 Hz
     high_hz = min(cue.high_hz, high * bin_hz * 1.01 + 2 * bin_hz)
     return {"low_hz": float(f"{low_hz:.4g}"), "high_hz": float(f"{high_hz:.4g}")}
 

@@ -12,6 +12,7 @@ from otoscope.cli.audit_evidence import add_evidence, add_evidence_options, chec
 from otoscope.cli.options import (
     DEFAULT_SEED,
     SOURCE_HELP,
+    WORKERS_HELP,
     add_shared,
     check_positive,
     import_modules,
@@ -196,7 +197,7 @@ def _add_run_options(parser: jsonargparse.ArgumentParser) -> None:
         help="Exit with code 1 if there is a shortcut, or also if a suspect is unclear, for automatic checks.",
     )
     add_shared(parser, "backend")
-    add_shared(parser, "workers")
+    add_shared(parser, "workers", help=WORKERS_HELP)
     add_shared(parser, "device")
     add_shared(parser, "seed", default=DEFAULT_SEED)
     add_shared(parser, "import")

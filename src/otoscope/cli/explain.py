@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from otoscope.cli.answer import AnswerLine
 from otoscope.cli.long_options import add_long_options, long_options
 from otoscope.cli.options import (
-    SHARED,
     SOURCE_HELP,
+    WORKERS_HELP,
     add_shared,
     check_positive,
     import_modules,
@@ -282,7 +282,7 @@ def _add_options_of_the_run(parser: jsonargparse.ArgumentParser) -> None:
         action="store_true",
         help="Skip recordings that already have an explanation, to resume an interrupted run.",
     )
-    add_shared(parser, "workers", help=f"{SHARED['workers'].help} Long recordings are explained by one.")
+    add_shared(parser, "workers", help=f"{WORKERS_HELP} Long recordings are explained by one.")
     add_shared(parser, "backend")
     parser.add_argument(
         "--keep",

@@ -45,11 +45,7 @@ SHARED = {
     "device": Option("Device that the networks run on: cpu, cuda, cuda:1, mps.", {"type": str, "default": "cpu"}),
     "seed": Option("Seed of everything random.", {"type": int}),
     "json": Option("Print the results as JSON.", {"action": "store_true"}),
-    "workers": Option(
-        "Number of processes, each with one thread (default: the cores that can be used; with --backend ray those "
-        "of the cluster).",
-        {"type": int | None, "default": None},
-    ),
+    "workers": Option("Number of processes", {"type": int | None, "default": None}),
     "backend": Option(
         "Where the processes run: on this machine, or as actors on the Ray cluster that RAY_ADDRESS names (without "
         "it, a cluster of this machine alone); ray needs the extra `cluster`.",
@@ -61,6 +57,11 @@ SHARED = {
     ),
 }
 """The shared options by name."""
+WORKERS_HELP = (
+    f"{SHARED['workers'].help}, each with one thread (default: the cores that can be used; with --backend ray "
+    "those of the cluster)."
+)
+"""Description of ``--workers`` for verbs that have ``--backend``."""
 SOURCE_HELP = "Model folder, owner/name on the Hugging Face hub, SpeechBrain's model folder or training results"
 
 

@@ -39,7 +39,7 @@ from otoscope.interpreters import AttributionInterpreter, make_untrained
 from otoscope.models import sample_recordings
 
 _CLIP_SAMPLES = 80_000
-# Fewer masks than the defaults, of which each takes the same time.
+# Fewer masks than the defaults: each takes the same time.
 _OPTIONS: dict[str, dict[str, Any]] = {
     "rise": {"masks": 96},
     "slime": {"samples": 96},

@@ -50,5 +50,5 @@ def test_results_do_not_depend_on_the_inputs_of_a_run(method, monkeypatch):
     divided = attribution_of(method, classifier, clips, 0, **options)
     assert sizes[0] == 2  # the prediction
     assert set(sizes[1:]) == {1}
-    # occlusion takes differences of scores of some tens
+    # occlusion takes differences of scores, which are some tens
     torch.testing.assert_close(divided, expected, rtol=1e-3, atol=max(2e-6, 1e-5 * float(expected.abs().max())))

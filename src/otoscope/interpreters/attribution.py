@@ -157,7 +157,13 @@ class AttributionInterpreter(Interpreter[Tensor]):
             torch.set_grad_enabled(self.needs_gradient),
             counted_runs("Running the classifier", None if runs is None else runs * len(spectrogram)),
         ):
-            attribution = torch.zeros_like(spectrogram.log_magnitude)
+            log_magnitude = spectrogram.log_magnitude
+            if spectrogram.frames is None and len(spectrogram) <= self.batch and not log_magnitude.is_inference():
+                # nothing to divide: without copies, which a single gradient would spend a tenth of its time on
+                clips = spectrogram.with_log_magnitude(log_magnitude.detach())
+                values = self._attribute(clips, prediction.explained.clone())
+                return _defined(values.detach().to(log_magnitude.dtype))
+            attribution = torch.zeros_like(log_magnitude)
             with torch.no_grad():  # copies, so that they belong to no graph and to no inference mode
                 parts = list(spectrogram.by_length(self.batch))
             # Clips of equal length run together and without padding: the network then does for each clip what it

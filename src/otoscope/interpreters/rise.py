@@ -205,7 +205,7 @@ def random_mask(
     grid = (torch.rand(cells, generator=generator) < probability).float()
     # without the random shift, the borders of the cells would show in the average
     row, column = (int(torch.randint(step, (), generator=generator)) for step in cell)
-    # Bilinear interpolation is a matrix product in each direction. Only the rows of the mask are needed.
+    # Bilinear interpolation is a matrix product in each direction; only the rows of the mask are computed.
     tall, wide = (_interpolation(count, step) for count, step in zip(cells, cell, strict=True))
     return tall[row : row + shape[0]] @ grid @ wide[column : column + shape[1]].T
 

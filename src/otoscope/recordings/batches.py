@@ -98,7 +98,7 @@ def chunks(recordings: Iterable[Recording], size: int) -> Iterator[list[Recordin
 
 
 def balanced_size(recordings: int, batch_size: int) -> int:
-    """Return the size of batches of about equal size, of which there are two or more wherever possible.
+    """Return the size of about equal batches, so that there are two or more wherever possible.
 
     Two processes then both have work from two recordings on: one draws and writes while the other computes. The
     number of processes does not matter, so that it changes no result.

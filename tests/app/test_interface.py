@@ -28,8 +28,8 @@ def test_nothing_of_an_explanation_waits_for_the_garbage_collector(model, record
     gc.disable()
     try:
         answer = explain_and_clean(model, recording, Choice(), Limits(), shelf)
-        left = gc.collect()
+        remaining = gc.collect()
     finally:
         gc.enable()
     assert shelf.file(answer.token, "report.html") is not None
-    assert left < 100  # without the collection, 25 000 objects
+    assert remaining < 100  # without the collection, 25 000 objects

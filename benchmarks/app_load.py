@@ -20,14 +20,20 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import soundfile
+from benchmarks.machine import commit
+
 from otoscope.app.interface import ALL_OTHERS, AREAS, PREDICTED
 from otoscope.models import sample_recordings
+
+PARTS = ("memory", "long_queue", "short_queue")
 
 
 @dataclass(frozen=True)
@@ -36,16 +42,19 @@ class Options:
 
     Attributes:
         users: Number of users that ask at the same moment.
-        requests: Number of requests, one after the other, between two readings of the memory.
+        requests: Number of requests, one after the other, each of a new visitor, after the first reading of the
+            memory.
         warm_up: Number of requests before the first reading.
+        seconds: Length of the recordings of the memory measurement; those of the parallel users have 5 s.
         method: Method of the memory measurement and of the parallel users.
         queue: Length of the queue for the second round of users.
         timeout_s: Seconds that a user waits for an answer.
     """
 
     users: int = 20
-    requests: int = 100
-    warm_up: int = 10
+    requests: int = 300
+    warm_up: int = 100
+    seconds: float = 1.0
     method: str = "saliency"
     queue: int = 5
     timeout_s: float = 600.0
@@ -108,10 +117,10 @@ class Server:
         names: list[str] = json.loads(self.get("/gradio_api/upload", body, "multipart/form-data; boundary=b"))
         return names[0]
 
-    def resident_mb(self) -> float:
-        """Return the memory of the process."""
+    def memory_mb(self) -> float:
+        """Return the memory that the process has of its own: without pages of files, which the system drops."""
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
-        match = re.search(r"VmRSS:\s+(\d+) kB", status)
+        match = re.search(r"RssAnon:\s+(\d+) kB", status)
         return int(match[1]) / 1024 if match else float("nan")
 
     def stop(self) -> None:
@@ -120,10 +129,10 @@ class Server:
         self.process.wait(60)
 
 
-def ask(server: Server, user: str, options: Options, answers: Answers) -> None:
+def ask(server: Server, user: str, options: Options, answers: Answers, sounds: Sequence[Path]) -> None:
     """Upload, ask, and wait for the answer as a browser does: by events that state the place in the queue."""
     begin = time.monotonic()
-    sample = sample_recordings()[len(answers.seconds) % 2].path
+    sample = sounds[len(answers.seconds) % len(sounds)]
     try:
         file = {"path": server.upload(sample), "meta": {"_type": "gradio.FileData"}}
         data = [file, "", PREDICTED, ALL_OTHERS, options.method, AREAS[0], 10]
@@ -158,8 +167,9 @@ def _wait(server: Server, user: str, options: Options, answers: Answers) -> str:
 def ask_at_once(server: Server, options: Options) -> dict[str, Any]:
     """Let all users ask at the same moment, and return what became of them."""
     answers = Answers()
+    sounds = [sample.path for sample in sample_recordings()[:2]]
     threads = [
-        threading.Thread(target=ask, args=(server, f"user{number}x{time.monotonic_ns()}", options, answers))
+        threading.Thread(target=ask, args=(server, f"user{number}x{time.monotonic_ns()}", options, answers, sounds))
         for number in range(options.users)
     ]
     for thread in threads:
@@ -181,45 +191,54 @@ def ask_at_once(server: Server, options: Options) -> dict[str, Any]:
 
 def memory(server: Server, options: Options) -> dict[str, Any]:
     """Return the memory of the server before and after many requests, one after the other."""
-    answers = Answers()
-    for number in range(options.warm_up):
-        ask(server, f"warm{number}", options, answers)
-    readings = [server.resident_mb()]
-    for number in range(options.requests):
-        ask(server, f"memory{number}", options, answers)
-        if (number + 1) % 10 == 0:
-            readings.append(server.resident_mb())
+    answers, readings = Answers(), {0: server.memory_mb()}
+    with tempfile.TemporaryDirectory() as folder:
+        sounds = _short_sounds(Path(folder), options.seconds)
+        for number in range(1, options.warm_up + options.requests + 1):
+            ask(server, f"memory{number}", options, answers, sounds)
+            if number % 10 == 0 or number == options.warm_up:
+                readings[number] = server.memory_mb()
+                print(f"app_load: {number} requests, {readings[number]:.1f} MB", file=sys.stderr, flush=True)
     return {
         "warm_up": options.warm_up,
         "requests": options.requests,
         "outcomes": dict(answers.outcomes),
-        "before_mb": round(readings[0], 1),
-        "after_mb": round(readings[-1], 1),
-        "every_10_requests_mb": [round(reading, 1) for reading in readings],
+        "before_mb": round(readings[options.warm_up], 1),
+        "after_mb": {
+            str(count): round(readings[options.warm_up + count], 1)
+            for count in range(100, options.requests + 1, 100)
+        },
+        "by_requests_in_all_mb": {str(number): round(reading, 1) for number, reading in readings.items()},
         "seconds_median": round(statistics.median(answers.seconds), 2),
     }
 
 
-def measure(options: Options) -> dict[str, Any]:
-    """Run all measurements."""
-    server = Server(queue=max(options.users, 1))
-    try:
-        result: dict[str, Any] = {"memory": memory(server, options), "long_queue": ask_at_once(server, options)}
-    finally:
-        server.stop()
-    server = Server(queue=options.queue)
-    try:
-        result["short_queue"] = {"queue": options.queue, **ask_at_once(server, options)}
-    finally:
-        server.stop()
-    return result
+def _short_sounds(folder: Path, seconds: float) -> list[Path]:
+    """Write the begin of two samples into a folder."""
+    paths = []
+    for sample in sample_recordings()[:2]:
+        sound, rate_hz = soundfile.read(sample.path)
+        paths.append(folder / f"{sample.name}.wav")
+        soundfile.write(paths[-1], sound[: round(seconds * rate_hz)], rate_hz)
+    return paths
+
+
+def measure(options: Options, parts: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Run measurements, and yield the name and the result of each."""
+    for part in parts:
+        conditions = _conditions(options)
+        server = Server(options.queue if part == "short_queue" else max(options.users, 1))
+        try:
+            result = memory(server, options) if part == "memory" else ask_at_once(server, options)
+        finally:
+            server.stop()
+        conditions["load_average_at_end"] = [round(load, 2) for load in os.getloadavg()]
+        yield part, {**result, "conditions": conditions}
 
 
 def _conditions(options: Options) -> dict[str, Any]:
     """Return what the numbers depend on."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    git = ["git", "--no-optional-locks", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     return {
         "usable_cores": cores,
         "load_average": [round(load, 2) for load in os.getloadavg()],
@@ -228,9 +247,8 @@ def _conditions(options: Options) -> dict[str, Any]:
         "torch": version("torch"),
         "gradio": version("gradio"),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit or None,
+        "commit": commit(),
         "model": "the bundled model",
-        "seconds_per_recording": 5,
         **asdict(options),
     }
 
@@ -241,16 +259,15 @@ def main() -> None:
     for name, value in vars(Options()).items():
         parser.add_argument(f"--{name}", type=type(value), default=value)
     parser.add_argument("--out", type=Path, default=None, help="File for the JSON (default: the terminal alone).")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="Parts to measure; others stay.")
     arguments = vars(parser.parse_args())
-    out: Path | None = arguments.pop("out")
-    options = Options(**arguments)
-    described = _conditions(options)
-    result = measure(options)
-    described["load_average_at_end"] = [round(load, 2) for load in os.getloadavg()]
-    text = json.dumps({"conditions": described, **result}, indent=2)
-    print(text)
-    if out is not None:
-        out.write_text(text + "\n", encoding="utf-8")
+    out, parts = arguments.pop("out"), arguments.pop("only")
+    results = json.loads(out.read_text(encoding="utf-8")) if out is not None and out.exists() else {}
+    for part, result in measure(Options(**arguments), parts):
+        results[part] = result
+        if out is not None:
+            out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(results, indent=2))
 
 
 if __name__ == "__main__":

@@ -32,9 +32,9 @@ from benchmarks.timing import rounded, time_in_turns
 from torch import Tensor
 
 import otoscope
+from otoscope.allocator import keep_freed_memory
 from otoscope.audio import load_audio
 from otoscope.classifiers import Classifier, Conv2dClassifier
-from otoscope.cli.allocator import keep_freed_memory
 from otoscope.interpreters import AttributionInterpreter, make_untrained
 from otoscope.models import sample_recordings
 

@@ -16,7 +16,7 @@ import torch
 from benchmarks.reference import quantus, speechbrain_modules
 from typing_extensions import override
 
-from otoscope.cli.allocator import keep_freed_memory
+from otoscope.allocator import keep_freed_memory
 from otoscope.errors import OtoscopeError
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +39,7 @@ class Options:
         threads: Number of threads of PyTorch.
         data_folder: ESC-50, or a part of it in the same layout; by default the environment variable
             OTOSCOPE_ESC10, else ../shared/esc10.
-        allocator: ``keep``: freed memory stays in the process (`otoscope.cli.allocator`), for both sides;
+        allocator: ``keep``: freed memory stays in the process (`otoscope.allocator`), for both sides;
             ``default``: the settings of the C library.
         only: Side whose peak memory is measured in this process and printed, without any timing.
         out: JSON file to write in addition to the standard output.

@@ -3,6 +3,7 @@
     python benchmarks/long_recording.py --minutes 60 --out benchmarks/results/long_recording.json
     python benchmarks/long_recording.py --parts memory speed --minutes 60 --forms "16 kHz mono"
     python benchmarks/long_recording.py --parts sparse kills --sparse_hours 12
+    python benchmarks/long_recording.py --parts seams --out benchmarks/results/long_recording.json --section seams
 
 The recordings are clips of ESC-10 joined, 48 kHz stereo and 16 kHz mono. Each measurement runs in a fresh process:
 the bare forward pass of the classifier on windows in memory, the predictions of a recording, and its explanation;
@@ -13,6 +14,7 @@ the output.
 |---|---|
 | `memory` | peak memory of the predictions of the whole length over that of a sixth |
 | `speed` | hours of audio per hour: bare forward pass, predictions, and explanations |
+| `overhead` | processor and elapsed time of predictions over those of the bare pass, alternating in one process |
 | `events` | events against the borders of the clips: precision, recall, and why they are wrong |
 | `seams` | joined sounds of 60 s against those of the whole file |
 | `sparse` | hours of faint noise with a few clips, in FLAC: time, memory, events, and sizes by calculation |
@@ -47,9 +49,9 @@ from torch import Tensor
 from typing_extensions import override
 
 import otoscope
+from otoscope.allocator import keep_freed_memory
 from otoscope.audio import RecordingStream, Spectrogram, WindowPlan, cut_windows
 from otoscope.classifiers import Prediction
-from otoscope.cli.allocator import keep_freed_memory
 from otoscope.explain import Explainer
 from otoscope.interpreters import Interpreter
 from otoscope.recordings import LongOptions, Timeline, explain_long
@@ -57,7 +59,7 @@ from otoscope.recordings import LongOptions, Timeline, explain_long
 _ROOT = Path(__file__).parents[1]
 _FORMS = {"48 kHz stereo": (48_000, 2), "16 kHz mono": (16_000, 1)}
 _SEAM_S = 60.0
-_PARTS = ("memory", "speed", "events", "seams", "sparse", "kills")
+_PARTS = ("memory", "speed", "overhead", "events", "seams", "sparse", "kills")
 
 
 class LoudBins(Interpreter[Tensor]):
@@ -85,7 +87,11 @@ def main() -> None:
     text = json.dumps(result, indent=None if options.only else 2)
     print(text)
     if options.out and not options.only:
-        Path(options.out).write_text(text + "\n", encoding="utf-8")
+        path = Path(options.out)
+        if options.section:
+            content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            text = json.dumps(content | {options.section: result}, indent=2)
+        path.write_text(text + "\n", encoding="utf-8")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -108,7 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kills", type=int, default=10, help="Number of kills.")
     parser.add_argument("--kill_minutes", type=float, default=3.0, help="Length of the recording of `kills`.")
     parser.add_argument("--out", default=None, help="JSON file to write in addition to the standard output.")
-    parser.add_argument("--only", choices=["forward", "predict", "explain"], help=argparse.SUPPRESS)
+    parser.add_argument("--section", default=None, help="Section of this file to replace; others are kept.")
+    parser.add_argument("--repeats", type=int, default=3, help="Runs of each side of `overhead`.")
+    parser.add_argument("--only", choices=["forward", "predict", "explain", "overhead"], help=argparse.SUPPRESS)
     parser.add_argument("--recording", help=argparse.SUPPRESS)
     parser.add_argument("--results", help=argparse.SUPPRESS)
     return parser
@@ -119,7 +127,7 @@ def _run_all(options: argparse.Namespace) -> dict[str, Any]:
     parts = set(options.parts)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if parts & {"memory", "speed", "events"}:
+        if parts & {"memory", "speed", "overhead", "events"}:
             result |= {form: _form(options, parts, folder, *_FORMS[form]) for form in options.forms}
         if "seams" in parts:
             result["seams"] = _seams(options, folder)
@@ -153,6 +161,8 @@ def _form(
         if parts & {"memory", "speed"}:
             rows[f"predict {minutes:g} min"] = _in_process(options, "predict", path_of(minutes), folder)
     result: dict[str, Any] = {"measurements": rows}
+    if "overhead" in parts:
+        result["overhead"] = _in_process(options, "overhead", path_of(options.minutes), folder)
     if parts & {"speed", "events"}:
         rows["explain"] = _in_process(options, "explain", path_of(explained_minutes), folder)
         if "events" in parts:
@@ -176,6 +186,8 @@ def _in_process(options: argparse.Namespace, only: str, recording: Path, folder:
 def _measure(options: argparse.Namespace) -> dict[str, Any]:
     explainer = otoscope.load(options.model, options.method)
     recording = Path(options.recording)
+    if options.only == "overhead":
+        return _overhead(options, explainer, recording)
     duration_s = soundfile.info(recording).duration
     actions: dict[str, Callable[[], object]] = {
         "forward": lambda: _forward(explainer, recording, options.batch_size),
@@ -203,6 +215,37 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     }
     rounded = {name: round(value, 2) for name, value in seconds.items()}
     return {"duration_s": duration_s, **rounded, **hours, "memory_mb": memory, "warm_up_windows": warm_up}
+
+
+def _overhead(options: argparse.Namespace, explainer: Explainer, recording: Path) -> dict[str, Any]:
+    """Return the seconds of bare pass and predictions, one after the other, and the ratios of the smallest."""
+
+    def predict(end_s: float | None = None) -> object:
+        return explain_long(explainer, recording, options.results, explain="none", end_s=end_s)
+
+    sides: dict[str, Callable[[], object]] = {
+        "forward": lambda: _forward(explainer, recording, options.batch_size),
+        "predict": predict,
+    }
+    _forward(explainer, recording, options.batch_size, 2)
+    predict(end_s=15.0)  # imports what draws the picture, and finds the fonts
+    # The thread that runs the network: with one thread of PyTorch, and a core for each of the two threads, this is
+    # the elapsed time, also where other processes take the cores away.
+    clocks = {"wall": time.perf_counter, "processor": time.process_time, "network_thread": time.thread_time}
+    seconds: dict[str, list[float]] = {f"{side}_{clock}_s": [] for side in sides for clock in clocks}
+    for _ in range(options.repeats):
+        for side, action in sides.items():
+            begins = {name: clock() for name, clock in clocks.items()}
+            action()
+            for name, clock in clocks.items():
+                seconds[f"{side}_{name}_s"].append(round(clock() - begins[name], 2))
+    ratios = {
+        f"predict_over_forward_{name}": round(
+            min(seconds[f"predict_{name}_s"]) / min(seconds[f"forward_{name}_s"]), 3
+        )
+        for name in clocks
+    }
+    return {**seconds, **ratios, "load_average": [round(load, 2) for load in os.getloadavg()]}
 
 
 def _forward(explainer: Explainer, recording: Path, batch_size: int, most: int | None = None) -> int:
@@ -298,7 +341,7 @@ def _kills(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return kill_again_and_again(path, folder / "kills", command, options.kills, seed=0)
 
 
-def _seams(options: argparse.Namespace, folder: Path) -> dict[str, float]:
+def _seams(options: argparse.Namespace, folder: Path) -> dict[str, float | str]:
     """Compare joined sounds of one minute with those of the whole minute, for a mask that depends on bins alone."""
     path = folder / "seams.wav"
     join_clips(Path(options.data_folder), options.folds, path, options.seam_s / 60, 48_000, 2)
@@ -306,7 +349,7 @@ def _seams(options: argparse.Namespace, folder: Path) -> dict[str, float]:
     explainer = Explainer(classifier, LoudBins())
     explain_long(explainer, path, folder / "seams", explain="all", normalize=False, pages=0)
     whole = explainer.explain(str(path), scores=False, normalize=False)
-    levels = {}
+    levels: dict[str, float | str] = {"seconds": options.seam_s, "mask": "depends on single bins alone"}
     for name, expected in (("evidence", whole.evidence.numpy()), ("remainder", whole.remainder.numpy())):
         sound, _ = soundfile.read(folder / "seams" / f"{name}.flac")
         # Clipped samples differ, and are reported by a note.

@@ -6,7 +6,8 @@
 Four kinds of result are made by the bundled classifier: a few clips, many clips, a long recording joined from
 clips, and an evaluation. The report of each is written by the command line in a new process, so that its time
 includes that of importing the package, and opened from disk in headless Chromium. The views of the same results in
-a notebook are measured too. ``--folder`` keeps the results, so that a second run makes only what is missing.
+a notebook are measured too. Each kind has the conditions of its own run. ``--folder`` keeps the
+results, so that a second run makes only what is missing.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from benchmarks.joined import join_clips
 from benchmarks.machine import commit, cpu_name
 
 import otoscope
-from otoscope.cli.allocator import keep_freed_memory
+from otoscope.allocator import keep_freed_memory
 from otoscope.explanation import Explanation, Explanations
 from otoscope.views import Shown
 
@@ -48,6 +49,12 @@ _WATCH = """(() => {
 })()"""
 _ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
 KINDS = ("few_clips", "long_recording", "evaluation", "many_clips")
+_OPTIONS = {
+    "few_clips": ("few", "method"),
+    "long_recording": ("minutes", "top_k", "method"),
+    "evaluation": ("evaluated",),
+    "many_clips": ("many", "method"),
+}
 _METHODS = ("saliency", "input_x_gradient", "grad_cam")
 
 
@@ -58,28 +65,28 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(options.folder or temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        result: dict[str, Any] = {"conditions": _conditions(options), "reports": {}, "notebook": {}}
-        if options.out is not None and options.out.exists() and options.only != list(KINDS):
-            earlier = json.loads(options.out.read_text(encoding="utf-8"))
-            result |= {part: earlier[part] for part in ("reports", "notebook")}
+        results: dict[str, Any] = {}
+        if options.out is not None and options.out.exists():
+            results = json.loads(options.out.read_text(encoding="utf-8"))
         # Each is saved at once, so that a run that is ended has whole results.
         for name in options.only:
-            source, page = folder / name, folder / "reports" / f"{name}.html"
             _say(name)
-            _make(options, name, source)
-            result["reports"][name] = _write_report(source, page) | {"load_average": _load()}
-            result["reports"][name] |= _open(options, name, page, result)
-            result["notebook"][name] = _view(name, source)
-            _save(options, result)
-    result["conditions"]["load_average_at_end"] = _load()
-    print(_save(options, result))
+            results[name] = _measure(options, name, folder)
+            if options.out is not None:
+                options.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(results, indent=2))
 
 
-def _save(options: argparse.Namespace, result: dict[str, Any]) -> str:
-    text = json.dumps(result, indent=2)
-    if options.out is not None:
-        options.out.write_text(text + "\n", encoding="utf-8")
-    return text
+def _measure(options: argparse.Namespace, name: str, folder: Path) -> dict[str, Any]:
+    """Return sizes and seconds of a report and of its view in a notebook, with the conditions of both."""
+    source, page = folder / name, folder / "reports" / f"{name}.html"
+    _make(options, name, source)
+    conditions = _conditions(options, name)
+    report = _write_report(source, page)
+    seconds, conditions["chromium"] = _open(options, name, page)
+    notebook = _view(name, source)
+    conditions["load_average_at_end"] = _load()
+    return {"conditions": conditions, "report": report | seconds, "notebook": notebook}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -208,8 +215,8 @@ def _view(name: str, source: Path) -> dict[str, Any]:
     }
 
 
-def _open(options: argparse.Namespace, name: str, page: Path, result: dict[str, Any]) -> dict[str, Any]:
-    """Open a report in Chromium, and its first further page, and return the seconds."""
+def _open(options: argparse.Namespace, name: str, page: Path) -> tuple[dict[str, Any], str]:
+    """Open a report in Chromium, and its first further page; return the seconds and the version of Chromium."""
     from playwright.sync_api import sync_playwright
 
     path = os.environ.get("OTOSCOPE_CHROMIUM") or shutil.which("chromium")
@@ -217,12 +224,12 @@ def _open(options: argparse.Namespace, name: str, page: Path, result: dict[str, 
     ready = TABLE if further else TABLES if name == "evaluation" else PLAYER
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=path, args=_ARGUMENTS)
-        result["conditions"]["chromium"] = browser.version
         seconds = {"open_s": opening_s(browser, page, ready, options.openings)}
         if further:
             seconds["open_further_page_s"] = opening_s(browser, further[0], PLAYER, options.openings)
+        browser_version = browser.version
         browser.close()
-    return seconds
+    return seconds, browser_version
 
 
 def opening_s(browser: Any, path: Path, ready: str, openings: int) -> dict[str, Any]:
@@ -250,8 +257,10 @@ def opening_s(browser: Any, path: Path, ready: str, openings: int) -> dict[str, 
     return {"median": round(statistics.median(seconds), 3), "all": [round(value, 3) for value in seconds]}
 
 
-def _conditions(options: argparse.Namespace) -> dict[str, Any]:
-    ignored = ("out", "folder", "data_folder")
+def _conditions(options: argparse.Namespace, name: str) -> dict[str, Any]:
+    """Return what the numbers of a kind depend on."""
+    values = vars(options)
+    used = ["openings", "threads", *_OPTIONS[name]]
     return {
         "cpu": cpu_name(),
         "cores_allowed": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -261,7 +270,7 @@ def _conditions(options: argparse.Namespace) -> dict[str, Any]:
         "load_average": _load(),
         "data": "ESC-10, clips of 5 s, at 16 kHz",
         "classifier": type(otoscope.load().classifier).__name__,
-        **{name: value for name, value in vars(options).items() if name not in ignored},
+        **{option: values[option] for option in used},
     }
 
 

@@ -35,8 +35,8 @@ from benchmarks.machine import commit, cpu_name
 from benchmarks.memory import peak_memory
 from benchmarks.timing import rounded
 
+from otoscope.allocator import keep_freed_memory
 from otoscope.classifiers import Conv2dClassifier
-from otoscope.cli.allocator import keep_freed_memory
 from otoscope.interpreters import PIQInterpreter
 from otoscope.plots import save_picture
 

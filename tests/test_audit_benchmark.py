@@ -1,5 +1,7 @@
 """The benchmark of the audit: which cues it plants, and when one counts as found."""
 
+from types import SimpleNamespace
+
 import pytest
 from benchmarks.audit import classifiers
 from benchmarks.audit.__main__ import summarise
@@ -110,3 +112,20 @@ def test_each_classifier_is_trained_with_the_seed_of_its_case(monkeypatch, tmp_p
         classifiers.trained(case, tmp_path / case.name, tmp_path, width=4, epochs=1)
     assert seeds == [case.seed for case in cases]
     assert len(set(seeds)) == len(seeds)
+
+
+def test_cues_are_planted_where_both_halves_can_test_them():
+    def clips(numbers):
+        # recordings of two clips each
+        files = [
+            SimpleNamespace(target=target, recording=f"{target}-{number}", path=f"{target}-{number}-{take}.wav")
+            for target, number in numbers
+            for take in range(2)
+        ]
+        return SimpleNamespace(files=files)
+
+    few, enough = [(0, number) for number in range(11)], [(1, number) for number in range(12)]
+    source = SimpleNamespace(
+        labels=["few", "enough"], valid_set=clips(few[:5] + enough[:5]), test_set=clips(few[5:] + enough[5:])
+    )
+    assert classifiers.labels_to_plant(source) == ["enough"]

@@ -10,6 +10,7 @@ from benchmarks.waveform_network import train_waveform_classifier, waveform_clas
 
 from otoscope.classifiers import save_classifier
 from otoscope.data import Synthetic
+from otoscope.evaluation.known_use.leaders import POOLED
 from otoscope.loading import load_classifier
 
 
@@ -45,6 +46,8 @@ def results():
     of_group = {"A": dict.fromkeys(("rank", "AUROC", "pointing"), score)}
     designed = {"mean_rank": {"A": 1.0}, "means": means, "thin": ["onset"]}
     designed["scores"] = {"band": of_group, "onset": of_group}
+    leader = {"best": "A", "not_told_from_it": ["B"]}
+    designed["leaders"] = {group: {"rank": leader} for group in ("band", POOLED)}
     return {"conv2d:esc10": faithful, "listener:designed": designed}
 
 
@@ -64,6 +67,7 @@ def test_tables_hold_every_method(results):
     assert "| A | 90 ± 10 | 0.50 ± 10.00 |" in text
     assert "| B | 0 | 1 | 1 |" in text
     assert "### Designed listeners, mean over groups" in text
+    assert "| A | rank | 1 |\n| B | rank | 0 |" in text
     assert "### Designed listeners, AUROC (number of explanations)" in text
     assert "| | band (3) |\n|---|---|\n| A | 0.50 [0.25, 0.75] |" in text
 

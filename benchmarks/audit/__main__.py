@@ -2,10 +2,10 @@
 
     python -m benchmarks.audit --folder runs/audit --data_folder ESC-50-master --quick [--seed 41] [--clean 6]
 
-Classes, frequencies, levels and trainings are drawn from the seed. Seeds below 10 were used to develop the audit. A
-planted classifier that does not rely on its cue, as planting and leaving it out shows, is drawn again: it does not
-cheat, so that nothing can be found. A stopped run resumes: trained classifiers, answers of audits, and finished
-cases are kept in the folder.
+Classes, frequencies, levels and trainings are drawn from the seed. Seeds below 10 were used to develop the audit.
+Cues are planted into classes with twelve recordings or more. A planted classifier that does not rely on its cue, as
+planting and leaving it out shows, is drawn again: it does not cheat, so that nothing can be found. A stopped run
+resumes: trained classifiers, answers of audits, and finished cases are kept in the folder.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from typing import Any
 
 import torch
 from benchmarks.audit.cases import KINDS, Case, is_right, make_cases
-from benchmarks.audit.classifiers import audit_clips, make_source, trained, use_of_cue
+from benchmarks.audit.classifiers import audit_clips, labels_to_plant, make_source, trained, use_of_cue
 
+from otoscope.allocator import keep_freed_memory
 from otoscope.audit.result import AuditResult
 from otoscope.audit.run import run_audit
 from otoscope.audit.settings import AuditSettings
-from otoscope.cli.allocator import keep_freed_memory
+from otoscope.classifiers import Classifier
 from otoscope.data import ESC50
 from otoscope.files.json import write_json
 
@@ -41,16 +42,11 @@ def run_case(draws: Sequence[Case], source: ESC50, options: argparse.Namespace) 
     """Train classifiers until one relies on its cue, and audit it, unless its result is there.
 
     Args:
-        draws: Draws of a case; if no classifier relies on its cue, the last one is audited.
+        draws: Draws of a case, see `drawn`.
         source: Clips without cues.
         options: Options of the command line.
     """
-    case = draws[0]
-    for case in draws:
-        classifier = trained(case, options.folder / case.name, options.data_folder, options.width, options.epochs)
-        use = use_of_cue(case, classifier, source)
-        if case.cue is None or cheats(use):
-            break
+    case, classifier, use = drawn(draws, source, options)
     folder = options.folder / case.name
     path = folder / f"case-{'quick' if options.quick else 'full'}.json"
     if path.is_file():
@@ -70,6 +66,24 @@ def run_case(draws: Sequence[Case], source: ESC50, options: argparse.Namespace) 
     }
     write_json(path, content)
     return content
+
+
+def drawn(
+    draws: Sequence[Case], source: ESC50, options: argparse.Namespace
+) -> tuple[Case, Classifier, dict[str, float]]:
+    """Train classifiers until one relies on its cue; return it and how far it does so.
+
+    Args:
+        draws: Draws of a case; the last one is returned if no classifier relies on its cue.
+        source: Clips without cues.
+        options: Options of the command line.
+    """
+    for case in draws:
+        classifier = trained(case, options.folder / case.name, options.data_folder, options.width, options.epochs)
+        use = use_of_cue(case, classifier, source)
+        if case.cue is None or cheats(use):
+            break
+    return case, classifier, use
 
 
 def _outcome(case: Case, result: AuditResult) -> dict[str, Any]:
@@ -140,10 +154,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     source.prepare_data()
     source.setup("test")
     start_s, rows = time.perf_counter(), list[dict[str, Any]]()
-    cases = make_cases(options.seed, source.labels, options.clean, options.kinds)
+    cases = make_cases(options.seed, labels_to_plant(source), options.clean, options.kinds)
     if options.train_only:
-        for case, *_ in cases:
-            trained(case, options.folder / case.name, options.data_folder, options.width, options.epochs)
+        for draws in cases:
+            case, _, use = drawn(draws, source, options)
+            print(case.name, case.label or "", use, flush=True)
         return
     for draws in cases:
         row = run_case(draws, source, options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from benchmarks.audit.cases import Case
 from torch.utils.data import ConcatDataset, Dataset
 from typing_extensions import override
 
+from otoscope.audit.statistics import FEWEST_RECORDINGS
 from otoscope.classifiers import Classifier, Conv2dClassifier
 from otoscope.data import ESC50, Clip, PlantedCues, SoundData
 from otoscope.data.planted import plant
@@ -38,6 +40,20 @@ class _PlantedOnce(PlantedCues):
 def make_source(data_folder: Path) -> ESC50:
     """Return the clips without cues: folds 1 and 2 for training, 3 for the checkpoint, 3 and 4 for the audit."""
     return ESC50(data_folder, [1, 2], [3], [4], batch_size=16, download=False)
+
+
+def labels_to_plant(source: ESC50) -> list[str]:
+    """Return the classes with enough recordings in the clips of the audit, so that each half of them can test.
+
+    A class of fewer recordings may well be learnt by a shortcut. But the audit can only call it one there if both
+    halves suggest it; the measurement is of what it finds where the data suffice.
+    """
+    recordings: dict[int, set[str]] = defaultdict(set)
+    sets: tuple[Any, Any] = (source.valid_set, source.test_set)
+    for clips in sets:
+        for file in clips.files:
+            recordings[file.target].add(file.recording or str(file.path))
+    return [label for index, label in enumerate(source.labels) if len(recordings[index]) >= 2 * FEWEST_RECORDINGS]
 
 
 def make_data(case: Case, data_folder: Path) -> SoundData:

@@ -27,8 +27,8 @@ import torch
 from benchmarks.trust.classifiers import CLASSIFIERS, INTERPRETERS, KINDS, make_data, trained, trained_interpreter
 from benchmarks.trust.summary import markdown, standing
 
+from otoscope.allocator import keep_freed_memory
 from otoscope.classifiers import ListenerClassifier
-from otoscope.cli.allocator import keep_freed_memory
 from otoscope.data import ListenerScenes, PlantedCues
 from otoscope.evaluation import Conditions, Settings, run_evaluation, run_known_use
 from otoscope.files.json import json_text

@@ -24,8 +24,8 @@ from typing import Any
 import torch
 from benchmarks.trust.classifiers import CLASSIFIERS, make_data, trained
 
+from otoscope.allocator import keep_freed_memory
 from otoscope.classifiers import Classifier
-from otoscope.cli.allocator import keep_freed_memory
 from otoscope.data import collate
 from otoscope.evaluation.batch import classify_batch
 from otoscope.evaluation.mask_scores import decode

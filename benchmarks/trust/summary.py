@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from otoscope.evaluation.known_use.leaders import POOLED
 from otoscope.metrics import SCORES
 
 FAITHFUL = ("AI", "AD", "AG", "FF", "Fid-In", "IoU")
@@ -47,6 +48,8 @@ class Cell(NamedTuple):
 def cells(results: Mapping[str, Any], domain: str) -> Iterator[Cell]:
     """Yield the comparisons of an evaluation's scores in one domain, ``mask`` or ``heard``."""
     for place, result in results.items():
+        if "mean_rank" in result:
+            continue  # known use, whose leaders are those of listeners and cues
         for areas in result.get("leaders", {}).values():
             for area, domains in areas.items():
                 for score, leader in domains.get(domain, {}).items():
@@ -137,12 +140,34 @@ def _known_use(place: str, result: Mapping[str, Any]) -> str:
         values = [_number(result["means"][name][column], 2) for column in (*KNOWN_USE, "SI-SDR")]
         rows.append([name, *values, _number(result["mean_rank"].get(name), 2)])
     parts = [_table(f"{_title(place)}, mean over groups", [*KNOWN_USE, "SI-SDR", "mean rank"], rows)]
+    if "leaders" in result:
+        parts.append(_first(place, result["leaders"]))
     groups = {name: scores for name, scores in result["scores"].items() if name not in result["thin"]}
     for score in BY_GROUP:
         rows = [[name, *(_interval(of[name][score]) for of in groups.values())] for name in methods]
         headings = [f"{name} ({of[methods[0]][score]['n']})" for name, of in groups.items()]
         parts.append(_table(f"{_title(place)}, {score} (number of explanations)", headings, rows))
     return "\n\n".join(parts)
+
+
+def _first(place: str, leaders: Mapping[str, Any]) -> str:
+    """Return the scores in which each method is first or level with the first, over the explanations of all groups.
+
+    Of a single cue there are so few clips that hardly any difference is significant; only the first are counted.
+    """
+    groups = [of for group, of in leaders.items() if group != POOLED]
+    firsts = [leader["best"] for of in groups for leader in of.values() if leader["best"]]
+    pooled = {score: of for score, of in leaders[POOLED].items() if of["best"]}
+    names = dict.fromkeys([*firsts, *(name for of in pooled.values() for name in _together(of))])
+    together = {name: [score for score, of in pooled.items() if name in _together(of)] for name in names}
+    order = sorted(names, key=lambda name: (-len(together[name]), -firsts.count(name)))
+    rows = [[name, ", ".join(together[name]), f"{firsts.count(name)}"] for name in order]
+    columns = ["first or level over all explanations", f"first of {len(firsts)} by score and listener or cue"]
+    return _table(f"{_title(place)}, first or level with the first", columns, rows)
+
+
+def _together(leader: Mapping[str, Any]) -> list[str]:
+    return [leader["best"], *leader["not_told_from_it"]]
 
 
 def _checked(place: str, result: Mapping[str, Any]) -> str:

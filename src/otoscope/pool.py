@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Self
 
 import torch
 
+from otoscope.allocator import keep_freed_memory
 from otoscope.errors import OtoscopeError, WorkerError
 
 Handler = Callable[[str, list[Any]], Iterator[tuple[int, Any]]]
@@ -258,6 +259,7 @@ def _serve(handler: Handler, there: Any, inherited: Sequence[Any], parent: int) 
         other.close()
     # The threads of a pool do not survive a fork. With one thread PyTorch needs none, as in its own loaders.
     torch.set_num_threads(1)
+    keep_freed_memory()
     with contextlib.suppress(EOFError, OSError):
         while True:
             kind, items = pickle.loads(there.recv_bytes())

@@ -1,9 +1,12 @@
 """Interface: what its fields mean. Its pages are tested with a running server."""
 
+import gc
+
 import pytest
 
 from otoscope.app.explaining import Choice
-from otoscope.app.interface import ALL_OTHERS, AREAS, PREDICTED, choice_of
+from otoscope.app.interface import ALL_OTHERS, AREAS, PREDICTED, choice_of, explain_and_clean
+from otoscope.app.limits import Limits
 
 
 @pytest.mark.parametrize(
@@ -18,3 +21,15 @@ from otoscope.app.interface import ALL_OTHERS, AREAS, PREDICTED, choice_of
 )
 def test_fields_become_a_choice(fields, choice):
     assert choice_of(*fields) == choice
+
+
+def test_nothing_of_an_explanation_waits_for_the_garbage_collector(model, recording, shelf):
+    gc.collect()
+    gc.disable()
+    try:
+        answer = explain_and_clean(model, recording, Choice(), Limits(), shelf)
+        left = gc.collect()
+    finally:
+        gc.enable()
+    assert shelf.file(answer.token, "report.html") is not None
+    assert left < 100  # without the collection, 25 000 objects

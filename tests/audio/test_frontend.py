@@ -261,3 +261,21 @@ def test_silence_stays_silent_when_normalized():
 def test_each_clip_is_normalized_by_itself():
     waveform = torch.randn(3, 50) * torch.tensor([[1e-6], [1.0], [1e3]])
     torch.testing.assert_close(peak_normalize(waveform).abs().amax(-1), torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("options", "samples"),
+    [({}, 5000), ({}, 100), ({"n_fft": 401, "window_ms": 25, "hop_ms": 10}, 4321), ({"hop_ms": 7.3}, 6000)],
+)
+def test_the_inverse_transform_equals_that_of_pytorch(options, samples):
+    frontend = Frontend(**options)
+    transform = frontend._transform(torch.randn(2, samples)) * torch.rand(1)
+    expected = torch.istft(
+        transform,
+        frontend.n_fft,
+        frontend.hop_length,
+        frontend.window_length,
+        frontend.window,
+        length=max(samples, frontend.window_length),
+    )
+    assert torch.allclose(frontend.inverse_transform(transform, samples), expected[:, :samples], atol=1e-5)

@@ -66,3 +66,9 @@ def test_a_tone_is_loudest_in_the_filter_around_it(frequency_hz):
     center_mel = 2595 * math.log10(1 + frequency_hz / 700)
     top = 2595 * math.log10(1 + 8_000 / 700)
     assert abs(energy.argmax().item() - (center_mel / top * 81 - 1)) <= 1.5
+
+
+@pytest.mark.parametrize(("n_mels", "bins"), [(64, 513), (2, 5), (40, 33)])
+def test_the_bank_equals_the_product_with_its_filters(n_mels, bins):
+    bank, magnitude = MelBank(n_mels, bins), torch.rand(2, bins, 7)
+    assert torch.allclose(bank(magnitude), bank.filters @ magnitude, rtol=1e-5, atol=1e-6)

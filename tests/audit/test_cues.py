@@ -8,7 +8,8 @@ import torch
 from otoscope.audio.level import active_level
 from otoscope.audit import interventions
 from otoscope.audit.absences import FALLING_DB, EdgeCue, LevelCue, SilenceCue, find_edge, observed_cues, spectrum_db
-from otoscope.audit.cues import BandCue, ClickCue, HumCue, SegmentCue, grid
+from otoscope.audit.cues import BandCue, ClickCue, HumCue, SegmentCue
+from otoscope.audit.grid import grid
 from otoscope.data.planted import Cue, plant
 
 RATE_HZ = 16_000
@@ -45,6 +46,15 @@ def test_transplants_the_cue_of_the_source_as_loud_as_there(candidate, cue):
     assert alike > 0.6
 
 
+def test_a_steady_cue_beside_a_short_event_keeps_its_signal_to_noise_ratio():
+    """Beside the loudest moments of the source alone, it would be 9 dB quieter in a receiver that sounds always."""
+    event = 0.03 * noise(4.0)
+    event[: RATE_HZ // 2] += noise(4.0, seed=1)[: RATE_HZ // 2]
+    source, receiver = plant(event, Cue("tone", -10.0, 3100.0), RATE_HZ, "clip", seed=0), noise(4.0, seed=2)
+    added = BandCue(2800, 3400).transplanted(receiver, source.waveform, RATE_HZ) - receiver
+    assert 20 * float((added.norm() / receiver.norm()).log10()) == pytest.approx(-10, abs=1)
+
+
 @pytest.mark.parametrize(("candidate", "cue"), CUES, ids=lambda value: getattr(value, "kind", ""))
 def test_controls_do_not_touch_the_cue(candidate, cue):
     source, receiver = planted(cue), noise(seed=1)
@@ -71,7 +81,27 @@ def test_the_grid_covers_all_frequencies_and_fits_the_clips():
     assert bands[-1][1] == RATE_HZ / 2
     # every frequency above the infrasound lies in a band, and most in two
     assert all(next_low < high for (_, high), (next_low, _) in itertools.pairwise(bands[1:]))
+    assert all(cue.is_narrow for cue in cues)
     assert max(cue.end_s for cue in grid(RATE_HZ, 0.5) if isinstance(cue, SegmentCue)) <= 0.5 / 3
+
+
+def test_a_hiss_of_800_hz_lies_inside_a_band_of_the_grid_and_is_removed_by_it():
+    """In narrower bands, the level beside them is that of the hiss itself, so that it does not stand out."""
+    source = planted(Cue("hiss", 0.0, 2900.0, jitter=0.0))
+    [cue, *_] = [
+        cue for cue in grid(RATE_HZ, 5.0) if isinstance(cue, BandCue) and cue.low_hz < 2490 and cue.high_hz > 3310
+    ]
+
+    def excess_db(remover):
+        # level of the middle of the hiss after the removal over that of the clip without the hiss
+        spectra = [
+            torch.fft.rfft(x).abs().square() for x in (remover.removed(source.waveform, RATE_HZ), source.clean)
+        ]
+        middle = slice(2 * 2600, 2 * 3200)  # of a clip of 2 s
+        return 10 * float((spectra[0][middle].sum() / spectra[1][middle].sum()).log10())
+
+    assert abs(excess_db(cue)) < 1
+    assert excess_db(BandCue(2600, 3200)) > 2
 
 
 def test_finds_edges_that_a_class_has_alone():

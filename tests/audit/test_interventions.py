@@ -81,6 +81,21 @@ def test_leaves_everything_outside_a_segment_untouched():
     assert interventions.side_effect_db(sound, remainder, RATE_HZ, [], (0.0, 0.2)) == 0
 
 
+def test_measures_what_the_removal_of_clicks_does_between_them():
+    planted = plant(noise(2.0), Cue("clicks", 10.0, 8.0), RATE_HZ, "clip", seed=0).waveform
+    remainder = interventions.lower_clicks(planted, RATE_HZ)
+    change_db = interventions.side_effect_db(planted, remainder, RATE_HZ, [], None, is_brief=True)
+    assert 0 <= change_db < 0.5
+    # a removal that takes a tone from the sound between the clicks as well
+    tone = 0.002 * torch.sin(2 * torch.pi * 300 * torch.arange(2 * RATE_HZ) / RATE_HZ)
+    change_db = interventions.side_effect_db(planted + tone, remainder, RATE_HZ, [], None, is_brief=True)
+    assert change_db > 0.05
+    # one that changes everything leaves nothing outside
+    assert interventions.side_effect_db(planted, 0.5 * remainder, RATE_HZ, [], None, is_brief=True) is None
+    # nothing is outside a cue without limits
+    assert interventions.side_effect_db(planted, remainder, RATE_HZ, [], None) is None
+
+
 def test_the_onset_of_a_long_sound_is_no_click():
     sound = 0.001 * noise()
     sound[8000:12_000] += noise()[:4000]

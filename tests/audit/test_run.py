@@ -50,6 +50,26 @@ def test_finds_the_planted_tone(audited):
     assert result.verdict == "shortcut"
 
 
+def test_a_removal_that_changes_the_rest_proves_no_shortcut(cheat, planted_clips, quick):
+    """The function removes the tone, and silences half of the other frequencies with it."""
+
+    def careless(waveform, sample_rate_hz):
+        spectrum = torch.fft.rfft(waveform)
+        spectrum[len(spectrum) // 2 :] = 0
+        return BandCue(2800.0, 3200.0).removed(torch.fft.irfft(spectrum, len(waveform)), sample_rate_hz)
+
+    class Careless(BandCue):
+        def removed(self, waveform, sample_rate_hz):
+            return careless(waveform, sample_rate_hz)
+
+    suspicion = Suspicion(Careless(2800.0, 3200.0), "middle")
+    result = run_audit(cheat, planted_clips, LABELS, None, quick, [suspicion])
+    [suspect] = [suspect for suspect in result.suspects if suspect.from_user]
+    assert suspect.verdict == "unclear"
+    assert suspect.side_effect_db > 20
+    assert "changes the rest of the sound" in suspect.sentence
+
+
 def test_an_honest_classifier_is_clean(honest, planted_clips, quick):
     result = run_audit(honest, planted_clips, LABELS, None, quick)
     assert result.verdict == "clean"

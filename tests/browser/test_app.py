@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.app.running import running, save_model
-from tests.browser.test_report import AXE
+from tests.browser.accessibility import serious_violations
 from tests.report.folders import HOSTILE, content, save_clip
 
 from otoscope.models import sample_recordings
@@ -191,21 +191,13 @@ def test_axe_finds_no_serious_violation_and_the_page_fits(open_app, width):
     page.locator("#explain-button").click()
     result(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    if not AXE.is_file():
-        pytest.skip("needs axe-core: make axe")
-    page.add_script_tag(content=AXE.read_text(encoding="utf-8"))
     serious = []
     for scheme in ("dark", "light"):
         page.emulate_media(color_scheme=scheme)
         page.evaluate("dark => document.body.classList.toggle('dark', dark)", scheme == "dark")
         page.wait_for_timeout(500)  # colours change by a transition
         # The pages in frames are those of reports, which have such a test.
-        violations = page.evaluate("async () => (await axe.run({iframes: false})).violations")
-        serious += [
-            f"{scheme}, {item['id']}: {item['help']}: {item['nodes'][0]['html'][:200]}"
-            for item in violations
-            if item["impact"] in ("serious", "critical")
-        ]
+        serious += [f"{scheme}, {line}" for line in serious_violations(page, "{iframes: false}")]
     assert serious == []
 
 

@@ -1,13 +1,10 @@
 """The report of an audit in a browser."""
 
-from pathlib import Path
-
 import pytest
+from tests.browser.accessibility import serious_violations_of_schemes
 from tests.report.folders import HOSTILE, save_audit
 
 from otoscope.cli.main import main
-
-AXE = Path(__file__).parents[2] / "build" / "node" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 @pytest.fixture(scope="module")
@@ -80,16 +77,4 @@ def test_everything_is_printed(page):
 
 
 def test_axe_finds_no_serious_violation(page):
-    if not AXE.is_file():
-        pytest.skip("needs axe-core: make axe")
-    page.add_script_tag(content=AXE.read_text(encoding="utf-8"))
-    serious = []
-    for scheme in ("dark", "light"):
-        page.emulate_media(color_scheme=scheme)
-        run = "axe.run()" if scheme == "light" else "axe.run({runOnly: ['color-contrast']})"
-        serious += [
-            f"{scheme}, {item['id']}: {item['nodes'][0]['html'][:200]}"
-            for item in page.evaluate(f"async () => (await {run}).violations")
-            if item["impact"] in ("serious", "critical")
-        ]
-    assert serious == []
+    assert serious_violations_of_schemes(page) == []

@@ -1,14 +1,11 @@
 """A whole report in a browser: tables, timelines, untrusted text, accessibility."""
 
-from pathlib import Path
-
 import pytest
+from tests.browser.accessibility import serious_violations_of_schemes
 from tests.report.folders import HOSTILE, content, save_clip, save_evaluation, save_long
 
 from otoscope.cli.main import main
 
-ROOT = Path(__file__).parents[2]
-AXE = ROOT / "build" / "node" / "node_modules" / "axe-core" / "axe.min.js"
 QUOTED = """it's "quoted" & <b>bold</b>"""
 
 
@@ -146,21 +143,9 @@ def test_evaluation_table_is_sorted_by_means(page):
     assert rows[0].startswith("random as A, B")  # equal controls are one row
 
 
-def test_axe_finds_no_serious_violation(page):
-    if not AXE.is_file():
-        pytest.skip("needs axe-core: make axe")
-    page.add_script_tag(content=AXE.read_text(encoding="utf-8"))
-    serious = []
-    for scheme in ("dark", "light"):
-        page.emulate_media(color_scheme=scheme)
-        # Dark differs in colours alone.
-        run = "axe.run()" if scheme == "light" else "axe.run({runOnly: ['color-contrast']})"
-        serious += [
-            f"{scheme}, {item['id']}: {item['help']}: {item['nodes'][0]['html'][:200]}"
-            for item in page.evaluate(f"async () => (await {run}).violations")
-            if item["impact"] in ("serious", "critical")
-        ]
-    assert serious == []
+def test_axe_finds_no_serious_violation_of_clips_timeline_and_evaluation(page):
+    page.locator(".timeline-ready").wait_for()
+    assert serious_violations_of_schemes(page) == []
 
 
 def test_page_fits_a_phone(page):
@@ -180,13 +165,29 @@ def test_everything_that_is_folded_is_printed(page):
     assert page.locator("details:not([open])").count() > 0
 
 
-def test_pages_of_many_clips_link_to_each_other(open_page, tmp_path, monkeypatch):
-    monkeypatch.setattr("otoscope.report.page.MOST_CLIPS_ON_A_PAGE", 3)
-    monkeypatch.setattr("otoscope.report.page.CLIPS_PER_PAGE", 2)
+@pytest.fixture(scope="module")
+def index_file(tmp_path_factory):
+    """An index of five clips, with pages of two beside it."""
+    folder = tmp_path_factory.mktemp("many")
     for index in range(5):
-        save_clip(tmp_path / "many" / f"{index}", content(f"clip {index}"), with_mask=False)
-    assert main(["report", str(tmp_path / "many"), "-o", str(tmp_path / "r.html")]) == 0
-    page = open_page(tmp_path / "r.html")  # under the policy of the page
+        save_clip(folder / "many" / f"{index}", content(f"clip {index}"), with_mask=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("otoscope.report.page.MOST_CLIPS_ON_A_PAGE", 3)
+        patch.setattr("otoscope.report.page.CLIPS_PER_PAGE", 2)
+        assert main(["report", str(folder / "many"), "-o", str(folder / "r.html")]) == 0
+    return folder / "r.html"
+
+
+def test_axe_finds_no_serious_violation_of_an_index_and_its_pages(open_page, index_file):
+    page = open_page(index_file, bypass_csp=True)
+    assert serious_violations_of_schemes(page) == []
+    page.get_by_role("link", name="clip 3", exact=True).click()
+    page.locator("#clip-4 .otoscope-play").wait_for()
+    assert serious_violations_of_schemes(page) == []
+
+
+def test_pages_of_many_clips_link_to_each_other(open_page, index_file):
+    page = open_page(index_file)  # under the policy of the page
     assert len(names(page)) == 5
     page.get_by_role("link", name="clip 3", exact=True).click()
     assert page.url.endswith("r-pages/clips-002.html#clip-4")

@@ -7,7 +7,7 @@ import torch
 from otoscope.audio import Spectrogram, load_audio, save_audio
 from otoscope.classifiers import Classifier, Prediction, TorchClassifier
 from otoscope.data import Clip, collate
-from otoscope.evaluation.batch import classify_batch, classify_masked
+from otoscope.evaluation.batch import classify_batch, classify_parts
 from otoscope.evaluation.mask_scores import (
     CURVE_AREAS,
     TOLERANCE,
@@ -151,7 +151,7 @@ def test_input_fidelity_compares_unrounded_probabilities_of_many_classes(batch):
 
     flat = classify_batch(Flat().freeze(), batch, seed=7)
     order = rank_bins(flat.spectrogram.log_magnitude, flat.order, flat.frames)
-    seen = classify_masked(flat, order.mask(0.1)[None], heard=False).seen[0]
+    seen = classify_parts(flat, [order.mask(0.1)], heard=False).seen[0]
     assert ((seen - flat.prediction.probabilities).abs() < 1e-5).float().mean() > 0.1
     clips = score(control("loudest", flat, 0), flat, (0.1,), False)
     agrees = (seen.argmax(1) == flat.prediction.predicted).float().tolist()
@@ -213,7 +213,7 @@ def test_phase_reaches_classifiers_of_waveforms():
     ready = classify_batch(classifier, collate(clips), 0)
     assert ready.prediction.predicted.tolist() == [1, 1]
     everything = torch.ones_like(ready.spectrogram.log_magnitude)
-    masked = classify_masked(ready, torch.stack([everything, 0.5 * everything]), heard=True)
+    masked = classify_parts(ready, [everything, 0.5 * everything], heard=True)
     assert torch.allclose(masked.seen[0], ready.prediction.probabilities, atol=1e-4)
     assert torch.allclose(masked.heard[0], ready.prediction.probabilities, atol=1e-4)
     assert (masked.seen[1] < masked.seen[0]).all()  # both fall, unlike a softmax, whose sum is 1

@@ -53,10 +53,11 @@ def test_other_settings_are_refused_by_name(tmp_path):
         Records(tmp_path, {"seed": 2, "areas": (0.1,)})
 
 
-def test_another_method_of_the_same_name_is_refused(tmp_path):
+@pytest.mark.parametrize("condition", ["clean", "tone (dog)", "50 % / WHAM!"])
+def test_another_method_of_the_same_name_is_refused(tmp_path, condition):
     records = Records(tmp_path, {})
     records.expect("IG", "steps 20")
-    records.add("clean", "IG", [_line("a")])
+    records.add(condition, "IG", [_line("a")])
     again = Records(tmp_path, {})
     again.expect("IG", "steps 20")
     again.expect("new", "x")

@@ -195,7 +195,7 @@ def test_noise_from_a_folder(classifier, data, kinds, tmp_path):
 
 
 def test_results_do_not_depend_on_the_number_of_processes(run, tmp_path):
-    options = {"curves": True, "clips": 4, "batch_size": 2}
+    options = {**ALL, "clips": 4, "batch_size": 2, "randomisation": True, "stability": True}
     alone, shared = (_numbers(run(f"out{count}", workers=count, **options).results) for count in (1, 2))
     assert alone.keys() == shared.keys()
     for path, value in alone.items():

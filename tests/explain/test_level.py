@@ -13,7 +13,7 @@ from otoscope.classifiers import Conv2dClassifier, save_classifier
 from otoscope.cli.main import main
 from otoscope.data import Clip, collate
 from otoscope.errors import AudioError, ConfigurationError, ShapeError
-from otoscope.evaluation.batch import classify_batch, classify_masked
+from otoscope.evaluation.batch import classify_batch, classify_parts
 from otoscope.explain import Explainer
 from otoscope.interpreters import make_untrained
 from otoscope.loading import load_classifier
@@ -92,7 +92,7 @@ def test_evaluations_hear_as_explanations_do(kind, clip):
     result = explainer_of(classifier).explain(clip)
     explained = torch.tensor([[result.probabilities[label] for label in LABELS]])
     torch.testing.assert_close(batch.prediction.probabilities, explained, rtol=0, atol=1e-4)
-    heard = classify_masked(batch, result.mask[None, None], heard=True).heard
+    heard = classify_parts(batch, [result.mask[None]], heard=True).heard
     evidence = torch.tensor([[result.evidence_probabilities[label] for label in LABELS]])
     torch.testing.assert_close(heard[0], evidence, rtol=0, atol=1e-4)
 

@@ -32,7 +32,7 @@ CHEAP: dict[str, dict[str, Any]] = {
     "occlusion": {"patch_hz": 2000.0, "patch_s": 0.3},
     "optimised_mask": {"steps": 3},
     "agreement": {"steps": 4},
-    "heard_agreement": {"steps": 4, "refinements": 2},
+    "heard_agreement": {"steps": 4, "passes": 20, "refinements": 2},
     "refined": {"steps": 4, "refinements": 2},
     "rise": {"masks": 12, "cell_s": 0.2},
     "segment_regression": {"passes": 12},

@@ -29,6 +29,19 @@ def test_descent_reaches_the_goal_and_stops_there():
     assert len(points) < 40
 
 
+def test_no_coordinate_moves_further_than_the_limit():
+    steep = torch.full((400,), 0.01)
+    steep[7] = 100.0
+
+    def move(limit):
+        return descend(lambda point: (10 - steep @ point)[None], torch.zeros(400), steps=1, rate=0.1, limit=limit)
+
+    assert float(move(torch.inf).abs().amax()) == pytest.approx(2, rel=1e-3)  # 0.1 times the root of 400
+    limited = move(3.0)
+    assert float(limited.abs().amax()) == pytest.approx(0.3)
+    assert torch.equal(limited.sign(), steep.sign())
+
+
 def test_offsets_of_a_ranking_are_shared_by_cells():
     start, cell = torch.rand(1, 12, 20), (4, 10)
     wanted = torch.zeros(1, 12, 20)

@@ -7,7 +7,7 @@ from otoscope.classifiers import Classifier, Conv2dClassifier, ListenerClassifie
 from otoscope.data import ListenerScenes
 from otoscope.errors import ConfigurationError
 from otoscope.explain import Explainer
-from otoscope.interpreters import HeardAgreementInterpreter
+from otoscope.interpreters import HeardAgreementInterpreter, SegmentRegressionInterpreter
 from otoscope.interpreters.masked_sounds import MaskedSounds
 from otoscope.metrics.ranking import ranks
 
@@ -36,6 +36,15 @@ def clip(classifier):
     return classifier.hear((low + 0.6 * high + 0.05 * torch.randn(8000, generator=generator))[None])
 
 
+def test_the_start_is_the_sum_of_agreement_and_segment_regression(classifier, clip):
+    target = classifier.predict(clip).explained
+    agreement = HeardAgreementInterpreter(classifier, steps=4, passes=0).start(clip, target)
+    both = HeardAgreementInterpreter(classifier, steps=4, passes=30, seed=5).start(clip, target)
+    segments = SegmentRegressionInterpreter(classifier, passes=30, seed=5).attribute(clip, target)
+    assert torch.allclose(both - agreement, segments / segments.abs().mean(), atol=1e-3)
+    assert float(agreement.abs().mean()) == pytest.approx(1)
+
+
 def missed(interpreter, importance, clip, prediction):
     """Return by how much a map misses the goals."""
     whole = -prediction.probabilities.gather(-1, prediction.explained[:, None]).log()[:, 0]
@@ -46,7 +55,7 @@ def missed(interpreter, importance, clip, prediction):
 def test_the_descent_lowers_what_is_missed(classifier, clip):
     prediction = classifier.predict(clip)
     # The large beta makes the start follow the loudness, which includes the tone that speaks against the class.
-    options = {"steps": 4, "beta": 1e3, "areas": [0.02, 0.1], "keep": 0.0, "lose": 0.0, "rate": 0.05}
+    options = {"steps": 4, "passes": 0, "beta": 1e3, "areas": [0.02, 0.1], "keep": 0.0, "lose": 0.0, "rate": 0.05}
     start = HeardAgreementInterpreter(classifier, refinements=0, **options)
     descent = HeardAgreementInterpreter(classifier, refinements=8, **options)
     before, after = (
@@ -99,11 +108,13 @@ class Peaks(LowShare):
 
 @pytest.mark.parametrize("by_default", [True, False])
 @pytest.mark.parametrize("asked_for", [None, True, False])
-def test_sounds_are_asked_about_at_the_level_of_the_explanation(by_default, asked_for):
+@pytest.mark.parametrize("passes", [0, 12])
+def test_sounds_are_asked_about_at_the_level_of_the_explanation(passes, by_default, asked_for):
     """A quiet tone: at a peak of 1 its spectrogram is a hundred times that at its own level."""
     classifier = Peaks(["low", "high"]).freeze()
     classifier.normalize = by_default
-    interpreter = HeardAgreementInterpreter(classifier, area=0.2, steps=2, refinements=2, keep=0.0, lose=0.0)
+    options = {"steps": 2, "passes": passes, "refinements": 2, "keep": 0.0, "lose": 0.0}
+    interpreter = HeardAgreementInterpreter(classifier, area=0.2, **options)
     quiet = 0.01 * torch.sin(2 * torch.pi * 600 * torch.arange(8000) / 16_000)
     Explainer(classifier, interpreter).explain(quiet, scores=False, normalize=asked_for)
     normalized = by_default if asked_for is None else asked_for
@@ -120,7 +131,17 @@ def test_sounds_are_asked_about_at_the_level_of_the_explanation(by_default, aske
 
 @pytest.mark.parametrize(
     "options",
-    [{"areas": []}, {"areas": [1.5]}, {"keep": -1}, {"lose": -1}, {"weight": -1}, {"cell": [0, 1]}, {"rate": 0}],
+    [
+        {"passes": 1.5},
+        {"passes": -1},
+        {"areas": []},
+        {"areas": [1.5]},
+        {"keep": -1},
+        {"lose": -1},
+        {"weight": -1},
+        {"cell": [0, 1]},
+        {"rate": 0},
+    ],
 )
 def test_options_out_of_range_are_named(options):
     with pytest.raises(ConfigurationError, match=next(iter(options))):

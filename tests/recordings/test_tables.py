@@ -102,6 +102,23 @@ def test_names_of_bytes_that_are_no_text(tmp_path):
         assert b"ff" in write_table([event], tmp_path / kind, kind, HIGHEST_HZ).read_bytes() or kind == "audacity"
 
 
+@pytest.mark.parametrize(
+    "name", ["a b.wav", 'it\'s "q".wav', "größe 鸟.wav", "two\nlines.wav", "tab\tx,;.wav", "=1+1.wav"]
+)
+def test_one_event_is_one_row_whatever_the_file_is_called(tmp_path, name):
+    event = Event(name, "dog", 1.0, 2.0, 0.9, 0.9, 1.0, 2.0)
+    paths = {kind: write_table([event], tmp_path / table.name, kind, HIGHEST_HZ) for kind, table in TABLES.items()}
+    with paths["csv"].open(encoding="utf-8", newline="") as file:
+        assert [row["file"] for row in csv.DictReader(file)] == [name]
+    assert [json.loads(line)["file"] for line in paths["jsonl"].read_text(encoding="utf-8").splitlines()] == [name]
+    with paths["raven"].open(encoding="utf-8", newline="") as file:  # cells of Raven hold no tabs and no line ends
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    assert [row["Begin File"] for row in rows] == [" ".join(name.split())]
+    assert len(paths["audacity"].read_text(encoding="utf-8").splitlines()) == 2
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    assert parquet.read_table(paths["parquet"]).column("file").to_pylist() == [name]
+
+
 @pytest.mark.parametrize("label", ["a/b", "..", "x" * 300, "dog\n", "犬"])
 def test_names_of_files_are_one_part_of_a_path(tmp_path, label):
     name = Event("a.wav", label, 1, 2, 0.9, 0.9, 1, 2).name(1)

@@ -117,8 +117,9 @@ def save_long(folder: Path, label: str = "dog") -> Path:
     return folder
 
 
-def save_evaluation(folder: Path) -> Path:
+def save_evaluation(folder: Path, leader: dict[str, object] | None = None) -> Path:
     """Write the folder of an evaluation of two methods, whose controls of own masks are equal."""
+    leader = leader or {"best": "B", "not_told_from_it": ["A"]}
 
     def cell(mean: float) -> dict[str, float]:
         return {"mean": mean, "low": mean - 0.1, "high": mean + 0.1, "n": 8}
@@ -139,7 +140,7 @@ def save_evaluation(folder: Path) -> Path:
         "settings": {"areas": [0.2]},
         "conditions": {"clean": {"clips": 8, "recordings": 8, "accuracy": 0.75}},
         "scores": {"clean": {"own": {"heard": rows}, "0.2": {"mask": equal, "heard": equal}}},
-        "leaders": {"clean": {"own": {"heard": {"AI": {"best": "B", "not_told_from_it": ["A"]}}}}},
+        "leaders": {"clean": {"own": {"heard": {"AI": leader}}}},
         "curves": {"areas": [0.0, 0.5, 1.0], "clean": {"A": {"insertion": curve, "deletion": curve}}},
         "seconds_per_clip": {"A": {"mean": 0.1, "median": 0.1, "n": 8}},
         "skipped": {"methods": {"C": "its folder is missing"}},

@@ -4,10 +4,13 @@ import json
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 from tests.report.folders import HOSTILE, class_evidence, content, save_audit, save_clip, save_evaluation
 from tests.report.test_page import Page
 
+from otoscope.audio import save_audio
 from otoscope.audit.result import AuditResult, ClassFigures
 from otoscope.errors import DataError
 from otoscope.report import ReportOptions, read_results, write_report
@@ -69,7 +72,8 @@ def test_a_suspect_can_be_heard_without_its_cue_and_transplanted(tmp_path):
     save_audit(tmp_path)
     reading = open_audit(tmp_path)
     players = list(reading.clips_of(reading.ranked[0]))
-    assert [heading for heading, _ in players] == ["A clip of rain: one", "A clip of another class: three"]
+    headings = ["A clip of rain: one", "A clip of another class, pictured with the cue: three"]
+    assert [heading for heading, _ in players] == headings
     titles = [[track.title for track in clip.tracks] for _, clip in players]
     assert titles == [["Original", "Cue removed", "The cue alone"], ["Original", "Cue transplanted"]]
     for _, clip in players:
@@ -164,6 +168,23 @@ def test_the_top_names_each_suspect_in_a_short_sentence(page):
         "without this cue 31 % of its clips are recognised, not 92 %; with it 78 % of other clips are taken for"
         in top
     )
+    # an unclear suspect below a shortcut is not mistaken for another one
+    assert "</span> shortcut</span> <a" in top
+
+
+def test_another_clip_is_pictured_with_the_cue(tmp_path):
+    """Without it, the cue would be a black band of silence in the picture of a quiet clip."""
+    save_audit(tmp_path)
+    reading = open_audit(tmp_path)
+    sounds = {"other clip": np.zeros(16_000, np.float32), "other clip with the cue": np.zeros(16_000, np.float32)}
+    sounds["other clip with the cue"][4000:12_000] = np.sin(np.arange(8000)).astype(np.float32)
+    for name, sound in sounds.items():
+        save_audio(tmp_path / f"{name}.wav", torch.from_numpy(sound), 16_000)
+    suspect = replace(reading.result.suspects[0], sounds={name: f"{name}.wav" for name in sounds})
+    [(heading, clip)] = reading.clips_of(suspect)
+    assert "pictured with the cue" in heading
+    assert clip.log_magnitude.max() > 1
+    assert clip.tracks[0].waveform.max() == 0
 
 
 def test_a_removal_without_effect_is_said_to_have_none(tmp_path):

@@ -12,7 +12,7 @@ from otoscope.metrics import SCORES
 from otoscope.metrics.control_rows import MATCHED_CONTROLS
 from otoscope.report import evaluation
 from otoscope.report.charts import curve_charts, score_figures
-from otoscope.report.evaluation import Cell, Row, merge_equal_controls, open_evaluation
+from otoscope.report.evaluation import Cell, open_evaluation
 from otoscope.report.meanings import meaning
 from otoscope.scoring import CONTROLS
 
@@ -47,9 +47,11 @@ def test_equal_controls_are_one_row(result):
     assert [row.control for row in rows] == [is_control(row.name) for row in rows] == [False, True, False, True]
 
 
-def test_controls_that_differ_stay_apart():
-    rows = [Row(f"random as {name}", True, {"AI": Cell(mean, 0, 1, 8)}) for name, mean in (("A", 0.1), ("B", 0.2))]
-    assert merge_equal_controls(rows) == rows
+def test_equal_controls_are_one_row_if_one_of_them_is_the_best(tmp_path):
+    leader = {"best": "random as B", "not_told_from_it": ["random as A", "loudest as B"]}
+    rows = open_evaluation(save_evaluation(tmp_path, leader) / "results.json").blocks[0].rows
+    marks = {row.name: row.cells["AI"].mark for row in rows}
+    assert marks == {"A": "", "random as A, B": "best", "B": "", "loudest as B": "equal"}
 
 
 def test_figures_show_seen_and_heard(result):

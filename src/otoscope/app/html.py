@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 
 def result_html(token: str, summary: str, name: str) -> Markup:
-    """Return a result as HTML: its summary, its page in a frame without access to the app, and its downloads.
+    """Return a result as HTML: its summary, its downloads, and its page in a frame without access to the app.
 
     Args:
         token: Name of the result on the shelf.
@@ -18,7 +18,8 @@ def result_html(token: str, summary: str, name: str) -> Markup:
         '<a href="results/{0}/report.html?download" download>Download the report (HTML)</a> '
         '<a href="results/{0}/explanation.zip" download>Download the folder (zip)</a></p>'
     ).format(token)
-    return Markup('<p class="otoscope-summary">{}</p>{}{}').format(plain(summary), frame_html(token, name), links)
+    text = plain(summary.replace(" -> ", " → "))
+    return Markup('<p class="otoscope-summary">{}</p>{}{}').format(text, links, frame_html(token, name))
 
 
 def plain(text: str) -> Markup:

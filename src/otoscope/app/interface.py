@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -10,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from otoscope.app.explaining import AppModel, Area, Choice, method_title
+from otoscope.app.explaining import Answer, AppModel, Area, Choice, method_title
 from otoscope.app.html import as_text, plain, result_html
 from otoscope.app.limits import LONGEST_S, Limits, public_message
 from otoscope.app.reviewing import ReviewTab
@@ -20,8 +22,9 @@ from otoscope.models import sample_recordings
 
 PREDICTED, ALL_OTHERS = "the predicted class", "all other classes"
 AREAS = ("the method's own", "sufficient", "decisive", "a share")
-_VISITORS = 500
+_VISITORS = 100
 """Visitors whose choices are in memory at once; the one who was idle longest starts anew."""
+_PLACEHOLDER = "<p>The result appears here.</p>"
 _INTRODUCTION = (
     "Upload or record a sound, or choose a sample. The result plays the recording, the *evidence* that the "
     "decision rests on, and the *remainder*, each from the same instant. One recording is explained at a time; the "
@@ -119,6 +122,30 @@ def choice_of(
     )
 
 
+def explain_and_clean(
+    model: AppModel, path: str | os.PathLike[str], choice: Choice, limits: Limits, shelf: Shelf
+) -> Answer:
+    """Explain as `AppModel.explain` does, and free the memory of it at once.
+
+    The parts of matplotlib's figures hold each other: some 25 000 objects and 8 MB of each explanation stay until
+    Python looks for cycles in all objects, which it does rarely and irregularly.
+
+    Args:
+        model: Model.
+        path: Uploaded file, or a sample recording.
+        choice: What is asked for.
+        limits: Limits of uploads.
+        shelf: Place of the results.
+
+    Raises:
+        OtoscopeError: The recording is refused, or the choice does not fit the model.
+    """
+    try:
+        return model.explain(path, choice, limits, shelf)
+    finally:
+        gc.collect()
+
+
 def _recording_inputs(gr: Any) -> tuple[Any, Any]:
     audio = gr.Audio(sources=["upload", "microphone"], type="filepath", label="Recording", buttons=["download"])
     samples = [("none", ""), *((sample.name.replace("_", " "), sample.name) for sample in sample_recordings())]
@@ -142,7 +169,7 @@ def _explain_tab(gr: Any, setting: Setting) -> None:
             # The place in the queue is shown beside the button too: the result may be far from it.
             waiting = gr.HTML(elem_id="explain-waiting", min_height=48)
         with gr.Column(scale=3, min_width=320):
-            result = gr.HTML(elem_id="explain-result", label="Result", min_height=120)
+            result = gr.HTML(_PLACEHOLDER, elem_id="explain-result", label="Result", min_height=120)
 
     def explain(
         audio: str | None, sample: str, target: str, against: str, method: str, area: str, share: float
@@ -174,7 +201,8 @@ def _compare_tab(gr: Any, setting: Setting) -> None:
         for number, model in enumerate(setting.models, start=1):
             with gr.Column(min_width=320):
                 gr.Markdown(f"## {as_text(model.title)}")
-                results.append(gr.HTML(elem_id=f"compare-result-{number}", label=model.title, min_height=120))
+                place = f"compare-result-{number}"
+                results.append(gr.HTML(_PLACEHOLDER, elem_id=place, label=model.title, min_height=120))
 
     def compare(audio: str | None, sample: str, target: str) -> Iterator[tuple[Any, Any]]:
         first = _result(gr, setting, setting.models[0], audio, sample, choice_of(target))
@@ -204,7 +232,7 @@ def _result(gr: Any, setting: Setting, model: AppModel, audio: str | None, sampl
     if path is None:
         raise gr.Error("Upload or record a sound first, or choose a sample.", print_exception=False)
     try:
-        answer = setting.worker.submit(model.explain, path, choice, limits, setting.shelf).result()
+        answer = setting.worker.submit(explain_and_clean, model, path, choice, limits, setting.shelf).result()
     except OtoscopeError as error:
         message = public_message(error, path, Path.cwd())
         raise gr.Error(str(plain(message)), print_exception=False) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import ipaddress
 import os
 import shutil
@@ -82,6 +83,7 @@ def serve(
         )
         cleaner = Cleaner([folder / _RESULTS, folder / UPLOADS], keep_s)
         cleaner.start()
+        gc.freeze()  # what is there now stays: the collections after each request pass over it
         try:
             on_start(address_of(host, listening.getsockname()[1]))
             uvicorn.Server(config).run(sockets=[listening])

@@ -5,6 +5,7 @@ from otoscope.audio.frontend import Frontend, peak_normalize
 from otoscope.audio.level import levelled
 from otoscope.audio.mel import MelBank, mel_centers_hz, mel_filters
 from otoscope.audio.opening import AudioInfo
+from otoscope.audio.overlapping import OverlappingWindows
 from otoscope.audio.padding import frame_counts, masked_mean, valid_frames, zero_padding
 from otoscope.audio.prefetch import prefetched
 from otoscope.audio.spectrogram import Spectrogram
@@ -17,6 +18,7 @@ __all__ = [
     "Frontend",
     "MelBank",
     "MonoWaveform",
+    "OverlappingWindows",
     "RecordingStream",
     "Spectrogram",
     "StreamingInverse",

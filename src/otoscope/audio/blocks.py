@@ -16,7 +16,7 @@ from otoscope.errors import AudioError, ConfigurationError
 
 _BLOCK_SAMPLES = 1 << 17
 _SMALLEST_BLOCK = 1 << 12
-_LEVEL_STEP = 4
+_LEVEL_STEP = 13
 """Distance of the samples that show whether channels cancel out: all of them would take as long as decoding."""
 _INT16_FULL_SCALE = 1 << 15
 _MPEG = ("MP3", "MPEG")
@@ -125,7 +125,9 @@ class MonoBlocks:
             raise ConfigurationError(f"start_s {start_s:g}, end_s {end_s}: 0 <= start_s < end_s must hold")
         begin = round(start_s * rate)
         if begin >= self.info.frames:
-            raise ConfigurationError(f"start_s {start_s:g}: {self.path} ends at {duration_s:.2f} s")
+            raise ConfigurationError(
+                f"start_s {start_s:g}: {self.path} ends at {duration_s:.2f} s; choose an earlier begin"
+            )
         end = None if end_s is None else max(round(end_s * rate), begin + 1)
         return begin, (None if end is None or end >= self.info.frames else end)
 
@@ -151,24 +153,28 @@ class MonoBlocks:
 
     def _mixed_down(self, block: np.ndarray, levels: np.ndarray | None) -> np.ndarray:
         """Return the mono samples of a block, and add to the levels of the mixture and of the channels, if any."""
-        channels = block.T if self._is_mixed else block.T[[self.channel or 0]]
+        chosen = self.channel or 0
+        values = block if self._is_mixed else block[:, chosen : chosen + 1]
+        if block.dtype == np.int16:
+            # All channels at once, as they lie in memory, in half the time of one after the other. Sums of integers
+            # of 16 bits, and their division by a power of two, are exact in single precision.
+            values = values.astype(np.float32)
+        channels = values.T
         with np.errstate(over="ignore", invalid="ignore"):
-            # Channel by channel, which takes a tenth of the time of a mean over the short axis. Sums of integers of
-            # 16 bits, and their division by a power of two, are exact in single precision.
-            mono: np.ndarray = channels[0].astype(np.result_type(block, np.float32))
-            for channel in channels[1:]:
+            # Channel by channel, which takes a tenth of the time of a mean over the short axis.
+            mono: np.ndarray = channels[0] + channels[1] if len(channels) > 1 else channels[0].copy()
+            for channel in channels[2:]:
                 mono += channel
-            unit = 1.0
-            if block.dtype == np.int16:
-                unit = 1 / _INT16_FULL_SCALE
-                mono *= np.float32(unit)
-            if self._is_mixed:
-                mono /= len(channels)
+            unit = 1.0 if block.dtype != np.int16 else 1 / _INT16_FULL_SCALE
+            if len(channels) == 2:
+                mono *= mono.dtype.type(unit / 2)  # exact, in one pass
+            else:
+                if unit != 1:
+                    mono *= np.float32(unit)
+                if self._is_mixed:
+                    mono /= len(channels)
             if self._is_mixed and levels is not None:
-                # the absolute value of -32768 needs more than 16 bits
-                some = block[::_LEVEL_STEP]
-                absolute = np.abs(some, dtype=np.int32 if block.dtype == np.int16 else block.dtype)
-                level = unit * absolute.sum(dtype=np.float64) / len(channels)
+                level = unit * np.abs(values[::_LEVEL_STEP]).sum(dtype=np.float64) / len(channels)
                 levels += np.abs(mono[::_LEVEL_STEP]).sum(dtype=np.float64), level
         return mono
 

@@ -96,7 +96,10 @@ def check_container(path: Path) -> Container:
             text = f"its header holds a placeholder for the size ({data.announced + data.extra:#x})"
             container.notes.append(f"{text}: read to the end of the file")
         elif rest < 0:
-            raise AudioError(f"{path}: truncated, {-rest} bytes of sound are missing; copy or export it again")
+            raise AudioError(
+                f"{path}: truncated, {-rest} bytes of sound are missing; copy or export it again, or save the rest "
+                "with ffmpeg -i IN OUT.wav"
+            )
         elif rest >= _SMALLEST_REST_BYTES and not _is_metadata(file, data, size):
             _report_rest(path, data.announced, rest, container)
     return container

@@ -117,7 +117,7 @@ class Frontend(nn.Module):
         """
         transform = self._transform(waveform)
         return Spectrogram(
-            log_magnitude=_log_magnitude(transform),
+            log_magnitude=log_magnitude_of(_power(transform)),
             phase=transform.angle() if with_phase else None,
             length=waveform.shape[-1],
             frames=None if lengths is None else self.frames(lengths),
@@ -133,7 +133,18 @@ class Frontend(nn.Module):
         Returns:
             Log magnitude, shape (batch, bins, frames).
         """
-        return _log_magnitude(self._transform(waveform))
+        return log_magnitude_of(self.power(waveform))
+
+    def power(self, waveform: Tensor) -> Tensor:
+        """Return the squared magnitude alone; see `log_magnitude_of`.
+
+        Args:
+            waveform: Waveforms, shape (batch, samples).
+
+        Returns:
+            Squared magnitude, shape (batch, bins, frames).
+        """
+        return _power(self._transform(waveform))
 
     def silence(self, frames: int = 64) -> Spectrogram:
         """Return the spectrogram of one silent clip, to probe networks with.
@@ -178,16 +189,35 @@ class Frontend(nn.Module):
         """
         length = length or (transform.shape[-1] - 1) * self.hop_length
         # a clip shorter than a window was padded to one in `forward`: invert all of it, then cut it again
-        waveform = torch.istft(
-            transform,
-            self.n_fft,
-            self.hop_length,
-            self.window_length,
-            self.window,
-            center=True,
-            length=max(length, self.window_length),
-        )
-        return waveform[..., :length]
+        samples = max(length, self.window_length)
+        # The values of `torch.istft` in half the time, which adds up whole transforms: outside of the window, in
+        # their middle, they are zero.
+        first = (self.n_fft - self.window_length) // 2
+        frames = torch.fft.irfft(transform.transpose(-1, -2), self.n_fft)
+        windowed = frames[..., first : first + self.window_length] * self.window
+        squares = self.window.square().expand(1, transform.shape[-1], -1)
+        # The first frame is centred on the first sample: its window begins before the sound does.
+        start = self.n_fft // 2 - first
+        sums, weights = (self._overlap_add(part)[:, start : start + samples] for part in (windowed, squares))
+        waveform = sums / weights
+        missing = samples - waveform.shape[-1]
+        return nn.functional.pad(waveform, (0, missing))[..., :length] if missing > 0 else waveform[..., :length]
+
+    def _overlap_add(self, frames: Tensor) -> Tensor:
+        """Add frames at distances of a hop, (batch, frames, samples) to (batch, samples)."""
+        hop, count = self.hop_length, frames.shape[1]
+        # Each frame is cut into blocks as long as a hop; the last one is completed with zeros:
+        #
+        #     frame 0   a a b b
+        #     frame 1       a a b b       blocks a start at their frame, blocks b one hop later
+        #     frame 2           a a b b
+        blocks = math.ceil(frames.shape[2] / hop)
+        missing = blocks * hop - frames.shape[2]
+        padded = nn.functional.pad(frames, (0, missing)) if missing else frames
+        total = frames.new_zeros(len(frames), count + blocks - 1, hop)
+        for block in range(blocks):
+            total[:, block : block + count] += padded[..., block * hop : (block + 1) * hop]
+        return total.flatten(1)
 
     def _transform(self, waveform: Tensor) -> Tensor:
         if waveform.ndim != 2 or waveform.shape[-1] == 0:
@@ -243,9 +273,17 @@ def peak_normalize(waveform: Tensor) -> Tensor:
     return waveform / torch.where(peak > 0, peak, torch.ones_like(peak))
 
 
-def _log_magnitude(transform: Tensor) -> Tensor:
-    parts = torch.view_as_real(transform)
+def log_magnitude_of(power: Tensor) -> Tensor:
+    """Return the log magnitude ``log1p(|X|)``, with a gradient at silence.
+
+    Args:
+        power: Squared magnitude, any shape; it is overwritten.
+    """
     # In place to save memory, except for the logarithm: the gradient of the root needs the root itself.
-    # Two terms are added instead of a sum over the last dimension: the same values in half the time.
-    power = parts[..., 0].square() + parts[..., 1].square()
     return power.add_(MAGNITUDE_FLOOR).sqrt_().log1p()
+
+
+def _power(transform: Tensor) -> Tensor:
+    parts = torch.view_as_real(transform)
+    # Two terms are added instead of a sum over the last dimension: the same values in half the time.
+    return parts[..., 0].square() + parts[..., 1].square()

@@ -12,6 +12,7 @@ LARGEST_GAIN_DB = 40.0
 
 _WINDOW_S = 0.1
 _ACTIVE_RANGE_DB = 10.0
+_FRAME_S, _SILENT_RANGE_DB = 0.01, 60.0
 
 
 def levelled(waveform: Tensor, reference: Tensor, sample_rate_hz: int = 16_000) -> Tensor:
@@ -82,3 +83,31 @@ def active_level(waveform: Tensor, sample_rate_hz: int = 16_000) -> float:
     power = squares.unfold(0, window, hop).mean(1)
     active = power[power >= power.max() * 10 ** (-_ACTIVE_RANGE_DB / 10)]
     return math.sqrt(float(active.mean()))
+
+
+def sounding_level(waveform: Tensor, sample_rate_hz: int = 16_000) -> float:
+    """Return the root mean square of a waveform where it is not silent.
+
+    Silent are the frames of 10 ms that are more than 60 dB below the loudest one. The background counts, unlike in
+    `active_level`.
+
+    Args:
+        waveform: Mono waveform. Shape (samples,).
+        sample_rate_hz: Sample rate.
+
+    Returns:
+        Root mean square, 0 for silence.
+
+    Example:
+        >>> import torch
+        >>> sound = torch.full((16_000,), 0.1)
+        >>> sound[8_000:] = 0
+        >>> round(sounding_level(sound), 2)
+        0.1
+    """
+    if waveform.numel() == 0:
+        return 0.0
+    frame = max(1, round(_FRAME_S * sample_rate_hz))
+    squares = functional.pad(waveform.detach().double().square(), (0, -waveform.numel() % frame))
+    power = squares.reshape(-1, frame).mean(1)
+    return math.sqrt(float(power[power >= power.max() * 10 ** (-_SILENT_RANGE_DB / 10)].mean()))

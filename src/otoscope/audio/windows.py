@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -189,9 +190,15 @@ class WindowPlan:
         step = frontend.hop_length
         window, hop = (max(round(value * frontend.sample_rate_hz / step), 1) * step for value in (window_s, hop_s))
         if hop > window:
-            raise ConfigurationError(f"hop_s: {hop_s:g} exceeds window_s ({window_s:g}); parts would not be heard")
+            raise ConfigurationError(
+                f"hop_s: {hop_s:g} exceeds window_s ({window_s:g}): parts would not be heard; choose at most that"
+            )
         if window < 2 * frontend.window_length:
-            raise ConfigurationError(f"window_s: {window_s:g} s are shorter than two frames of the spectrogram")
+            shortest_s = math.ceil(2000 * frontend.window_length / frontend.sample_rate_hz + 1) / 1000
+            raise ConfigurationError(
+                f"window_s: {window_s:g} s are shorter than two frames of the spectrogram; "
+                f"choose {shortest_s:g} or more"
+            )
         return cls(samples, window, hop, step)
 
     @property
@@ -238,7 +245,7 @@ class WindowPlan:
 
 
 def cut_windows(blocks: Iterable[np.ndarray], spans: Iterable[tuple[int, int]]) -> Iterator[np.ndarray]:
-    """Yield parts of a waveform that arrives in blocks; only the blocks that a part needs are kept.
+    """Yield parts of a waveform that arrives in blocks; only the blocks that a part needs are in memory.
 
     Args:
         blocks: Blocks of the waveform. Shape (samples,) each.
@@ -248,14 +255,19 @@ def cut_windows(blocks: Iterable[np.ndarray], spans: Iterable[tuple[int, int]]) 
         Samples of each part. Shape (samples',) each.
     """
     source = iter(blocks)
-    buffer, offset = np.zeros(0, np.float32), 0
+    waiting: deque[np.ndarray] = deque()
+    offset = length = 0  # first of the samples in these blocks, and their number
     for begin, end in spans:
-        while offset + len(buffer) < end:
-            # What lies before this part is needed no more; so do blocks before it pass without being kept.
-            dropped = min(max(begin - offset, 0), len(buffer))
-            buffer, offset = buffer[dropped:], offset + dropped
-            block = next(source, None)
+        while True:
+            # What lies before this part is needed no more; blocks before it pass without being stored.
+            while waiting and offset + len(waiting[0]) <= begin:
+                offset, length = offset + len(waiting[0]), length - len(waiting[0])
+                waiting.popleft()
+            block = next(source, None) if offset + length < end else None
             if block is None:
                 break
-            buffer = np.concatenate([buffer, block])
-        yield buffer[max(begin - offset, 0) : end - offset].copy()
+            waiting.append(block)
+            length += len(block)
+        # joined once for each part: with each block, the samples of a long part would be copied again and again
+        joined = np.concatenate([np.zeros(0, np.float32), *waiting])
+        yield joined[max(begin - offset, 0) : max(end - offset, 0)]

@@ -13,23 +13,22 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from otoscope.audio.level import active_level
+from otoscope.audio.level import active_level, sounding_level
 from otoscope.audit import interventions
 from otoscope.audit.result import Place
 
 LOWEST_HZ = 22.0
 INFRASOUND_HZ = 20.0
-_BAND_OCTAVES, _STEP_OCTAVES = 0.4, 0.25
 _WIDEST_OCTAVES = 0.75
 """Width beyond which a band is rather the sound of a class than a cue beside it."""
 _LONGEST_S = 0.6
-SEGMENTS_S = (0.1, 0.25, 0.5)
-MAINS_HZ = (50.0, 60.0)
 _HARMONICS = 10
 _TOOTH_HZ = 5.0
 _MAINS_TOLERANCE = 0.03
 _CONTROL_OCTAVES = 1.0
 _SHORT_WINDOW_S = 0.064
+_STEADY = 0.7
+"""Root mean square over that of the loudest moments, from which a sound is steady: 3 dB below."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,8 @@ class CandidateCue(ABC):
     """Whether the cue is a sound, and not the absence of one."""
     loudest_db: ClassVar[float] = 3.0
     """Level over that of the rest of the clip above which a cue may be the sound of the class itself."""
+    is_brief: ClassVar[bool] = False
+    """Whether the cue sounds only now and then, and the sound between must stay as it is."""
 
     @property
     @abstractmethod
@@ -122,8 +123,10 @@ class CandidateCue(ABC):
         return []
 
     def _added(self, receiver: Tensor, content: Tensor, rest: Tensor, sample_rate_hz: int) -> Tensor:
-        # as loud beside the receiver as beside the rest of the source
-        levels = [active_level(sound, sample_rate_hz) for sound in (receiver, rest)]
+        # As loud beside the receiver as beside the rest of the source. What sounds all the time is compared with
+        # all that sounds, as a signal-to-noise ratio is; an event with the loudest moments, which are its own.
+        measure = sounding_level if _is_steady(content, sample_rate_hz) else active_level
+        levels = [measure(sound, sample_rate_hz) for sound in (receiver, rest)]
         if min(levels) <= 1e-6 * max(*levels, 1e-12):
             levels = [1.0, 1.0]
         content = levels[0] / levels[1] * content
@@ -325,6 +328,7 @@ class ClickCue(CandidateCue):
     kind: ClassVar[str] = "clicks"
     # Clocks tick and fires crackle: clicks are a cue beside the sound only where they are much quieter than it.
     loudest_db: ClassVar[float] = -9.0
+    is_brief: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
@@ -353,32 +357,9 @@ def span_in(place: Place, length_s: float) -> tuple[float, float]:
     return min(max(start_s, 0.0), length_s), min(max(end_s, 0.0), length_s)
 
 
-def grid(sample_rate_hz: int, clip_s: float) -> list[CandidateCue]:
-    """Return the cues that every audit tries: bands on a logarithmic grid, hum, infrasound, begin and end, clicks.
-
-    Args:
-        sample_rate_hz: Sample rate.
-        clip_s: Length of the shortest clip.
-
-    Example:
-        >>> cues = grid(16_000, 5.0)
-        >>> len(cues), cues[0].name, cues[-1].name
-        (44, 'the band 0-20 Hz', 'clicks')
-    """
-    bands = [BandCue(0.0, INFRASOUND_HZ)]
-    low_hz = LOWEST_HZ
-    while low_hz * 2 ** (_BAND_OCTAVES / 2) < sample_rate_hz / 2:
-        high_hz = min(low_hz * 2**_BAND_OCTAVES, sample_rate_hz / 2)
-        bands.append(BandCue(_rounded(low_hz), _rounded(high_hz)))
-        low_hz *= 2**_STEP_OCTAVES
-    lengths_s = [length_s for length_s in SEGMENTS_S if length_s < clip_s / 3]
-    starts = [SegmentCue(0.0, length_s) for length_s in lengths_s]
-    ends = [SegmentCue(-length_s, 0.0) for length_s in lengths_s]
-    return [*bands, *(HumCue(hz) for hz in MAINS_HZ), *starts, *ends, ClickCue()]
-
-
-def _rounded(hz: float) -> float:
-    return float(f"{hz:.3g}")  # three digits
+def _is_steady(content: Tensor, sample_rate_hz: int) -> bool:
+    """Return whether a sound is hardly louder in its loudest moments than on average."""
+    return float(content.square().mean().sqrt()) > _STEADY * active_level(content, sample_rate_hz)
 
 
 def _hz_text(low_hz: float, high_hz: float) -> str:

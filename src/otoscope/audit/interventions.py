@@ -96,14 +96,14 @@ def lower_bands(
     stft = _transform(window_s, sample_rate_hz)
     transform = stft(_ending(waveform, stft))
     power = transform.abs().square()
-    log_power = (power + _floor(power)).log()
+    floor = _floor(power)
     gain = torch.ones_like(power)
     for low_hz, high_hz in bands_hz:
         low = max(0, math.floor(low_hz / stft.bin_hz))
         high = min(len(power), math.ceil(high_hz / stft.bin_hz) + 1)
         if low >= high:
             continue
-        expected = _between(log_power, low, high)
+        expected = _between(power, floor, low, high)
         lowered = torch.minimum(_lowered(power[low:high], expected), _without_steady(power[low:high], expected))
         gain[low:high] = torch.minimum(gain[low:high], lowered)
     if bool((gain == 1).all()):
@@ -112,19 +112,19 @@ def lower_bands(
     return waveform - stft.inverse(transform * (1 - gain), waveform.numel())
 
 
-def _between(log_power: Tensor, low: int, high: int) -> Tensor:
+def _between(power: Tensor, floor: Tensor, low: int, high: int) -> Tensor:
     """Return the power that the neighbours of a band suggest for its bins, shape (high - low, time)."""
     # Two bins on each side are left out: the main lobe of a tone at the border reaches into them.
     #   lower guard . . | band | . . upper guard
     guard, gap = max(4, (high - low) // 2), 2
-    below = log_power[max(0, low - gap - guard) : max(0, low - gap)]
-    above = log_power[high + gap : high + gap + guard]
-    sides = [side.mean(0) for side in (below, above) if len(side)]
+    below = power[max(0, low - gap - guard) : max(0, low - gap)]
+    above = power[high + gap : high + gap + guard]
+    sides = [(side + floor).log().mean(0) for side in (below, above) if len(side)]
     if not sides:
-        return torch.full_like(log_power[low:high], math.inf)  # the band is all there is
+        return torch.full_like(power[low:high], math.inf)  # the band is all there is
     if len(sides) == 1:
         return _BIAS * sides[0].exp().expand(high - low, -1)
-    share = torch.linspace(0, 1, high - low, device=log_power.device)[:, None]
+    share = torch.linspace(0, 1, high - low, device=power.device)[:, None]
     return _BIAS * torch.lerp(sides[0].expand(high - low, -1), sides[1].expand(high - low, -1), share).exp()
 
 
@@ -300,7 +300,8 @@ def side_effect_db(
     sample_rate_hz: int,
     bands_hz: Sequence[tuple[float, float]],
     span_s: tuple[float, float] | None,
-) -> float:
+    is_brief: bool = False,
+) -> float | None:
     """Return the largest change of level outside the cue: in third octaves outside its bands, or outside its span.
 
     Args:
@@ -309,10 +310,15 @@ def side_effect_db(
         sample_rate_hz: Sample rate.
         bands_hz: Bands of the cue; none if it is not limited in frequency.
         span_s: Begin and end of the cue; None if it is not limited in time.
+        is_brief: Whether the cue sounds only now and then, such as clicks: outside are the moments of which the
+            removal takes less than a hundredth of the power.
 
     Returns:
-        Change in dB, 0 or larger. Third octaves and frames more than 60 dB below the loudest one do not count.
+        Change in dB, 0 or larger. Third octaves and frames more than 60 dB below the loudest one do not count. None
+        if nothing is outside.
     """
+    if span_s is None and not bands_hz and not is_brief:
+        return None
     changes = [0.0]
     if span_s is not None:
         frame = max(1, round(0.05 * sample_rate_hz))
@@ -321,24 +327,50 @@ def side_effect_db(
         outside = (begins_s + 0.05 < span_s[0]) | (begins_s > span_s[1])
         changes.append(_largest_change(levels[0][outside], levels[1][outside]))
     if bands_hz:
-        centres = [25.0 * 2 ** (index / 3) for index in range(40)]
-        edges = [(hz * 2 ** (-1 / 6), hz * 2 ** (1 / 6)) for hz in centres if hz * 1.13 < sample_rate_hz / 2]
         # A band that touches one of the cue's, with the blur of its window, is not outside.
         apart = [
             (low, high)
-            for low, high in edges
+            for low, high in _third_octaves(sample_rate_hz)
             if all(high < cue_low / 1.02 - 16 or low > cue_high * 1.02 + 16 for cue_low, cue_high in bands_hz)
         ]
         # a window, without which a loud tone in the band would leak into all others
         window = torch.hann_window(before.numel())
         spectra = [torch.fft.rfft(sound * window).abs().square() for sound in (before, after)]
-        hz = torch.linspace(0, sample_rate_hz / 2, len(spectra[0]))
-        masks = [(hz >= low) & (hz < high) for low, high in apart]
-        masks = [mask for mask in masks if bool(mask.any())]
-        if masks:
-            levels = [torch.stack([spectrum[mask].sum() for mask in masks]) for spectrum in spectra]
-            changes.append(_largest_change(*levels))
+        changes.append(_largest_change(*(_in_bands(spectrum, apart, sample_rate_hz) for spectrum in spectra)))
+    if is_brief:
+        stft = _transform(_SHORT_S, sample_rate_hz)
+        powers = [stft(sound).abs().square() for sound in (before, after)]
+        removed = stft(before - after).abs().square().sum(0)
+        # what is removed reaches into the frames beside it
+        touched = (removed > 0.01 * powers[0].sum(0)).float()
+        outside = functional.max_pool1d(touched[None], 3, 1, 1)[0] == 0
+        if not bool(outside.any()):
+            return None
+        bands = _third_octaves(sample_rate_hz)
+        changes.append(
+            _largest_change(*(_in_bands(power[:, outside].sum(1), bands, sample_rate_hz) for power in powers))
+        )
     return max(changes)
+
+
+def _third_octaves(sample_rate_hz: int) -> list[tuple[float, float]]:
+    """Return the borders of third octaves from 22 Hz to half the sample rate."""
+    centres = [25.0 * 2 ** (index / 3) for index in range(40)]
+    return [(hz * 2 ** (-1 / 6), hz * 2 ** (1 / 6)) for hz in centres if hz * 1.13 < sample_rate_hz / 2]
+
+
+def _in_bands(power: Tensor, bands_hz: Sequence[tuple[float, float]], sample_rate_hz: int) -> Tensor:
+    """Return the power in bands, shape (bands, ...); those without a bin are left out.
+
+    Args:
+        power: Power at frequencies from 0 to half the sample rate, shape (bins, ...).
+        bands_hz: Borders of the bands.
+        sample_rate_hz: Sample rate.
+    """
+    hz = torch.linspace(0, sample_rate_hz / 2, len(power))
+    masks = [(hz >= low) & (hz < high) for low, high in bands_hz]
+    sums = [power[mask].sum(0) for mask in masks if bool(mask.any())]
+    return torch.stack(sums) if sums else power[:0]
 
 
 def frame_power(waveform: Tensor, frame: int) -> Tensor:

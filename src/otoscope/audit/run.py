@@ -16,20 +16,31 @@ import numpy as np
 import torch
 
 from otoscope.audio import save_audio
-from otoscope.audit.answers import AnswerBackend, Answers, Request
+from otoscope.audit.answers import AnswerBackend, Answers
 from otoscope.audit.clips import choose_clips
 from otoscope.audit.own import Suspicion
 from otoscope.audit.result import AuditResult, ClassFigures, Suspect, Verdict, worst
 from otoscope.audit.search import FEW_RECEIVERS, Search
 from otoscope.audit.settings import AuditSettings
 from otoscope.audit.statistics import FEWEST_RECORDINGS, HIGHEST_RATE
-from otoscope.audit.suspects import CONVINCES, HURTS, Tested, judged, rank, run_test, to_test
+from otoscope.audit.suspects import (
+    CONVINCES,
+    HURTS,
+    LARGEST_SIDE_EFFECT_DB,
+    Tested,
+    judged,
+    rank,
+    run_test,
+    to_test,
+)
 from otoscope.classifiers import Classifier
 from otoscope.classifiers.fingerprint import traits_of
 from otoscope.evaluation.fingerprints import noise_probabilities
 from otoscope.version import __version__
 
 SOUNDS_FOLDER = "sounds"
+_PROBES = 12
+"""Number of answers whose time gives the expected cost; they are spread over all candidates."""
 
 
 @dataclass(frozen=True)
@@ -160,15 +171,13 @@ def estimate_cost(search: Search, settings: AuditSettings, suspicions: int = 0) 
     further += 0 if settings.quick else FEW_RECEIVERS * len(search.candidates)
     tested = (classes // 2 + suspicions * classes) * 4 * settings.test_receivers + 2 * clips * suspicions
     total = clips + len(requests) + further + tested
-    probe = [Request(index, "removed", cue) for index in range(min(2, clips)) for cue in search.grid[5:9]]
     finished = len(requests) - answers.missing(requests)
+    # by the classifier itself and not by `ask`, which knows answers of an earlier run
+    probe = requests[:: max(1, len(requests) // _PROBES)][:_PROBES]
+    answers.responder(probe[:1])  # the first answer of a process takes longer
     start_s = time.perf_counter()
-    parallel, answers.workers = answers.workers, 1
-    backend, answers.backend = answers.backend, None
-    missing = answers.missing(probe)
-    answers.ask(probe)
-    answers.workers, answers.backend = parallel, backend
-    each_s = (time.perf_counter() - start_s) / max(missing, 1) if missing else 0.0
+    answers.responder(probe)
+    each_s = (time.perf_counter() - start_s) / max(len(probe), 1)
     return Cost(total, finished, max(0, total - finished) * each_s / max(1, answers.workers), answers.workers)
 
 
@@ -268,6 +277,7 @@ def _conditions(search: Search, settings: AuditSettings, cost: Cost, seconds: fl
             "false_discovery_rate": HIGHEST_RATE,
             "corrected_together": "suspects of both directions; those that convince alone; those of the user",
             "fewest_recordings": FEWEST_RECORDINGS,
+            "largest_side_effect_db": LARGEST_SIDE_EFFECT_DB,
         },
     }
 

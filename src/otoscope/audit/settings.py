@@ -35,7 +35,7 @@ class AuditSettings:
     @property
     def candidates(self) -> int:
         """Candidates of each class and half that are transplanted in the search."""
-        return 4 if self.quick else 8
+        return 6 if self.quick else 10
 
     @property
     def search_receivers(self) -> int:

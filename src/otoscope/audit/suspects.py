@@ -23,6 +23,9 @@ HURTS = 0.25
 """Fall of the accuracy, in shares of the clips, from which a removal hurts."""
 CONVINCES = 0.25
 """Rise of the share of other clips from which a transplant convinces."""
+LARGEST_SIDE_EFFECT_DB = 1.0
+"""Change of the level outside a cue by its removal, above which the effect may be that of the rest of the sound."""
+_SIDE_EFFECT_CLIPS = 8
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,8 @@ def judged(tests: Sequence[Tested], answers: Answers) -> list[Suspect]:
     for place, test in enumerate(tests):
         q_value = q_of[place]
         label = answers.classifier.labels[test.target]
-        verdict, reason = _verdict(test, q_value)
+        side_effect_db = _side_effect_db(test, answers)
+        verdict, reason = _verdict(test, q_value, side_effect_db)
         suspects.append(
             Suspect(
                 label=label,
@@ -207,7 +211,7 @@ def judged(tests: Sequence[Tested], answers: Answers) -> list[Suspect]:
                 verdict=verdict,
                 sentence=_sentence(label, test, verdict, reason),
                 from_user=test.from_user,
-                side_effect_db=_side_effect_db(test, answers) if test.cue.is_sound else None,
+                side_effect_db=side_effect_db,
             )
         )
     return suspects
@@ -220,7 +224,7 @@ def rank(suspect: Suspect) -> tuple[Any, ...]:
     return order.index(suspect.verdict), -min(effects, default=0.0), suspect.label, suspect.name
 
 
-def _verdict(test: Tested, q_value: float | None) -> tuple[Verdict, str]:
+def _verdict(test: Tested, q_value: float | None, side_effect_db: float | None) -> tuple[Verdict, str]:
     """Return the verdict, and what makes it unclear."""
     removal, transplant = test.removal, test.transplant
     if removal is None or transplant is None:
@@ -242,6 +246,8 @@ def _verdict(test: Tested, q_value: float | None) -> tuple[Verdict, str]:
         return "unclear", "adding it convinces, but its removal costs few decisions"
     if q_value is None or q_value > HIGHEST_RATE:
         return "unclear", "both effects could be chance, or those of any change of this size"
+    if side_effect_db is not None and side_effect_db > LARGEST_SIDE_EFFECT_DB:
+        return "unclear", f"its removal changes the rest of the sound by {side_effect_db:.1f} dB"
     if not test.cue.is_narrow:
         return "unclear", "it is so large a part of the clip that it may be the sound of the class itself"
     if test.level_db is not None and test.level_db > test.cue.loudest_db:
@@ -270,19 +276,16 @@ def _sentence(label: str, test: Tested, verdict: Verdict, reason: str) -> str:
     return f"class {label}: {removal}; {transplant}: {verdict}" + (f" ({reason})" if reason else "")
 
 
-def _side_effect_db(test: Tested, answers: Answers) -> float:
-    """Return the largest change of level outside the cue over clips of the class."""
-    rate_hz, largest = answers.sample_rate_hz, 0.0
+def _side_effect_db(test: Tested, answers: Answers) -> float | None:
+    """Return the largest change of level outside the cue over clips of the class; None if nothing is outside."""
+    rate_hz, cue, changes = answers.sample_rate_hz, test.cue, []
     members = [index for index, clip in enumerate(answers.clips) if clip.target == test.target]
-    for index in members[:8]:
+    for index in members[:_SIDE_EFFECT_CLIPS]:
         sound = answers.clips[index].waveform
-        place = test.cue.place
-        span_s = None if place.start_s is None else span_in(place, sound.numel() / rate_hz)
-        less = test.cue.removed(sound, rate_hz)
-        largest = max(
-            largest, interventions.side_effect_db(sound, less, rate_hz, test.cue.bands_hz(rate_hz), span_s)
-        )
-    return largest
+        span_s = None if cue.place.start_s is None else span_in(cue.place, sound.numel() / rate_hz)
+        less, bands_hz = cue.removed(sound, rate_hz), cue.bands_hz(rate_hz)
+        changes.append(interventions.side_effect_db(sound, less, rate_hz, bands_hz, span_s, cue.is_brief))
+    return max((change for change in changes if change is not None), default=None)
 
 
 def _between(first: CandidateCue, second: CandidateCue) -> CandidateCue:

@@ -300,15 +300,19 @@ class Classifier(Shareable, StoredModel, ABC):
         """Switch to evaluation mode without gradients to the weights: how interpreters use a classifier."""
         return self.eval().requires_grad_(False)
 
-    def index_of(self, label: str) -> int:
+    def index_of(self, label: str, option: str = "target") -> int:
         """Return the position of a label among the logits.
+
+        Args:
+            label: Label.
+            option: Option that names it, for the message.
 
         Raises:
             ConfigurationError: The classifier does not know the label; the message names close ones.
         """
         if label not in self.labels:
             raise ConfigurationError(
-                f"target: this classifier does not know {label!r}; {choices(label, self.labels)}"
+                f"{option}: this classifier does not know {label!r}; {choices(label, self.labels)}"
             )
         return self.labels.index(label)
 

@@ -42,7 +42,8 @@ class ContrastClassifier(Classifier):
     """
 
     def __init__(self, classifier: Classifier, target: str, against: str) -> None:
-        first, second = (require_classifier(classifier).index_of(label) for label in (target, against))
+        first = require_classifier(classifier).index_of(target)
+        second = classifier.index_of(against, "against")
         if first == second:
             raise ConfigurationError(f"against: {against!r} is the target itself; name another class")
         super().__init__([classifier.labels[first], classifier.labels[second]], classifier.frontend)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from otoscope.allocator import share_freed_memory
 from otoscope.cli.options import SOURCE_HELP, add_shared, import_modules, make_parser, move_to_device, parse
 from otoscope.errors import ConfigurationError
 
@@ -27,6 +28,7 @@ def run(arguments: list[str]) -> int:
     options = parse(build_parser(), arguments)
     if options.review_file is not None and options.review is None:
         raise ConfigurationError(f"--review_file {options.review_file}: needs --review, the folder to review")
+    share_freed_memory()
     from otoscope.app.limits import Limits
 
     limits = Limits(options.max_upload_mb, options.max_duration_s, options.queue, options.keep_min)

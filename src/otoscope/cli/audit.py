@@ -12,7 +12,9 @@ from otoscope.cli.audit_evidence import add_evidence, add_evidence_options, chec
 from otoscope.cli.options import (
     DEFAULT_SEED,
     SOURCE_HELP,
+    WORKERS_HELP,
     add_shared,
+    check_positive,
     import_modules,
     make_parser,
     move_to_device,
@@ -20,7 +22,7 @@ from otoscope.cli.options import (
     print_json,
 )
 from otoscope.cli.threads import usable_cores
-from otoscope.errors import ConfigurationError, OtoscopeError
+from otoscope.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import jsonargparse
@@ -194,15 +196,8 @@ def _add_run_options(parser: jsonargparse.ArgumentParser) -> None:
         default=None,
         help="Exit with code 1 if there is a shortcut, or also if a suspect is unclear, for automatic checks.",
     )
-    parser.add_argument(
-        "--backend",
-        type=Literal["local", "ray"],
-        default="local",
-        help="Where the classifier listens: processes of this machine, or a Ray cluster (RAY_ADDRESS).",
-    )
-    parser.add_argument(
-        "--workers", type=int | None, default=None, help="Number of processes (default: one for each core)."
-    )
+    add_shared(parser, "backend")
+    add_shared(parser, "workers", help=WORKERS_HELP)
     add_shared(parser, "device")
     add_shared(parser, "seed", default=DEFAULT_SEED)
     add_shared(parser, "import")
@@ -211,8 +206,7 @@ def _add_run_options(parser: jsonargparse.ArgumentParser) -> None:
 
 def _check(options: Any) -> None:
     """Raise errors of options that need neither the model nor the recordings."""
-    if options.workers is not None and options.workers < 1:
-        raise OtoscopeError(f"--workers {options.workers}: must be positive")
+    check_positive(options, ("workers",))
     if not Path(options.data_folder).exists():
         raise ConfigurationError(f"--data_folder {options.data_folder}: does not exist")
     for path in options.cue:

@@ -12,7 +12,9 @@ from otoscope.cli.answer import AnswerLine
 from otoscope.cli.long_options import add_long_options, long_options
 from otoscope.cli.options import (
     SOURCE_HELP,
+    WORKERS_HELP,
     add_shared,
+    check_positive,
     import_modules,
     make_parser,
     move_to_device,
@@ -146,9 +148,7 @@ def _report(outcome: Outcome, lines: list[dict[str, Any]], as_json: bool, severa
 
 def _check(options: jsonargparse.Namespace) -> None:
     """Raise errors of options that need neither the model nor the recordings."""
-    for name in ("batch_size", "workers"):
-        if options[name] is not None and options[name] < 1:
-            raise OtoscopeError(f"--{name} {options[name]}: must be positive")
+    check_positive(options, ("batch_size", "workers"))
     if options.against is not None and not options.target:
         raise OtoscopeError(f"--against {options.against}: name the labels to compare with it with --target")
 
@@ -282,20 +282,8 @@ def _add_options_of_the_run(parser: jsonargparse.ArgumentParser) -> None:
         action="store_true",
         help="Skip recordings that already have an explanation, to resume an interrupted run.",
     )
-    parser.add_argument(
-        "--workers",
-        type=int | None,
-        default=None,
-        help="Number of processes that explain recordings, each with one thread (default: the cores that can be "
-        "used; with --backend ray those of the cluster). Long recordings are explained by one.",
-    )
-    parser.add_argument(
-        "--backend",
-        type=Literal["local", "ray"],
-        default="local",
-        help="Where the processes run: on this machine, or as actors on the Ray cluster that RAY_ADDRESS names "
-        "(without it, a cluster of this machine alone); ray needs the extra `cluster`.",
-    )
+    add_shared(parser, "workers", help=f"{WORKERS_HELP} Long recordings are explained by one.")
+    add_shared(parser, "backend")
     parser.add_argument(
         "--keep",
         nargs="+",

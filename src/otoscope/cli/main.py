@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any
 
-from otoscope.cli.allocator import keep_freed_memory
+from otoscope.allocator import keep_freed_memory
 from otoscope.cli.pipes import SIGPIPE, quiet_pipes
 from otoscope.cli.threads import share_cores
 from otoscope.errors import OtoscopeError, choices

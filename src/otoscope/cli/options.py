@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from otoscope.errors import OtoscopeError
 
@@ -45,12 +45,23 @@ SHARED = {
     "device": Option("Device that the networks run on: cpu, cuda, cuda:1, mps.", {"type": str, "default": "cpu"}),
     "seed": Option("Seed of everything random.", {"type": int}),
     "json": Option("Print the results as JSON.", {"action": "store_true"}),
+    "workers": Option("Number of processes", {"type": int | None, "default": None}),
+    "backend": Option(
+        "Where the processes run: on this machine, or as actors on the Ray cluster that RAY_ADDRESS names (without "
+        "it, a cluster of this machine alone); ray needs the extra `cluster`.",
+        {"type": Literal["local", "ray"], "default": "local"},
+    ),
     "import": Option(
         "Python module with classes of your own, looked up in the current folder too; may be repeated.",
         {"action": "append", "default": []},
     ),
 }
 """The shared options by name."""
+WORKERS_HELP = (
+    f"{SHARED['workers'].help}, each with one thread (default: the cores that can be used; with --backend ray "
+    "those of the cluster)."
+)
+"""Description of ``--workers`` for verbs that have ``--backend``."""
 SOURCE_HELP = "Model folder, owner/name on the Hugging Face hub, SpeechBrain's model folder or training results"
 
 
@@ -179,6 +190,17 @@ def import_modules(names: Sequence[str]) -> None:
             importlib.import_module(name)
         except ImportError as error:
             raise OtoscopeError(f"--import {name}: cannot be imported ({error})") from error
+
+
+def check_positive(options: Any, names: Sequence[str]) -> None:
+    """Raise an error if one of the numbers is given and not positive.
+
+    Raises:
+        OtoscopeError: A number is zero or negative.
+    """
+    for name in names:
+        if options[name] is not None and options[name] < 1:
+            raise OtoscopeError(f"--{name} {options[name]}: must be positive")
 
 
 def move_to_device(networks: Any, device: str) -> None:

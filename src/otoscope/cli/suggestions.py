@@ -35,10 +35,16 @@ def with_suggestions(message: str, options: Iterable[str]) -> str:
         key, name = named.groups()
         existing = _classes_of(key.rpartition(".")[2])
         return f"{key}: there is no {name!r}" + (f"; {choices(name, existing)}" if existing else "")
-    expected = r'(?:Parser key )?"?([\w.]+)"?: Expected a typing\.Literal\[(.*?)\]\.? Got value: (\S+)'
+    expected = (
+        r'(?:Parser key )?"?([\w.]+)"?(?: element \d+)?: Expected a typing\.Literal\[(.*?)\]\.? Got value: (\S+)'
+    )
     if value := re.match(expected, message):
         allowed = re.findall(r"'([^']*)'", value[2])
         return f"{value[1]}: there is no {value[3]!r}; {choices(value[3], allowed)}"
+    expected = r'(?:Parser key )?"?([\w.]+)"?: Expected a <class \'(int|float)\'>(?:\. Got value: |, got )(\S+)$'
+    if number := re.match(expected, message):
+        kind = "a whole number" if number[2] == "int" else "a finite number"
+        return f"{number[1]}: expected {kind}, got {number[3]}"
     return message
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -64,6 +64,7 @@ class ClassifiedBatch:
         annotated: Bins that a person has marked as events of the explained label, nowhere in clips without any;
             None if no clip of the batch has annotations. Shape (batch, frequency, time).
         answers: Answers of the classifier to masks that it has been asked about, by `digest` of the mask.
+        silences: Its answers to silence by number of samples, which batches can share; see `silence_of`.
     """
 
     classifier: Classifier
@@ -76,12 +77,42 @@ class ClassifiedBatch:
     truth: Truth | None
     annotated: Tensor | None = None
     answers: dict[str, Answers] = field(default_factory=dict)
+    silences: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     @cached_property
-    def direction(self) -> Tensor:
-        """Complex spectrogram with a magnitude of 1, which all masks share. Shape (batch, frequency, time)."""
-        phase = self.spectrogram.require_phase("the sound of a mask").float()
-        return torch.polar(torch.ones_like(phase), phase)
+    def direction(self) -> tuple[Tensor, Tensor]:
+        """Cosine and sine of the phase, which all masks share. Shape of each (batch, time, frequency)."""
+        phase = self.spectrogram.require_phase("the sound of a mask").float().transpose(1, 2).contiguous()
+        return phase.cos(), phase.sin()
+
+    @cached_property
+    def everything(self) -> str:
+        """Digest of the mask that keeps everything but the padding."""
+        return digest(self.zero_padding(torch.ones_like(self.spectrogram.log_magnitude)))
+
+    @cached_property
+    def whole(self) -> Tensor:
+        """Log magnitude, 0 in the padding. Shape (batch, frequency, time)."""
+        return self.zero_padding(self.spectrogram.log_magnitude)
+
+    def versions(self, log_magnitudes: Tensor) -> Spectrogram:
+        """Return the clips with other log magnitudes, without a phase unless the classifier needs it.
+
+        Args:
+            log_magnitudes: Log magnitudes, shape (versions, batch, frequency, time).
+
+        Returns:
+            Spectrograms of all versions; row = version * clips + clip.
+        """
+        count, spectrogram = len(log_magnitudes), self.spectrogram
+        phase = spectrogram.phase if self.classifier.needs_phase else None
+        return replace(
+            spectrogram,
+            log_magnitude=log_magnitudes.flatten(0, 1),
+            phase=None if phase is None else phase.repeat(count, 1, 1),
+            frames=None if spectrogram.frames is None else spectrogram.frames.repeat(count),
+            lengths=None if spectrogram.lengths is None else spectrogram.lengths.repeat(count),
+        )
 
     @property
     def frames(self) -> Tensor | None:
@@ -111,10 +142,20 @@ class MaskedProbabilities:
     heard: Tensor | None
     sounds: Tensor | None
 
+    def of(self, mask: int) -> MaskedProbabilities:
+        """Return the part of one mask, of the same dimensions."""
+        part = slice(mask, mask + 1)
+        heard = None if self.heard is None else self.heard[part]
+        return MaskedProbabilities(self.seen[part], heard, None if self.sounds is None else self.sounds[part])
+
 
 @torch.no_grad()
 def classify_batch(
-    classifier: Classifier, batch: Batch, seed: int, device: torch.device | str = "cpu"
+    classifier: Classifier,
+    batch: Batch,
+    seed: int,
+    device: torch.device | str = "cpu",
+    silences: dict[int, tuple[Tensor, Tensor]] | None = None,
 ) -> ClassifiedBatch:
     """Analyse and classify the clips of a batch.
 
@@ -123,6 +164,7 @@ def classify_batch(
         batch: Clips.
         seed: Seed of the order of equal bins.
         device: Device that the classifier is on.
+        silences: See `ClassifiedBatch.silences` (default: none are known).
     """
     batch = _heard_part(classifier, batch)
     waveform = batch.waveform.to(device)
@@ -148,6 +190,7 @@ def classify_batch(
         inputs_at_once=max(8, 2 * len(batch)),
         truth=truth,
         annotated=_annotated(classifier, batch, prediction, spectrogram),
+        silences={} if silences is None else silences,
     )
 
 
@@ -201,8 +244,8 @@ def _heard_level(classifier: Classifier, batch: Batch) -> Tensor:
 
 
 @torch.no_grad()
-def classify_masked(batch: ClassifiedBatch, masks: Tensor, heard: bool) -> MaskedProbabilities:
-    """Classify masked clips as the classifier sees them, and as a listener hears them.
+def classify_parts(batch: ClassifiedBatch, masks: Sequence[Tensor], heard: bool) -> MaskedProbabilities:
+    """Classify the evidence and the remainder of masks as the classifier sees them, and as a listener hears them.
 
     A listener hears the masked spectrogram after the inverse transform, as an explanation saves it: as 32-bit
     float, so that nothing clips and nothing is rounded. The classifier is given that sound like a recording: see
@@ -210,75 +253,114 @@ def classify_masked(batch: ClassifiedBatch, masks: Tensor, heard: bool) -> Maske
 
     Args:
         batch: Clips.
-        masks: Masks in [0, 1], shape (masks, batch, frequency, time).
+        masks: Masks in [0, 1], 0 in the padding. Shape of each (batch, frequency, time).
         heard: Whether to classify the sounds too.
+
+    Returns:
+        Probabilities of the evidence of all masks, then those of their remainders. Sounds are those of the evidence
+        only.
     """
-    return _classify(batch, masks, Spectrogram.masked, heard)
+    evidence, remainder = [], []
+    whole = batch.whole.transpose(1, 2)
+    # A mask at a time, evidence and remainder together: few spectrograms are in memory, and each is made once.
+    for mask in masks:
+        # With time first in memory, as the transforms have it: neither they nor the products copy anything.
+        parts = whole.new_empty(2, *whole.shape)
+        torch.mul(mask.transpose(1, 2), whole, out=parts[0])
+        # Not (1 - mask) times the whole, which takes longer; they are equal up to rounding.
+        torch.sub(whole, parts[0], out=parts[1])
+        answer = classify_versions(batch, parts.transpose(-1, -2), heard)
+        evidence.append(answer.of(0))
+        remainder.append(answer.of(1))
+    return _joined([*evidence, *remainder])
 
 
 @torch.no_grad()
-def classify_replaced(batch: ClassifiedBatch, log_magnitudes: Tensor, heard: bool) -> MaskedProbabilities:
-    """Classify clips with other log magnitudes and their own phase, as in `classify_masked`.
+def silence_of(batch: ClassifiedBatch) -> tuple[Tensor, Tensor]:
+    """Return the probabilities of silence as long as each clip, seen and heard. Shape of each (batch, classes).
+
+    They are the same for all masks, methods and clips of one length, so that the classifier is asked once.
+    """
+    classifier, frontend, waveform = batch.classifier, batch.classifier.frontend, batch.waveform
+    lengths = batch.spectrogram.lengths
+    samples = [waveform.shape[-1]] * len(waveform) if lengths is None else lengths.tolist()
+    for length in set(samples) - batch.silences.keys():
+        seen = replace(frontend.silence(frontend.frames(length)), length=length)
+        heard = classifier.hear(waveform.new_zeros(1, length), with_phase=classifier.needs_phase)
+        batch.silences[length] = classifier.probabilities(seen)[0], classifier.probabilities(heard)[0]
+    seen_of_all, heard_of_all = zip(*(batch.silences[length] for length in samples), strict=True)
+    return torch.stack(seen_of_all), torch.stack(heard_of_all)
+
+
+@torch.no_grad()
+def classify_versions(batch: ClassifiedBatch, log_magnitudes: Tensor, heard: bool) -> MaskedProbabilities:
+    """Classify clips with other log magnitudes and their own phase, as in `classify_parts`.
 
     Args:
         batch: Clips.
         log_magnitudes: Log magnitudes, shape (versions, batch, frequency, time).
         heard: Whether to classify the sounds too.
     """
-    return _classify(batch, log_magnitudes, Spectrogram.with_log_magnitude, heard)
+    size = max(1, batch.inputs_at_once // len(batch.names))
+    starts = range(0, len(log_magnitudes), size)
+    return _joined([_classify(batch, log_magnitudes[start : start + size], heard) for start in starts])
 
 
-def _classify(
-    batch: ClassifiedBatch, versions: Tensor, change: Callable[[Spectrogram, Tensor], Spectrogram], heard: bool
-) -> MaskedProbabilities:
-    # All versions of all clips form one long batch, row = version * clips + clip, which is classified in pieces.
-    classifier, flat = batch.classifier, versions.flatten(0, 1)
-    seen, from_sounds, sounds = [], [], []
-    for start in range(0, len(flat), batch.inputs_at_once):
-        rows = torch.arange(start, min(start + batch.inputs_at_once, len(flat)))
-        masked = change(batch.spectrogram[rows % len(batch.names)], flat[rows])
-        seen.append(classifier.probabilities(masked))
-        if not heard:
-            continue
-        # In general no sound has the masked spectrogram, so analysing its inverse gives a different one.
-        sound = _sounds(batch, masked, rows)
-        again = classifier.hear(sound, masked.lengths, with_phase=classifier.needs_phase)
-        from_sounds.append(classifier.probabilities(again))
-        if batch.truth is not None:
-            # Clips of this piece may all be shorter than the batch, to which the event and the mixture are padded.
-            sounds.append(torch.nn.functional.pad(sound, (0, batch.waveform.shape[-1] - sound.shape[-1])))
-    by_mask = (len(versions), len(batch.names), -1)
+def _classify(batch: ClassifiedBatch, log_magnitudes: Tensor, heard: bool) -> MaskedProbabilities:
+    classifier, by_version = batch.classifier, (*log_magnitudes.shape[:2], -1)
+    changed = batch.versions(log_magnitudes)
+    seen = classifier.probabilities(changed).view(by_version)
+    if not heard:
+        return MaskedProbabilities(seen, None, None)
+    # In general no sound has the masked spectrogram, so analysing its inverse gives a different one.
+    sound = _sounds(batch, changed)
+    again = classifier.hear(sound, changed.lengths, with_phase=classifier.needs_phase)
+    from_sounds = classifier.probabilities(again).view(by_version)
+    return MaskedProbabilities(seen, from_sounds, sound.view(by_version) if batch.truth is not None else None)
+
+
+def _joined(answers: Sequence[MaskedProbabilities]) -> MaskedProbabilities:
+    """Return the answers one after the other; what one lacks, all lack."""
+
+    def join(parts: Sequence[Tensor | None]) -> Tensor | None:
+        values = [part for part in parts if part is not None]
+        return torch.cat(values) if len(values) == len(parts) else None
+
     return MaskedProbabilities(
-        seen=torch.cat(seen).view(by_mask),
-        heard=torch.cat(from_sounds).view(by_mask) if from_sounds else None,
-        sounds=torch.cat(sounds).view(by_mask) if sounds else None,
+        torch.cat([answer.seen for answer in answers]),
+        join([answer.heard for answer in answers]),
+        join([answer.sounds for answer in answers]),
     )
 
 
-def _sounds(batch: ClassifiedBatch, masked: Spectrogram, rows: Tensor) -> Tensor:
-    """Return the sounds of masked clips, padded to the longest, as `Frontend.inverse` returns them.
+def _sounds(batch: ClassifiedBatch, changed: Spectrogram) -> Tensor:
+    """Return the sounds of versions of the clips, padded as the clips are.
 
     Args:
         batch: Clips.
-        masked: Their masked spectrograms.
-        rows: Number of each spectrogram; its clip is the remainder by the number of clips.
+        changed: Spectrograms as `ClassifiedBatch.versions` returns them.
     """
-    frontend = batch.classifier.frontend
-    magnitude, clips = masked.magnitude.float(), rows % len(batch.names)
+    frontend, clips = batch.classifier.frontend, len(batch.names)
     # The phase is that of the clip whatever the mask, so that its sine and cosine are computed once.
-    if masked.lengths is None:
-        return frontend.inverse_transform(magnitude * batch.direction[clips], masked.length)
+    magnitude = changed.magnitude.float().transpose(1, 2)
+    by_version = magnitude.view(-1, clips, *magnitude.shape[1:])
+    parts = by_version.new_empty(*by_version.shape, 2)
+    for place, factor in enumerate(batch.direction):
+        torch.mul(by_version, factor, out=parts[..., place])
+    transform = torch.view_as_complex(parts).flatten(0, 1).transpose(1, 2)
+    if changed.lengths is None:
+        return frontend.inverse_transform(transform, changed.length)
     # Without padding, whose silent frames would attenuate the last samples of a clip; clips of one length together.
-    lengths = masked.lengths.tolist()
-    sounds = magnitude.new_zeros(len(lengths), max(lengths))
+    lengths = changed.lengths.tolist()
+    sounds = magnitude.new_zeros(len(lengths), batch.waveform.shape[-1])
     for length in set(lengths):
         index = torch.tensor([place for place, other in enumerate(lengths) if other == length])
-        frames = frontend.frames(length)
-        transform = magnitude[index, :, :frames] * batch.direction[clips[index], :, :frames]
-        sounds[index, :length] = frontend.inverse_transform(transform, length)
+        sounds[index, :length] = frontend.inverse_transform(transform[index, :, : frontend.frames(length)], length)
     return sounds
 
 
 def digest(mask: Tensor) -> str:
     """Return a text that identifies a mask by its values."""
-    return hashlib.sha1(mask.detach().cpu().contiguous().numpy().data, usedforsecurity=False).hexdigest()
+    # With time first, as masks lie in memory, see `classify_parts`.
+    values = mask.detach().cpu().transpose(1, 2).contiguous()
+    return hashlib.sha1(values.numpy().data, usedforsecurity=False).hexdigest()

@@ -11,7 +11,7 @@ from otoscope.data import Clip, collate
 from otoscope.errors import ConfigurationError, DataError, OtoscopeError, first_line
 from otoscope.evaluation.batch import ClassifiedBatch, classify_batch
 from otoscope.evaluation.fingerprints import alike, sound_fingerprint
-from otoscope.evaluation.loop import Run, batches
+from otoscope.evaluation.loop import Run, batches, count_workers, in_processes
 from otoscope.evaluation.methods import Method
 from otoscope.evaluation.randomisation import NOISE, check_shuffles
 from otoscope.evaluation.sanity import cascade, compare_maps
@@ -77,11 +77,11 @@ def run_checks(run: Run, sanity_positions: Sequence[int], positions: Sequence[in
         checked[SANITY] = check_sanity(run, sanity_positions)
     if run.settings.randomisation:
         if cascade(run.classifier):
-            checked[RANDOMISATION] = _check_each(run, RANDOMISATION, "Shuffled weights", _shuffles, positions)
+            checked[RANDOMISATION] = _check_each(run, RANDOMISATION, "Shuffled weights", positions)
         else:
             run.unchecked[RANDOMISATION] = _no_weights(run)
     if run.settings.stability:
-        checked[STABILITY] = _check_each(run, STABILITY, "Stability", _stability, positions)
+        checked[STABILITY] = _check_each(run, STABILITY, "Stability", positions)
     return checked
 
 
@@ -109,55 +109,99 @@ def _check_sanity(run: Run, positions: Sequence[int]) -> list[str]:
         run.unchecked[SANITY] = _no_weights(run)
         return []
     indices = [run.indices[position] for position in positions]
+    size = min(_SANITY_BATCH, run.settings.batch_size)
     names: list[str] = []
+    items = []
+    for number, clips in enumerate(batches(run, size, indices)):
+        names += [clip.name for clip in clips]
+        # A method that lacks any clip of the batch checks the whole batch again.
+        methods = [
+            method
+            for method in run.methods.ready
+            if any(clip.name not in run.records.of(SANITY, method) for clip in clips)
+        ]
+        if methods:
+            items.append((methods, indices[number * size : (number + 1) * size]))
     with tqdm(total=len(indices), desc="Sanity check", unit="clip", disable=not run.progress) as bar:
-        for clips in batches(run, min(_SANITY_BATCH, run.settings.batch_size), indices):
-            bar.update(len(clips))
-            names += [clip.name for clip in clips]
-            # A method that lacks any clip of the batch checks the whole batch again.
-            methods = [
-                method
-                for method in run.methods.ready.values()
-                if any(clip.name not in run.records.of(SANITY, method.name) for clip in clips)
-            ]
-            if not methods:
-                continue
-            seed = run.settings.seed
-            batch = classify_batch(run.classifier, collate(clips), seed, run.device)
-            for name, similarities in compare_maps(methods, batch, seed).items():
-                layers = zip(clips, similarities, strict=True)
-                run.records.add(SANITY, name, ({"clip": clip.name, "layers": values} for clip, values in layers))
+        bar.update(len(indices) - sum(len(of_item) for _, of_item in items))
+        for (_, of_item), similarities in zip(items, in_processes(run, _compare_maps, items), strict=True):
+            for method, records in similarities.items():
+                run.records.add(SANITY, method, records)
+            bar.update(len(of_item))
     return names
 
 
-def _check_each(run: Run, check: str, title: str, make: Check, positions: Sequence[int]) -> list[str]:
+def _compare_maps(run: Run, methods: Sequence[str], indices: Sequence[int]) -> dict[str, list[dict[str, Any]]]:
+    """Return the records of the cascade by method."""
+    clips, seed = [run.data.test_set[index] for index in indices], run.settings.seed
+    batch = classify_batch(run.classifier, collate(clips), seed, run.device)
+    compared = compare_maps([run.methods.ready[name] for name in methods], batch, seed)
+    return {
+        name: [{"clip": clip.name, "layers": layers} for clip, layers in zip(clips, of_clips, strict=True)]
+        for name, of_clips in compared.items()
+    }
+
+
+def _check_each(run: Run, check: str, title: str, positions: Sequence[int]) -> list[str]:
     """Check every method on the clips that it lacks, and return the names of all clips.
 
     A method that fails is left out, with the reason in `Run.unchecked`.
     """
     indices = [run.indices[position] for position in positions]
-    settings = check_settings(run)[check]
+    size = run.settings.batch_size
     names: list[str] = []
+    items: list[tuple[str, str, list[int]]] = []
+    for number, clips in enumerate(batches(run, size, indices)):
+        names += [clip.name for clip in clips]
+        place = dict(zip((clip.name for clip in clips), indices[number * size :], strict=False))
+        for method in run.methods.ready:
+            if missing := _missing(run, check, method, clips):
+                items.append((check, method, [place[clip.name] for clip in missing]))
+    if count_workers(run) > 1:
+        # The longest first, so that no process is left with one while the others have nothing to do.
+        seconds = {method: seconds_of(run, method) for method in run.methods.ready}
+        items.sort(key=lambda item: -seconds[item[1]])
     total = len(indices) * len(run.methods.ready)
     with tqdm(total=total, desc=title, unit="clip", disable=not run.progress) as bar:
-        for clips in batches(run, run.settings.batch_size, indices):
-            names += [clip.name for clip in clips]
-            for method in run.methods.ready.values():
-                bar.set_postfix_str(method.name, refresh=False)
-                reason = f"{check} of {method.name}"
-                if (missing := _missing(run, check, method.name, clips)) and reason not in run.unchecked:
-                    batch = classify_batch(run.classifier, collate(missing), run.settings.seed, run.device)
-                    try:
-                        values = make(run, method, batch)
-                    except Exception as error:  # as in the scores: the other methods continue
-                        expected = isinstance(error, OtoscopeError)
-                        run.unchecked[reason] = (
-                            str(error) if expected else f"{type(error).__name__}: {first_line(error)}"
-                        )
-                    else:
-                        run.records.add(check, method.name, _as_records(missing, settings, values))
-                bar.update(len(clips))
+        bar.update(total - sum(len(of_item) for _, _, of_item in items))
+        for (_, method, of_item), result in zip(items, in_processes(run, _checked, items), strict=True):
+            bar.set_postfix_str(method, refresh=False)
+            reason = _reason(check, method)
+            if isinstance(result, str):
+                run.unchecked[reason] = result
+            elif reason not in run.unchecked:
+                run.records.add(check, method, result)
+            bar.update(len(of_item))
     return names
+
+
+def _checked(run: Run, check: str, method: str, indices: Sequence[int]) -> list[dict[str, Any]] | str:
+    """Return the records of a check of a method on some clips, or the reason why it fails."""
+    if _reason(check, method) in run.unchecked:
+        return run.unchecked[_reason(check, method)]
+    clips = [run.data.test_set[index] for index in indices]
+    batch = classify_batch(run.classifier, collate(clips), run.settings.seed, run.device)
+    try:
+        values = _CHECKS[check](run, run.methods.ready[method], batch)
+    except Exception as error:  # as in the scores: the other methods continue
+        expected = isinstance(error, OtoscopeError)
+        return str(error) if expected else f"{type(error).__name__}: {first_line(error)}"
+    return _as_records(clips, check_settings(run)[check], values)
+
+
+def _reason(check: str, method: str) -> str:
+    return f"{check} of {method}"
+
+
+def seconds_of(run: Run, method: str) -> float:
+    """Return the mean time per clip of a method among the records; 0 where none states it."""
+    values = [
+        record["seconds"]
+        for condition in run.prepared.contaminate
+        for record in run.records.of(condition, method).values()
+        if "seconds" in record
+    ]
+    return sum(values) / len(values) if values else 0.0
 
 
 def _missing(run: Run, check: str, method: str, clips: Sequence[Clip]) -> list[Clip]:
@@ -203,6 +247,9 @@ def _stability(run: Run, method: Method, batch: ClassifiedBatch) -> list[dict[st
         waveform = batch.waveform[clip, :samples]
         results.append(score_stability(method.interpreter, run.classifier, waveform, name, run.settings.seed))
     return results
+
+
+_CHECKS: dict[str, Check] = {RANDOMISATION: _shuffles, STABILITY: _stability}
 
 
 def _no_weights(run: Run) -> str:

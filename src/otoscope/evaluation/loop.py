@@ -26,6 +26,7 @@ from otoscope.evaluation.mask_scores import (
     score,
 )
 from otoscope.evaluation.methods import Methods
+from otoscope.evaluation.pace import Clock, Lap, Pace
 from otoscope.evaluation.records import Records
 from otoscope.evaluation.settings import Settings
 from otoscope.metrics.ranking import Ranking, rank_bins
@@ -52,6 +53,7 @@ class Run:
         progress: Whether to show a progress bar.
         unchecked: Reasons why checks were not made, by name of the check.
         recordings: Recording of each clip that was cut from one, by name of the clip.
+        silences: Answers of the classifier to silence, by number of samples.
     """
 
     settings: Settings
@@ -65,6 +67,7 @@ class Run:
     progress: bool
     unchecked: dict[str, str] = field(default_factory=dict)
     recordings: dict[str, str] = field(default_factory=dict)
+    silences: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ class _Scored:
         records: New records by row.
         skipped: Reasons by method why it failed.
         recordings: See `Run.recordings`.
+        laps: Times of the rows.
     """
 
     names: list[str]
@@ -97,6 +101,7 @@ class _Scored:
     records: list[tuple[str, list[dict[str, Any]]]]
     skipped: dict[str, str]
     recordings: dict[str, str]
+    laps: list[Lap]
 
 
 @dataclass
@@ -117,14 +122,16 @@ def score_all(run: Run) -> dict[str, dict[str, None]]:
     clips: dict[str, dict[str, None]] = {}
     rows = len(CONTROLS) - 1 + len(run.methods.ready)  # without `ideal`, which not every condition has
     total = len(run.prepared.contaminate) * len(run.indices) * rows
+    workers = count_workers(run)
+    pace = Pace(len(run.prepared.contaminate) * len(run.indices), workers)
     with tqdm(total=total, desc="Evaluating", unit="mask", disable=not run.progress) as bar:
 
         def tick(step: str, masks: int) -> None:
-            bar.set_postfix_str(step, refresh=False)
+            # The longest methods first: they decide how long the evaluation takes.
+            bar.set_postfix_str("; ".join(filter(None, [step, pace.remaining()])), refresh=False)
             bar.update(masks)
 
-        workers = count_workers(run)
-        for condition, names in _in_workers(run, workers, tick) if workers > 1 else _in_process(run, tick):
+        for condition, names in (_in_workers if workers > 1 else _in_process)(run, tick, pace):
             clips.setdefault(condition, {}).update(dict.fromkeys(names))
         for condition in list(clips):
             if not clips[condition]:
@@ -133,11 +140,19 @@ def score_all(run: Run) -> dict[str, dict[str, None]]:
     return clips
 
 
-def _in_process(run: Run, tick: Callable[[str, int], None]) -> Iterator[tuple[str, list[str]]]:
+def _in_process(run: Run, tick: Callable[[str, int], None], pace: Pace) -> Iterator[tuple[str, list[str]]]:
     """Score all batches in this process; yield the condition of each and the names of its clips."""
     for condition in run.prepared.contaminate:
         for batch in batches(run, run.settings.batch_size, run.indices):
-            yield condition, _score_batch(run, condition, batch, run.records.add, tick)
+            clock = Clock()
+
+            def lap(row: str, masks: int, clock: Clock = clock, condition: str = condition) -> None:
+                clock.lap(row, masks)
+                tick(f"{condition}, {row}" if row else condition, masks)
+
+            names = _score_batch(run, condition, batch, run.records.add, lap)
+            pace.add(clock.laps, len(batch))
+            yield condition, names
 
 
 def count_workers(run: Run) -> int:
@@ -147,38 +162,54 @@ def count_workers(run: Run) -> int:
     return workers if workers > 1 and shared and gradients_survive_fork() else 1
 
 
-def _in_workers(run: Run, workers: int, tick: Callable[[str, int], None]) -> Iterator[tuple[str, list[str]]]:
-    """Score some clips after the others in forked processes, which share the memory of the networks.
+def in_processes(run: Run, work: Callable[..., Any], items: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+    """Yield the results of a function in the order of the items, several of which are worked on at a time.
+
+    Args:
+        run: Evaluation, which says how many processes work; they share the memory of its networks.
+        work: Function of the run and of an item. What it changes in the run is lost with its process.
+        items: Further arguments for each call; they are sent by pickle, as the results are.
+
+    Raises:
+        Exception: The function has raised it.
+    """
+    workers = min(count_workers(run), len(items))
+    if workers < 2:
+        yield from (work(run, *item) for item in items)
+        return
+
+    def handle(kind: str, batch: list[Any]) -> Iterator[tuple[int, Any]]:
+        return ((place, work(run, *item)) for place, item in enumerate(batch))
+
+    with Pool(handle, workers, _raise_later) as pool:
+        for job in [pool.submit("work", [item]) for item in items]:
+            [result] = pool.wait(job)
+            if isinstance(result, Exception):
+                raise result
+            yield result
+
+
+def _in_workers(run: Run, tick: Callable[[str, int], None], pace: Pace) -> Iterator[tuple[str, list[str]]]:
+    """Score some clips after the others in forked processes.
 
     This process alone writes the records, in the order of the clips, whatever the number of processes.
     """
     # The batches of a run with one process: rounding differs with the batch, and the results are then the same.
     size = run.settings.batch_size
     parts = [run.indices[start : start + size] for start in range(0, len(run.indices), size)]
-
-    def handle(kind: str, items: list[Any]) -> Iterator[tuple[int, Any]]:
-        return ((place, _score_part(run, *item)) for place, item in enumerate(items))
-
-    with Pool(handle, workers, _raise_later) as pool:
-        jobs = [
-            (condition, pool.submit("score", [(condition, part)]))
-            for condition in run.prepared.contaminate
-            for part in parts
-        ]
-        seen: dict[str, set[str]] = {}
-        for condition, job in jobs:
-            [scored] = pool.wait(job)
-            if isinstance(scored, Exception):
-                raise scored
-            _require_new(scored.names, seen.setdefault(condition, set()))
-            for row, records in scored.records:
-                run.records.add(condition, row, records)
-            for method, reason in scored.skipped.items():
-                run.methods.skipped[method] = reason
-                run.methods.ready.pop(method, None)
-            run.recordings |= scored.recordings
-            tick(condition, len(scored.names) * (len(CONTROLS) - 1 + len(run.methods.ready)))
-            yield condition, scored.in_condition
+    items = [(condition, part) for condition in run.prepared.contaminate for part in parts]
+    seen: dict[str, set[str]] = {}
+    for (condition, _), scored in zip(items, in_processes(run, _score_part, items), strict=True):
+        _require_new(scored.names, seen.setdefault(condition, set()))
+        for row, records in scored.records:
+            run.records.add(condition, row, records)
+        for method, reason in scored.skipped.items():
+            run.methods.skipped[method] = reason
+            run.methods.ready.pop(method, None)
+        run.recordings |= scored.recordings
+        pace.add(scored.laps, len(scored.names))
+        tick(condition, len(scored.names) * (len(CONTROLS) - 1 + len(run.methods.ready)))
+        yield condition, scored.in_condition
 
 
 def _score_part(run: Run, condition: str, indices: list[int]) -> _Scored:
@@ -186,19 +217,14 @@ def _score_part(run: Run, condition: str, indices: list[int]) -> _Scored:
     records: list[tuple[str, list[dict[str, Any]]]] = []
     former = set(run.methods.skipped)
     [clips] = batches(run, len(indices), indices)
-    in_condition = _score_batch(
-        run,
-        condition,
-        clips,
-        lambda _, row, new: records.append((row, new)),
-        lambda step, masks: None,
-    )
+    clock = Clock()
+    in_condition = _score_batch(run, condition, clips, lambda _, row, new: records.append((row, new)), clock.lap)
     skipped = {name: reason for name, reason in run.methods.skipped.items() if name not in former}
-    return _Scored([clip.name for clip in clips], in_condition, records, skipped, run.recordings)
+    return _Scored([clip.name for clip in clips], in_condition, records, skipped, run.recordings, clock.laps)
 
 
 def _raise_later(item: Any, error: Exception) -> Exception:
-    return OtoscopeError(f"clips of the condition {item[0]} could not be scored: {error}")
+    return OtoscopeError(f"{item[0]}: the scores of some clips could not be computed: {error}")
 
 
 def _extras_of(run: Run, condition: str) -> _Extras:
@@ -245,7 +271,7 @@ def _score_batch(
         condition: Name of the condition.
         clips: Clips of the batch.
         add: Function that takes the condition, the row and the new records.
-        tick: Function that takes a text and the number of masks that are done.
+        tick: Function that takes the name of a row, empty for all of them, and the number of masks that are done.
     """
     contaminate, extras = run.prepared.contaminate[condition], _extras_of(run, condition)
     rows = [*(name for name in CONTROLS if name != "ideal"), *run.methods.ready]
@@ -256,7 +282,7 @@ def _score_batch(
     missing = {row: _missing(run, condition, row, sounds, keys, extras) for row in [*rows, *_OPTIONAL]}
     unscored = [clip for clip in contaminated if any(clip.name in missing[row] for row in rows)]
     if unscored:
-        batch = classify_batch(run.classifier, collate(unscored), run.settings.seed, run.device)
+        batch = classify_batch(run.classifier, collate(unscored), run.settings.seed, run.device, run.silences)
         controls = {name: _ranked_by(name, batch, run.settings.seed) for name in MATCHED_CONTROLS.values()}
         labels = [run.data.labels[clip.target] for clip in unscored]
         # A clip counts as scored when all rows but the optional ones are. Therefore these come first: a run that is
@@ -280,9 +306,9 @@ def _score_batch(
                     if record["clip"] in missing[row]
                 ]
                 add(condition, row, records)
-            tick(f"{condition}, {row}", 0 if row in _OPTIONAL else len(unscored))
+            tick(row, 0 if row in _OPTIONAL else len(unscored))
     # Clips that were scored by an earlier run, or cannot be used, count as done.
-    tick(condition, len(rows) * (len(clips) - len(unscored)))
+    tick("", len(rows) * (len(clips) - len(unscored)))
     return [clip.name for clip in contaminated]
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from otoscope.audio.padding import valid_frames
 from otoscope.errors import ConfigurationError, ShapeError
-from otoscope.evaluation.batch import Answers, ClassifiedBatch, classify_masked, digest
+from otoscope.evaluation.batch import Answers, ClassifiedBatch, classify_parts, digest, silence_of
 from otoscope.evaluation.road import Road, road
 from otoscope.interpreters import Interpreter
 from otoscope.metrics import (
@@ -265,18 +265,24 @@ def _answers(masks: Sequence[Tensor], batch: ClassifiedBatch) -> list[Answers]:
     Methods share many masks: the controls beside masks of one area, and a mask of its own that has a fixed area.
     """
     keys = [digest(mask) for mask in masks]
+    if batch.everything in keys and batch.everything not in batch.answers:
+        batch.answers[batch.everything] = _answers_to_everything(batch)
     new = {key: mask for key, mask in zip(keys, masks, strict=True) if key not in batch.answers}
     if new:
-        evidence = torch.stack(list(new.values()))
-        # Not 1 - mask, which would keep the padding.
-        everything = batch.zero_padding(torch.ones_like(evidence[0]))
-        answer = classify_masked(batch, torch.cat([evidence, everything - evidence]), heard=True)
+        answer = classify_parts(batch, list(new.values()), heard=True)
         assert answer.heard is not None
         for place, key in enumerate(new):
             rows = [place, len(new) + place]
             sound = {} if answer.sounds is None else _sound_scores(answer.sounds[place], batch)
             batch.answers[key] = Answers(answer.seen[rows], answer.heard[rows], sound)
     return [batch.answers[key] for key in keys]
+
+
+def _answers_to_everything(batch: ClassifiedBatch) -> Answers:
+    """Return the answers to a mask that keeps everything, which need not be asked for."""
+    # Evidence is the clip, which its spectrogram gives back as a sound up to rounding, and the remainder silence.
+    whole, (seen, heard) = batch.prediction.probabilities, silence_of(batch)
+    return Answers(torch.stack([whole, seen]), torch.stack([whole, heard]), _sound_scores(batch.waveform, batch))
 
 
 def _sound_scores(sound: Tensor, batch: ClassifiedBatch) -> dict[str, Tensor]:
@@ -310,34 +316,25 @@ def _add_curves(
         scored: Probabilities of evidence and remainder by area, for areas that have been classified already.
     """
     points = dict(scored)
-    everything = batch.zero_padding(torch.ones_like(batch.spectrogram.log_magnitude))
-    for areas in _groups([area for area in CURVE_AREAS if area not in points], batch):
-        masks = torch.stack([batch.zero_padding(ranking.mask(area)) for area in areas])
-        seen = classify_masked(batch, torch.cat([masks, everything - masks]), heard=False).seen
-        points |= {area: (seen[i], seen[len(areas) + i]) for i, area in enumerate(areas)}
+    for area in CURVE_AREAS:
+        if area not in points:
+            seen = classify_parts(batch, [batch.zero_padding(ranking.mask(area))], heard=False).seen
+            points[area] = seen[0], seen[1]
     # At area 0 the evidence is silence and the remainder the whole clip; at area 1 it is the other way round.
-    silence = _silence(batch)
+    silence = silence_of(batch)[0]
     whole = batch.prediction.probabilities
     points |= {0.0: (silence, whole), 1.0: (whole, silence)}
     areas_of_curve = curve_areas()
     label = batch.prediction.explained[:, None]
-    # All bins of a clip whose map holds NaN have a negative position.
-    undefined = (ranking.position < 0).flatten(1).any(1)
+    undefined = ranking.undefined
     for name, side in (("insertion", 0), ("deletion", 1)):
         values = torch.stack([points[area][side].gather(1, label)[:, 0] for area in areas_of_curve], 1)
         values = values.cpu().double().masked_fill(undefined[:, None].cpu(), torch.nan)
         # With the areas as abscissae, as they are not equally spaced.
-        area = torch.trapezoid(values, torch.tensor(areas_of_curve, dtype=torch.float64), dim=1)
-        _add_scores(clips, MAP, "mask", {name: area})
+        under_curve = torch.trapezoid(values, torch.tensor(areas_of_curve, dtype=torch.float64), dim=1)
+        _add_scores(clips, MAP, "mask", {name: under_curve})
         for clip, curve in zip(clips, values.tolist(), strict=True):
             clip.curves[name] = curve
-
-
-def _silence(batch: ClassifiedBatch) -> Tensor:
-    """Return the probabilities of the silent spectrogram of each clip, shape (batch, classes)."""
-    # The same for all methods: its mask of nothing is asked about once.
-    nothing = torch.zeros_like(batch.spectrogram.log_magnitude)
-    return _answers([nothing], batch)[0].seen[0]
 
 
 def _add_road(clips: list[ClipScores], scores: Road) -> None:

@@ -100,8 +100,7 @@ class Records:
 
     def _has(self, method: str) -> bool:
         """Return whether there are records of a method."""
-        folders = (folder.name for folder in self.folder.iterdir() if folder.is_dir())
-        return any(self._lines(folder, method).path.is_file() for folder in folders)
+        return any((folder / _file_name(method)).is_file() for folder in self.folder.iterdir())
 
     def _read(self, condition: str, method: str) -> list[dict[str, Any]]:
         lines = self._lines(condition, method)
@@ -115,8 +114,7 @@ class Records:
             ) from error
 
     def _lines(self, condition: str, method: str) -> JsonLines:
-        """Return the file of a method; quoting keeps names with ``/`` inside the folder."""
-        return JsonLines(self.folder / quote(condition, safe="") / f"{quote(method, safe=' +-')}.jsonl")
+        return JsonLines(self.folder / quote(condition, safe="") / _file_name(method))
 
     def _compare(self, prefix: str, former: Mapping[str, Any], present: Mapping[str, Any]) -> None:
         changed = [
@@ -129,6 +127,11 @@ class Records:
                 f"{self.folder}: holds records of another evaluation ({'; '.join(changed[:5])}); choose another "
                 "--output_folder, delete the folder, or resume with the former options"
             )
+
+
+def _file_name(method: str) -> str:
+    """Return the name of the file of a method; quoting keeps names with ``/`` inside the folder."""
+    return f"{quote(method, safe=' +-')}.jsonl"
 
 
 def _short(value: Any) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from otoscope.evaluation.batch import ClassifiedBatch, classify_replaced
+from otoscope.evaluation.batch import ClassifiedBatch, classify_versions
 from otoscope.metrics.imputation import noisy_linear_imputation
 from otoscope.metrics.ranking import Ranking
 
@@ -58,13 +58,12 @@ def road(ranking: Ranking, batch: ClassifiedBatch, areas: Sequence[float], seed:
     """
     whole = batch.prediction.probabilities
     label = batch.prediction.explained[:, None]
-    # All bins of a clip whose map holds NaN have a negative position.
-    undefined = (ranking.position < 0).flatten(1).any(1).cpu()
+    undefined = ranking.undefined.cpu()
     points: dict[float, dict[str, tuple[Tensor, Tensor]]] = {}
     for area in sorted({*areas, *ROAD_AREAS}):
         removed = torch.stack([_most_relevant(ranking, area, batch), _least_relevant(ranking, area, batch)])
         imputed = torch.stack([_impute(batch, mask, seed) for mask in removed])
-        answers = classify_replaced(batch, imputed, heard=area in areas)
+        answers = classify_versions(batch, imputed, heard=area in areas)
         points[area] = {}
         for domain, probabilities in (("mask", answers.seen), ("heard", answers.heard)):
             if probabilities is not None:

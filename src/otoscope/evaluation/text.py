@@ -10,9 +10,11 @@ from otoscope.evaluation.mask_scores import MAP, OWN
 from otoscope.evaluation.statistics import Estimate
 from otoscope.evaluation.table import Block, Table, is_control
 from otoscope.metrics import scores_shown
+from otoscope.metrics.control_rows import Mark, mark_of
 
 _COLUMNS = {OWN: scores_shown("own mask"), MAP: scores_shown("map")}
 _AT_AREA = scores_shown("equal area")
+_MARKS: dict[Mark, str] = {"best": "*", "equal": "=", "": " "}
 _DOMAINS = {"mask": "masked spectrogram", "heard": "heard: its sound, analysed again"}
 LEGEND = (
     "mean ± half of its 95 % interval over recordings; * marks the best method of a column, = the methods that are "
@@ -36,8 +38,7 @@ def format_block(table: Table, block: Block) -> str:
     for row, next_row in zip(rows, [*rows[1:], ""], strict=True):
         cells = ""
         for score in columns:
-            best, alike = leaders[score]
-            mark = "*" if best in shown[row] else "=" if alike.intersection(shown[row]) else " "
+            mark = _MARKS[mark_of(shown[row], *leaders[score])]
             cells += f"{_cell(table.estimates[block][score].get(shown[row][0])):>13}{mark}"
         lines.append(f"{row:<{width}}{cells}".rstrip())
         # A rule separates methods and controls. Own masks have none: their controls stand between the methods.

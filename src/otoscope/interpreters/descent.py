@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -88,6 +89,7 @@ def refine_ranking(
     steps: int,
     rate: float,
     growth: float = 1.2,
+    limit: float = math.inf,
 ) -> Tensor:
     """Add an offset for each cell to the ranking of one clip, so that the objective falls; see `descend`.
 
@@ -98,6 +100,7 @@ def refine_ranking(
         steps: Largest number of steps. 0: the start is returned.
         rate: Length of the first step, in the unit of the ranking.
         growth: Factor of the length after a step that helped.
+        limit: Largest step of a cell, as a multiple of the root mean square over all cells.
 
     Returns:
         Ranking, shape (1, frequency, time).
@@ -109,11 +112,16 @@ def refine_ranking(
         return start + interpolate_cells(offset, start)
 
     offset = start.new_zeros(1, 1, *count_cells(start, cell))
-    return at(descend(lambda point: objective(at(point)), offset, steps, rate, growth))
+    return at(descend(lambda point: objective(at(point)), offset, steps, rate, growth, limit))
 
 
 def descend(
-    objective: Callable[[Tensor], Tensor], start: Tensor, steps: int, rate: float, growth: float = 1.2
+    objective: Callable[[Tensor], Tensor],
+    start: Tensor,
+    steps: int,
+    rate: float,
+    growth: float = 1.2,
+    limit: float = math.inf,
 ) -> Tensor:
     """Gradient descent with step halving, until the objective is 0.
 
@@ -123,6 +131,7 @@ def descend(
         steps: Largest number of evaluations.
         rate: Root mean square of the first step.
         growth: Factor of the length after a step that helped.
+        limit: Largest step of a coordinate, as a multiple of the root mean square over all.
     """
     best = start.detach().requires_grad_(True)
     value, slope, accepted = objective(best), best, True
@@ -131,7 +140,7 @@ def descend(
             break
         if accepted:
             # here, because the gradient costs twice as much as the value, and of a rejected step nobody needs it
-            slope = _slope(value, best)
+            slope = _slope(value, best).clamp(-limit, limit)
         trial = (best - rate * slope).detach().requires_grad_(True)
         trial_value = objective(trial)
         # Backtracking: a step that does not help is undone and halved. Steps that help grow again.

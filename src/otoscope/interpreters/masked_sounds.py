@@ -49,10 +49,25 @@ class MaskedSounds:
             mask: Mask of zeros and ones for each clip, or several for all clips in turn. Shape (batch, frequency,
                 time), where batch is a multiple of the clips.
         """
+        return self.analyse(self.waveform(mask))
+
+    def waveform(self, mask: Tensor) -> Tensor:
+        """Return the sound that a mask keeps, shape (batch, samples); gradients flow to the mask.
+
+        Args:
+            mask: Masks, as for `heard`.
+        """
         transform = self.transform
         if 1 < len(transform) < len(mask):  # that of one clip is broadcast
             transform = transform.repeat(len(mask) // len(transform), 1, 1)
-        sound = self.classifier.frontend.inverse_transform(transform * mask, self.clip.length)
+        return self.classifier.frontend.inverse_transform(transform * mask, self.clip.length)
+
+    def analyse(self, sound: Tensor) -> Spectrogram:
+        """Return the spectrogram of a sound, at the level at which the classifier was given the clip.
+
+        Args:
+            sound: Waveforms, shape (batch, samples).
+        """
         # without the phase, unless the network needs it: nobody turns this spectrogram into sound again
         return self.classifier.hear(sound, None, self.clip.normalized, with_phase=self.classifier.needs_phase)
 

@@ -21,6 +21,7 @@ from otoscope.interpreters.attribution import (
     each_clip,
     require_count,
 )
+from otoscope.interpreters.masked_sounds import MaskedSounds
 from otoscope.interpreters.runs import inputs_per_run, portions
 from otoscope.interpreters.segmentation import bands, patches, slices
 from otoscope.seeding import generator_for
@@ -151,13 +152,12 @@ class SegmentRegressionInterpreter(SeededAttributionInterpreter):
         # The inverse transform is linear: the sound of several segments is the sum of their sounds. So only as many
         # transforms are inverted as there are segments.
         numbers = torch.arange(sounding.shape[1], device=device)
-        parts = []
-        for some in portions(numbers, size):
-            part = (division == some[:, None]).view(-1, *shape).to(clip.log_magnitude)
-            parts.append(self.classifier.frontend.inverse(copies_of(clip, part * clip.log_magnitude)))
-        sounds = torch.cat(parts)
-        mixtures = (some @ sounds for some in portions(sounding, size))
-        heard = (self.classifier.hear(sound, with_phase=self.classifier.needs_phase) for sound in mixtures)
+        sounds = MaskedSounds(self.classifier, clip)
+        masks = (
+            (division == some[:, None]).view(-1, *shape).to(clip.log_magnitude) for some in portions(numbers, size)
+        )
+        parts = torch.cat([sounds.waveform(mask) for mask in masks])
+        heard = (sounds.analyse(some @ parts) for some in portions(sounding, size))
         return torch.cat([self.scores(version) for version in heard])
 
 

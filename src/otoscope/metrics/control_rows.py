@@ -1,8 +1,12 @@
-"""Rows of tables for controls with the area of a method's own mask: equal controls are shown once."""
+"""Rows of tables: controls with the area of a method's own mask, equal ones shown once, and marks of the best."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import Literal
+
+Mark = Literal["best", "equal", ""]
+"""``best`` of a column, ``equal`` (not significantly different from the best), or empty."""
 
 MATCHED_CONTROLS = ("loudest", "random")
 """Controls that stand beside each method with the area of its own mask, as ``random as <method>``."""
@@ -53,6 +57,23 @@ def shown_rows(rows: Sequence[str], are_equal: Callable[[str, str], bool]) -> di
             groups.append([row])
     counts = {control: sum(matched_control(row) == control for row in rows) for control in MATCHED_CONTROLS}
     return {_name(group, counts): group for group in groups}
+
+
+def mark_of(rows: Collection[str], best: str, not_different: Collection[str]) -> Mark:
+    """Return the mark of a cell. Every table of an evaluation takes its marks from this function.
+
+    Args:
+        rows: Names of the rows that the shown row stands for; see `shown_rows`.
+        best: Name of the row with the best mean of the column; empty if the column has none.
+        not_different: Names of the rows that are not significantly different from it.
+
+    Example:
+        >>> mark_of(["random as A", "random as B"], "random as B", {"A"}), mark_of(["A"], "B", {"A"})
+        ('best', 'equal')
+    """
+    if best in rows:
+        return "best"
+    return "equal" if any(row in not_different for row in rows) else ""
 
 
 def _name(group: Sequence[str], counts: dict[str, int]) -> str:

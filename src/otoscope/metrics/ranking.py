@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -35,6 +36,12 @@ class Ranking:
 
     position: Tensor
     bins: Tensor
+
+    @cached_property
+    def undefined(self) -> Tensor:
+        """Whether the map of a clip holds NaN, so that its masks do. Shape (batch,), bool."""
+        # All bins of such a clip have this position.
+        return (self.position == _UNDEFINED).flatten(1).any(1)
 
     @property
     def empty(self) -> Tensor:
@@ -68,7 +75,9 @@ class Ranking:
         """
         # Padding has the largest position of all, so no count reaches it.
         mask = (self.position < count.to(self.position.device)[:, None, None]).float()
-        return mask.masked_fill(self.position == _UNDEFINED, torch.nan)
+        for clip in self.undefined.nonzero()[:, 0].tolist():
+            mask[clip] = torch.nan
+        return mask
 
 
 def tie_order(bins: int, seed: int, name: str, purpose: str = "ties") -> Tensor:
@@ -133,7 +142,8 @@ def rank_bins(
         tensor([[[0., 1., 1., 0.]]])
     """
     counts = frame_counts(importance, frames)
-    position = torch.full(importance.shape, _PADDING, dtype=torch.int32, device=importance.device)
+    # In the memory layout of the map, in which masks are then multiplied with spectrograms.
+    position = torch.full_like(importance, _PADDING, dtype=torch.int32)
     for clip, count in enumerate(counts):
         # Without its padding, a clip has the same bins and the same order in every batch.
         values = importance[clip, :, :count].flatten()

@@ -15,12 +15,13 @@ from otoscope.plots.explanation import (
 )
 from otoscope.plots.files import save_picture
 from otoscope.plots.panels import maps_picture, spectra_picture
-from otoscope.plots.pooling import PooledSpectrogram
+from otoscope.plots.pooling import ROWS, PooledSpectrogram
 from otoscope.plots.spectrogram import draw_importance, draw_map, draw_mask, draw_spectrogram
 from otoscope.plots.style import FrequencyAxis
 from otoscope.plots.timeline import EventBox, timeline_picture
 
 __all__ = [
+    "ROWS",
     "EventBox",
     "ExplanationData",
     "FrequencyAxis",

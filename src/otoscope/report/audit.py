@@ -85,7 +85,7 @@ class AuditReading:
             yield heading, _player(heading, sounds, tracks, rate_hz, sounds.get(REMOVED))
         if OTHER in sounds and WITH in sounds:
             tracks = [("recording", "Original", OTHER), ("evidence", "Cue transplanted", WITH)]
-            heading = f"A clip of another class: {names.get(OTHER, 'example')}"
+            heading = f"A clip of another class, pictured with the cue: {names.get(OTHER, 'example')}"
             length = len(sounds[OTHER])
             added = fitted(sounds[WITH], length) - sounds[OTHER]
             yield heading, _player(heading, sounds, tracks, rate_hz, added)
@@ -257,7 +257,7 @@ def lead_of(result: AuditResult) -> Lead:
         title = f"No shortcut is proven, but {_count(len(labels), total)} {_verb(labels)} unclear: {listed(labels)}"
         sentences.append(
             "A cue has an effect, but in one direction only, or one that could be chance, or it may be the sound "
-            "of the class itself; each suspect says which."
+            "of the class itself, or its removal changes more than the cue; each suspect says which."
         )
     elif by_verdict[TOO_FEW] and not by_verdict[CLEAN]:
         return Lead(TOO_FEW, "Too few clips to tell", [_too_few(by_verdict[TOO_FEW])])
@@ -331,6 +331,6 @@ def _player(
         # Where the clip is silent, the faintest rest of the cue would be all there is.
         level = np.expm1(log_magnitude_of(cue, rate_hz))
         mask = np.where(level > _AUDIBLE * level.max(), mask, 0.0)
-    return Clip(
-        name, rate_hz, waveforms, log_magnitude_of(recording, rate_hz), mask, CUE_MASK, mask_meaning="the cue"
-    )
+    # the picture of the sound that holds the cue: in a clip that has none, the cue would be a black band of silence
+    shown = log_magnitude_of(recording if tracks[1][0] == "remainder" else waveforms[1].waveform, rate_hz)
+    return Clip(name, rate_hz, waveforms, shown, mask, CUE_MASK, mask_meaning="the cue")

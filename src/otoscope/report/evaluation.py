@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from otoscope.errors import DataError
 from otoscope.metrics import SCORES, scores_shown
-from otoscope.metrics.control_rows import matched_control, shown_rows
+from otoscope.metrics.control_rows import Mark, mark_of, matched_control, shown_rows
 from otoscope.metrics.scores import Place
 from otoscope.report.contents import Content
 
@@ -36,7 +36,7 @@ class Cell:
     low: float
     high: float
     clips: int
-    mark: str = ""
+    mark: Mark = ""
 
 
 @dataclass(frozen=True)
@@ -189,42 +189,32 @@ def _block(name: tuple[str, str, str], domains: Content, leaders: Content) -> Bl
         for score in columns:
             values = methods.part(row).part(score)
             if values.values.get("mean") is not None:
-                cells[score] = _cell(values, _mark(leaders.part(score), row))
+                cells[score] = _cell(values)
         rows.append(Row(row, row in CONTROLS or matched_control(row) is not None, cells))
-    return Block(condition, mask, domain, columns, merge_equal_controls(rows))
+    return Block(condition, mask, domain, columns, _marked_rows(rows, leaders))
 
 
-def _cell(values: Content, mark: str) -> Cell:
+def _cell(values: Content) -> Cell:
     mean = values.number("mean")
     ends = [values.optional_number(name) for name in ("low", "high")]
     low, high = (mean if end is None else end for end in ends)
-    return Cell(mean, low, high, int(values.number("n")), mark)
+    return Cell(mean, low, high, int(values.number("n")))
 
 
-def _mark(leader: Content, row: str) -> str:
-    if leader.values.get("best") == row:
-        return "best"
-    return "equal" if row in leader.texts("not_told_from_it") else ""
-
-
-def merge_equal_controls(rows: Sequence[Row]) -> list[Row]:
-    """Return rows in which controls of equal values are one row.
-
-    Methods whose masks have the same areas on all clips have the same controls: ``random as A`` equals ``random as
-    B``.
-
-    Args:
-        rows: Rows.
-
-    Example:
-        >>> cells = {"AI": Cell(10, 0, 20, 8)}
-        >>> rows = [Row("A", False, {}), Row("random as A", True, cells), Row("random as B", True, cells)]
-        >>> [row.name for row in merge_equal_controls(rows)]
-        ['A', 'random as A, B']
-    """
+def _marked_rows(rows: Sequence[Row], leaders: Content) -> list[Row]:
+    """Return the rows to show with their marks; controls of equal values are one row, whichever of them leads."""
     by_name = {row.name: row for row in rows}
     shown = shown_rows(list(by_name), lambda first, second: by_name[first].cells == by_name[second].cells)
-    return [Row(name, by_name[equal[0]].control, by_name[equal[0]].cells) for name, equal in shown.items()]
+    marked = []
+    for name, equal in shown.items():
+        first = by_name[equal[0]]
+        cells = {}
+        for score, cell in first.cells.items():
+            leader = leaders.part(score)
+            mark = mark_of(equal, leader.text("best", ""), leader.texts("not_told_from_it"))
+            cells[score] = replace(cell, mark=mark)
+        marked.append(Row(name, first.control, cells))
+    return marked
 
 
 def _curves(content: Content) -> dict[str, dict[str, dict[str, dict[str, list[float]]]]]:

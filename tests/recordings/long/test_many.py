@@ -106,6 +106,9 @@ def test_recordings_of_one_name_get_folders_of_their_own(explainer, night, tmp_p
 def test_options_that_do_not_fit_the_model_are_an_error(explainer, recordings, tmp_path):
     with pytest.raises(ConfigurationError, match="cat"):
         explain_long_recordings(explainer, recordings, tmp_path, LongOptions(labels=("cat",)))
+    # once for all recordings, and not for each
+    with pytest.raises(ConfigurationError, match=r"^hop_s: 7 exceeds window_s \(5\).*choose"):
+        explain_long_recordings(explainer, recordings, tmp_path, LongOptions(window_s=5.0, hop_s=7.0))
     assert not (tmp_path / "manifest.jsonl").exists()
 
 
@@ -117,6 +120,8 @@ def test_options_that_do_not_fit_the_model_are_an_error(explainer, recordings, t
         {"top_k": 0},
         {"batch_size": 0},
         {"pages": -1},
+        {"start_s": -1.0},
+        {"start_s": 5.0, "end_s": 3.0},
         {"explain": "some"},
         {"borders": "none"},
         {"tables": ("excel",)},

@@ -298,6 +298,25 @@ def test_samples_beyond_full_scale_are_scaled(explainer, tmp_path, night):
     assert 0.9 < np.abs(remainder).max() <= 1
 
 
+@pytest.mark.parametrize("normalize", [True, False])
+def test_predictions_are_those_of_each_window_alone(explainer, night, tmp_path, monkeypatch, normalize):
+    options = {"explain": "none", "normalize": normalize, **OPTIONS}
+    shared = explain_long(explainer, night, tmp_path / "shared", **options)
+    heard = []
+
+    class OwnEar(type(explainer.classifier)):
+        def hear(self, waveform, *arguments, **keywords):
+            heard.append(len(waveform))
+            return super().hear(waveform, *arguments, **keywords)
+
+    explainer.classifier.__class__ = OwnEar
+    alone = explain_long(explainer, night, tmp_path / "alone", **options)
+    assert sum(heard) == len(alone.probabilities) == len(shared.probabilities)
+    assert np.allclose(shared.probabilities, alone.probabilities, atol=1e-5)
+    assert np.array_equal(shared.levels_db, alone.levels_db)
+    assert np.array_equal(shared.log_magnitude, alone.log_magnitude)
+
+
 def test_the_picture_without_evidence_needs_no_further_pass(explainer, night, tmp_path, monkeypatch):
     options = {"labels": ("low",), "explain": "none", **OPTIONS}
     with monkeypatch.context() as patch:

@@ -153,6 +153,10 @@ def test_mistakes_are_reported(explainer, night, tmp_path):
         explain_long(explainer, night, tmp_path / "out", targets=("dog", "cat"), against="cat")
     with pytest.raises(ConfigurationError, match="targets: 'dog' is not among the labels"):
         explain_long(explainer, night, tmp_path / "out", targets=("dog",), labels=("cat",))
-    with pytest.raises(ConfigurationError, match="does not know 'fox'"):
+    with pytest.raises(ConfigurationError, match=r"^target: .*does not know 'fox'"):
         explain_long(explainer, night, tmp_path / "out", targets=("fox",))
+    with pytest.raises(ConfigurationError, match=r"^labels: .*does not know 'fox'"):
+        explain_long(explainer, night, tmp_path / "out", labels=("fox",))
+    with pytest.raises(ConfigurationError, match=r"^against: .*does not know 'fox'"):
+        explain_long(explainer, night, tmp_path / "out", targets=("dog",), against="fox")
     assert not list(tmp_path.glob("*out*"))

@@ -35,6 +35,8 @@ SCORES: dict[str, str] = {
     "SI-SDR": "SI-SDR of the heard evidence to the cue, in dB",
 }
 """Known-use scores by the name of their column; higher is better for all."""
+RANKED = ("rank", "AUROC", "pointing", "swap")
+"""Scores that rank methods. ``IoU`` is a function of ``rank``; maps of ranks have no ``mass``."""
 BASELINES = ("loudest", "random", "truth")
 """Maps that know nothing of the classifier, and the truth itself, which has the best score."""
 

@@ -1,4 +1,4 @@
-"""Means and intervals of known-use scores, by listener or cue and by method, and the mean rank of each method."""
+"""Means and intervals of known-use scores, by listener or cue and by method, and how the methods rank."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from otoscope.evaluation.known_use.scores import BASELINES, SCORES
+from otoscope.evaluation.known_use.leaders import POOLED, leaders
+from otoscope.evaluation.known_use.scores import BASELINES, RANKED, SCORES
 from otoscope.evaluation.proportions import estimate_proportion
 from otoscope.evaluation.statistics import Values, estimate, resampling_by
 
 Rows = Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
 """Records by group and method."""
 
-RANKED = ("rank", "AUROC", "pointing", "swap")
-"""Scores whose ranks the mean rank averages. ``IoU`` is a function of ``rank``; maps of ranks have no ``mass``."""
 _COLUMNS = (*SCORES, "seconds")
 _EXACT = "pointing"
 ALL = "all"
@@ -23,7 +22,7 @@ ALL = "all"
 
 
 def summarise(rows: Rows, bootstrap: int, seed: int, thin: Collection[str] = ()) -> dict[str, Any]:
-    """Return means with intervals, and mean ranks, as JSON values.
+    """Return means with intervals, mean ranks, and the leaders of each score, as JSON values.
 
     Intervals are over recordings; two questions about one clip, and clips of one recording, are drawn together. The
     interval of ``pointing``, a proportion, is exact; see `estimate_proportion`. The mean over groups gives each
@@ -33,7 +32,7 @@ def summarise(rows: Rows, bootstrap: int, seed: int, thin: Collection[str] = ())
         rows: Records by group and method.
         bootstrap: Number of bootstrap samples.
         seed: Seed of the draws.
-        thin: Groups with too few clips, which count neither in the means over groups nor in the ranks.
+        thin: Groups with too few clips, which count neither in the means over groups nor in ranks and leaders.
     """
     scores: dict[str, dict[str, dict[str, Any]]] = {}
     for group, by_method in rows.items():
@@ -41,7 +40,13 @@ def summarise(rows: Rows, bootstrap: int, seed: int, thin: Collection[str] = ())
     counted = {group: by_method for group, by_method in scores.items() if group not in thin}
     methods = list(dict.fromkeys(method for by_method in counted.values() for method in by_method))
     means = {method: {column: _mean(counted, method, column) for column in _COLUMNS} for method in methods}
-    return {"scores": scores, "means": means, "mean_rank": mean_ranks(counted, methods), "thin": sorted(thin)}
+    return {
+        "scores": scores,
+        "means": means,
+        "mean_rank": mean_ranks(counted, methods),
+        "leaders": leaders({group: rows[group] for group in counted}, bootstrap, seed),
+        "thin": sorted(thin),
+    }
 
 
 def mean_ranks(scores: Mapping[str, Any], methods: Sequence[str]) -> dict[str, float]:
@@ -96,7 +101,7 @@ def format_known_use(results: Mapping[str, Any]) -> str:
         count = max(of_method["rank"]["n"] for of_method in by_method.values())
         blocks.append(_block(f"{group} ({count} explanations)", by_method))
     if results["means"]:
-        blocks.append(_means(results))
+        blocks += [_means(results), _leading(results["leaders"][POOLED])]
     else:
         blocks.append(
             "too few clips count: the classifier hardly relies on a cue; train it longer or on louder cues"
@@ -145,6 +150,15 @@ def _means(results: Mapping[str, Any]) -> str:
             continue
         cells = "".join(f"{_plain(results['means'][name][column]):>9}" for column in columns)
         lines.append(f"{name:<{width}}{cells}{_plain(results['mean_rank'].get(name, float('nan'))):>9}")
+    return "\n".join(lines)
+
+
+def _leading(leaders_of: Mapping[str, Any]) -> str:
+    """Return the best method of each score, and those that paired differences do not tell from it."""
+    lines = ["first over all explanations, and level with it by the paired bootstrap"]
+    for score, leader in leaders_of.items():
+        if leader["best"] is not None:
+            lines.append(f"{score}: {', '.join([leader['best'], *leader['not_told_from_it']])}")
     return "\n".join(lines)
 
 

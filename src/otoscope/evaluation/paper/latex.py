@@ -3,6 +3,7 @@ r"""Table in LaTeX, which needs the package ``booktabs`` alone."""
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from otoscope.evaluation.paper.selection import PaperCell, PaperRow, PaperTable, heading
 
@@ -28,14 +29,23 @@ _ESCAPES = {
 }
 
 
+_INVISIBLE = ("Cc", "Cf", "Cs")
+"""Unicode categories of control, format and surrogate characters: TeX stops at most of them."""
+
+
 def latex_text(text: str) -> str:
-    r"""Return a text with all characters that mean something to LaTeX escaped.
+    r"""Return a text with all characters that mean something to LaTeX escaped, and without invisible ones.
+
+    Letters beyond ASCII stay. pdfLaTeX knows those of European languages; others need LuaLaTeX or XeLaTeX.
 
     Example:
         >>> print(latex_text("50 % of A_1 & B\n{x}"))
         50 \% of A\_1 \& B \{x\}
     """
-    escaped = "".join(_ESCAPES.get(character, character) for character in " ".join(text.split()))
+    visible = "".join(
+        character for character in text if character.isspace() or unicodedata.category(character) not in _INVISIBLE
+    )
+    escaped = "".join(_ESCAPES.get(character, character) for character in " ".join(visible.split()))
     return re.sub("-(?=-)", "-{}", escaped)  # two hyphens would become a dash
 
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from otoscope.evaluation.mask_scores import OWN
 from otoscope.evaluation.paper.options import PaperOptions
 from otoscope.evaluation.statistics import Estimate
 from otoscope.evaluation.table import Block, Table, is_control
 from otoscope.metrics import SCORES, scores_shown
-from otoscope.metrics.control_rows import matched_control
-
-Mark = Literal["best", "equal", ""]
+from otoscope.metrics.control_rows import Mark, mark_of, matched_control
 
 
 @dataclass(frozen=True)
@@ -151,8 +148,7 @@ def _block(table: Table, key: Block, scores: Sequence[str], options: PaperOption
         for score, (best, alike) in leaders.items():
             estimate = estimates[score].get(group[0])
             if estimate is not None and estimate.clips:
-                mark: Mark = "best" if best in group else "equal" if alike.intersection(group) else ""
-                cells[score] = PaperCell(estimate, mark)
+                cells[score] = PaperCell(estimate, mark_of(group, best, alike))
         if cells:
             rows.append(PaperRow(name, is_control(group[0]), cells))
     clips = max((cell.estimate.clips for row in rows for cell in row.cells.values()), default=0)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from otoscope.audio import audio_info
+from otoscope.audio import WindowPlan, audio_info
 from otoscope.errors import AudioError, OtoscopeError
 from otoscope.explain import Explainer
 from otoscope.files.json import read_json
@@ -75,6 +75,8 @@ def explain_long_recordings(
     """
     resolved = options.resolved(explainer.classifier)
     explainer.interpreter.with_threshold(options.threshold)
+    # Faults of options would else be reported for each recording.
+    WindowPlan.of(explainer.classifier.frontend, 1, resolved.window_s or 0, resolved.hop_s or 0)
     folder, outcome = Path(folder), Outcome()
     files = {str(recording.path) for recording in recordings}
     manifest = Manifest(folder / MANIFEST_NAME, files, files if skip_existing else ())

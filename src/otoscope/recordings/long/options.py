@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -95,6 +96,9 @@ class LongOptions:
                 raise ConfigurationError(f"{name}: {number} must be {smallest} or more")
         if self.min_level_db is not None and not self.min_level_db <= 0:
             raise ConfigurationError(f"min_level_db: {self.min_level_db:g} must be 0 (full scale) or less")
+        if not 0 <= self.start_s < (math.inf if self.end_s is None else self.end_s):
+            end = "" if self.end_s is None else f", end_s {self.end_s:g}"
+            raise ConfigurationError(f"start_s {self.start_s:g}{end}: 0 <= start_s < end_s must hold")
         if self.pages < 0:
             raise ConfigurationError(f"pages: {self.pages} must not be negative")
         for name, value, allowed in (("explain", self.explain, Explained), ("borders", self.borders, Borders)):
@@ -122,8 +126,9 @@ class LongOptions:
         Raises:
             ConfigurationError: The classifier does not know a label.
         """
-        for label in (*(self.labels or ()), *self.targets):
-            classifier.index_of(label)
+        for option, labels in (("labels", self.labels or ()), ("target", self.targets)):
+            for label in labels:
+                classifier.index_of(label, option)
         window_s = (classifier.clip_s or WINDOW_S) if self.window_s is None else self.window_s
         return replace(
             self,

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from otoscope.audio import RecordingStream, WindowPlan, cut_windows, prefetched
+from otoscope.audio import (
+    Frontend,
+    OverlappingWindows,
+    RecordingStream,
+    Spectrogram,
+    WindowPlan,
+    cut_windows,
+    prefetched,
+)
 from otoscope.classifiers import Classifier
 from otoscope.files.atomic import replace_file
+from otoscope.plots import PooledSpectrogram
 
 PREDICTIONS_NAME = "predictions.npy"
 _PORTION_S = 0.05
@@ -42,11 +51,20 @@ def window_level_db(samples: np.ndarray, sample_rate_hz: int) -> float:
 
 
 @torch.no_grad()
-def classify(classifier: Classifier, windows: list[np.ndarray], normalize: bool) -> np.ndarray:
+def classify(classifier: Classifier, windows: OverlappingWindows, normalize: bool) -> np.ndarray:
     """Return the class probabilities of windows of one length. Shape (windows, classes), float32."""
-    waveforms = torch.from_numpy(np.stack(windows)).to(classifier.frontend.window.device)
-    spectrogram = classifier.hear(waveforms, None, normalize, with_phase=classifier.needs_phase)
+    log_magnitude = windows.log_magnitude(normalize) if _shares_frames(classifier) else None
+    if log_magnitude is None:
+        spectrogram = classifier.hear(windows.waveforms, None, normalize, with_phase=classifier.needs_phase)
+    else:
+        spectrogram = Spectrogram(log_magnitude, length=windows.waveforms.shape[1], normalized=normalize)
     return np.asarray(classifier.probabilities(spectrogram).float().cpu().numpy())
+
+
+def _shares_frames(classifier: Classifier) -> bool:
+    """Return whether a classifier takes the log magnitude of the front-end, and nothing else."""
+    is_own = type(classifier).hear is not Classifier.hear or type(classifier.frontend) is not Frontend
+    return not (is_own or classifier.needs_phase)
 
 
 def predict_windows(
@@ -57,7 +75,7 @@ def predict_windows(
     batch_size: int,
     normalize: bool,
     on_batch: Callable[[int], object],
-    observe: Callable[[Iterable[np.ndarray]], Iterable[np.ndarray]] = lambda blocks: blocks,
+    picture: PooledSpectrogram | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Classify every window; what an earlier run has done is kept.
 
@@ -69,7 +87,8 @@ def predict_windows(
         batch_size: Number of windows that are classified at once.
         normalize: Whether to scale each window to a peak of 1 for the network.
         on_batch: Callback, called with the number of windows of each finished batch.
-        observe: Function of the blocks of the recording that returns them again, to use them on their way.
+        picture: Picture that the spectrogram of the recording is added to, also where an earlier run has classified
+            the windows.
 
     Returns:
         Probabilities, shape (windows, classes), and levels in dB below full scale, shape (windows,); see
@@ -80,21 +99,35 @@ def predict_windows(
     batches = list(_batches(plan, batch_size))
     missing = [batch for batch in batches if bool(np.isnan(table[batch.start : batch.stop]).any())]
     on_batch(plan.count - sum(map(len, missing)))
-    if missing:
-        # Decoding, resampling and what observes them need no network and overlap with it.
-        with closing(prefetched(observe(stream))) as blocks:
-            windows = cut_windows(blocks, (plan.span(index) for batch in missing for index in batch))
-            for batch in missing:
-                clips = [next(windows) for _ in batch]
-                table[batch.start : batch.stop, :-1] = classify(classifier, clips, normalize)
-                table[batch.start : batch.stop, -1] = [
-                    window_level_db(clip, stream.sample_rate_hz) for clip in clips
-                ]
-                on_batch(len(batch))
-            for _ in blocks:  # to the end, where faults of the file are noticed
+    pending, unknown = missing if picture is None else batches, set(missing)
+    if pending:
+        frontend = classifier.frontend
+        spans = (OverlappingWindows.span(frontend, plan, batch) for batch in pending)
+        # Decoding and resampling overlap with the network: the next batch is cut while one is classified.
+        with closing(prefetched(_parts(stream, spans), ahead=1)) as parts:
+            for batch in pending:
+                windows = OverlappingWindows(frontend, plan, batch, next(parts))
+                if picture is not None:
+                    frame, power = windows.frames()
+                    picture.add(frame, power.numpy(), None)
+                if batch in unknown:
+                    table[batch.start : batch.stop, :-1] = classify(classifier, windows, normalize)
+                    table[batch.start : batch.stop, -1] = [
+                        window_level_db(clip, stream.sample_rate_hz) for clip in windows.clips
+                    ]
+                    on_batch(len(batch))
+            for _ in parts:  # to the end, where faults of the file are noticed
                 pass
         table.flush()
     return table[:, :-1], table[:, -1]
+
+
+def _parts(stream: RecordingStream, spans: Iterable[tuple[int, int]]) -> Iterator[np.ndarray]:
+    """Yield parts of a recording, and read it to its end."""
+    blocks = iter(stream)
+    yield from cut_windows(blocks, spans)
+    for _ in blocks:
+        pass
 
 
 def _batches(plan: WindowPlan, size: int) -> list[range]:

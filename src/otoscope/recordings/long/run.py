@@ -17,7 +17,7 @@ from otoscope.audio.waveforms import LARGEST_SAMPLE
 from otoscope.errors import OtoscopeError
 from otoscope.explain import Explainer
 from otoscope.files.atomic import replace_folder
-from otoscope.plots import PooledSpectrogram, save_picture
+from otoscope.plots import ROWS, PooledSpectrogram, save_picture
 from otoscope.recordings.event import Event
 from otoscope.recordings.files import UniqueNames, folder_name
 from otoscope.recordings.identity import model_identity, recording_identity
@@ -34,9 +34,8 @@ from otoscope.recordings.long.synthesis import (
     TARGETS_FOLDER,
     Box,
     EventEnergy,
-    ObservedBlocks,
     SoundWriter,
-    shortest_transform,
+    resolved_bins,
     synthesise,
 )
 from otoscope.recordings.long.timeline import Timeline
@@ -45,7 +44,7 @@ from otoscope.recordings.segments import cut_segments
 from otoscope.recordings.tables import TABLES, check_tables, write_table
 
 PAGES_FOLDER = "events"
-_FORMAT = 2
+_FORMAT = 3
 """Number of the format of intermediate results; those of another one are not used."""
 _PREDICTED_BATCHES = 4
 """Batches of explanations that are classified at once: a forward pass alone needs less memory."""
@@ -151,10 +150,8 @@ class _LongRun:
         options, plan = self.options, self.plan
         frames = int(self.frontend.frames(self.stream.survey.samples))
         has_evidence = options.explain != "none"
-        frontend = self.frontend if has_evidence else shortest_transform(self.frontend)
-        self.picture = PooledSpectrogram(frames, frontend.bins, evidence=has_evidence)
-        # Without evidence, the picture needs no pass over the recording of its own.
-        self.observed = None if has_evidence else ObservedBlocks(frontend, self.picture)
+        rows = {} if has_evidence else {"rows": min(resolved_bins(self.frontend), ROWS)}
+        self.picture = PooledSpectrogram(frames, self.frontend.bins, evidence=has_evidence, **rows)
         with _bar("classify", plan.count, "window") as bar:
             self.probabilities, self.levels_db = predict_windows(
                 self.explainer.classifier,
@@ -164,7 +161,8 @@ class _LongRun:
                 _PREDICTED_BATCHES * options.batch_size,
                 bool(options.normalize),
                 bar.update,
-                *([self.observed] if self.observed else []),
+                # Without evidence, the picture needs no pass over the recording of its own.
+                None if has_evidence else self.picture,
             )
         least_db = -np.inf if options.min_level_db is None else options.min_level_db
         loud = np.asarray(self.levels_db) >= least_db
@@ -232,9 +230,7 @@ class _LongRun:
         with ExitStack() as stack:
             writers = self._writers(folder, scale, stack) if self.jobs else {}
             bar = stack.enter_context(_bar("write", survey.samples, "sample"))
-            if self.observed is not None:
-                self.observed.complete(self.stream)
-            else:
+            if self.options.explain != "none":  # else the picture is complete, and there are no sounds
                 synthesise(self.stream, self.frontend, joiner, energies, self.picture, writers, bar.update)
         clipped = sum(writer.clipped for writer in writers.get(None, ()))
         if clipped:

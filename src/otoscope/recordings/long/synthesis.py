@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +13,7 @@ import soundfile
 import torch
 from torch import Tensor
 
-from otoscope.audio import Frontend, RecordingStream, StreamingInverse, StreamingTransform, stream_spectra
+from otoscope.audio import Frontend, RecordingStream, StreamingInverse, stream_spectra
 from otoscope.audio.opening import plain_path
 from otoscope.plots import PooledSpectrogram
 from otoscope.recordings.long.events import Run
@@ -22,8 +22,6 @@ from otoscope.recordings.long.joining import JoinedMasks, MaskJoiner, masked_spe
 EVIDENCE_NAME, REMAINDER_NAME = "evidence.flac", "remainder.flac"
 TARGETS_FOLDER = "targets"
 """Folder of the sounds of each target, if there are several."""
-_OBSERVED_BINS = 1 << 16
-"""Bins that are transformed at once for a picture alone: few enough for the cache of a processor."""
 _BOX_TAIL = 0.025
 """Share of the energy outside each side of a box: the box holds at least 90 % of it."""
 
@@ -178,56 +176,18 @@ def synthesise(
             writer.write(inverse.finish())
 
 
-class ObservedBlocks:
-    """Blocks of a recording, whose spectrogram is added to a picture while they pass.
+def resolved_bins(frontend: Frontend) -> int:
+    """Return the number of frequency bins of a transform that is hardly longer than the window.
 
-    Attributes:
-        is_complete: Whether all blocks have passed, so that the picture holds the whole recording.
-
-    Args:
-        frontend: Front-end, on the CPU.
-        picture: Picture.
-    """
-
-    def __init__(self, frontend: Frontend, picture: PooledSpectrogram) -> None:
-        self._frontend, self._picture = frontend, picture
-        self.is_complete = False
-
-    def __call__(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Yield the blocks, shape (samples,) each."""
-        transform, frame = StreamingTransform(self._frontend, _OBSERVED_BINS), 0
-        for block in blocks:
-            frame = self._add(frame, transform.add(block))
-            yield block
-        self._add(frame, transform.finish())
-        self.is_complete = True
-
-    def complete(self, blocks: Iterable[np.ndarray]) -> None:
-        """Add the blocks of the recording unless they have passed: an earlier run may have classified them."""
-        if not self.is_complete:
-            for _ in self(blocks):
-                pass
-
-    def _add(self, frame: int, portions: Iterable[Tensor]) -> int:
-        for spectra in portions:
-            self._picture.add(frame, _power(spectra), None)
-            frame += spectra.shape[1]
-        return frame
-
-
-def shortest_transform(frontend: Frontend) -> Frontend:
-    """Return a front-end of the same frames whose transform is hardly longer than the window.
-
-    Nothing is turned back into sound from it, and more bins show no more: the window limits what is resolved.
-
-    Args:
-        frontend: Front-end.
+    More bins show no more in a picture: the window limits what is resolved.
 
     Example:
-        >>> shortest_transform(Frontend()).describe()
-        '16000 Hz, n_fft 512, window 372 samples, hop 186 samples'
+        >>> Frontend().describe()
+        '16000 Hz, n_fft 1024, window 372 samples, hop 186 samples'
+        >>> resolved_bins(Frontend())
+        257
     """
-    return Frontend(**{**frontend.config, "n_fft": 1 << (frontend.window_length - 1).bit_length()})
+    return (1 << (frontend.window_length - 1).bit_length()) // 2 + 1
 
 
 @dataclass(frozen=True)

@@ -238,7 +238,10 @@ def _verdict(test: Tested, q_value: float | None, side_effect_db: float | None) 
             "too few clips to tell",
             f"{removal.recordings} recordings could test it, {FEWEST_RECORDINGS} are needed",
         )
-    if not hurts and not convinces:
+    # One direction alone is remarkable only where the same change elsewhere does not do the same.
+    if not (convinces or (hurts and _excess(removal) >= HURTS)):
+        return "clean", ""
+    if not (hurts or _excess(transplant) >= CONVINCES):
         return "clean", ""
     if not convinces:
         return "unclear", "its removal hurts, but adding it convinces few other clips"
@@ -253,6 +256,12 @@ def _verdict(test: Tested, q_value: float | None, side_effect_db: float | None) 
     if test.level_db is not None and test.level_db > test.cue.loudest_db:
         return "unclear", "it is so loud in the clip that it may be the sound of the class itself"
     return "shortcut", ""
+
+
+def _excess(effect: Effect) -> float:
+    """Return by how much the change exceeds that of the control, in shares of the clips."""
+    beside = effect.before if effect.control is None else effect.control
+    return (effect.after - beside) * (1 if effect.change > 0 else -1)
 
 
 def _sentence(label: str, test: Tested, verdict: Verdict, reason: str) -> str:

@@ -118,6 +118,7 @@ def ridge_regression(features: Tensor, values: Tensor, weights: Tensor, ridge: f
         weights: Weight of each sample, shape (samples,).
         ridge: Penalty on the squared coefficients; none on the intercept.
     """
+    values = values - values[0]  # equal values become 0 exactly, so that rounding explains nothing
     # centring by the weighted means takes the intercept out of the penalised normal equations
     centre, mean = (weights @ features) / weights.sum(), (weights @ values) / weights.sum()
     centred, weighted = features - centre, (features - centre) * weights[:, None]

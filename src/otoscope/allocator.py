@@ -1,4 +1,4 @@
-"""Settings of the C allocator: networks on a CPU become faster, and a server needs no more memory with time."""
+"""Settings of the C allocator, for faster networks on a CPU and a server whose memory does not grow."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def keep_freed_memory() -> bool:
 
 
 def share_freed_memory() -> bool:
-    """Make all threads of the process use the same memory of the GNU allocator, the one that the first thread has.
+    """Make all threads of the process use the same arena of the GNU allocator, that of the first thread.
 
     By default each thread takes memory from an arena of its own, which consists of pieces of 64 MB. What one arena
     has freed, no other can use, and whether a network that explains in a thread fits into the pieces depends on

@@ -1,4 +1,4 @@
-"""Borders of a cue, from what its removal takes out of clips."""
+"""Borders of a cue, from the sounds that its removal takes out of clips."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 from otoscope.audit.cues import BandCue
 
 ENERGY, MOST_ENERGY = 0.85, 0.97
-"""Shares of the energy of a cue that sharper borders are tried with."""
+"""Shares of the energy of a cue that the sharper borders that are tried contain."""
 _FRAME_S = 0.05
 _POINTS = 8192
 
 
 def loud_band(contents: Sequence[Tensor], cue: BandCue, sample_rate_hz: int, energy: float) -> dict[str, float]:
-    """Return the borders of the smallest band that holds a share of the energy of a cue, of all clips alike."""
+    """Return the borders of the smallest band that holds a share of the energy of a cue; each clip counts alike."""
     spectra = []
     for content in contents:
         points = max(_POINTS, content.numel())
@@ -46,7 +46,7 @@ def loud_span(contents: Sequence[Tensor], sample_rate_hz: int) -> tuple[float, f
 
 
 def _smallest_span(shares: Tensor, energy: float = ENERGY) -> tuple[int, int]:
-    """Return begin and end of the shortest run that holds a share of all.
+    """Return begin and end of the shortest run that holds a share of the sum.
 
     Example:
         >>> _smallest_span(torch.tensor([0.05, 0.5, 0.4, 0.05]))

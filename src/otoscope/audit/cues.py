@@ -28,7 +28,7 @@ _MAINS_TOLERANCE = 0.03
 _CONTROL_OCTAVES = 1.0
 _SHORT_WINDOW_S = 0.064
 _STEADY = 0.7
-"""Root mean square over that of the loudest moments, from which a sound is steady: 3 dB below."""
+"""Ratio of the root mean square of a sound to that of its loudest moments from which it is steady: -3 dB."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class CandidateCue(ABC):
     loudest_db: ClassVar[float] = 3.0
     """Level over that of the rest of the clip above which a cue may be the sound of the class itself."""
     is_brief: ClassVar[bool] = False
-    """Whether the cue sounds only now and then, and the sound between must stay as it is."""
+    """Whether the cue sounds only now and then, so that its removal must not change the sound between."""
 
     @property
     @abstractmethod

@@ -33,7 +33,7 @@ def grid(sample_rate_hz: int, clip_s: float) -> list[CandidateCue]:
 
 
 def _bands(low_hz: float, octaves: float, sample_rate_hz: int) -> list[BandCue]:
-    """Return bands of one width from a frequency up to half the sample rate; at most half of one lies beyond it."""
+    """Return bands of one width from a frequency up to half the sample rate, where the last ones are cut."""
     bands = []
     while low_hz * 2 ** (octaves / 2) < sample_rate_hz / 2:
         high_hz = min(low_hz * 2**octaves, sample_rate_hz / 2)

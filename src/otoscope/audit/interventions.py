@@ -302,7 +302,7 @@ def side_effect_db(
     span_s: tuple[float, float] | None,
     is_brief: bool = False,
 ) -> float | None:
-    """Return the largest change of level outside the cue: in third octaves outside its bands, or outside its span.
+    """Return the largest change of level outside the cue: in frequency, in time, or between its events.
 
     Args:
         before: Sound, shape (samples,).
@@ -310,7 +310,7 @@ def side_effect_db(
         sample_rate_hz: Sample rate.
         bands_hz: Bands of the cue; none if it is not limited in frequency.
         span_s: Begin and end of the cue; None if it is not limited in time.
-        is_brief: Whether the cue sounds only now and then, such as clicks: outside are the moments of which the
+        is_brief: Whether the cue sounds only now and then, as clicks do: outside are the moments from which the
             removal takes less than a hundredth of the power.
 
     Returns:

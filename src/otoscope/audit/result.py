@@ -97,8 +97,8 @@ class Suspect:
         sounds: Example sounds by their name (``clip``, ``without the cue``, ``what was removed``, ``other clip``,
             ``other clip with the cue``): paths relative to the folder of the result.
         sound_clips: Names of the clips of these sounds.
-        side_effect_db: Largest change of level outside the cue by its removal, over clips of the class; None if the
-            cue has no place, so that nothing is outside.
+        side_effect_db: Largest change of level outside the cue by its removal, over clips of the class; None if
+            nothing is outside.
     """
 
     label: str

@@ -172,7 +172,7 @@ def estimate_cost(search: Search, settings: AuditSettings, suspicions: int = 0) 
     tested = (classes // 2 + suspicions * classes) * 4 * settings.test_receivers + 2 * clips * suspicions
     total = clips + len(requests) + further + tested
     finished = len(requests) - answers.missing(requests)
-    # by the classifier itself and not by `ask`, which knows answers of an earlier run
+    # from the classifier itself, as `ask` would return the answers of an earlier run
     probe = requests[:: max(1, len(requests) // _PROBES)][:_PROBES]
     answers.responder(probe[:1])  # the first answer of a process takes longer
     start_s = time.perf_counter()

@@ -322,7 +322,7 @@ def explains(specific: CandidateCue, general: CandidateCue) -> bool:
 
 
 def _joined(cues: Sequence[CandidateCue]) -> CandidateCue | None:
-    """Return the first band with as many of the others, in their order, as leave it narrow; None without any."""
+    """Return the first band, joined with those of the others that leave it narrow; None if there are none."""
     bands = [cue for cue in cues if isinstance(cue, BandCue)]
     if len(bands) < 2 or len(bands) < len(cues):
         return None

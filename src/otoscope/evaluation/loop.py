@@ -163,7 +163,7 @@ def count_workers(run: Run) -> int:
 
 
 def in_processes(run: Run, work: Callable[..., Any], items: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
-    """Yield the results of a function in the order of the items, several of which are worked on at a time.
+    """Yield the results of a function for each item, in their order; several items are processed at a time.
 
     Args:
         run: Evaluation, which says how many processes work; they share the memory of its networks.

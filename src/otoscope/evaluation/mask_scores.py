@@ -279,7 +279,7 @@ def _answers(masks: Sequence[Tensor], batch: ClassifiedBatch) -> list[Answers]:
 
 
 def _answers_to_everything(batch: ClassifiedBatch) -> Answers:
-    """Return the answers to a mask that keeps everything, which need not be asked for."""
+    """Return the answers to a mask that keeps everything, which are known without running the classifier on it."""
     # Evidence is the clip, which its spectrogram gives back as a sound up to rounding, and the remainder silence.
     whole, (seen, heard) = batch.prediction.probabilities, silence_of(batch)
     return Answers(torch.stack([whole, seen]), torch.stack([whole, heard]), _sound_scores(batch.waveform, batch))

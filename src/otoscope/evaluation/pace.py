@@ -42,7 +42,7 @@ class Clock:
 
 @dataclass
 class Pace:
-    """Times of the rows so far, from which the remaining ones are estimated.
+    """Times of the rows so far, from which the remaining time is estimated.
 
     Attributes:
         clips: Number of clips in all conditions.

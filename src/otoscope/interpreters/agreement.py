@@ -42,7 +42,7 @@ class AgreementInterpreter(IntegratedGradientsInterpreter):
         beta: Weight of the sound itself, wherever the attributions do not agree. The larger it is, the more the map
             follows the sound, whatever the classifier has learnt.
         power: Exponent of the log magnitude. The larger it is, the less quiet sounds count.
-        **options: Options of `AttributionInterpreter`.
+        **options: Options of `IntegratedGradientsInterpreter`.
 
     Raises:
         ConfigurationError: An option is out of its range.

@@ -1,7 +1,8 @@
 """Base classes of attribution methods: how a map of importances is computed, and how it becomes a mask.
 
-None of them uses captum, which computes some of them too: importing it loads IPython and pyplot, which takes half
-as long as PyTorch, and `otoscope.interpreters.runs` divides the work by memory. Tests compare both.
+None of them uses captum, which has some of these methods: importing it loads IPython and pyplot, which takes half
+as long as importing PyTorch, and `otoscope.interpreters.runs` chooses the size of runs by the memory they need.
+Tests compare the results with captum's.
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ class AttributionInterpreter(Interpreter[Tensor]):
         ):
             log_magnitude = spectrogram.log_magnitude
             if spectrogram.frames is None and len(spectrogram) <= self.batch and not log_magnitude.is_inference():
-                # nothing to divide: without copies, which a single gradient would spend a tenth of its time on
+                # nothing to divide: without copies, which would take a tenth of the time of a single gradient
                 clips = spectrogram.with_log_magnitude(log_magnitude.detach())
                 values = self._attribute(clips, prediction.explained.clone())
                 return _defined(values.detach().to(log_magnitude.dtype))
@@ -314,7 +315,7 @@ def require_count(**values: Any) -> None:
 
 def _defined(values: Tensor) -> Tensor:
     """Return attributions with 0 for NaN, except for clips that are NaN everywhere."""
-    # a sum is NaN if one of its terms is, and is computed in a fraction of the time of asking about each
+    # a sum is NaN if one of its terms is, and takes a fraction of the time of testing each of them
     if not bool(values.sum().isnan()):
         return values
     is_nan = values.isnan()

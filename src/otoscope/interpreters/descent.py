@@ -139,7 +139,7 @@ def descend(
         if value == 0:
             break
         if accepted:
-            # here, because the gradient costs twice as much as the value, and of a rejected step nobody needs it
+            # here, because the gradient costs twice as much as the value, and that of a rejected step is not needed
             slope = _slope(value, best).clamp(-limit, limit)
         trial = (best - rate * slope).detach().requires_grad_(True)
         trial_value = objective(trial)

@@ -22,7 +22,7 @@ from otoscope.interpreters.attribution import (
 from otoscope.interpreters.runs import gradients_at, inputs_per_run, portions, scores_of
 
 _FEWEST_STEPS = 9
-"""Points from which completeness is asked about: with fewer it is met by chance."""
+"""Smallest number of points at which completeness is checked: with fewer it may hold by chance."""
 
 
 class IntegratedGradientsInterpreter(AttributionInterpreter):
@@ -35,10 +35,10 @@ class IntegratedGradientsInterpreter(AttributionInterpreter):
     Args:
         classifier: Classifier to explain.
         steps: Number of points at which the gradient is taken (Gauss-Legendre).
-        completeness_error: Error at which the integral ends early: the attributions of all bins sum to the score of
-            the clip minus that of silence, except for this share of it. Its points are then 9, 27, 81 and so on, at
-            most ``steps``, in equal distances; two more forward passes ask about clip and silence (default: all
-            ``steps``).
+        completeness_error: Error at which the integral ends early: the largest difference between the sum of all
+            attributions and the score of the clip minus that of silence, as a share of the latter. The points then
+            lie at equal distances, first 9, then 27, 81 and so on, at most ``steps``, which must be 9 or more; two
+            more forward passes score the clip and silence (default: all ``steps``).
         **options: Options of `AttributionInterpreter`.
 
     Raises:
@@ -102,8 +102,6 @@ def integrated_gradients(
 ) -> Tensor:
     """Return each bin times the integral of its gradient from silence to the clip, shape (batch, frequency, time).
 
-    Captum computes the same; importing it takes longer than explaining a clip, and this is the default's start.
-
     Args:
         scores: Function that returns the score of every class, shape (batch, classes).
         classifier: Classifier that it asks.
@@ -139,8 +137,9 @@ def until_complete(
 ) -> Tensor:
     """Return integrated gradients of one clip from as many points as completeness needs.
 
-    The midpoint rule with 9 points, then 27, 81 and so on, each of which contains the points before. It ends when
-    the sum of the attributions differs from the score of the clip minus that of silence by at most ``error`` of it.
+    The integral is that of the midpoint rule with 9 points, then 27, 81 and so on; each set of points contains the
+    one before. It ends when the sum of the attributions differs from the score of the clip minus that of silence by
+    at most the share ``error`` of this difference.
 
     Args:
         scores: Function that returns the score of every class, shape (batch, classes).
@@ -169,6 +168,6 @@ def until_complete(
         if abs(float(attribution.sum()) - gain) <= error * abs(gain) or 3 * points > steps:
             return attribution
         points *= 3
-        # the middle one of every three points is one of the rule before
+        # the middle one of every three points has been computed already
         places = torch.arange(points)
         places = places[places % 3 != 1]

@@ -68,7 +68,7 @@ class MaskedSounds:
         Args:
             sound: Waveforms, shape (batch, samples).
         """
-        # without the phase, unless the network needs it: nobody turns this spectrogram into sound again
+        # without the phase, unless the network needs it: this spectrogram is not turned into sound again
         return self.classifier.hear(sound, None, self.clip.normalized, with_phase=self.classifier.needs_phase)
 
 
@@ -77,8 +77,8 @@ def answers_to_hard_masks(
 ) -> Callable[[Tensor], Tensor]:
     """Return a function from masks of zeros and ones to the class probabilities of their sounds.
 
-    It takes two masks for each clip, shape (2 * batch, frequency, time): those of all clips, then the others. The
-    probabilities are those of `Classifier.hear_masked`, shape (2 * batch, classes).
+    The function takes two masks for each clip, shape (2 * batch, frequency, time): the first of all clips, then the
+    second. The probabilities are those of `Classifier.hear_masked`, shape (2 * batch, classes).
 
     Args:
         classifier: Classifier.

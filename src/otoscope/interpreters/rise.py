@@ -153,7 +153,12 @@ class _Answers:
         self.lowest, self.highest = math.inf, -math.inf
 
     def add(self, scores: Sequence[Tensor], masks: Sequence[Tensor]) -> None:
-        """Add the scores through some masks; one tensor of both for each half."""
+        """Add the scores through some masks.
+
+        Args:
+            scores: Scores of each half, shape (masks,).
+            masks: Masks of each half, shape (masks, frequency, time).
+        """
         for half, (values, some) in enumerate(zip(scores, masks, strict=True)):
             if len(values):
                 self.weighted[half] += torch.einsum("n,nft->ft", values, some)
@@ -162,7 +167,7 @@ class _Answers:
                 self.highest = max(self.highest, float(values.max()))
 
     def of_half(self, half: int, total: Tensor, drawn: Sequence[int]) -> Tensor:
-        """Return the attribution by one half of the masks, up to a factor. Shape (frequency, time)."""
+        """Return the attribution by one half of the masks, up to a positive factor. Shape (frequency, time)."""
         return self.weighted[half] - (self.sums[half] / drawn[half]) * total[half]
 
     def attribution(self, total: Tensor, drawn: Sequence[int], probability: float) -> Tensor:

@@ -23,8 +23,8 @@ _VALUE_BYTES = 4
 def inputs_per_run(classifier: Classifier, clip: Spectrogram, most: int) -> int:
     """Return the number of versions of a clip that one run of the classifier takes.
 
-    On a CPU, no feature map exceeds the largest block of memory that the allocator uses again. Results depend on it
-    by rounding alone.
+    On a CPU, no feature map then exceeds the largest block of memory that the allocator uses again, unless that of
+    a single version does. The results depend on the number by rounding alone.
 
     Args:
         classifier: Classifier.
@@ -110,5 +110,5 @@ def scores_of(
 
 
 def portions(values: Tensor, size: int) -> Iterator[Tensor]:
-    """Yield a tensor in parts of at most ``size`` rows; `Tensor.split`, which has no types."""
+    """Yield a tensor in parts of at most ``size`` rows, like `Tensor.split`, which has no type hints."""
     return (values[start : start + size] for start in range(0, len(values), size))

@@ -103,7 +103,7 @@ class SLIMEInterpreter(SeededAttributionInterpreter):
         return coefficients.to(log_magnitude)[segment][None]
 
     def _weights(self, sounding: Tensor) -> Tensor:
-        """Return the weight of each version, by how many of its segments sound. Shape (samples,)."""
+        """Return the weight of each version, given which segments sound in it. Shape (samples,)."""
         # cosine distance between a vector of zeros and ones with mean m and the vector of ones: 1 - sqrt(m)
         distance = 1 - sounding.double().mean(1).sqrt()
         return (-((distance / self.kernel_width) ** 2)).exp()

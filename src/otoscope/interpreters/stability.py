@@ -1,4 +1,4 @@
-"""When a map that random draws add up to is stable: maps of two halves of the draws rank the bins alike."""
+"""Stability of a map that is computed from random draws: maps of two halves of the draws rank the bins alike."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from otoscope.interpreters.attribution import is_number
 from otoscope.metrics.ranking import mean_ranks
 
 GROWTH = 1.5
-"""Factor of the number of draws from one question to the next, as the answer takes as long as some draws."""
+"""Growth of the number of draws from one check to the next, because a check takes as long as several draws."""
 
 
 def require_stability(rank_stability: Any) -> None:
-    """Check the option of that name.
+    """Check the option ``rank_stability``.
 
     Raises:
         ConfigurationError: It is neither None nor a number between 0 and 1.
@@ -51,12 +51,12 @@ def reliability(first: Tensor, second: Tensor) -> float:
 
 
 class Halves:
-    """Sum of random draws, kept in two halves as long as stability is asked about.
+    """Sum of random draws, in two halves whose maps are compared.
 
     Args:
         like: Tensor of the shape of the sum.
-        rank_stability: Reliability at which the draws end; None: never.
-        is_absolute: Whether the size of the sum ranks the bins, and not its sign.
+        rank_stability: Reliability at which the draws suffice; None: they never do.
+        is_absolute: Whether the magnitude of the sum ranks the bins, and not its signed value.
     """
 
     def __init__(self, like: Tensor, rank_stability: float | None, is_absolute: bool) -> None:
@@ -66,7 +66,7 @@ class Halves:
         self._next = 0.0
 
     def add(self, draws: Tensor) -> None:
-        """Add draws, shape (draws, ...): one half of them to each sum."""
+        """Add draws, shape (draws, ...), half of them to each sum."""
         for half, part in enumerate(draws.tensor_split(2)):
             self.sums[half] += part.sum(0)
             self.counts[half] += len(part)

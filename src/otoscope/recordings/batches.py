@@ -100,8 +100,8 @@ def chunks(recordings: Iterable[Recording], size: int) -> Iterator[list[Recordin
 def balanced_size(recordings: int, batch_size: int) -> int:
     """Return the size of about equal batches, so that there are two or more wherever possible.
 
-    Two processes then both have work from two recordings on: one draws and writes while the other computes. The
-    number of processes does not matter, so that it changes no result.
+    From two recordings on, two processes then have work: one draws and writes while the other computes. The size
+    does not depend on the number of processes, so that this number changes no result.
 
     Args:
         recordings: Number of recordings.

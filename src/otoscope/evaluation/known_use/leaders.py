@@ -43,7 +43,7 @@ def leaders(
 def _leaders_of(
     by_method: Mapping[str, Sequence[Mapping[str, Any]]], score: str, bootstrap: int, seed: int
 ) -> dict[str, Any]:
-    """Return the leaders of one score in one group; no ``best`` where no method has the score."""
+    """Return the leaders of one score in one group; ``best`` is None where no method has the score."""
     recording_of = {line["clip"]: str(line["recording"]) for lines in by_method.values() for line in lines}
     clips = list(recording_of)
     recordings = list(recording_of.values())

@@ -154,7 +154,7 @@ def _means(results: Mapping[str, Any]) -> str:
 
 
 def _leading(leaders_of: Mapping[str, Any]) -> str:
-    """Return the best method of each score, and those that paired differences do not tell from it."""
+    """Return as text the best method of each score and those that paired differences do not distinguish from it."""
     lines = ["first over all explanations, and level with it by the paired bootstrap"]
     for score, leader in leaders_of.items():
         if leader["best"] is not None:

@@ -50,5 +50,5 @@ def effect(before, after, control, recordings=12):
 )
 def test_verdict(removal, transplant, verdict):
     cue = BandCue(900.0, 1000.0)
-    tested = suspects.Tested(0, cue, False, {0: cue, 1: cue}, removal=removal, transplant=transplant, level_db=-10.0)
-    assert suspects._verdict(tested, 0.01, 0.2)[0] == verdict
+    test = suspects.Tested(0, cue, False, {0: cue, 1: cue}, removal=removal, transplant=transplant, level_db=-10.0)
+    assert suspects._verdict(test, 0.01, 0.2)[0] == verdict

@@ -53,7 +53,7 @@ def test_every_verb_keeps_freed_memory_once(run, monkeypatch, verb):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("ending", ["passed on", "swallowed", "other exit code"])
+@pytest.mark.parametrize("ending", ["passed on", "swallowed", "other exit code", "other error"])
 def test_a_signal_ends_every_verb_with_its_exit_code(run, monkeypatch, request, number, code, ending):
     def interrupted(arguments):
         try:
@@ -64,6 +64,8 @@ def test_a_signal_ends_every_verb_with_its_exit_code(run, monkeypatch, request, 
                 raise
             if ending == "other exit code":  # as Lightning does
                 sys.exit(1)
+            if ending == "other error":  # of what was interrupted
+                raise OSError("handle is closed") from None
 
     # a shell starts commands in the background with SIGINT ignored, and the tests may be one of them
     inherited = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -85,10 +85,11 @@ def _run(verb: str, options: list[str]) -> int:
             code = _run_reporting(verb, options)
     except KeyboardInterrupt:
         received = received or [int(signal.SIGINT)]
-    except SystemExit:
+    except BaseException:
         if not received:
             raise
-    # Whatever became of the exception on its way: Lightning, for example, exits with code 1 after Ctrl-C.
+    # Whatever became of the exception on its way: Lightning, for example, exits with code 1 after Ctrl-C, and what
+    # was interrupted may fail with an error of its own.
     if received:
         print(f"otoscope {verb}: stopped by {_SIGNALS[received[0]]}", file=sys.stderr)
         return 128 + received[0]

@@ -125,10 +125,10 @@ def choice_of(
 def explain_and_clean(
     model: AppModel, path: str | os.PathLike[str], choice: Choice, limits: Limits, shelf: Shelf
 ) -> Answer:
-    """Explain as `AppModel.explain` does, and free the memory of it at once.
+    """Explain as `AppModel.explain` does, and free the memory of its figures at once.
 
-    The parts of matplotlib's figures hold each other: some 25 000 objects and 8 MB of each explanation stay until
-    Python looks for cycles in all objects, which it does rarely and irregularly.
+    The parts of a matplotlib figure refer to each other: some 25 000 objects and 8 MB of each explanation stay
+    until Python's garbage collector looks for such cycles in all objects, which it does rarely and irregularly.
 
     Args:
         model: Model.

@@ -88,8 +88,8 @@ def active_level(waveform: Tensor, sample_rate_hz: int = 16_000) -> float:
 def sounding_level(waveform: Tensor, sample_rate_hz: int = 16_000) -> float:
     """Return the root mean square of a waveform where it is not silent.
 
-    Silent are the frames of 10 ms that are more than 60 dB below the loudest one. The background counts, unlike in
-    `active_level`.
+    Frames of 10 ms that are more than 60 dB below the loudest one are silent. Unlike in `active_level`, the
+    background counts.
 
     Args:
         waveform: Mono waveform. Shape (samples,).

@@ -12,7 +12,7 @@ from otoscope.audio.frontend import Frontend, log_magnitude_of
 from otoscope.audio.windows import WindowPlan
 
 _PEAKS = (1e-9, 1e9)
-"""Windows with peaks within these can be scaled after the transform: their squares fit into single precision."""
+"""Range of peaks of windows that can be scaled after the transform: their squares fit into single precision."""
 
 
 class OverlappingWindows:
@@ -43,7 +43,7 @@ class OverlappingWindows:
 
     @staticmethod
     def span(frontend: Frontend, plan: WindowPlan, windows: range) -> tuple[int, int]:
-        """Return the first sample that windows need, and the one behind the last.
+        """Return the first sample that windows need, and the one after the last.
 
         The frames at the borders of the windows see a little of what lies beyond.
         """
@@ -63,7 +63,7 @@ class OverlappingWindows:
         return self._frontend.power(part[None])[0].T.contiguous()
 
     def log_magnitude(self, normalize: bool) -> Tensor | None:
-        """Return the log magnitude of each window, but for rounding that of the front-end.
+        """Return the log magnitude of each window; it differs from that of the front-end by rounding only.
 
         Args:
             normalize: Whether to scale each window to a peak of 1.

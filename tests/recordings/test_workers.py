@@ -142,8 +142,10 @@ def test_no_process_stays_when_a_run_is_ended_and_it_resumes(tiny_explainer, sho
     deadline = time.monotonic() + 300
     while len(read_manifest(out / "manifest.jsonl")) < 3 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
+    os.kill(process.pid, signal.SIGSTOP)  # or it could finish all recordings while its processes are counted
     assert len(processes_of(str(out))) == 3
     os.kill(process.pid, number)
+    os.kill(process.pid, signal.SIGCONT)
     assert process.wait(60) == (-number if number == signal.SIGKILL else 130)
     while processes_of(str(out)) and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -13,6 +13,7 @@ from otoscope.classifiers.base import Classifier, Prediction
 from otoscope.classifiers.heads import CosineHead
 from otoscope.errors import ConfigurationError
 from otoscope.nn import ResidualBlock
+from otoscope.nn.convolution import Convolution2d, ConvolutionLayer
 
 
 class Conv2dClassifier(Classifier):
@@ -65,11 +66,7 @@ class Conv2dClassifier(Classifier):
         self.width, self.depth, self.head_width = width, depth, head_width
         self.scale, self.train_scale = scale, train_scale
         self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(1 if position == 0 else width, width, 4, stride=2, padding=1),
-                nn.BatchNorm2d(width),
-                nn.ReLU(inplace=True),
-            )
+            ConvolutionLayer(Convolution2d(1 if position == 0 else width, width, 4, stride=2, padding=1))
             for position in range(depth)
         )
         self.residual = ResidualBlock(width)

@@ -148,8 +148,8 @@ def convolve_normalized(convolution: Convolution2d, norm: nn.BatchNorm2d, hidden
     """Convolve, then normalise: in evaluation as one convolution where that saves time.
 
     Batch norm in evaluation multiplies each channel and shifts it, so that a convolution with multiplied weights
-    and a shifted bias computes both, up to rounding. The feature map is then written and read once less, forward and
-    backward. Weights are multiplied at each call, which takes less time than the map if that is larger.
+    and a shifted bias computes both, up to rounding. The feature map is then written and read once less, forward
+    and backward. Weights are multiplied at each call, which takes less time than the map if that is larger.
 
     Args:
         convolution: Convolution.

@@ -30,6 +30,10 @@ class OcclusionInterpreter(AttributionInterpreter):
     ``overlap² * bandwidth / patch_hz * duration / patch_s`` forward passes per clip, 401 for 5 s at 16 kHz:
     3 s on a narrow CNN14 and one core.
 
+    Where the first layers of the classifier are local (`Classifier.local_layers`), these are run with many patches
+    silent at a time, and only the rest of the network for each patch: with equal results up to rounding, 0.17 s
+    instead of 2.2 s on a Conv2d of width 32.
+
     Args:
         classifier: Classifier to explain.
         patch_hz: Height of the patch.

@@ -34,6 +34,10 @@ class SLIMEInterpreter(SeededAttributionInterpreter):
     the coefficient of its segment. Needs no gradient. ``samples`` forward passes per clip: 3.9 s for 5 s on a
     narrow CNN14 and one core.
 
+    Where the first layers of the classifier are local (`Classifier.local_layers`), these are run 16 times, and only
+    the rest of the network for each version: with equal results up to rounding, 0.31 s instead of 3 s on a Conv2d
+    of width 32.
+
     Args:
         classifier: Classifier to explain.
         samples: Number of versions of the clip that the model is fitted to; it should exceed the number of

@@ -109,6 +109,13 @@ def test_output_files(run, tmp_path):
     assert any(line.startswith("mixture,ideal,own,heard,SI-SDRi,") for line in lines)
 
 
+@pytest.fixture
+def whole_batches(monkeypatch):
+    """Let batches have as many clips as the settings say, however few there are."""
+    monkeypatch.setattr("otoscope.evaluation.settings._LEAST_BATCHES", 1)
+
+
+@pytest.mark.usefixtures("whole_batches")
 def test_an_interrupted_run_resumes(run, kinds, classifier, monkeypatch):
     whole = _numbers(run("whole", names=("gradient",), batch_size=2, clips=4, **ALL).results)
     kind = kinds["gradient"]
@@ -170,6 +177,7 @@ def test_methods_that_do_not_fit_are_skipped(run, classifier, kinds):
     assert "G" in evaluation.results["scores"]["clean"]["0.1"]["mask"]
 
 
+@pytest.mark.usefixtures("whole_batches")
 def test_undefined_clips_are_counted(run):
     evaluation = run(names=("broken",), batch_size=2)
     assert evaluation.results["undefined"] == {"broken": 4}

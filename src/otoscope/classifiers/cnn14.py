@@ -15,7 +15,7 @@ from otoscope.audio import Frontend, MelBank, mel_centers_hz, zero_padding
 from otoscope.classifiers.base import Classifier, Prediction
 from otoscope.classifiers.rows import divide_rows
 from otoscope.errors import ConfigurationError
-from otoscope.nn.convolution import Convolution2d
+from otoscope.nn.convolution import Convolution2d, convolve_normalized
 
 _BLOCKS = 6
 _POOLS = (2, 2, 2, 2, 2, 1)
@@ -174,8 +174,10 @@ class ConvBlock(nn.Module):
     def forward(self, hidden: Tensor, pool: tuple[int, int], frames: Tensor | None = None) -> Tensor:
         """Convolve, and pool time and frequency, (batch, channels, time, frequency) to (batch, width, ...)."""
         # batch norm shifts the zeros of the padding, which the next convolution would carry into the clip
-        hidden = zero_padding(F.relu(self.norm1(self.conv1(hidden)), inplace=True), frames, axis=-2)
-        hidden = F.relu(self.norm2(self.conv2(hidden)), inplace=True)
+        hidden = zero_padding(
+            F.relu(convolve_normalized(self.conv1, self.norm1, hidden), inplace=True), frames, axis=-2
+        )
+        hidden = F.relu(convolve_normalized(self.conv2, self.norm2, hidden), inplace=True)
         hidden = F.avg_pool2d(hidden, pool) if max(pool) > 1 else hidden
         return zero_padding(hidden, None if frames is None else frames // pool[0], axis=-2)
 

@@ -14,6 +14,7 @@ from otoscope.classifiers.heads import CosineHead
 from otoscope.classifiers.local import LocalLayers, is_as_shipped
 from otoscope.errors import ConfigurationError
 from otoscope.nn import ResidualBlock
+from otoscope.nn.convolution import Convolution2d, ConvolutionLayer
 
 
 class Conv2dClassifier(Classifier):
@@ -66,11 +67,7 @@ class Conv2dClassifier(Classifier):
         self.width, self.depth, self.head_width = width, depth, head_width
         self.scale, self.train_scale = scale, train_scale
         self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(1 if position == 0 else width, width, 4, stride=2, padding=1),
-                nn.BatchNorm2d(width),
-                nn.ReLU(inplace=True),
-            )
+            ConvolutionLayer(Convolution2d(1 if position == 0 else width, width, 4, stride=2, padding=1))
             for position in range(depth)
         )
         self.residual = ResidualBlock(width)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from typing_extensions import override
 
+from otoscope.nn.convolution import Convolution2d, convolve_normalized
+
 
 class ResidualBlock(nn.Module):
     """Residual block: 3x3 convolution, batch norm, ReLU, 1x1 convolution and batch norm, added to the input.
@@ -16,10 +18,10 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.block = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1),
+            Convolution2d(channels, channels, 3, padding=1),
             nn.BatchNorm2d(channels),
             nn.ReLU(inplace=True),
-            nn.Conv2d(channels, channels, 1),
+            Convolution2d(channels, channels, 1),
             nn.BatchNorm2d(channels),
         )
 
@@ -33,5 +35,6 @@ class ResidualBlock(nn.Module):
         Returns:
             Feature map of the same shape.
         """
-        result: Tensor = hidden + self.block(hidden)
-        return result
+        first, first_norm, rectify, second, second_norm = self.block
+        inner = rectify(convolve_normalized(first, first_norm, hidden))  # type: ignore[arg-type]
+        return hidden + convolve_normalized(second, second_norm, inner)  # type: ignore[arg-type]

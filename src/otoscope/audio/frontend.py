@@ -305,3 +305,21 @@ def _power(transform: Tensor) -> Tensor:
     parts = torch.view_as_real(transform)
     # Two terms are added instead of a sum over the last dimension: the same values in half the time.
     return parts[..., 0].square() + parts[..., 1].square()
+
+
+def require_frontend(value: Any) -> Frontend | None:
+    """Return a front-end, or None, unchanged.
+
+    Args:
+        value: Front-end, None, or a value of the user that is neither.
+
+    Raises:
+        ConfigurationError: It is another value, such as a sample rate.
+    """
+    if value is None or isinstance(value, Frontend):
+        return value
+    rate = value if isinstance(value, int) else "..."
+    raise ConfigurationError(
+        f"frontend: expected a Frontend, got {type(value).__name__}; otoscope.Frontend(sample_rate_hz={rate}) "
+        "makes one"
+    )

@@ -76,8 +76,8 @@ def main() -> None:
         classifier.load_state_dict(load_file(options.weights))
     wanted: dict[str, Any] = {"clips": options.clips, "workers": options.workers}
     wanted |= {"sanity": False, "randomisation": False, "stability": False}
-    known = {field.name for field in fields(Settings)}
-    settings = Settings(**{name: value for name, value in wanted.items() if name in known})
+    settings_there = {field.name for field in fields(Settings)}
+    settings = Settings(**{name: value for name, value in wanted.items() if name in settings_there})
     wall, processor = time.perf_counter(), processor_seconds()
     run_evaluation(
         classifier, {name: name for name in METHODS}, data, options.out, Conditions(), settings, progress=False

@@ -102,22 +102,23 @@ class SLIMEInterpreter(SeededAttributionInterpreter):
         switches = sounding.to(log_magnitude)
         layers = next((layers for layers in self.local_layers() if layers.extent <= min(cell) + 1), None)
         if layers is None or self.samples < 2 * _PATTERNS:
-            scores = self._scores_of_runs(clip, target, segment, switches)
+            scores = self._scores_of_runs(clip, target, cell, switches)
         else:
             scores = self._scores_of_patterns(layers, clip, target, cell, switches)
         # double precision, as the condition number of normal equations is that of the features squared
         coefficients = ridge_regression(switches.double(), scores.double(), self._weights(switches), self.ridge)
         return coefficients.to(log_magnitude)[segment][None]
 
-    def _scores_of_runs(self, clip: Spectrogram, target: Tensor, segment: Tensor, switches: Tensor) -> Tensor:
+    def _scores_of_runs(self, clip: Spectrogram, target: Tensor, cell: tuple[int, int], switches: Tensor) -> Tensor:
         """Return the score of each version, shape (samples,); each is a run of the classifier."""
         size = inputs_per_run(self.classifier, clip, self.batch)
-        return torch.cat(
-            [
-                scores_of(self.scores, clip, some[:, segment] * clip.log_magnitude, target, size)
-                for some in portions(switches, size)
-            ]
-        )
+        rows, columns = _rows_and_columns(clip.log_magnitude, cell)
+        switches = switches.view(len(switches), int(rows[-1]) + 1, -1).transpose(1, 2)
+        # with time first in memory, as spectrograms have it: the product copies nothing
+        whole = clip.log_magnitude.transpose(1, 2)
+        masks = (some.index_select(2, rows).index_select(1, columns) for some in portions(switches, size))
+        versions = ((mask * whole).transpose(1, 2) for mask in masks)
+        return torch.cat([scores_of(self.scores, clip, some, target, size) for some in versions])
 
     def _scores_of_patterns(
         self, layers: LocalLayers, clip: Spectrogram, target: Tensor, cell: tuple[int, int], switches: Tensor
@@ -129,10 +130,7 @@ class SLIMEInterpreter(SeededAttributionInterpreter):
         colours sound that its segments have in the version.
         """
         log_magnitude, device = clip.log_magnitude, clip.log_magnitude.device
-        rows, columns = (
-            torch.arange(side, device=device) // size
-            for side, size in zip(log_magnitude.shape[-2:], cell, strict=True)
-        )
+        rows, columns = _rows_and_columns(log_magnitude, cell)
         colours = 2 * (rows % 2)[:, None] + columns % 2
         patterns = torch.arange(_PATTERNS, device=device)[:, None, None]
         size = inputs_per_run(self.classifier, clip, self.batch)
@@ -158,6 +156,15 @@ class SLIMEInterpreter(SeededAttributionInterpreter):
         # cosine distance between a vector of zeros and ones with mean m and the vector of ones: 1 - sqrt(m)
         distance = 1 - sounding.double().mean(1).sqrt()
         return (-((distance / self.kernel_width) ** 2)).exp()
+
+
+def _rows_and_columns(log_magnitude: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Return the row of rectangles that each bin lies in, and the column that each frame lies in."""
+    rows, columns = (
+        torch.arange(side, device=log_magnitude.device) // step
+        for side, step in zip(log_magnitude.shape[-2:], size, strict=True)
+    )
+    return rows, columns
 
 
 def _segments_seen(layers: LocalLayers, outputs: int, segment: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -209,7 +216,5 @@ def segments(log_magnitude: Tensor, size: tuple[int, int]) -> Tensor:
                  [0, 0, 0, 1, 1],
                  [2, 2, 2, 3, 3]]])
     """
-    device = log_magnitude.device
-    rows = torch.arange(log_magnitude.shape[-2], device=device) // size[0]
-    columns = torch.arange(log_magnitude.shape[-1], device=device) // size[1]
+    rows, columns = _rows_and_columns(log_magnitude, size)
     return (rows[:, None] * (columns[-1] + 1) + columns)[None]

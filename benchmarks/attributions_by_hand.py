@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import captum.attr
@@ -261,6 +262,31 @@ def _segment_regression(case: Case) -> Tensor:
     return result
 
 
+def _grad_cam(case: Case) -> Callable[[], Tensor]:
+    """Run pytorch-grad-cam on the last block of a Conv2d; its map is clamped at 0 and scaled to [0, 1]."""
+    package = import_module("pytorch_grad_cam")  # not a dependency: its helpers for pictures need torchvision
+    targets = import_module("pytorch_grad_cam.utils.model_targets")
+
+    class Logits(torch.nn.Module):
+        """The classifier as a network of pictures (batch, 1, time, frequency)."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.classifier = case.classifier
+
+        def forward(self, pictures: Tensor) -> Tensor:
+            return case.logits(pictures[:, 0].transpose(1, 2))
+
+    method = package.GradCAM(Logits(), [case.classifier.get_submodule("residual")])
+    target = [targets.ClassifierOutputTarget(int(case.target))]
+
+    def attribute() -> Tensor:
+        picture = case.inputs.transpose(1, 2)[:, None]
+        return torch.from_numpy(method(picture, target)).transpose(1, 2)
+
+    return attribute
+
+
 def _portions(values: Tensor) -> Iterator[Tensor]:
     return (values[start : start + _BATCH] for start in range(0, len(values), _BATCH))
 
@@ -279,6 +305,7 @@ SIDES: Mapping[str, Mapping[str, Side]] = {
     "smoothgrad": {"captum, same batch": _smoothgrad},
     "gradient_shap": {"captum, as called": _gradient_shap},
     "expected_gradients": {"captum, same batch": _expected_gradients},
+    "grad_cam": {"pytorch-grad-cam": _grad_cam},
     "occlusion": {"captum, same batch": _occlusion(_BATCH), "captum, as called": _occlusion(1)},
     "rise": {"loop, same batch": _loop(_rise)},
     "slime": {"captum, same batch": _slime},

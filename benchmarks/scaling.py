@@ -1,4 +1,5 @@
-"""Measure how a training step grows with batch, length of clips, width and threads, and its memory with the length.
+"""Measure how a training step grows with batch, length of clips, width and threads, and its memory with the length;
+and how an evaluation grows with the clips.
 
     python benchmarks/scaling.py --out benchmarks/results/scaling.json --figure docs/images/scaling.svg
 
@@ -18,11 +19,13 @@ import os
 import resource
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -37,6 +40,8 @@ from benchmarks.timing import rounded
 
 from otoscope.allocator import keep_freed_memory
 from otoscope.classifiers import Conv2dClassifier
+from otoscope.data import Synthetic
+from otoscope.evaluation import Conditions, Settings, run_evaluation
 from otoscope.interpreters import PIQInterpreter
 from otoscope.plots import save_picture
 
@@ -44,11 +49,12 @@ _RATE_HZ = 16_000
 _BATCHES = (1, 2, 4, 8, 16, 32)
 _LENGTHS_S = (0.3, 1.0, 3.0, 10.0, 30.0, 60.0)
 _WIDTHS = (8, 16, 32, 64, 128)
+_CLIPS = (2, 4, 8, 16, 32)
 _LABELS = {
     "batch": "Clips in a batch (1 s each)",
     "length": "Length of the clip in s (batch of 1)",
     "width": "Channels (batch of 4, 1 s each)",
-    "threads": "Threads (batch of 8, 1 s each)",
+    "clips": "Clips of 1 s in an evaluation of two methods",
 }
 
 
@@ -95,6 +101,30 @@ def make_step(width: int, batch: int, length_s: float) -> Callable[[], None]:
         optimizer.step()
 
     return step
+
+
+def make_evaluation(clips: int, folder: Path) -> Callable[[], None]:
+    """Return a function that evaluates two methods on synthetic clips, with curves and without checks.
+
+    Args:
+        clips: Number of clips.
+        folder: Folder for the results; each run has one of its own in it.
+    """
+    data = Synthetic(classes=("dog", "siren"), clips_per_class=10 * max(_CLIPS), duration_s=1.0)
+    data.prepare_data()
+    data.setup("test")
+    torch.manual_seed(0)
+    classifier = Conv2dClassifier(data.labels, width=16)
+    settings = Settings(clips=clips, sanity=False, randomisation=False, stability=False)
+    conditions = Conditions(wham=None, white_noise=False, mixture=False, speech=None)
+    methods = {"saliency": "saliency", "SmoothGrad": "smoothgrad"}
+    runs = count()
+
+    def evaluate() -> None:
+        out = folder / f"{clips}-{next(runs)}"
+        run_evaluation(classifier, methods, data, out, conditions, settings, progress=False)
+
+    return evaluate
 
 
 def time_points(
@@ -166,6 +196,12 @@ def measure(options: Options) -> dict[str, Any]:
         points = time_points(steps, options.repeats)
         curves[name] = {"points": points, "exponent": exponent(points, "processor_seconds")}
         print(f"scaling: {name}: {curves[name]['exponent']}", file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory() as name:
+        evaluations: dict[float, Callable[[], None]] = {
+            clips: make_evaluation(clips, Path(name)) for clips in _CLIPS
+        }
+        points = time_points(evaluations, options.repeats)
+    curves["clips"] = {"points": points, "exponent": exponent(points, "processor_seconds")}
     step = make_step(options.width, 8, 1.0)
     curves["threads"] = {"points": time_points(dict.fromkeys(options.threads, step), options.repeats, threads=True)}
     # each in a process of its own, in which no other step has left memory behind
@@ -180,16 +216,19 @@ def draw(curves: Mapping[str, Any], path: Path) -> None:
     """Draw the curves beside a straight line of slope 1 through their largest point."""
     from matplotlib.figure import Figure
 
-    panels = [(name, "processor_seconds", _LABELS[name]) for name in ("batch", "length", "width")]
-    panels.append(("memory", "megabytes", "Length of the clip in s (batch of 1)"))
-    figure = Figure(figsize=(9, 6), layout="constrained")
-    for axes, (name, value, label) in zip(figure.subplots(2, 2).flat, panels, strict=True):
+    panels = [(name, "processor_seconds", label) for name, label in _LABELS.items()]
+    panels.append(("memory", "megabytes", _LABELS["length"]))
+    figure = Figure(figsize=(13, 6), layout="constrained")
+    places = figure.subplots(2, 3).flat
+    places[5].remove()
+    for axes, (name, value, label) in zip(places[:5], panels, strict=True):
         points = [point for point in curves[name]["points"] if point[value] > 0]
         x, y = [point["x"] for point in points], [point[value] for point in points]
         axes.loglog(x, y, "o-", label="measured")
         axes.loglog(x, [y[-1] * place / x[-1] for place in x], ":", color="gray", label="proportional")
         axes.set_xlabel(label)
-        axes.set_ylabel("Memory of a step in MB" if value == "megabytes" else "Processor time of a step in s")
+        time_of = "an evaluation" if name == "clips" else "a step"
+        axes.set_ylabel("Memory of a step in MB" if value == "megabytes" else f"Processor time of {time_of} in s")
         axes.set_xticks(x, [f"{place:g}" for place in x])
         axes.minorticks_off()
         axes.legend(frameon=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing_extensions import override
 
 from otoscope.audio import Spectrogram
 from otoscope.classifiers.base import Classifier, Prediction, require_classifier
+from otoscope.classifiers.precision import Precision
 from otoscope.errors import ConfigurationError
 
 
@@ -96,6 +99,12 @@ class ContrastClassifier(Classifier):
     @override
     def forward(self, log_magnitude: Tensor, frames: Tensor | None = None) -> Prediction:
         return self._between(self.classifier(log_magnitude, frames))
+
+    @override
+    @contextlib.contextmanager
+    def in_precision(self, precision: Precision) -> Iterator[None]:
+        with self.classifier.in_precision(precision):
+            yield
 
     @override
     def run(self, spectrogram: Spectrogram) -> Prediction:

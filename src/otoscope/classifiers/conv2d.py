@@ -14,6 +14,7 @@ from otoscope.classifiers.heads import CosineHead
 from otoscope.errors import ConfigurationError
 from otoscope.nn import ResidualBlock
 from otoscope.nn.convolution import Convolution2d, ConvolutionLayer
+from otoscope.nn.precision import in_float32
 
 
 class Conv2dClassifier(Classifier):
@@ -115,7 +116,7 @@ class Conv2dClassifier(Classifier):
         else:
             # the padding is zero: the sum over all frames is that over the valid ones
             embedding = hidden.sum((-1, -2)) / (frames * hidden.shape[-1])[:, None]
-        return Prediction(self.head(embedding), (hidden.transpose(-1, -2),), sources=(hidden,))
+        return Prediction(in_float32(self.head, embedding), (hidden.transpose(-1, -2),), sources=(hidden,))
 
     def _long_enough(self, log_magnitude: Tensor, frames: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Zero-pad clips that are shorter than the network's receptive field, and set all padding to zero."""

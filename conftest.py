@@ -1,10 +1,17 @@
-"""What every test and every example shares: random numbers that no other test can have moved."""
+"""What every test and every example shares: random numbers that no other test can have moved, and quiet threads."""
 
 import random
 
 import numpy as np
 import pytest
-import torch
+
+from otoscope.cli.threads import share_cores
+
+# Before PyTorch is imported: where other processes keep a core busy, threads that do not sleep while they wait made
+# one test take minutes.
+share_cores()
+
+import torch  # noqa: E402
 
 
 def _seed() -> None:

@@ -122,7 +122,8 @@ def _processor_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _git(*arguments: str) -> str:
+def git(*arguments: str) -> str:
+    """Run a command of git in this checkout, and return what it prints."""
     return subprocess.run(
         ["git", "-C", str(_ROOT), *arguments], capture_output=True, text=True, check=True
     ).stdout.strip()
@@ -138,17 +139,17 @@ def main() -> None:
     parser.add_argument("--method", default="integrated_gradients", help="Method of the jobs that explain.")
     parser.add_argument("--out", type=Path, help="File of the JSON.")
     options = parser.parse_args()
-    commits = {side: _git("rev-parse", "--short", getattr(options, side)) for side in ("base", "head")}
+    commits = {side: git("rev-parse", "--short", getattr(options, side)) for side in ("base", "head")}
     with tempfile.TemporaryDirectory() as name:
         folders = {side: Path(name).resolve() / side for side in commits}
         try:
             for side, commit in commits.items():
-                _git("worktree", "add", "--detach", str(folders[side]), commit)
+                git("worktree", "add", "--detach", str(folders[side]), commit)
             results = compare(folders, options.jobs, options.pairs, options.method)
         finally:
             for folder in folders.values():
                 if folder.exists():
-                    _git("worktree", "remove", "--force", str(folder))
+                    git("worktree", "remove", "--force", str(folder))
     conditions = {
         **commits,
         "pairs": options.pairs,

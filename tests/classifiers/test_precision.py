@@ -96,6 +96,39 @@ def test_grad_cam_reads_the_feature_map_of_the_network(classifier, clips):
     assert torch.cosine_similarity(*maps, dim=0) > 0.97
 
 
+@pytest.mark.parametrize("contrast", [False, True])
+def test_local_layers_run_in_the_precision_too(clips, experienced, contrast):
+    classifier = experienced(Conv2dClassifier(LABELS, width=6)).freeze()
+    if contrast:
+        classifier = ContrastClassifier(classifier, "dog", "rain")
+    layers, clip = classifier.local_layers()[1], clips.clip(0)
+    with classifier.in_precision("bfloat16"):
+        maps = layers.run(clip.log_magnitude)
+        logits, expected = layers.rest(maps), classifier.logits(clip)
+    assert maps.dtype == torch.bfloat16
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(logits, expected)
+    assert not torch.equal(logits, classifier.logits(clip))
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("slime", {"samples": 20, "segment_hz": 4000}), ("occlusion", {"patch_hz": 4000, "overlap": 1})],
+)
+def test_methods_on_local_layers_run_in_bfloat16(method, options, experienced):
+    classifier = experienced(Conv2dClassifier(LABELS, width=6)).freeze()
+    interpreter = make_untrained(method, classifier, area=0.2, **options)
+    clip, maps = Spectrogram(torch.rand(1, 513, 120)), []
+    for precision in ("float32", "bfloat16"):
+        with classifier.in_precision(precision):
+            prediction = classifier.predict(clip).towards(torch.tensor([1]))
+            maps.append(interpreter.output(interpreter.decode(clip, prediction), clip))
+    # Not near each other: parts of the clip hardly matter to a network with random weights.
+    assert maps[1].dtype == torch.float32
+    assert maps[1].isfinite().all()
+    assert not torch.equal(*maps)
+
+
 def test_a_contrast_runs_its_classifier_in_the_precision(clips):
     network = Net()
     classifier = TorchClassifier(network, LABELS)

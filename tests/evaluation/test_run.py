@@ -138,6 +138,13 @@ def test_a_function_cannot_run_in_bfloat16(data, tmp_path):
         Settings(precision="half")
 
 
+@pytest.fixture
+def whole_batches(monkeypatch):
+    """Let batches have as many clips as the settings say, however few there are."""
+    monkeypatch.setattr("otoscope.evaluation.settings._LEAST_BATCHES", 1)
+
+
+@pytest.mark.usefixtures("whole_batches")
 def test_an_interrupted_run_resumes(run, kinds, classifier, monkeypatch):
     whole = _numbers(run("whole", names=("gradient",), batch_size=2, clips=4, **ALL).results)
     kind = kinds["gradient"]
@@ -199,6 +206,7 @@ def test_methods_that_do_not_fit_are_skipped(run, classifier, kinds):
     assert "G" in evaluation.results["scores"]["clean"]["0.1"]["mask"]
 
 
+@pytest.mark.usefixtures("whole_batches")
 def test_undefined_clips_are_counted(run):
     evaluation = run(names=("broken",), batch_size=2)
     assert evaluation.results["undefined"] == {"broken": 4}

@@ -76,9 +76,17 @@ def test_other_cases_are_left_to_pytorch(case: str, ways: list[str]) -> None:
     torch.testing.assert_close(actual.float(), expected, rtol=0.02 if case == "autocast" else 1e-5, atol=0.02)
 
 
-def test_a_small_layer_is_left_to_pytorch(ways: list[str]) -> None:
-    layer_of(3, 1)(torch.randn(1, 5, 6, 4))
-    assert ways == ["PyTorch"]
+@pytest.mark.parametrize(("clips", "way"), [(1, "oneDNN"), (2, "PyTorch")])
+def test_a_small_layer_is_left_to_pytorch_or_its_library(clips: int, way: str, ways: list[str]) -> None:
+    layer = layer_of(3, 1)
+    hidden = torch.randn(clips, 5, 6, 4, requires_grad=True)
+    variables = [hidden, *layer.parameters()]
+    expected = nn.functional.conv2d(hidden, layer.weight, layer.bias, padding=layer.padding)
+    actual = layer(hidden)
+    assert ways == [way]
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
+    gradients = [torch.autograd.grad(value.square().sum(), variables) for value in (actual, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -115,10 +116,10 @@ class Frontend(nn.Module):
         Raises:
             ShapeError: The waveform does not have two dimensions, or has no samples.
         """
-        transform = self._transform(waveform)
+        log_magnitude, phase = self._analysed(waveform, with_phase)
         return Spectrogram(
-            log_magnitude=log_magnitude_of(_power(transform)),
-            phase=transform.angle() if with_phase else None,
+            log_magnitude=log_magnitude,
+            phase=phase,
             length=waveform.shape[-1],
             frames=None if lengths is None else self.frames(lengths),
             lengths=lengths,
@@ -133,7 +134,7 @@ class Frontend(nn.Module):
         Returns:
             Log magnitude, shape (batch, bins, frames).
         """
-        return log_magnitude_of(self.power(waveform))
+        return self._analysed(waveform, with_phase=False)[0]
 
     def power(self, waveform: Tensor) -> Tensor:
         """Return the squared magnitude alone; see `log_magnitude_of`.
@@ -203,6 +204,18 @@ class Frontend(nn.Module):
         missing = samples - waveform.shape[-1]
         return nn.functional.pad(waveform, (0, missing))[..., :length] if missing > 0 else waveform[..., :length]
 
+    def _analysed(self, waveform: Tensor, with_phase: bool) -> tuple[Tensor, Tensor | None]:
+        """Return log magnitude and phase, shape of each (batch, bins, frames)."""
+        several = waveform.ndim == 2 and len(waveform) > 1
+        if several and waveform.device.type == "cpu" and not torch.is_grad_enabled():
+            # One after the other, so that the complex spectrogram stays in the cache of the processor: 0.75 instead
+            # of 1.03 ms for each of 16 clips of 5 s.
+            parts = [self._analysed(clip, with_phase) for clip in waveform.split(1)]  # type: ignore[no-untyped-call]
+            phases = [phase for _, phase in parts if phase is not None]
+            return _joined([log_magnitude for log_magnitude, _ in parts]), _joined(phases) if phases else None
+        transform = self._transform(waveform)
+        return log_magnitude_of(_power(transform)), transform.angle() if with_phase else None
+
     def _overlap_add(self, frames: Tensor) -> Tensor:
         """Add frames at distances of a hop, (batch, frames, samples) to (batch, samples)."""
         hop, count = self.hop_length, frames.shape[1]
@@ -237,6 +250,11 @@ class Frontend(nn.Module):
             pad_mode="constant",
             return_complex=True,
         )
+
+
+def _joined(spectrograms: Sequence[Tensor]) -> Tensor:
+    """Join spectrograms (batch, bins, frames) with time first in memory, as PyTorch's transform has it."""
+    return torch.cat([part.transpose(1, 2) for part in spectrograms]).transpose(1, 2)
 
 
 def default_n_fft(window_length: int) -> int:
@@ -287,3 +305,21 @@ def _power(transform: Tensor) -> Tensor:
     parts = torch.view_as_real(transform)
     # Two terms are added instead of a sum over the last dimension: the same values in half the time.
     return parts[..., 0].square() + parts[..., 1].square()
+
+
+def require_frontend(value: Any) -> Frontend | None:
+    """Return a front-end, or None, unchanged.
+
+    Args:
+        value: Front-end, None, or a value of the user that is neither.
+
+    Raises:
+        ConfigurationError: It is another value, such as a sample rate.
+    """
+    if value is None or isinstance(value, Frontend):
+        return value
+    rate = value if isinstance(value, int) else "..."
+    raise ConfigurationError(
+        f"frontend: expected a Frontend, got {type(value).__name__}; otoscope.Frontend(sample_rate_hz={rate}) "
+        "makes one"
+    )

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from otoscope.audio import Frontend, Spectrogram, peak_normalize
+from otoscope.audio.frontend import require_frontend
+from otoscope.classifiers.local import LocalLayers
 from otoscope.classifiers.precision import NetworkRunner
-from otoscope.classifiers.prediction import Prediction
+from otoscope.classifiers.prediction import Prediction, class_probabilities
 from otoscope.errors import CheckpointError, ClassifierError, ConfigurationError, choices
 from otoscope.signatures import constructor_arguments
 from otoscope.store.folder import StoredModel, open_model, write_folder, write_model
@@ -141,6 +143,14 @@ class Classifier(NetworkRunner, Shareable, StoredModel, ABC):
         """
         return None
 
+    def local_layers(self) -> Sequence[LocalLayers]:
+        """Return the first layers of the network whose outputs each see a small window, the most layers first.
+
+        Occlusion and SLIME run them on few versions of a clip instead of on each. By default there are none, and
+        the whole network is run.
+        """
+        return ()
+
     @property
     def config(self) -> dict[str, Any]:
         """Arguments that make this classifier again, except labels and front-end (JSON values)."""
@@ -221,8 +231,7 @@ class Classifier(NetworkRunner, Shareable, StoredModel, ABC):
 
     def probabilities(self, spectrogram: Spectrogram) -> Tensor:
         """Return the class probabilities alone, shape (batch, classes); see `predict`."""
-        logits = self.logits(spectrogram)
-        return logits.sigmoid() if self.multi_label else logits.softmax(-1)
+        return class_probabilities(self.logits(spectrogram), self.multi_label)
 
     def hear(
         self,
@@ -336,24 +345,6 @@ class Classifier(NetworkRunner, Shareable, StoredModel, ABC):
         if not isinstance(classifier, cls):
             raise CheckpointError(f"{source}: holds a {type(classifier).__name__}, not a {cls.__name__}")
         return classifier
-
-
-def require_frontend(value: Any) -> Frontend | None:
-    """Return a front-end, or None, unchanged.
-
-    Args:
-        value: Front-end, None, or a value of the user that is neither.
-
-    Raises:
-        ConfigurationError: It is another value, such as a sample rate.
-    """
-    if value is None or isinstance(value, Frontend):
-        return value
-    rate = value if isinstance(value, int) else "..."
-    raise ConfigurationError(
-        f"frontend: expected a Frontend, got {type(value).__name__}; otoscope.Frontend(sample_rate_hz={rate}) "
-        "makes one"
-    )
 
 
 def require_classifier(value: Any) -> Classifier:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from otoscope.audio import Spectrogram
 from otoscope.classifiers.base import Classifier, Prediction, require_classifier
+from otoscope.classifiers.local import LocalLayers, is_as_shipped
 from otoscope.classifiers.precision import Precision
 from otoscope.errors import ConfigurationError
 
@@ -97,6 +98,15 @@ class ContrastClassifier(Classifier):
         return self.classifier.layers()
 
     @override
+    def local_layers(self) -> Sequence[LocalLayers]:
+        if not is_as_shipped(self, ContrastClassifier):
+            return ()
+        return [replace(layers, rest=self._rest_of(layers)) for layers in self.classifier.local_layers()]
+
+    def _rest_of(self, layers: LocalLayers) -> Callable[[Tensor], Tensor]:
+        return lambda maps: self._pair_logits(layers.rest(maps))
+
+    @override
     def forward(self, log_magnitude: Tensor, frames: Tensor | None = None) -> Prediction:
         return self._between(self.classifier(log_magnitude, frames))
 
@@ -111,7 +121,10 @@ class ContrastClassifier(Classifier):
         return self._between(self.classifier.predict(spectrogram))
 
     def _between(self, prediction: Prediction) -> Prediction:
+        # the softmax of the two logits is the sigmoid of the difference, also where classes are independent
+        return replace(prediction, logits=self._pair_logits(prediction.logits), target=None, multi_label=False)
+
+    def _pair_logits(self, logits: Tensor) -> Tensor:
         first, second = self.pair
-        half = (prediction.logits[..., first] - prediction.logits[..., second]) / 2
-        # the softmax of (half, -half) is the sigmoid of the difference, also where classes are independent
-        return replace(prediction, logits=torch.stack([half, -half], -1), target=None, multi_label=False)
+        half = (logits[..., first] - logits[..., second]) / 2
+        return torch.stack([half, -half], -1)

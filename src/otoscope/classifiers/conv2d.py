@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from typing_extensions import override
 from otoscope.audio import Frontend, zero_padding
 from otoscope.classifiers.base import Classifier, Prediction
 from otoscope.classifiers.heads import CosineHead
+from otoscope.classifiers.local import LocalLayers, is_as_shipped
 from otoscope.errors import ConfigurationError
 from otoscope.nn import ResidualBlock
 from otoscope.nn.convolution import Convolution2d, ConvolutionLayer
@@ -100,16 +101,53 @@ class Conv2dClassifier(Classifier):
 
     @override
     def forward(self, log_magnitude: Tensor, frames: Tensor | None = None) -> Prediction:
+        hidden, frames = self._through(self.blocks, *self._input(log_magnitude, frames))
+        return self._decide(hidden, frames)
+
+    @override
+    def local_layers(self) -> Sequence[LocalLayers]:
+        # A single block would save a tenth of the time. Kernels of 4 and strides of 2, padded by 1: output j of a
+        # block sees its inputs 2 j - 1 to 2 j + 2, and through all of them before it twice as many and so on.
+        if not is_as_shipped(self, Conv2dClassifier):
+            return ()
+        return [self._local_layers(count) for count in range(self.depth, 1, -1)]
+
+    def _local_layers(self, count: int) -> LocalLayers:
+        """Return the first blocks as local layers."""
+
+        def run(log_magnitude: Tensor) -> Tensor:
+            with self.autocast(log_magnitude):
+                hidden, _ = self._through(self.blocks[:count], *self._input(log_magnitude, None))
+            return hidden.permute(0, 2, 3, 1)
+
+        def rest(maps: Tensor) -> Tensor:
+            with self.autocast(maps):
+                return self._decide(*self._through(self.blocks[count:], maps.permute(0, 3, 1, 2), None)).logits
+
+        step = 2**count
+        return LocalLayers(run, rest, step, before=step - 1, after=2 * (step - 1))
+
+    def _input(self, log_magnitude: Tensor, frames: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Return the input of the first block, shape (batch, 1, time, frequency), and the valid frames."""
         hidden, frames = self._long_enough(log_magnitude, frames)
-        # the published network has time before frequency: (batch, 1, time, frequency)
+        # the published network has time before frequency
         hidden = hidden.transpose(1, 2).unsqueeze(1)
-        hidden = hidden.contiguous(memory_format=torch.channels_last)
-        for block in self.blocks:
+        return hidden.contiguous(memory_format=torch.channels_last), frames
+
+    def _through(
+        self, blocks: Iterable[nn.Module], hidden: Tensor, frames: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the feature map behind some blocks, and its valid frames."""
+        for block in blocks:
             hidden = block(hidden)
             # Every block halves time. The kernels reach beyond the end of a clip: without zeros, the values that
             # they write there would come back through the next block.
             frames = None if frames is None else frames // 2
             hidden = zero_padding(hidden, frames, axis=-2)
+        return hidden, frames
+
+    def _decide(self, hidden: Tensor, frames: Tensor | None) -> Prediction:
+        """Return the decision on the feature map behind all blocks."""
         hidden = zero_padding(self.residual(hidden), frames, axis=-2)
         if frames is None:
             embedding = hidden.mean((-1, -2))

@@ -37,7 +37,7 @@ class Prediction:
     @property
     def probabilities(self) -> Tensor:
         """Softmax of the logits, or their sigmoid for multi-label classifiers. Shape (batch, classes)."""
-        return self.logits.sigmoid() if self.multi_label else self.logits.softmax(-1)
+        return class_probabilities(self.logits, self.multi_label)
 
     @property
     def predicted(self) -> Tensor:
@@ -79,3 +79,13 @@ class Prediction:
             target: Class of each clip, shape (batch,), int64.
         """
         return replace(self, target=target)
+
+
+def class_probabilities(logits: Tensor, multi_label: bool) -> Tensor:
+    """Return the probability of each class, shape (batch, classes).
+
+    Args:
+        logits: Logits, shape (batch, classes).
+        multi_label: Whether each class is decided independently.
+    """
+    return logits.sigmoid() if multi_label else logits.softmax(-1)

@@ -143,7 +143,7 @@ def score_all(run: Run) -> dict[str, dict[str, None]]:
 def _in_process(run: Run, tick: Callable[[str, int], None], pace: Pace) -> Iterator[tuple[str, list[str]]]:
     """Score all batches in this process; yield the condition of each and the names of its clips."""
     for condition in run.prepared.contaminate:
-        for batch in batches(run, run.settings.batch_size, run.indices):
+        for batch in batches(run, run.settings.clips_per_batch(len(run.indices)), run.indices):
             clock = Clock()
 
             def lap(row: str, masks: int, clock: Clock = clock, condition: str = condition) -> None:
@@ -194,8 +194,7 @@ def _in_workers(run: Run, tick: Callable[[str, int], None], pace: Pace) -> Itera
 
     This process alone writes the records, in the order of the clips, whatever the number of processes.
     """
-    # The batches of a run with one process: rounding differs with the batch, and the results are then the same.
-    size = run.settings.batch_size
+    size = run.settings.clips_per_batch(len(run.indices))  # as a run with one process divides them
     parts = [run.indices[start : start + size] for start in range(0, len(run.indices), size)]
     items = [(condition, part) for condition in run.prepared.contaminate for part in parts]
     seen: dict[str, set[str]] = {}

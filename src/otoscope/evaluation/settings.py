@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ _LEAST = {
     "check_clips": 1,
     "seed": 0,
 }
+_LEAST_BATCHES = 8
+"""Number of batches of each condition, below which some processes would wait for the others at the end."""
 
 
 @dataclass
@@ -26,8 +29,9 @@ class Settings:
     Args:
         areas: Areas of the masks of equal area, as shares of the bins.
         clips: Number of test clips, spread over the classes (default: all).
-        batch_size: Number of clips at a time; the results do not depend on it, except by rounding. Processes
-            share the clips in batches of this size; a GPU can take larger ones.
+        batch_size: Largest number of clips at a time; the results do not depend on it, except by rounding.
+            Processes share the clips in batches of this size, or smaller ones where there would be few batches; a
+            GPU can take larger ones.
         seed: Seed of everything random.
         bootstrap: Number of bootstrap samples for the intervals.
         curves: Whether to compute insertion and deletion curves, in the first condition.
@@ -64,6 +68,19 @@ class Settings:
     check_clips: int = 8
     workers: int | None = None
     precision: Precision = "float32"
+
+    def clips_per_batch(self, clips: int) -> int:
+        """Return how many clips are scored at a time, whatever the number of processes.
+
+        Args:
+            clips: Number of clips of the evaluation.
+
+        Example:
+            >>> [Settings().clips_per_batch(clips) for clips in (2, 12, 80)]
+            [1, 2, 4]
+        """
+        # Rounding differs with the batch, so that the number of processes must not decide it.
+        return min(self.batch_size, max(1, math.ceil(clips / _LEAST_BATCHES)))
 
     def __post_init__(self) -> None:
         check_precision(self.precision)

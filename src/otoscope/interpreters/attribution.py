@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -19,6 +19,8 @@ from typing_extensions import override
 
 from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier, Prediction
+from otoscope.classifiers.local import LocalLayers
+from otoscope.classifiers.prediction import class_probabilities
 from otoscope.errors import ConfigurationError, GradientError, first_line
 from otoscope.interpreters.base import Interpreter
 from otoscope.interpreters.progress import count_runs, counted_runs
@@ -141,12 +143,31 @@ class AttributionInterpreter(Interpreter[Tensor]):
         """Return the score that is attributed, for every class. Shape (batch, classes)."""
         count_runs(len(spectrogram))
         if self.score == "probability":
+            # black boxes may return probabilities that their logits give only up to rounding
             return self.classifier.probabilities(spectrogram)
-        logits = self.classifier.logits(spectrogram)
+        return self._of_logits(self.classifier.logits(spectrogram))
+
+    def scores_behind(self, layers: LocalLayers, maps: Tensor, clip: Spectrogram) -> Tensor:
+        """Return the score that is attributed, for every class, of versions of one clip. Shape (versions, classes).
+
+        Args:
+            layers: Local layers of the classifier, see `local_layers`.
+            maps: Feature maps of the versions behind these layers, shape (versions, time', frequency', channels).
+            clip: Spectrogram of the clip.
+        """
+        count_runs(len(maps))
+        logits = layers.rest(maps)
+        self.classifier.reject_nan(logits, clip.log_magnitude)
+        return self._of_logits(logits)
+
+    def local_layers(self) -> Sequence[LocalLayers]:
+        """Return the local layers of the classifier, the most layers first; none if a subclass has other scores."""
+        return self.classifier.local_layers() if type(self).scores is AttributionInterpreter.scores else ()
+
+    def _of_logits(self, logits: Tensor) -> Tensor:
         if self.score == "logit":
             return logits
-        of_logits = log_odds if self.score == "log_odds" else log_probabilities
-        return of_logits(logits, self.classifier.multi_label)
+        return _SCORES[self.score](logits, self.classifier.multi_label)
 
     @override
     def decode(self, spectrogram: Spectrogram, prediction: Prediction) -> Tensor:
@@ -273,6 +294,10 @@ def log_odds(logits: Tensor, multi_label: bool) -> Tensor:
     # double precision, in which 1 - p = -expm1(log p) is precise down to 1e-14
     log_p = logits.double().log_softmax(-1).clamp(max=-1e-14)
     return (log_p - (-torch.expm1(log_p)).log()).clamp(-_MOST_ODDS, _MOST_ODDS).to(logits)
+
+
+_SCORES = {"probability": class_probabilities, "log_probability": log_probabilities, "log_odds": log_odds}
+"""Functions from logits to the scores that are none."""
 
 
 def is_number(value: Any) -> bool:

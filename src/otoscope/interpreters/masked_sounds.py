@@ -58,6 +58,10 @@ class MaskedSounds:
             mask: Masks, as for `heard`.
         """
         transform = self.transform
+        if len(transform) == 1 < len(mask) and mask.device.type == "cpu" and not torch.is_grad_enabled():
+            # One after the other, so that the product stays in the cache of the processor: 0.56 instead of 1.13 ms
+            # for each of 16 masks of a clip of 5 s.
+            return torch.cat([self.waveform(some) for some in mask.split(1)])  # type: ignore[no-untyped-call]
         if 1 < len(transform) < len(mask):  # that of one clip is broadcast
             transform = transform.repeat(len(mask) // len(transform), 1, 1)
         return self.classifier.frontend.inverse_transform(transform * mask, self.clip.length)

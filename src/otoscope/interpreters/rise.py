@@ -106,7 +106,7 @@ class RISEInterpreter(SeededAttributionInterpreter):
         for masks in self._random_masks(log_magnitude):
             halves = masks.tensor_split(2)
             for half, some in enumerate(halves):
-                total[half] += some.sum(0)
+                total[half] += some.transpose(1, 2).sum(0).T
                 drawn[half] += len(some)
             for i, (clip, label) in enumerate(clips):
                 if i not in results:
@@ -136,8 +136,8 @@ class RISEInterpreter(SeededAttributionInterpreter):
         for start in range(0, self.masks, self.batch):
             count = min(self.batch, self.masks - start)
             shape = (like.shape[-2], like.shape[-1])
-            masks = [random_mask(shape, cell, self.probability, generator) for _ in range(count)]
-            yield torch.stack(masks).to(like)
+            masks = [random_mask(shape, cell, self.probability, generator).T for _ in range(count)]
+            yield torch.stack(masks).to(like).transpose(1, 2)
 
 
 class _Answers:
@@ -161,7 +161,7 @@ class _Answers:
         """
         for half, (values, some) in enumerate(zip(scores, masks, strict=True)):
             if len(values):
-                self.weighted[half] += torch.einsum("n,nft->ft", values, some)
+                self.weighted[half] += torch.einsum("n,ntf->tf", values, some.transpose(1, 2)).T
                 self.sums[half] += values.sum()
                 self.lowest = min(self.lowest, float(values.min()))
                 self.highest = max(self.highest, float(values.max()))
@@ -212,7 +212,8 @@ def random_mask(
     row, column = (int(torch.randint(step, (), generator=generator)) for step in cell)
     # Bilinear interpolation is a matrix product in each direction; only the rows of the mask are computed.
     tall, wide = (_interpolation(count, step) for count, step in zip(cells, cell, strict=True))
-    return tall[row : row + shape[0]] @ grid @ wide[column : column + shape[1]].T
+    # with time first in memory, as spectrograms have it: products with them then copy nothing
+    return (wide[column : column + shape[1]] @ (tall[row : row + shape[0]] @ grid).T).T
 
 
 @lru_cache(maxsize=16)

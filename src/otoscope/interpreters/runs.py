@@ -43,11 +43,21 @@ def inputs_per_run(classifier: Classifier, clip: Spectrogram, most: int) -> int:
     """
     log_magnitude = clip.log_magnitude
     values = classifier.largest_activation(log_magnitude.shape[-1])
-    if values is None or log_magnitude.device.type != "cpu":
-        return most
     # the inputs themselves are blocks too
-    values = max(values, log_magnitude[0].numel())
-    return min(most, max(1, _LARGEST_BLOCK // (_VALUE_BYTES * values)))
+    return most if values is None else rows_per_run(log_magnitude, most, values)
+
+
+def rows_per_run(inputs: Tensor, most: int, values: int = 1) -> int:
+    """Return the number of inputs that one run of a network takes, as `inputs_per_run` does.
+
+    Args:
+        inputs: An input of the network, or several, shape (batch, ...).
+        most: Largest number.
+        values: Number of values of the largest feature map that one input leads to.
+    """
+    if inputs.device.type != "cpu":
+        return most
+    return min(most, max(1, _LARGEST_BLOCK // (_VALUE_BYTES * max(values, inputs[0].numel()))))
 
 
 def clip_gradients(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from typing_extensions import override
 
 from otoscope.audio import Spectrogram
 from otoscope.classifiers import Classifier
+from otoscope.classifiers.local import LocalLayers
 from otoscope.interpreters.attribution import (
     Score,
     SeededAttributionInterpreter,
@@ -18,7 +20,10 @@ from otoscope.interpreters.attribution import (
     require_positive,
 )
 from otoscope.interpreters.occlusion import cell_size
-from otoscope.interpreters.runs import inputs_per_run, portions, scores_of
+from otoscope.interpreters.runs import inputs_per_run, portions, rows_per_run, scores_of
+
+_PATTERNS = 16
+"""Number of ways in which four colours of segments sound or not."""
 
 
 class SLIMEInterpreter(SeededAttributionInterpreter):
@@ -28,6 +33,10 @@ class SLIMEInterpreter(SeededAttributionInterpreter):
     is the cosine distance between the indicator of its sounding segments and that of all segments. Each bin gets
     the coefficient of its segment. Needs no gradient. ``samples`` forward passes per clip: 3.9 s for 5 s on a
     narrow CNN14 and one core.
+
+    Where the first layers of the classifier are local (`Classifier.local_layers`), these are run 16 times, and only
+    the rest of the network for each version: with equal results up to rounding, 0.29 s instead of 2.7 s on a Conv2d
+    of width 32.
 
     Args:
         classifier: Classifier to explain.
@@ -90,23 +99,81 @@ class SLIMEInterpreter(SeededAttributionInterpreter):
         sounding = torch.cat(
             [torch.bernoulli(torch.full((1, count), 0.5), generator=generator) for _ in range(self.samples)]
         )
-        size = inputs_per_run(self.classifier, clip, self.batch)
         switches = sounding.to(log_magnitude)
-        scores = [
-            scores_of(self.scores, clip, some[:, segment] * log_magnitude, target, size)
-            for some in portions(switches, size)
-        ]
+        layers = next((layers for layers in self.local_layers() if layers.extent <= min(cell) + 1), None)
+        if layers is None or self.samples < 2 * _PATTERNS:
+            scores = self._scores_of_runs(clip, target, segment, switches)
+        else:
+            scores = self._scores_of_patterns(layers, clip, target, cell, switches)
         # double precision, as the condition number of normal equations is that of the features squared
-        coefficients = ridge_regression(
-            switches.double(), torch.cat(scores).double(), self._weights(switches), self.ridge
-        )
+        coefficients = ridge_regression(switches.double(), scores.double(), self._weights(switches), self.ridge)
         return coefficients.to(log_magnitude)[segment][None]
+
+    def _scores_of_runs(self, clip: Spectrogram, target: Tensor, segment: Tensor, switches: Tensor) -> Tensor:
+        """Return the score of each version, shape (samples,); each is a run of the classifier."""
+        size = inputs_per_run(self.classifier, clip, self.batch)
+        return torch.cat(
+            [
+                scores_of(self.scores, clip, some[:, segment] * clip.log_magnitude, target, size)
+                for some in portions(switches, size)
+            ]
+        )
+
+    def _scores_of_patterns(
+        self, layers: LocalLayers, clip: Spectrogram, target: Tensor, cell: tuple[int, int], switches: Tensor
+    ) -> Tensor:
+        """Return the score of each version, shape (samples,), with few runs of the local layers.
+
+        Segments have four colours, by odd and even rows and columns. An output of the local layers sees one segment
+        of each colour at most, so that it has the same values in a version as in that of 16 patterns in which the
+        colours sound that its segments have in the version.
+        """
+        log_magnitude, device = clip.log_magnitude, clip.log_magnitude.device
+        rows, columns = (
+            torch.arange(side, device=device) // size
+            for side, size in zip(log_magnitude.shape[-2:], cell, strict=True)
+        )
+        colours = 2 * (rows % 2)[:, None] + columns % 2
+        patterns = torch.arange(_PATTERNS, device=device)[:, None, None]
+        size = inputs_per_run(self.classifier, clip, self.batch)
+        maps = torch.cat([layers.run(((some >> colours) & 1) * log_magnitude) for some in portions(patterns, size)])
+        # time before frequency, as in the feature maps
+        seen_columns = _segments_seen(layers, maps.shape[1], columns, cell[1])
+        seen_rows = _segments_seen(layers, maps.shape[2], rows, cell[0])
+        switches = switches.long().view(len(switches), int(rows[-1]) + 1, -1).transpose(1, 2)
+        vectors, scores = maps.flatten(0, 2), []
+        places = torch.arange(maps[0, ..., 0].numel(), device=device)
+        for some in portions(switches, rows_per_run(maps, self.batch)):
+            bits = [
+                some[:, column[:, None], row] << colour
+                for colour, (row, column) in enumerate(product(seen_rows, seen_columns))
+            ]
+            index = torch.stack(bits).sum(0).flatten(1) * len(places) + places
+            versions = vectors.index_select(0, index.flatten()).view(len(some), *maps.shape[1:])
+            scores.append(self.scores_behind(layers, versions, clip)[:, int(target)])
+        return torch.cat(scores)
 
     def _weights(self, sounding: Tensor) -> Tensor:
         """Return the weight of each version, given which segments sound in it. Shape (samples,)."""
         # cosine distance between a vector of zeros and ones with mean m and the vector of ones: 1 - sqrt(m)
         distance = 1 - sounding.double().mean(1).sqrt()
         return (-((distance / self.kernel_width) ** 2)).exp()
+
+
+def _segments_seen(layers: LocalLayers, outputs: int, segment: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Return the even and the odd segment that each output sees along one axis; any where it sees none.
+
+    Args:
+        layers: Local layers, whose outputs see two neighbouring segments at most.
+        outputs: Number of outputs along the axis.
+        segment: Segment of each input along the axis.
+        size: Number of inputs in a segment.
+    """
+    last = int(segment[-1])
+    first = (layers.first_inputs(outputs).to(segment) // size).clamp(max=last)
+    # the first segment that it sees has this parity, or the next one
+    even, odd = first + first % 2, first + 1 - first % 2
+    return even.clamp(max=last), odd.clamp(max=last)
 
 
 def ridge_regression(features: Tensor, values: Tensor, weights: Tensor, ridge: float) -> Tensor:

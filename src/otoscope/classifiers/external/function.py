@@ -11,7 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from otoscope.audio import Frontend
-from otoscope.classifiers.base import require_frontend
+from otoscope.audio.frontend import require_frontend
 from otoscope.classifiers.external.base import (
     ExternalClassifier,
     NetworkOutput,

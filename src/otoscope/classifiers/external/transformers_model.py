@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from otoscope.audio import Frontend
-from otoscope.classifiers.base import require_frontend
+from otoscope.audio.frontend import require_frontend
 from otoscope.classifiers.external.base import ExternalClassifier, NetworkOutput, frontend_at
 from otoscope.classifiers.external.clap import CLAP_AUDIO, ClapHead, text_vectors
 from otoscope.classifiers.external.features import FilterBank, make_features

@@ -72,3 +72,10 @@ def test_a_tone_is_loudest_in_the_filter_around_it(frequency_hz):
 def test_the_bank_equals_the_product_with_its_filters(n_mels, bins):
     bank, magnitude = MelBank(n_mels, bins), torch.rand(2, bins, 7)
     assert torch.allclose(bank(magnitude), bank.filters @ magnitude, rtol=1e-5, atol=1e-6)
+
+
+def test_the_bank_stays_in_single_precision_under_autocast():
+    bank, magnitude = MelBank(), torch.rand(2, 513, 7)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = bank(magnitude)
+    assert torch.equal(inside, bank(magnitude))

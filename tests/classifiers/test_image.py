@@ -167,6 +167,15 @@ def test_logits_and_probabilities_are_those_of_the_prediction(classifier):
     torch.testing.assert_close(classifier.probabilities(spectrogram), prediction.probabilities)
 
 
+def test_logits_in_bfloat16_are_those_of_the_prediction(classifier):
+    spectrogram = Spectrogram(torch.rand(2, 513, 100))
+    with classifier.in_precision("bfloat16"):
+        prediction, logits = classifier.predict(spectrogram), classifier.logits(spectrogram)
+    assert logits.dtype == prediction.representations[0].dtype == torch.float32
+    torch.testing.assert_close(logits, prediction.logits)
+    assert not torch.equal(logits, classifier.logits(spectrogram))
+
+
 def test_runs_in_half_precision(classifier):
     clips = torch.rand(1, 513, 100)
     with torch.autocast("cpu", torch.bfloat16):

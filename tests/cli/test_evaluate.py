@@ -1,6 +1,8 @@
 """``otoscope evaluate``: its outputs, and one line for every mistake."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,25 @@ def test_prints_and_writes_the_table(hparams, run, tmp_path):
     assert f"results in {tmp_path / 'out'}" in output
     assert not (tmp_path / "out" / "curves.png").exists()
     assert (tmp_path / "out" / "table.txt").read_text() in output + "\n"
+
+
+def test_precision_from_a_shell(hparams, run, tmp_path):
+    hparams.write_text(hparams.read_text() + "precision: bfloat16\n")
+    quick = [
+        "--clips=2",
+        "--conditions.mixture=false",
+        "--curves=false",
+        "--methods={PIQ: " + f"{tmp_path}/piq" + "}",
+    ]
+    command = [sys.executable, "-m", "otoscope", "evaluate", str(hparams), *quick]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "the classifier's network ran in bfloat16" in done.stdout
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["settings"]["precision"] == "bfloat16"
+    code, _, error = run("evaluate", hparams, *quick, "--precision=float32")
+    assert code == 2
+    assert "precision was bfloat16, is float32" in error
 
 
 def test_tables_for_papers_have_what_is_chosen(hparams, run, tmp_path):
@@ -109,6 +130,7 @@ def test_default_folder_and_dotted_overrides(hparams, run, tmp_path, monkeypatch
         (["--conditions.speech.folder=nowhere"], ["nowhere", "no such folder"]),
         (["--data.init_args.sample_rate_hz=22050"], ["22050 Hz", "16000 Hz"]),
         (["--device=nonsense"], ["--device nonsense"]),
+        (["--precision=half"], ["precision", "'half'", "float32, bfloat16"]),
     ],
 )
 def test_mistakes_are_reported_in_one_line(hparams, run, arguments, words):

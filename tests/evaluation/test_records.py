@@ -53,6 +53,17 @@ def test_other_settings_are_refused_by_name(tmp_path):
         Records(tmp_path, {"seed": 2, "areas": (0.1,)})
 
 
+def test_records_without_a_precision_are_in_float32(tmp_path):
+    Records(tmp_path / "full", {}).add("clean", "IG", [_line("a")])
+    Records(tmp_path / "full", {"precision": "float32"})
+    with pytest.raises(ConfigurationError, match="precision was float32, is bfloat16"):
+        Records(tmp_path / "full", {"precision": "bfloat16"})
+    Records(tmp_path / "low", {"precision": "bfloat16"}).add("clean", "IG", [_line("a")])
+    Records(tmp_path / "low", {"precision": "bfloat16"})
+    with pytest.raises(ConfigurationError, match="precision was bfloat16, is float32"):
+        Records(tmp_path / "low", {})
+
+
 @pytest.mark.parametrize("condition", ["clean", "tone (dog)", "50 % / WHAM!"])
 def test_another_method_of_the_same_name_is_refused(tmp_path, condition):
     records = Records(tmp_path, {})

@@ -109,6 +109,35 @@ def test_output_files(run, tmp_path):
     assert any(line.startswith("mixture,ideal,own,heard,SI-SDRi,") for line in lines)
 
 
+def test_a_run_in_bfloat16_is_near_one_in_float32_and_apart_from_it(run, classifier, tmp_path):
+    low = run("low", precision="bfloat16", workers=2, clips=2)
+    full = run("full", clips=2)
+    settings = json.loads((tmp_path / "full" / "records" / "index.json").read_text())["settings"]
+    assert "precision" not in settings  # as in records of earlier versions
+    values, rounded = _numbers(full.results["scores"]), _numbers(low.results["scores"])
+    assert values.keys() == rounded.keys()
+    evidence = [name for name in values if name.endswith("p_evidence/mean")]
+    differences = [abs(values[name] - rounded[name]) for name in evidence]
+    assert 0 < max(differences) < 0.05
+    assert (full.results["settings"]["precision"], low.results["settings"]["precision"]) == ("float32", "bfloat16")
+    assert "bfloat16" not in full.text + full.paper().caption
+    assert "the classifier's network ran in bfloat16" in low.text
+    assert low.paper().caption.endswith("The classifier's network ran in bfloat16.")
+    for folder, precision in (("full", "bfloat16"), ("low", "float32")):
+        with pytest.raises(ConfigurationError, match=f"precision was .*, is {precision}"):
+            run(folder, precision=precision, clips=2)
+    # the classifier of the caller runs as before, also after an error
+    assert classifier.network_precision == "float32"
+
+
+def test_a_function_cannot_run_in_bfloat16(data, tmp_path):
+    black_box = CallableClassifier(lambda waveforms: np.full((len(waveforms), 3), 1 / 3), data.labels)
+    with pytest.raises(ConfigurationError, match="precision: CallableClassifier cannot run in bfloat16"):
+        run_evaluation(black_box, {}, data, tmp_path, settings=Settings(precision="bfloat16"), progress=False)
+    with pytest.raises(ConfigurationError, match="precision: expected float32 or bfloat16, got 'half'"):
+        Settings(precision="half")
+
+
 @pytest.fixture
 def whole_batches(monkeypatch):
     """Let batches have as many clips as the settings say, however few there are."""

@@ -112,6 +112,24 @@ def test_gradients_of_a_single_input_channel_equal_those_of_pytorch(
     assert torch.autograd.gradgradcheck(layer, hidden)
 
 
+@pytest.mark.parametrize("trained", [False, True])
+def test_gradients_of_a_single_input_channel_in_bfloat16(trained: bool, ways: list[str]) -> None:
+    torch.manual_seed(0)
+    layer = Convolution2d(1, 6, 4, 2, 1).to(memory_format=torch.channels_last).requires_grad_(trained)
+    hidden = torch.randn(3, 1, 11, 8, requires_grad=True)
+    expected = nn.functional.conv2d(hidden, layer.weight, layer.bias, layer.stride, layer.padding)
+    with torch.autocast("cpu", torch.bfloat16):
+        actual = layer(hidden)
+    assert actual.dtype == torch.bfloat16
+    # autocast would keep converted weights without their graph
+    assert ways == ["PyTorch" if trained else "single input"]
+    weights = torch.randn_like(expected)
+    variables = [hidden, *(value for value in layer.parameters() if trained)]
+    gradients = [torch.autograd.grad((value * weights).sum(), variables) for value in (actual, expected)]
+    torch.testing.assert_close(*gradients, rtol=0.02, atol=0.05)
+    assert gradients[0][0].dtype == torch.float32
+
+
 def normalized_layer(bias: bool) -> tuple[Convolution2d, nn.BatchNorm2d]:
     torch.manual_seed(0)
     convolution, norm = Convolution2d(4, 6, 3, padding=1, bias=bias).double(), nn.BatchNorm2d(6).double()

@@ -72,6 +72,14 @@ class MelBank(nn.Module):
 
     def forward(self, magnitude: Tensor) -> Tensor:
         """Map magnitudes (batch, frequency, time) to mel magnitudes (batch, n_mels, time)."""
+        device = magnitude.device.type
+        if device != "meta" and torch.is_autocast_enabled(device):
+            # Magnitudes span many orders, and their logarithm shows the rounding of a small one as of a large one.
+            with torch.autocast(device, enabled=False):
+                return self._product(magnitude.float())
+        return self._product(magnitude)
+
+    def _product(self, magnitude: Tensor) -> Tensor:
         # Most weights are zero, since a filter covers few bins: products of the blocks that hold the others take a
         # quarter of the time.
         if magnitude.device.type != "cpu" or magnitude.ndim != 3 or not self._blocks:

@@ -17,6 +17,7 @@ from typing_extensions import override
 from otoscope.audio import Frontend, Spectrogram, peak_normalize
 from otoscope.audio.frontend import require_frontend
 from otoscope.classifiers.local import LocalLayers
+from otoscope.classifiers.precision import NetworkRunner
 from otoscope.classifiers.prediction import Prediction, class_probabilities
 from otoscope.errors import CheckpointError, ClassifierError, ConfigurationError, choices
 from otoscope.signatures import constructor_arguments
@@ -32,7 +33,7 @@ CLIP_S = "clip_s"
 """Key of a model folder's configuration: see `Classifier.clip_s`."""
 
 
-class Classifier(Shareable, StoredModel, ABC):
+class Classifier(NetworkRunner, Shareable, StoredModel, ABC):
     """Base class of sound classifiers: `Spectrogram` in, `Prediction` out.
 
     To write your own, derive from it: state how many channels each representation has, and turn the log-magnitude
@@ -52,6 +53,7 @@ class Classifier(Shareable, StoredModel, ABC):
     """
 
     role = "classifier"
+    takes_bfloat16 = True
     needs_phase: bool = False
     """Whether the network takes waveforms, so that `predict` needs the phase of the spectrogram."""
     multi_label: bool = False
@@ -203,11 +205,6 @@ class Classifier(Shareable, StoredModel, ABC):
         prediction = self.run(spectrogram)
         # Here, so that no method and no score is blamed for what the classifier returned.
         self.reject_nan(prediction.logits, spectrogram.log_magnitude)
-        return prediction
-
-    def run(self, spectrogram: Spectrogram) -> Prediction:
-        """Classify spectrograms without checking the result; see `predict`."""
-        prediction: Prediction = self(spectrogram.log_magnitude, spectrogram.frames)
         return prediction
 
     def reject_nan(self, logits: Tensor, inputs: Tensor) -> None:

@@ -17,6 +17,7 @@ from otoscope.classifiers.base import Classifier, Prediction
 from otoscope.classifiers.rows import divide_rows
 from otoscope.errors import ConfigurationError
 from otoscope.nn.convolution import Convolution2d, convolve_normalized
+from otoscope.nn.precision import in_float32
 
 _BLOCKS = 6
 _POOLS = (2, 2, 2, 2, 2, 1)
@@ -152,7 +153,8 @@ class Cnn14Classifier(Classifier):
         pooled = _pool_time(hidden.mean(-1), frames)
         # the logits are computed from the outputs as the network has them, not from their transposed copies
         sources = tuple(outputs[2:])
-        return Prediction(self.head(pooled), tuple(source.transpose(-1, -2) for source in sources), sources=sources)
+        representations = tuple(source.transpose(-1, -2) for source in sources)
+        return Prediction(in_float32(self.head, pooled), representations, sources=sources)
 
 
 class ConvBlock(nn.Module):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing_extensions import override
 from otoscope.audio import Spectrogram
 from otoscope.classifiers.base import Classifier, Prediction, require_classifier
 from otoscope.classifiers.local import LocalLayers, is_as_shipped
+from otoscope.classifiers.precision import Precision
 from otoscope.errors import ConfigurationError
 
 
@@ -107,6 +109,12 @@ class ContrastClassifier(Classifier):
     @override
     def forward(self, log_magnitude: Tensor, frames: Tensor | None = None) -> Prediction:
         return self._between(self.classifier(log_magnitude, frames))
+
+    @override
+    @contextlib.contextmanager
+    def in_precision(self, precision: Precision) -> Iterator[None]:
+        with self.classifier.in_precision(precision):
+            yield
 
     @override
     def run(self, spectrogram: Spectrogram) -> Prediction:

@@ -15,6 +15,7 @@ from otoscope.classifiers.local import LocalLayers, is_as_shipped
 from otoscope.errors import ConfigurationError
 from otoscope.nn import ResidualBlock
 from otoscope.nn.convolution import Convolution2d, ConvolutionLayer
+from otoscope.nn.precision import in_float32
 
 
 class Conv2dClassifier(Classifier):
@@ -115,11 +116,13 @@ class Conv2dClassifier(Classifier):
         """Return the first blocks as local layers."""
 
         def run(log_magnitude: Tensor) -> Tensor:
-            hidden, _ = self._through(self.blocks[:count], *self._input(log_magnitude, None))
+            with self.autocast(log_magnitude):
+                hidden, _ = self._through(self.blocks[:count], *self._input(log_magnitude, None))
             return hidden.permute(0, 2, 3, 1)
 
         def rest(maps: Tensor) -> Tensor:
-            return self._decide(*self._through(self.blocks[count:], maps.permute(0, 3, 1, 2), None)).logits
+            with self.autocast(maps):
+                return self._decide(*self._through(self.blocks[count:], maps.permute(0, 3, 1, 2), None)).logits
 
         step = 2**count
         return LocalLayers(run, rest, step, before=step - 1, after=2 * (step - 1))
@@ -151,7 +154,7 @@ class Conv2dClassifier(Classifier):
         else:
             # the padding is zero: the sum over all frames is that over the valid ones
             embedding = hidden.sum((-1, -2)) / (frames * hidden.shape[-1])[:, None]
-        return Prediction(self.head(embedding), (hidden.transpose(-1, -2),), sources=(hidden,))
+        return Prediction(in_float32(self.head, embedding), (hidden.transpose(-1, -2),), sources=(hidden,))
 
     def _long_enough(self, log_magnitude: Tensor, frames: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Zero-pad clips that are shorter than the network's receptive field, and set all padding to zero."""

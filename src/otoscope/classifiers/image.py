@@ -18,6 +18,7 @@ from otoscope.classifiers.base import Classifier, Prediction
 from otoscope.classifiers.heads import CosineHead
 from otoscope.classifiers.network_options import checked_options
 from otoscope.errors import ConfigurationError, DownloadError, MissingExtraError, choices
+from otoscope.nn.precision import in_float32
 from otoscope.signatures import constructor_arguments
 
 
@@ -112,6 +113,7 @@ class ImageClassifier(Classifier):
     """
 
     stretched = True
+    takes_bfloat16 = True
     unsaved_arguments = ("weights", "gradient_checkpointing")
 
     def __init__(
@@ -192,14 +194,16 @@ class ImageClassifier(Classifier):
     def forward(self, log_magnitude: Tensor, frames: Tensor | None = None) -> Prediction:
         embedding, representation, maps, source = self.see(self.picture(log_magnitude, frames))
         representations, sources = (representation.transpose(-1, -2),), (source,)
-        return Prediction(self.head(embedding), representations, None, maps, stretched=True, sources=sources)
+        return Prediction(
+            in_float32(self.head, embedding), representations, None, maps, stretched=True, sources=sources
+        )
 
     @override
     def logits(self, spectrogram: Spectrogram) -> Tensor:
         # without the representation and the activation maps, which cost time and memory
-        picture = self.picture(spectrogram.log_magnitude, spectrogram.frames)
-        logits: Tensor = self.head(self.embed(picture))
-        return logits
+        with self.autocast(spectrogram.log_magnitude):
+            picture = self.picture(spectrogram.log_magnitude, spectrogram.frames)
+            return in_float32(self.head, self.embed(picture))
 
     @abstractmethod
     def embed(self, picture: Tensor) -> Tensor:

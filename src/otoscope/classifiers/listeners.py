@@ -61,6 +61,8 @@ class ListenerClassifier(Classifier):
         'low band'
     """
 
+    takes_bfloat16 = False
+
     def __init__(
         self,
         labels: Sequence[str] | Mapping[Any, str] | None = None,

@@ -21,8 +21,9 @@ class LocalLayers:
 
     Attributes:
         run: Function from log magnitudes of clips of one length, without padding, shape
-            (batch, frequency, time), to their feature maps, shape (batch, time', frequency', channels).
-        rest: Function from such feature maps to logits, shape (batch, classes).
+            (batch, frequency, time), to their feature maps, shape (batch, time', frequency', channels), in the
+            precision in which the network runs; see `Classifier.in_precision`.
+        rest: Function from such feature maps to logits, float32, shape (batch, classes).
         step: Distance of the windows of neighbouring outputs.
         before: Number of inputs before ``step * j`` that output ``j`` depends on.
         after: Number of inputs after ``step * j`` that output ``j`` depends on.

@@ -52,7 +52,8 @@ def run(arguments: list[str]) -> None:
     move_to_device(classifier, options.device)
     methods = {name: _plain_mapping(spec) for name, spec in options.methods.items()}
     if options.single_sample:
-        _explain_recording(options, classifier, methods)
+        with classifier.in_precision(options.precision):
+            _explain_recording(options, classifier, methods)
         return
     if isinstance(objects.data, ListenerScenes | PlantedCues):
         _evaluate_known_use(options, objects, classifier, methods)

@@ -12,6 +12,8 @@ from otoscope.evaluation.fingerprints import alike
 from otoscope.files.json import json_values, read_json, write_json
 from otoscope.files.json_lines import JsonLines
 
+_UNSTATED = {"precision": "float32"}
+"""Values of settings that records do not state."""
 _MAX_LENGTH = 200
 """Number of characters of a value that a message shows."""
 
@@ -117,10 +119,12 @@ class Records:
         return JsonLines(self.folder / quote(condition, safe="") / _file_name(method))
 
     def _compare(self, prefix: str, former: Mapping[str, Any], present: Mapping[str, Any]) -> None:
+        names = sorted(former.keys() | present.keys())
+        pairs = {name: [values.get(name, _UNSTATED.get(name)) for values in (former, present)] for name in names}
         changed = [
-            f"{prefix}{name} was {_short(former.get(name))}, is {_short(present.get(name))}"
-            for name in sorted(former.keys() | present.keys())
-            if not alike(former.get(name), present.get(name))
+            f"{prefix}{name} was {_short(before)}, is {_short(after)}"
+            for name, (before, after) in pairs.items()
+            if not alike(before, after)
         ]
         if changed:
             raise ConfigurationError(

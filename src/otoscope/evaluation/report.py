@@ -56,7 +56,7 @@ class Report(Shown):
         options = options or PaperOptions()
         methods = [*self.table.methods(), *skipped.get("methods", {})]
         options.check(settings["areas"], methods, [*self.results["conditions"], *skipped.get("conditions", {})])
-        return select(self.table, settings["areas"], options)
+        return select(self.table, settings["areas"], options, settings.get("precision", "float32"))
 
     def __repr__(self) -> str:
         methods = ", ".join(name for name in self.table.methods())
@@ -138,6 +138,11 @@ def _text(table: Table, results: Mapping[str, Any]) -> str:
             for name, facts in results["conditions"].items()
         )
     )
+    precision = results["settings"].get("precision", "float32")
+    if precision != "float32":
+        parts.append(
+            f"the classifier's network ran in {precision}, so that all scores differ a little from those in float32"
+        )
     for kind, reasons in results["skipped"].items():
         parts += [f"skipped {kind[:-1]} {name}: {reason}" for name, reason in reasons.items()]
     parts += [

@@ -68,13 +68,40 @@ def run_evaluation(
     """
     settings, output_folder = settings or Settings(), Path(output_folder)
     classifier = require_classifier(classifier)
+    with classifier.in_precision(settings.precision):
+        return _evaluate(
+            classifier,
+            methods,
+            data,
+            output_folder,
+            conditions or Conditions(),
+            settings,
+            device,
+            progress,
+            data_options,
+            paper or PaperOptions(),
+        )
+
+
+def _evaluate(
+    classifier: Classifier,
+    methods: Mapping[str, Any],
+    data: SoundData,
+    output_folder: Path,
+    conditions: Conditions,
+    settings: Settings,
+    device: str | torch.device,
+    progress: bool,
+    data_options: Mapping[str, Any] | None,
+    paper: PaperOptions,
+) -> Report:
+    """Compare methods as `run_evaluation` does, in the precision in which the classifier runs now."""
     _set_up(data, classifier)
     classifier = classifier.freeze().to(device)
     ready = build_methods(methods, classifier)
     for method in ready.ready.values():
         method.interpreter.to(device)
-    prepared = prepare(conditions or Conditions(), data.test_set, data.sample_rate_hz, settings.seed)
-    paper = paper or PaperOptions()
+    prepared = prepare(conditions, data.test_set, data.sample_rate_hz, settings.seed)
     paper.check(settings.areas, list(methods), [*prepared.contaminate, *prepared.skipped])
     # Records of another evaluation are refused before anything is scored.
     records = Records(output_folder / "records", _dependencies(classifier, settings, data_options))
@@ -123,13 +150,17 @@ def _dependencies(
     # Batch size, processes, bootstrap, curves and the number of clips are not among them: they may change when a
     # run resumes.
     dependencies = {f"classifier.{name}": value for name, value in traits_of(classifier).items()}
-    return dependencies | {
-        "classifier.answer": noise_probabilities(classifier),
-        "data": dict(data_options or {}),
-        "areas": settings.areas,
-        "seed": settings.seed,
-        "version": __version__,
-    }
+    return (
+        dependencies
+        | {
+            "classifier.answer": noise_probabilities(classifier),
+            "data": dict(data_options or {}),
+            "areas": settings.areas,
+            "seed": settings.seed,
+            "version": __version__,
+        }
+        | ({} if settings.precision == "float32" else {"precision": settings.precision})
+    )
 
 
 def select_clips(clips: Any, count: int | None) -> list[int]:

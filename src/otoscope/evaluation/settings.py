@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from otoscope.classifiers.precision import Precision, check_precision
 from otoscope.errors import ConfigurationError
 
 _LEAST = {
@@ -44,6 +45,8 @@ class Settings:
         check_clips: Number of clips for each of the two checks.
         workers: Number of processes that score clips, each with one thread (default: the cores that can be used on
             the command line, one process in Python). The results do not depend on it.
+        precision: Precision of the products in the classifier's network. ``bfloat16`` saves time on processors that
+            compute with it, and changes the scores a little; masks and scores are computed in float32.
 
     Raises:
         ConfigurationError: A setting is out of its range.
@@ -64,6 +67,7 @@ class Settings:
     stability: bool = True
     check_clips: int = 8
     workers: int | None = None
+    precision: Precision = "float32"
 
     def clips_per_batch(self, clips: int) -> int:
         """Return how many clips are scored at a time, whatever the number of processes.
@@ -79,6 +83,7 @@ class Settings:
         return min(self.batch_size, max(1, math.ceil(clips / _LEAST_BATCHES)))
 
     def __post_init__(self) -> None:
+        check_precision(self.precision)
         self.areas = tuple(float(area) for area in self.areas)
         if not self.areas or not all(0 < area < 1 for area in self.areas) or len(set(self.areas)) < len(self.areas):
             raise ConfigurationError(f"areas: expected different shares between 0 and 1, got {list(self.areas)}")

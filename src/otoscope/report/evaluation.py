@@ -97,6 +97,7 @@ class EvaluationResult:
         skipped: Skipped methods, conditions and checks, with the reason.
         seconds: Mean seconds per clip by method.
         verdicts: Results of the checks, as lines.
+        precision: Precision that the classifier's network ran in.
     """
 
     path: Path
@@ -110,6 +111,7 @@ class EvaluationResult:
     skipped: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     verdicts: list[str] = field(default_factory=list)
+    precision: str = "float32"
 
     @property
     def scores(self) -> list[str]:
@@ -161,6 +163,7 @@ def evaluation_result(content: Content) -> EvaluationResult:
         ],
         seconds=_seconds(content.part("seconds_per_clip")),
         verdicts=list(_verdicts(content)),
+        precision=settings.text("precision", "float32"),
     )
 
 

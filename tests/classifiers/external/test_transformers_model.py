@@ -107,6 +107,16 @@ def test_saved_and_loaded_without_a_hub(name, tmp_path):
     assert loaded.config == classifier.config
 
 
+def test_runs_in_bfloat16(name):
+    classifier = classifier_of(name)
+    spectrogram = classifier.frontend(0.3 * torch.randn(1, 8000))
+    exact = classifier.logits(spectrogram)
+    with classifier.in_precision("bfloat16"):
+        rounded = classifier.logits(spectrogram)
+    assert rounded.dtype == torch.float32
+    assert 0 < (rounded - exact).norm() < 0.1 * exact.norm()
+
+
 def test_clip_of_a_single_frame_is_classified(name):
     classifier = classifier_of(name)
     assert classifier.logits(classifier.frontend.silence(1)).isfinite().all()

@@ -41,6 +41,11 @@ def planted():
     )
 
 
+def test_known_use_is_in_float32_alone():
+    with pytest.raises(ConfigurationError, match=r"precision: .* in float32 alone"):
+        run_known_use(ListenerClassifier(), {}, ListenerScenes(["band"]), settings=Settings(precision="bfloat16"))
+
+
 def test_listeners_compare_methods_with_baselines(tmp_path):
     data = ListenerScenes(["band", "onset"], clips=3)
     report = run_known_use(

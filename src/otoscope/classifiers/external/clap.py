@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from otoscope.nn.precision import in_float32
+
 CLAP_AUDIO = "clap_audio_model"
 """Type of the audio models in their configuration."""
 CLAP_SCALE = 1 / 0.07
@@ -38,8 +40,12 @@ class ClapHead(nn.Module):
         """Map mel spectrograms (batch, views, frames, mel bins) to logits (batch, classes)."""
         longer = torch.zeros(len(input_features), 1, dtype=torch.bool, device=input_features.device)
         embedding = self.audio(input_features=input_features, is_longer=longer).audio_embeds
-        cosines = F.normalize(embedding.to(self.class_vectors), dim=-1) @ F.normalize(self.class_vectors, dim=-1).T
-        return cosines * self.scale
+        return in_float32(self._scaled_cosines, embedding.to(self.class_vectors))
+
+    def _scaled_cosines(self, embedding: Tensor) -> Tensor:
+        return self.scale * (
+            F.normalize(embedding, dim=-1) @ F.normalize(self.class_vectors.to(embedding), dim=-1).T
+        )
 
 
 @torch.no_grad()

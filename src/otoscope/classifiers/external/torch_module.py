@@ -85,6 +85,7 @@ class TorchClassifier(ExternalClassifier):
     """
 
     unsaved_arguments = ("weights",)
+    takes_bfloat16 = True
 
     def __init__(
         self,
@@ -199,7 +200,7 @@ class TorchClassifier(ExternalClassifier):
 
     def _run_module(self, values: Tensor) -> tuple[Any, dict[str, Tensor]]:
         """Return the output of the network, and those of the layers that are the representations."""
-        with record_layers(self.module, self._names) as layers:
+        with self.autocast(values), record_layers(self.module, self._names) as layers:
             return self.module(values), layers
 
     def _arrange(self, inputs: Tensor) -> Tensor:

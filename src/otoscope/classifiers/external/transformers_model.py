@@ -75,6 +75,7 @@ class TransformersClassifier(ExternalClassifier):
     """
 
     unsaved_arguments = ("labels", "class_vectors", "prompt")
+    takes_bfloat16 = True
     saved_types: ClassVar[Mapping[str, Any]] = {
         "model": dict[str, Any],
         "feature_extractor": dict[str, Any],
@@ -172,8 +173,9 @@ class TransformersClassifier(ExternalClassifier):
 
     @override
     def run_network(self, inputs: Tensor) -> NetworkOutput:
-        with record_layers(self.model, self._names) as outputs:
-            output = self.model(**{self.features.input_name: self.features(inputs).to(self._dtype)})
+        features = self.features(inputs).to(self._dtype)
+        with self.autocast(features), record_layers(self.model, self._names) as outputs:
+            output = self.model(**{self.features.input_name: features})
         # masks and scores are computed in float32, whatever the precision of the model
         maps = tuple(self._as_map(outputs[name], name).float() for name in self._names)
         samples = self.features.span(inputs.shape[-1])

@@ -83,6 +83,11 @@ def run_known_use(
         OtoscopeError: An argument, the data or a method is wrong; the message states the remedy.
     """
     settings = settings or Settings()
+    if settings.precision != "float32":
+        raise ConfigurationError(
+            f"precision: methods are compared on known use in float32 alone, not in {settings.precision}; leave "
+            "the option out"
+        )
     data.prepare_data()
     data.setup("test")
     classifier = require_classifier(classifier).freeze().to(device)

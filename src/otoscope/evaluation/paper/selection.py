@@ -72,11 +72,13 @@ class PaperTable:
         blocks: Blocks.
         scores: Names of the columns.
         intervals: Whether half of the interval stands behind each mean.
+        precision: Precision that the classifier's network ran in.
     """
 
     blocks: Sequence[PaperBlock]
     scores: Sequence[str]
     intervals: bool = True
+    precision: str = "float32"
 
     @property
     def caption(self) -> str:
@@ -87,7 +89,8 @@ class PaperTable:
         marks = {cell.mark for block in self.blocks for row in block.rows for cell in row.cells.values()}
         best = " Bold: the best of a column within its block." if "best" in marks else ""
         equal = " Equals sign: not significantly different from it (paired bootstrap)." if "equal" in marks else ""
-        return f"Means over {number} clips{interval}.{best}{equal}"
+        network = "" if self.precision == "float32" else f" The classifier's network ran in {self.precision}."
+        return f"Means over {number} clips{interval}.{best}{equal}{network}"
 
     def text(self, cell: PaperCell, score: str) -> tuple[str, str]:
         """Return a mean and half of its interval; the latter is empty if intervals are not shown.
@@ -113,13 +116,16 @@ def heading(score: str) -> tuple[str, str, str]:
     return score, SCORES[score].unit, SCORES[score].better
 
 
-def select(table: Table, areas: Sequence[float], options: PaperOptions | None = None) -> PaperTable:
+def select(
+    table: Table, areas: Sequence[float], options: PaperOptions | None = None, precision: str = "float32"
+) -> PaperTable:
     """Return what a paper shows of an evaluation. What was skipped is left out.
 
     Args:
         table: Table of the evaluation.
         areas: Areas of the evaluation.
         options: Choices.
+        precision: Precision that the classifier's network ran in.
     """
     options = options or PaperOptions()
     present = list(dict.fromkeys(block.condition for block in table.estimates))
@@ -134,7 +140,7 @@ def select(table: Table, areas: Sequence[float], options: PaperOptions | None = 
     scores = scores_shown("picture") if options.scores is None else options.scores
     scores = [score for score in scores if any(score in table.estimates[key] for key in keys)]
     blocks = [_block(table, key, scores, options) for key in keys]
-    return PaperTable([block for block in blocks if block.rows], scores, options.intervals)
+    return PaperTable([block for block in blocks if block.rows], scores, options.intervals, precision)
 
 
 def _block(table: Table, key: Block, scores: Sequence[str], options: PaperOptions) -> PaperBlock:

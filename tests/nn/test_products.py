@@ -22,16 +22,13 @@ def operations(function, *arguments):
 
 @pytest.mark.parametrize(("m", "k", "n"), [(400, 64, 48), (17, 1300, 100), (3, 8000, 5), (0, 8, 4), (20, 8, 4)])
 def test_product(m, k, n):
-    rows, columns = torch.randn(m, k), torch.randn(n, k)
-    result = product(rows, columns)
-    assert result.is_contiguous()
-    torch.testing.assert_close(result, rows @ columns.t(), rtol=1e-5, atol=1e-4)
-
-
-def test_transposed_factors_and_double():
-    rows, columns = torch.randn(64, 400).t(), torch.randn(64, 48).t()
-    torch.testing.assert_close(product(rows, columns), rows @ columns.t(), rtol=1e-5, atol=1e-4)
-    torch.testing.assert_close(product(rows.double(), columns.double()), rows.double() @ columns.double().t())
+    first, second = torch.randn(m, k), torch.randn(k, n)
+    expected = first.double() @ second.double()
+    for left in (first, first.t().contiguous().t()):
+        for right in (second, second.t().contiguous().t(), torch.cat([second, second], 1)[:, :n]):
+            result = product(left, right)
+            torch.testing.assert_close(result.double(), expected, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(product(first.double(), second.double()), expected, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize(

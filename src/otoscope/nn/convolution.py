@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import override
 
+from otoscope.nn.products import product
+
 _MOST_POSITIONS = 256
 """Positions up to which a matrix product is faster than PyTorch's convolution."""
 _LEAST_WEIGHTS = 1 << 24
@@ -45,8 +47,10 @@ class Convolution2d(nn.Conv2d):
         height, width = padded.shape[1] - rows + 1, padded.shape[2] - columns + 1
         shifted = [padded[:, r : r + height, c : c + width] for r in range(rows) for c in range(columns)]
         patches = torch.cat(shifted, -1).flatten(0, 2)
-        result = F.linear(patches, self.weight.permute(0, 2, 3, 1).flatten(1), self.bias)
-        return result.view(len(input), height, width, -1).permute(0, 3, 1, 2)
+        # the weight, as the larger factor, comes first
+        result = product(self.weight.permute(0, 2, 3, 1).flatten(1), patches.t()).t()
+        result = result if self.bias is None else result + self.bias
+        return result.reshape(len(input), height, width, -1).permute(0, 3, 1, 2)
 
     def _is_product(self, hidden: Tensor) -> bool:
         plain = (self.stride, self.dilation, self.groups, self.padding_mode) == ((1, 1), (1, 1), 1, "zeros")

@@ -25,23 +25,29 @@ _SMALLEST_INPUT = 20480
 """Numbers up to which PyTorch does not hand a single picture to oneDNN."""
 
 
-def product(rows: Tensor, columns: Tensor) -> Tensor:
-    """Return ``rows @ columns.t()``.
+def product(first: Tensor, second: Tensor) -> Tensor:
+    """Return ``first @ second``, two matrices, as a contiguous matrix.
 
-    It is fastest if both are contiguous and `rows` is the larger one.
+    It is fastest if `first` is contiguous and the larger one.
 
     Args:
-        rows: Rows of the product, shape (m, k).
-        columns: Columns of the product, shape (n, k).
+        first: Left factor, shape (m, k).
+        second: Right factor, shape (k, n); contiguous, or the transpose of a contiguous matrix.
 
     Returns:
-        Shape (m, n), contiguous.
+        Shape (m, n).
 
     Example:
-        >>> product(torch.ones(2, 3), torch.ones(4, 3)).shape
+        >>> product(torch.ones(2, 3), torch.ones(3, 4)).shape
         torch.Size([2, 4])
     """
-    return _convolved(rows, columns, None) if _gains(rows, columns) else rows @ columns.t()
+    if not _gains(first, second):
+        return first @ second
+    if second.t().is_contiguous():
+        return _convolved(first, second.t(), None)
+    # a transposed convolution takes its weight the other way round
+    result = F.conv_transpose2d(_picture(first), second.contiguous()[:, :, None, None], dilation=_DILATION)
+    return result[0, :, 0].t()
 
 
 class Linear(nn.Linear):
@@ -121,6 +127,10 @@ def _suits(input: Tensor, weight: Tensor) -> bool:
 
 
 def _convolved(rows: Tensor, columns: Tensor, bias: Tensor | None) -> Tensor:
-    # a picture of one line of pixels, whose channels are contiguous in memory, as `rows` are
-    picture, kernels = rows[None, None].permute(0, 3, 1, 2), columns[:, None, None].permute(0, 3, 1, 2)
-    return F.conv2d(picture, kernels, bias, dilation=_DILATION)[0, :, 0].t()
+    kernels = columns[:, None, None].permute(0, 3, 1, 2)
+    return F.conv2d(_picture(rows), kernels, bias, dilation=_DILATION)[0, :, 0].t()
+
+
+def _picture(rows: Tensor) -> Tensor:
+    """Return a picture of one line of pixels, whose channels are contiguous in memory, as `rows` are."""
+    return rows.contiguous()[None, None].permute(0, 3, 1, 2)

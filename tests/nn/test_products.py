@@ -1,4 +1,4 @@
-"""Products as convolutions: equal to PyTorch's, with gradients, and left alone where they do not gain."""
+"""Products as convolutions: equal to PyTorch's, with gradients, and rows alone where they do not gain."""
 
 import pytest
 import torch
@@ -24,9 +24,9 @@ def operations(function, *arguments):
 def test_product(m, k, n):
     first, second = torch.randn(m, k), torch.randn(k, n)
     expected = first.double() @ second.double()
-    for left in (first, first.t().contiguous().t()):
-        for right in (second, second.t().contiguous().t(), torch.cat([second, second], 1)[:, :n]):
-            result = product(left, right)
+    for rows in (first, first.t().contiguous().t()):
+        for columns in (second, second.t().contiguous().t(), torch.cat([second, second], 1)[:, :n]):
+            result = product(rows, columns)
             torch.testing.assert_close(result.double(), expected, rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(product(first.double(), second.double()), expected, rtol=1e-5, atol=1e-4)
 

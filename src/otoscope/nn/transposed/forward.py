@@ -20,6 +20,9 @@ from otoscope.nn.transposed import geometry
 from otoscope.nn.transposed.geometry import Grid
 from otoscope.nn.transposed.scratch import Buffer, multiply, side_by_side
 
+_SINGLE_POSITIONS = 8192
+"""Positions of a layer of one output channel that are computed at a time."""
+
 # folded ------------------------------------------------------------------------------------------------------
 
 
@@ -114,18 +117,26 @@ def single_output(hidden: Tensor, weight: Tensor, bias: Tensor, padding: int) ->
     """
     height, width = hidden.shape[-2:]
     kernel = weight.shape[-2:]
-    size = (height + kernel[0] - 1 - 2 * padding, width + kernel[1] - 1 - 2 * padding)
-    image = hidden.new_empty(len(hidden), 1, *size)
-    for i, clip in enumerate(hidden):  # one at a time: the taps of a clip take half the memory of its channels
-        taps = product(clip.permute(1, 2, 0).reshape(height * width, -1), weight.flatten(1))
-        image[i] = F.fold(taps.t()[None], size, kernel, padding=padding)[0]
-    return image.add_(bias)
+    matrix = weight.flatten(1)
+    image = hidden.new_zeros(len(hidden), 1, height + kernel[0] - 1, width + kernel[1] - 1)
+    # few rows at a time: their taps are transposed for the fold, which is slow outside the cache
+    step = max(_SINGLE_POSITIONS // width, 1)
+    for clip, target in zip(hidden, image, strict=True):
+        for start in range(0, height, step):
+            rows = clip[:, start : start + step]
+            taps = product(rows.permute(1, 2, 0).reshape(rows[0].numel(), -1), matrix)
+            size = (rows.shape[1] + kernel[0] - 1, image.shape[-1])
+            target[:, start : start + size[0]] += F.fold(taps.t()[None], size, kernel)[0]
+    cut = image[..., padding : image.shape[2] - padding, padding : image.shape[3] - padding]
+    return cut + bias
 
 
 # tiled -------------------------------------------------------------------------------------------------------
 
 
-def tiled(hidden: Tensor, weight: Tensor, bias: Tensor, grid: Grid, mean: bool) -> tuple[Tensor, Tensor]:
+def tiled(
+    hidden: Tensor, weight: Tensor, bias: Tensor, grid: Grid, mean: bool, signs: bool = True
+) -> tuple[Tensor, Tensor]:
     """Compute tile by tile; optionally continue with the mean of the ReLU over the width.
 
     Args:
@@ -134,6 +145,7 @@ def tiled(hidden: Tensor, weight: Tensor, bias: Tensor, grid: Grid, mean: bool) 
         bias: Bias, shape (channels',).
         grid: Tiles.
         mean: Return means of the rectified outputs instead of the outputs, which then never exist as a whole.
+        signs: With `mean`, return which outputs are positive; else that tensor is uninitialised.
 
     Returns:
         The outputs, shape (batch, channels', height', width'), and an empty tensor; with `mean` which outputs are
@@ -158,7 +170,8 @@ def tiled(hidden: Tensor, weight: Tensor, bias: Tensor, grid: Grid, mean: bool) 
                 continue
             image += bias[block]
             # the gradient of the ReLU needs the signs alone; recorded first, since `relu_` overwrites the image
-            torch.gt(image, 0, out=target)
+            if signs:
+                torch.gt(image, 0, out=target)
             means[clip, block, rows] = image.relu_().mean(1).t()
     return result, means
 

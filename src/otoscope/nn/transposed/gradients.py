@@ -221,7 +221,9 @@ def weight_transform_backward(grid: Grid, gradient: Tensor, target: Tensor) -> N
     """Transpose of `weight_transform`, added to `target` of shape (channels, channels', *kernel)."""
     matrix = kronecker_weight(grid, gradient).t()
     if gradient.stride(1) == 1:
-        target.permute(2, 3, 1, 0).add_((matrix @ gradient.mT.flatten(1)).view(*target.shape[2:], *target.shape[1::-1]))
+        target.permute(2, 3, 1, 0).add_(
+            (matrix @ gradient.mT.flatten(1)).view(*target.shape[2:], *target.shape[1::-1])
+        )
         return
     values = matrix @ gradient.flatten(1)
     target += values.view(*target.shape[2:], *target.shape[:2]).permute(2, 3, 0, 1)

@@ -32,8 +32,8 @@ def use_channels_last(network: nn.Module) -> None:
     for layer in network.modules():
         if isinstance(layer, nn.ConvTranspose2d):
             first = layer.weight.numel() >= _MANY_WEIGHTS and layer.groups == 1 and convolutions_are_faster()
-            layer.weight.data = _with_taps_first(layer.weight.data) if first else layer.weight.data.contiguous()
+            layer.weight.data = with_taps_first(layer.weight.data) if first else layer.weight.data.contiguous()
 
 
-def _with_taps_first(weight: Tensor) -> Tensor:
+def with_taps_first(weight: Tensor) -> Tensor:
     return weight.permute(2, 3, 1, 0).contiguous().permute(3, 2, 0, 1)

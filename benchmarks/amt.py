@@ -123,8 +123,8 @@ def compare(
     batch: Batch,
 ) -> dict[str, Any]:
     """Compare the sides on the same batch: masks, scores, and the effect of a lower precision."""
-    log_magnitude = classifier.frontend.log_magnitude(batch.waveform)
-    mask = Unlogged(classifier).interpreter(log_magnitude, classifier(log_magnitude))
+    spectrogram = classifier.frontend(batch.waveform, with_phase=False)
+    mask = Unlogged(classifier).interpreter(spectrogram, classifier.predict(spectrogram))
     scores = {name: step(batch) for name, step in steps.items()}
     exact, rounded = scores["ours"], scores["ours-bfloat16"]
     return {

@@ -56,6 +56,16 @@ def test_evaluates_saves_and_explains(focalnet, clips, tmp_path):
     assert list(explanation.maps) == ["stage1", "stage2", "stage3", "stage4"]
 
 
+def test_validation_step_collects_scores_without_a_loss(focalnet, clips, monkeypatch):
+    task = InterpreterESC50Brain(focalnet, quantile=0.8)
+    logged = {}
+    monkeypatch.setattr(task, "log_dict", lambda values, **options: logged.update(values))
+    clips.setup("test")
+    task.validation_step(next(iter(clips.test_dataloader())), 0)
+    assert list(logged) == ["valid_acc"]
+    assert float(task._valid_scores.compute()["MM"]) == pytest.approx(0.2, abs=0.02)
+
+
 def test_methods_of_the_reference(focalnet):
     task = InterpreterESC50Brain(focalnet)
     wavs = torch.randn(2, 8000)

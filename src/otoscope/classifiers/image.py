@@ -19,6 +19,7 @@ from otoscope.classifiers.heads import CosineHead
 from otoscope.classifiers.network_options import checked_options
 from otoscope.errors import ConfigurationError, DownloadError, MissingExtraError, choices
 from otoscope.nn.precision import in_float32
+from otoscope.nn.products import use_fast_products
 from otoscope.signatures import constructor_arguments
 
 
@@ -245,11 +246,16 @@ def make_backbone(kind: str, options: Mapping[str, Any], weights: str | None, **
     if unknown := sorted(set(options) - set(defaults) - {"out_features", "out_indices"}):
         raise ConfigurationError(f"backbone: {kind} has no option {unknown[0]!r}; {choices(unknown[0], defaults)}")
     if weights is None:
-        return model(model.config_class(**options), **arguments)
+        return _fast(model(model.config_class(**options), **arguments))
     try:
-        return model.from_pretrained(weights, trust_remote_code=False, **options, **arguments)
+        return _fast(model.from_pretrained(weights, trust_remote_code=False, **options, **arguments))
     except (OSError, ValueError) as error:
         raise DownloadError(
             f"weights: {weights} cannot be opened ({str(error).splitlines()[0]}); without a network connection, "
             "download the repository elsewhere and give its folder, or set weights to null for random ones"
         ) from error
+
+
+def _fast(backbone: Any) -> Any:
+    use_fast_products(backbone)
+    return backbone

@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import override
 
+from otoscope.nn.products import product
+
 _MOST_POSITIONS = 256
 """Positions up to which a matrix product is faster than PyTorch's convolution."""
 _LEAST_WEIGHTS = 1 << 24
@@ -98,8 +100,15 @@ class Convolution2d(nn.Conv2d):
         height, width = padded.shape[1] - rows + 1, padded.shape[2] - columns + 1
         shifted = [padded[:, r : r + height, c : c + width] for r in range(rows) for c in range(columns)]
         patches = torch.cat(shifted, -1).flatten(0, 2)
-        result = F.linear(patches, weight.permute(0, 2, 3, 1).flatten(1), bias)
-        return result.view(len(hidden), height, width, -1).permute(0, 3, 1, 2)
+        matrix = weight.permute(0, 2, 3, 1).flatten(1)
+        if torch.is_grad_enabled() and (patches.requires_grad or matrix.requires_grad):
+            # the gradient of a product written as a convolution is slower than that of a matrix product here
+            result = F.linear(patches, matrix, bias)
+        else:
+            # the weight, as the larger factor, comes first
+            result = product(matrix, patches.t()).t()
+            result = result if bias is None else result + bias
+        return result.reshape(len(hidden), height, width, -1).permute(0, 3, 1, 2)
 
 
 class _SingleInput(torch.autograd.Function):

@@ -123,6 +123,13 @@ class InterpreterESC50Brain(InterpreterBrain):
         logits = self.classifier.logits(spectrogram)
         return torch.nn.functional.cross_entropy(logits, predictions.predictions.argmax(-1))
 
+    @override
+    def validation_step(self, batch: Batch, index: int) -> None:
+        """Collect the scores of the method without controls. There is no loss to log."""
+        forward = self.forward_pass(batch, "valid")
+        self._log_statistics(forward, batch, "valid")
+        self._collect_validation_scores(forward)
+
     def configure_optimizers(self) -> Any:
         """Return None: there is nothing to train."""
         return None

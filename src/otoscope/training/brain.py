@@ -247,6 +247,9 @@ class InterpreterBrain(ReferenceSteps, TrainingTask):
         forward = self.forward_pass(batch, "valid")
         self._log_statistics(forward, batch, "valid")
         self.compute_objectives(forward, batch, "valid")
+        self._collect_validation_scores(forward)
+
+    def _collect_validation_scores(self, forward: Interpretation) -> None:
         mask = self.interpreter.mask(forward.decoded, forward.spectrogram)
         # No controls, which would multiply the time of a validation. For L-MAC the loss has already classified the
         # masked clips.

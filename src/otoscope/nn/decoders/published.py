@@ -35,13 +35,20 @@ class PublishedDecoder(Decoder):
         if valid is not None:
             # rows of the representation that belong to each clip, rounded as in `resize_map`
             valid = (valid // REDUCTION).clamp(min=1)
-        for layer in self.layers:
+        *layers, norm, last = self.layers
+        for layer in layers:
             hidden = layer(hidden)
             if valid is not None and isinstance(layer, nn.ConvTranspose2d):
                 valid = raised_rows(layer, valid)
             # biases and norms make the padding non-zero, and the next kernel would carry it into the clip
             hidden = zero_padding(hidden, valid, axis=-2)
-        return hidden, valid
+        assert isinstance(norm, nn.BatchNorm2d)
+        assert isinstance(last, SingleOutputTransposed)
+        if valid is None:
+            return last.after_norm(hidden, norm), None
+        hidden = last(zero_padding(norm(hidden), valid, axis=-2))
+        valid = raised_rows(last, valid)
+        return zero_padding(hidden, valid, axis=-2), valid
 
 
 class PublishedPictureDecoder(Decoder):
@@ -73,7 +80,12 @@ class PublishedPictureDecoder(Decoder):
 
     @override
     def decode(self, hidden: Tensor, bins: int, frames: int, valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        return self.layers(hidden), None
+        *layers, norm, last = self.layers
+        for layer in layers:
+            hidden = layer(hidden)
+        assert isinstance(norm, nn.BatchNorm2d)
+        assert isinstance(last, SingleOutputTransposed)
+        return last.after_norm(hidden, norm), None
 
 
 class PublishedActivations(ActivationDecoder):

@@ -14,13 +14,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from otoscope.nn.products import convolutions_are_faster
+from otoscope.nn.transposed.forward import taps_first
 from otoscope.nn.transposed.functions import FoldedTransposed, TiledTransposed, TorchTransposed
 from otoscope.nn.transposed.geometry import FINITE_POINTS, Axis, Grid
 
 TILES = (1, 2, 4)
 """Outputs of each phase in a tile, along each axis. Larger tiles save more products and round more."""
 MULADDS_PER_ACCESS = 64
-"""Multiply-adds in the time of one memory access; measured."""
+"""Multiply-adds in the time of one memory access, where products are MKL's; measured."""
+FAST_MULADDS = 2
+"""Times as many multiply-adds in that time, where products are convolutions; measured."""
 TORCH_OVERHEAD = 1.2
 """Time of a multiply-add in PyTorch's routine, relative to one in a matrix product; measured."""
 
@@ -55,9 +59,12 @@ def choose(layer: nn.ConvTranspose2d, hidden: Tensor, extra: list[int]) -> Choic
     positions = hidden[:, 0].numel()
     muladds = positions * taps * pairs
     # the product writes what each position gives to each tap, the fold reads it; the weight is read once
-    folded_cost = muladds + MULADDS_PER_ACCESS * taps * (2 * positions * layer.out_channels + pairs)
+    access = muladds_per_access()
+    folded_cost = muladds + access * taps * (2 * positions * layer.out_channels + pairs)
+    if convolutions_are_faster() and not taps_first(layer.weight):
+        folded_cost += (FAST_MULADDS - 1) * muladds  # this product remains MKL's
     # PyTorch reorders the weight twice, reading and writing it
-    torch_cost = TORCH_OVERHEAD * muladds + MULADDS_PER_ACCESS * 4 * taps * pairs
+    torch_cost = TORCH_OVERHEAD * muladds + access * 4 * taps * pairs
     if torch_cost < min(folded_cost, tiled_cost):
         return torch_way
     if folded_cost <= tiled_cost:
@@ -98,4 +105,9 @@ def tiled_cost(grid: Grid, batch: int, channels: int, outputs: int) -> float:
         2 * grid.rows.window * grid.columns.window * channels + 2 * (products + tile_outputs) * outputs
     )
     accesses += channels * outputs * (taps + 2 * products)
-    return tiles * products * channels * outputs + MULADDS_PER_ACCESS * accesses
+    return tiles * products * channels * outputs + muladds_per_access() * accesses
+
+
+def muladds_per_access() -> int:
+    """Return the multiply-adds of a product in the time of one memory access."""
+    return MULADDS_PER_ACCESS * (FAST_MULADDS if convolutions_are_faster() else 1)

@@ -7,6 +7,7 @@ points, multiply there, transform the products to outputs. Inside, memory is ord
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -14,9 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from otoscope.nn.products import product
 from otoscope.nn.transposed import geometry
 from otoscope.nn.transposed.geometry import Grid
 from otoscope.nn.transposed.scratch import Buffer, multiply, side_by_side
+
+_SINGLE_POSITIONS = 8192
+"""Positions of a layer of one output channel that are computed at a time."""
 
 # folded ------------------------------------------------------------------------------------------------------
 
@@ -29,9 +34,9 @@ def clips_at_a_time(hidden: Tensor) -> int:
 def folded(hidden: Tensor, weight: Tensor, bias: Tensor, extra: list[int], fold: dict[str, Any]) -> Tensor:
     """Compute by one matrix product and a fold.
 
-    The product of weight (channels' * taps, channels) and inputs (channels, positions) is what each position
-    gives to each tap; `F.fold` adds these at the outputs where they belong. The weight, which may be large, is read
-    where it lies.
+    The product of weight (taps * channels', channels) and inputs (channels, positions) is what each position gives
+    to each tap; the fold adds these at the outputs where they belong. The weight, which may be large, is read where
+    it lies, in either order of memory (see `use_channels_last`).
 
     Args:
         hidden: Inputs, shape (batch, channels, height, width).
@@ -46,11 +51,63 @@ def folded(hidden: Tensor, weight: Tensor, bias: Tensor, extra: list[int], fold:
     image = hidden.new_empty(len(hidden), weight.shape[1], *size)
     count = clips_at_a_time(hidden)
     for part, target in zip(hidden.split(count), image.split(count), strict=True):  # type: ignore[no-untyped-call]
+        if taps_first(weight):
+            positions = part.permute(0, 2, 3, 1).flatten(0, 2)
+            taps = product(tap_matrix(weight), positions.t())
+            add_taps(taps.view(*weight.shape[2:], weight.shape[1], len(part), *part.shape[2:]), target, fold)
+            continue
         taps = weight.flatten(1).t() @ side_by_side(part)
         # without the columns that only fill up the matrix, and back to one matrix per clip
         taps = taps[:, : part[:, 0].numel()].view(len(taps), len(part), -1).transpose(0, 1)
         target.copy_(F.fold(taps, size, **fold))  # type: ignore[arg-type]  # stubs know no list
     return image.add_(bias[:, None, None])
+
+
+def taps_first(weight: Tensor) -> bool:
+    """Whether a weight (channels, channels', *kernel) lies in memory as (*kernel, channels', channels)."""
+    return weight.permute(2, 3, 1, 0).is_contiguous() and not weight.is_contiguous()
+
+
+def tap_matrix(weight: Tensor) -> Tensor:
+    """View a weight whose taps are first in memory as a matrix, shape (taps * channels', channels)."""
+    return weight.permute(2, 3, 1, 0).flatten(0, 2)
+
+
+def add_taps(taps: Tensor, image: Tensor, fold: dict[str, Any]) -> None:
+    """Write the sum of what every position gives to every tap, as `F.fold` does.
+
+    Args:
+        taps: Shape (*kernel, channels', batch, height, width).
+        image: Written in place, shape (batch, channels', height', width').
+        fold: ``stride`` and ``padding``, two numbers each.
+    """
+    whole, inner = uncropped(image, taps.shape, fold)
+    whole.zero_()
+    for row, column in itertools.product(range(taps.shape[0]), range(taps.shape[1])):
+        tap_view(whole, row, column, taps.shape, fold).add_(taps[row, column].transpose(0, 1))
+    image.copy_(whole[inner])
+
+
+def uncropped(image: Tensor, shape: torch.Size, fold: dict[str, Any]) -> tuple[Tensor, tuple[Any, ...]]:
+    """Return an image without the cut of the padding, uninitialised, and the part of it that remains.
+
+    Args:
+        image: Image that remains, shape (batch, channels', height', width').
+        shape: Shape of the taps, (*kernel, channels', batch, height, width).
+        fold: ``stride`` and ``padding``, two numbers each.
+    """
+    axes = zip(shape[-2:], shape[:2], fold["stride"], fold["padding"], image.shape[2:], strict=True)
+    # output padding may make the image end behind the last tap
+    sizes = [max((n - 1) * stride + kernel, pad + size) for n, kernel, stride, pad, size in axes]
+    cuts = [slice(pad, pad + size) for pad, size in zip(fold["padding"], image.shape[2:], strict=True)]
+    return image.new_empty(*image.shape[:2], *sizes), (..., *cuts)
+
+
+def tap_view(whole: Tensor, row: int, column: int, shape: torch.Size, fold: dict[str, Any]) -> Tensor:
+    """Return the outputs that one tap reaches, shape (batch, channels', height, width)."""
+    ends = [(n - 1) * stride + 1 for n, stride in zip(shape[-2:], fold["stride"], strict=True)]
+    down, across = fold["stride"]
+    return whole[..., row : row + ends[0] : down, column : column + ends[1] : across]
 
 
 def single_output(hidden: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
@@ -60,18 +117,26 @@ def single_output(hidden: Tensor, weight: Tensor, bias: Tensor, padding: int) ->
     """
     height, width = hidden.shape[-2:]
     kernel = weight.shape[-2:]
-    size = (height + kernel[0] - 1 - 2 * padding, width + kernel[1] - 1 - 2 * padding)
-    image = hidden.new_empty(len(hidden), 1, *size)
-    for i, clip in enumerate(hidden):  # one at a time: the taps of a clip take half the memory of its channels
-        taps = clip.permute(1, 2, 0).reshape(height * width, -1) @ weight.flatten(1)
-        image[i] = F.fold(taps.t()[None], size, kernel, padding=padding)[0]
-    return image.add_(bias)
+    matrix = weight.flatten(1)
+    image = hidden.new_zeros(len(hidden), 1, height + kernel[0] - 1, width + kernel[1] - 1)
+    # few rows at a time: their taps are transposed for the fold, which is slow outside the cache
+    step = max(_SINGLE_POSITIONS // width, 1)
+    for clip, target in zip(hidden, image, strict=True):
+        for start in range(0, height, step):
+            rows = clip[:, start : start + step]
+            taps = product(rows.permute(1, 2, 0).reshape(rows[0].numel(), -1), matrix)
+            size = (rows.shape[1] + kernel[0] - 1, image.shape[-1])
+            target[:, start : start + size[0]] += F.fold(taps.t()[None], size, kernel)[0]
+    cut = image[..., padding : image.shape[2] - padding, padding : image.shape[3] - padding]
+    return cut + bias
 
 
 # tiled -------------------------------------------------------------------------------------------------------
 
 
-def tiled(hidden: Tensor, weight: Tensor, bias: Tensor, grid: Grid, mean: bool) -> tuple[Tensor, Tensor]:
+def tiled(
+    hidden: Tensor, weight: Tensor, bias: Tensor, grid: Grid, mean: bool, signs: bool = True
+) -> tuple[Tensor, Tensor]:
     """Compute tile by tile; optionally continue with the mean of the ReLU over the width.
 
     Args:
@@ -80,6 +145,7 @@ def tiled(hidden: Tensor, weight: Tensor, bias: Tensor, grid: Grid, mean: bool) 
         bias: Bias, shape (channels',).
         grid: Tiles.
         mean: Return means of the rectified outputs instead of the outputs, which then never exist as a whole.
+        signs: With `mean`, return which outputs are positive; else that tensor is uninitialised.
 
     Returns:
         The outputs, shape (batch, channels', height', width'), and an empty tensor; with `mean` which outputs are
@@ -89,12 +155,12 @@ def tiled(hidden: Tensor, weight: Tensor, bias: Tensor, grid: Grid, mean: bool) 
     kind: Any = {"dtype": torch.bool if mean else hidden.dtype, "device": hidden.device}
     result = torch.empty(size, memory_format=torch.channels_last, **kind)
     means = hidden.new_empty(size[:3] if mean else 0)
-    buffer = Buffer(weight)
+    buffer, product_buffer = Buffer(weight), Buffer(hidden)
     for block, parts in blocks_of_work(grid, hidden, weight):
         block_weight = weight_transform(grid, weight[:, block], buffer)
         for clip, chunk, inputs in parts:
             # the steps of a tile: products at the points, transform to outputs, bias
-            products = hidden.new_empty(len(block_weight), inputs.shape[1], block_weight.shape[2])
+            products = product_buffer(len(block_weight), inputs.shape[1], block_weight.shape[2])
             for run, points in grid.runs:
                 multiply(inputs[points], block_weight[run], products[run])
             image, rows = output_transform(grid, products, chunk), grid.rows.output_slice(chunk)
@@ -104,7 +170,8 @@ def tiled(hidden: Tensor, weight: Tensor, bias: Tensor, grid: Grid, mean: bool) 
                 continue
             image += bias[block]
             # the gradient of the ReLU needs the signs alone; recorded first, since `relu_` overwrites the image
-            torch.gt(image, 0, out=target)
+            if signs:
+                torch.gt(image, 0, out=target)
             means[clip, block, rows] = image.relu_().mean(1).t()
     return result, means
 
@@ -140,6 +207,9 @@ def weight_transform(grid: Grid, weight: Tensor, buffer: Buffer) -> Tensor:
     """Transform (channels, channels', *kernel) to (products, channels, channels') in `buffer`."""
     matrix = kronecker_weight(grid, weight)
     values = buffer(len(matrix), weight[:, :, 0, 0].numel())
+    if weight.stride(0) == 1 and len(weight) > 1:  # taps first: the taps are rows of a matrix as they lie
+        torch.mm(matrix, weight.permute(2, 3, 1, 0).flatten(2).flatten(0, 1), out=values)
+        return values.view(len(matrix), weight.shape[1], len(weight)).mT
     torch.mm(matrix, weight.reshape(-1, weight[0, 0].numel()).t(), out=values)
     return values.view(-1, *weight.shape[:2])
 

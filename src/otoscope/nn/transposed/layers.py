@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from otoscope.nn.transposed.cost import choose
+from otoscope.nn.transposed.forward import tiled
 from otoscope.nn.transposed.functions import SingleOutput, TiledTransposed
 
 
@@ -48,6 +49,8 @@ class Transposed2d(nn.ConvTranspose2d):
             # only tiles can be averaged as they are made; the other ways store the whole result first
             if function is TiledTransposed:
                 grid, _ = settings
+                if not torch.is_grad_enabled():
+                    return tiled(hidden, self.weight, self.bias, grid, mean=True, signs=False)[1]  # type: ignore[arg-type]
                 result: Tensor = function.apply(hidden, self.weight, self.bias, (grid, True))  # type: ignore[no-untyped-call]
                 return result
         return F.relu(self(hidden), inplace=True).mean(-1)
@@ -72,6 +75,40 @@ class SingleOutputTransposed(nn.ConvTranspose2d):
         padding = int(self.padding[0])
         result: Tensor = SingleOutput.apply(hidden, self.weight, self.bias, padding)  # type: ignore[no-untyped-call]
         return result
+
+    def after_norm(self, hidden: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+        """Return ``self(norm(hidden))`` for a batch norm in evaluation, without making the normalised map.
+
+        Args:
+            hidden: Inputs of the batch norm, shape (batch, channels, height, width).
+            norm: Batch norm with running statistics and learnt parameters.
+
+        Returns:
+            Shape (batch, 1, height', width').
+        """
+        if norm.training or _leave_to_torch(self, hidden):
+            result: Tensor = self(norm(hidden))
+            return result
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+        shift = norm.bias - norm.running_mean * scale
+        padding = int(self.padding[0])
+        scaled: Tensor = SingleOutput.apply(hidden, self.weight * scale[:, None, None, None], self.bias, padding)  # type: ignore[no-untyped-call]
+        # The shift is a constant map. Fewer taps reach outputs near the borders, so what it gives is no constant.
+        kernel = torch.einsum("c,chw->hw", shift, self.weight[:, 0])
+        down, across = (
+            _taps_that_reach(outputs, inputs, taps, padding, kernel)
+            for outputs, inputs, taps in zip(scaled.shape[2:], hidden.shape[2:], kernel.shape, strict=True)
+        )
+        return scaled + down @ kernel @ across.t()
+
+
+def _taps_that_reach(outputs: int, inputs: int, taps: int, padding: int, like: Tensor) -> Tensor:
+    """Return 1 where a tap of a kernel of stride 1 reaches an output from within the inputs, (outputs, taps)."""
+    position = torch.arange(outputs, device=like.device)[:, None] + padding
+    source = position - torch.arange(taps, device=like.device)
+    return ((source >= 0) & (source < inputs)).to(like)
 
 
 def _leave_to_torch(layer: nn.ConvTranspose2d, hidden: Tensor) -> bool:

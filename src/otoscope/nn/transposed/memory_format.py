@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from otoscope.nn.products import convolutions_are_faster
+
+_MANY_WEIGHTS = 1 << 24
+"""Weights of a transposed convolution from which it is folded for a clip of 5 s: many weights, few positions."""
 
 
 def use_channels_last(network: nn.Module) -> None:
@@ -11,7 +16,8 @@ def use_channels_last(network: nn.Module) -> None:
 
     Convolutions then need no reordering of what flows through them. `Transposed2d` reads its weight as a matrix; in
     channels-last memory that would copy the weight in every pass, and its gradient too: a gigabyte each in L-MAC's
-    published network.
+    published network. So these weights stay contiguous, or, if they are many and `otoscope.nn.products` multiplies
+    by convolutions, lie with their taps first and their input channels last, so that they are the larger factor.
 
     Args:
         network: Network to change in place; its values stay.
@@ -25,4 +31,9 @@ def use_channels_last(network: nn.Module) -> None:
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs lack it
     for layer in network.modules():
         if isinstance(layer, nn.ConvTranspose2d):
-            layer.weight.data = layer.weight.data.contiguous()
+            first = layer.weight.numel() >= _MANY_WEIGHTS and layer.groups == 1 and convolutions_are_faster()
+            layer.weight.data = with_taps_first(layer.weight.data) if first else layer.weight.data.contiguous()
+
+
+def with_taps_first(weight: Tensor) -> Tensor:
+    return weight.permute(2, 3, 1, 0).contiguous().permute(3, 2, 0, 1)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from otoscope.nn.products import convolutions_are_faster, product
 from otoscope.nn.transposed.geometry import ALIGNMENT
 
 
@@ -41,6 +42,11 @@ def multiply(first: Tensor, second: Tensor, result: Tensor, add: bool = False) -
         result: Written in place, shape (batch, m, n).
         add: Add the products to `result` instead of overwriting it.
     """
+    if convolutions_are_faster() and first.dtype == torch.float32:
+        for first_matrix, second_matrix, target in zip(first, second, result, strict=True):
+            value = product(first_matrix, second_matrix)
+            target.add_(value) if add else target.copy_(value)
+        return
     if len(result) % torch.get_num_threads() == 0:
         # with beta = 0 PyTorch ignores what `result` held, so it may be uninitialised
         torch.baddbmm(result, first, second, beta=float(add), out=result)

@@ -110,7 +110,8 @@ def _taps_first_gradients(
             part = to_hidden[clips].permute(0, 2, 3, 1)
             part.copy_((taps.t() @ tap_matrix(weight)).view(part.shape))
         if wanted[1]:
-            share = product(taps, positions)
+            # as the kernel of an ordinary convolution; that of a transposed one gives another order of memory
+            share = product(taps, positions.t().contiguous().t())
             to_weight = share if to_weight is None else to_weight.add_(share)
     if to_weight is not None:
         to_weight = to_weight.view(*weight.shape[2:], *weight.shape[1::-1]).permute(3, 2, 0, 1)

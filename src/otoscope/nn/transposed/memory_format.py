@@ -11,16 +11,17 @@ _MANY_WEIGHTS = 1 << 24
 """Weights of a transposed convolution from which it is folded for a clip of 5 s: many weights, few positions."""
 
 
-def use_channels_last(network: nn.Module) -> None:
+def use_channels_last(network: nn.Module, many_taps_first: bool = False) -> None:
     """Put a network's weights in channels-last memory, except those of transposed convolutions.
 
     Convolutions then need no reordering of what flows through them. `Transposed2d` reads its weight as a matrix; in
     channels-last memory that would copy the weight in every pass, and its gradient too: a gigabyte each in L-MAC's
-    published network. So these weights stay contiguous, or, if they are many and `otoscope.nn.products` multiplies
-    by convolutions, lie with their taps first and their input channels last, so that they are the larger factor.
+    published network. So these weights stay contiguous.
 
     Args:
         network: Network to change in place; its values stay.
+        many_taps_first: Let large weights lie with their taps first and their input channels last, where
+            `otoscope.nn.products` multiplies by convolutions. Inference is faster, but a training step is slower.
 
     Example:
         >>> layers = nn.Sequential(nn.Conv2d(4, 4, 3), nn.ConvTranspose2d(4, 4, 3))
@@ -31,7 +32,8 @@ def use_channels_last(network: nn.Module) -> None:
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs lack it
     for layer in network.modules():
         if isinstance(layer, nn.ConvTranspose2d):
-            first = layer.weight.numel() >= _MANY_WEIGHTS and layer.groups == 1 and convolutions_are_faster()
+            many = layer.weight.numel() >= _MANY_WEIGHTS and layer.groups == 1
+            first = many_taps_first and many and convolutions_are_faster()
             layer.weight.data = with_taps_first(layer.weight.data) if first else layer.weight.data.contiguous()
 
 

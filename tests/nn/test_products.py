@@ -42,7 +42,8 @@ def test_product(m, k, n):
         (nn.Conv2d(64, 48, 1, stride=2), (2, 64, 20, 15)),
     ],
 )
-def test_layers_equal_those_of_pytorch_with_gradients(plain, shape):
+def test_layers_equal_those_of_pytorch_with_gradients(plain, shape, monkeypatch):
+    monkeypatch.setattr(products, "_LEAST_WEIGHTS", 1)
     fast = nn.Sequential(type(plain)(*arguments(plain)))
     fast[0].load_state_dict(plain.state_dict())
     use_fast_products(fast)
@@ -66,13 +67,17 @@ def arguments(layer):
 
 
 def test_convolutions_are_used_only_where_they_are_faster(way):
-    rows = torch.randn(400, 64)
-    layer = Linear(64, 48)
+    rows = torch.randn(400, 256)
+    layer = Linear(256, 257)
     assert ("aten::convolution" in operations(layer, rows)) == way
     assert "aten::convolution" not in operations(layer, rows[:8])
-    assert "aten::convolution" not in operations(Linear(64, 48).double(), rows.double())
+    assert "aten::convolution" not in operations(layer.to(torch.float64), rows.double())
     with torch.autocast("cpu", torch.bfloat16):
-        assert "aten::convolution" not in operations(layer, rows)
+        assert "aten::convolution" not in operations(layer.float(), rows)
+
+
+def test_small_layers_are_left_to_pytorch(way):
+    assert "aten::convolution" not in operations(Linear(64, 48), torch.randn(400, 64))
 
 
 def test_subclasses_are_left_alone():

@@ -25,9 +25,17 @@ _DILATION = 2
 _SMALLEST_INPUT = 20480
 """Numbers up to which PyTorch does not hand a single picture to oneDNN."""
 _MOST_TERMS = 256
-"""Terms that one convolution adds up. oneDNN adds them one after the other, so that rounding grows with their number:
-3072 terms in one convolution had 2.2 times the error of MKL, which adds up partial sums; in parts of 256 it is equal
-to within a fifth, for 4 to 13 % of the time."""
+"""Terms that one convolution adds up.
+
+oneDNN adds them one after the other, so that rounding grows with their number: 3072 terms in one convolution had
+2.2 times the error of MKL, which adds up partial sums. In parts of 256 it is equal to within a fifth, for 4 to 13 %
+of the time.
+"""
+_LEAST_WEIGHTS = 1 << 16
+"""Weights of a layer above which it is computed as a convolution.
+
+Smaller layers keep PyTorch's rounding to the last bit, which a deep network enlarges, and would gain little.
+"""
 
 
 def product(first: Tensor, second: Tensor) -> Tensor:
@@ -70,7 +78,8 @@ class Linear(nn.Linear):
     @override
     def forward(self, input: Tensor) -> Tensor:
         rows = input.flatten(0, -2) if input.dim() > 1 else input
-        if rows.dim() != 2 or not _gains(rows, self.weight):
+        large = self.weight.numel() > _LEAST_WEIGHTS
+        if not large or rows.dim() != 2 or not _gains(rows, self.weight):
             return super().forward(input)
         return _convolved(rows, self.weight, self.bias).view(*input.shape[:-1], -1)
 
@@ -86,7 +95,8 @@ class PointwiseConvolution2d(nn.Conv2d):
     @override
     def forward(self, input: Tensor) -> Tensor:
         plain = (self.kernel_size, self.stride, self.padding, self.groups) == ((1, 1), (1, 1), (0, 0), 1)
-        if plain and input.dim() == 4 and _suits(input, self.weight):
+        large = self.weight.numel() > _LEAST_WEIGHTS
+        if large and plain and input.dim() == 4 and _suits(input, self.weight):
             return _in_parts(input, self.weight, self.bias)
         return super().forward(input)
 

@@ -26,7 +26,7 @@ def test_points_are_timed_and_drawn(tmp_path):
     assert [point["x"] for point in points] == [1, 2]
     assert calls == [2, 1, 1, 2, 2, 1]
     some = [{"x": x, "seconds": x, "processor_seconds": x, "megabytes": x} for x in (1, 2)]
-    curves = {name: {"points": some} for name in ("batch", "length", "width", "memory")}
+    curves = {name: {"points": some} for name in ("batch", "length", "width", "clips", "memory")}
     scaling.draw(curves, tmp_path / "curves.svg")
     assert "proportional" in (tmp_path / "curves.svg").read_text()
 

@@ -71,6 +71,7 @@ VOCABULARY = {
     "paper",
     "picture",
     "port",
+    "precision",
     "pretrained_interpreter",
     "print_config",
     "queue",

@@ -14,7 +14,8 @@ def before_torch(monkeypatch):
     monkeypatch.delitem(sys.modules, "torch")
 
 
-def variables(monkeypatch, quota=None, **given):
+def variables(monkeypatch, quota=None, load=0.5, **given):
+    monkeypatch.setattr(threads.os, "getloadavg", lambda: (load, 9.0, 9.0), raising=False)
     monkeypatch.setattr(threads, "core_quota", lambda: quota)
     monkeypatch.setattr(threads.os, "sched_getaffinity", lambda process: range(4), raising=False)
     threads.share_cores(given)
@@ -23,7 +24,17 @@ def variables(monkeypatch, quota=None, **given):
 
 @pytest.mark.usefixtures("before_torch")
 def test_waiting_threads_sleep(monkeypatch):
-    assert variables(monkeypatch) == {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+    assert variables(monkeypatch, load=3.9) == {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
+    assert variables(monkeypatch, load=4.0) == {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+
+
+@pytest.mark.usefixtures("before_torch")
+def test_a_system_without_a_load_average_is_not_busy(monkeypatch):
+    monkeypatch.setattr(threads, "core_quota", lambda: None)
+    monkeypatch.delattr(threads.os, "getloadavg", raising=False)
+    given = {}
+    threads.share_cores(given)
+    assert given["GOMP_SPINCOUNT"] == "1000"
 
 
 @pytest.mark.usefixtures("before_torch")
@@ -73,7 +84,7 @@ sys.argv = ["otoscope", "train"]
 class Watch:
     def find_spec(self, name, *rest):
         if name == "torch":
-            print("POLICY", os.environ.get("OMP_WAIT_POLICY"))
+            print("BLOCKTIME", os.environ.get("KMP_BLOCKTIME"))
             sys.stdout.flush()
             os._exit(0)
 sys.meta_path.insert(0, Watch())
@@ -85,4 +96,4 @@ import torch
     }
     command = [sys.executable, "-c", code]
     output = subprocess.run(command, capture_output=True, text=True, env=environment, check=False).stdout
-    assert "POLICY PASSIVE" in output
+    assert "BLOCKTIME 0" in output

@@ -9,20 +9,28 @@ import sys
 from collections.abc import MutableMapping
 from pathlib import Path
 
-_WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
-"""Variables of OpenMP, and of the OpenMP of LLVM and Intel, that let waiting threads sleep."""
-_WAITING_OF_USER = (*_WAITING, "GOMP_SPINCOUNT")
+_SLEEPING = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+"""Variables of OpenMP, and of the OpenMP of LLVM and Intel, that let waiting threads sleep at once."""
+_WAITING_BRIEFLY = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
+"""Variables that let them sleep after some microseconds.
+
+To wake a thread takes longer than most parts of a small network: an explanation in a new process took 1.9 s more
+than importing PyTorch where threads slept at once, and 1.2 s like this. With two other processes on one of two
+cores it was the other way round, 1.6 and 2.3 s, and 8.9 s with ten times as many turns.
+"""
+_WAITING_OF_USER = (*_SLEEPING, "GOMP_SPINCOUNT")
 _COUNTS_OF_USER = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _CGROUPS = Path("/sys/fs/cgroup")
 _CGROUP_OF_PROCESS = Path("/proc/self/cgroup")
 
 
 def share_cores(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Let the threads of this process sleep while they wait, and use no more of them than it has cores.
+    """Let the threads of this process sleep while they wait long, and use no more of them than it has cores.
 
     By default a thread that waits for the others keeps its core busy. On a machine with other processes the others
     are not running at that moment because of it, so the time of a verb multiplies, and its processor time too. A
-    container with a share of the cores has the same problem with more threads than its share.
+    container with a share of the cores has the same problem with more threads than its share. If other processes
+    have kept all cores busy for the last minute, threads sleep at once.
 
     Must be called before PyTorch is imported, which reads the variables once; afterwards it changes nothing.
     Variables that the user has set stay.
@@ -33,11 +41,16 @@ def share_cores(environment: MutableMapping[str, str] = os.environ) -> None:
     if "torch" in sys.modules:
         return
     if not any(name in environment for name in _WAITING_OF_USER):
-        environment.update(_WAITING)
+        environment.update(_SLEEPING if _is_busy() else _WAITING_BRIEFLY)
     # Without a limit by time OpenMP counts the cores itself, those that the process may run on.
     quota = core_quota()
     if quota is not None and not any(name in environment for name in _COUNTS_OF_USER):
         environment["OMP_NUM_THREADS"] = str(usable_cores())
+
+
+def _is_busy() -> bool:
+    """Return whether about as many processes as there are cores have run in the last minute."""
+    return hasattr(os, "getloadavg") and os.getloadavg()[0] >= usable_cores()
 
 
 def usable_cores() -> int:

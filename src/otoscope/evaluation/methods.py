@@ -21,7 +21,6 @@ from otoscope.interpreters import Interpreter, is_untrained, make_untrained
 from otoscope.interpreters.attribution import COMPARISON_AREA, AttributionInterpreter
 from otoscope.loading import load_interpreter
 from otoscope.methods import UNTRAINED
-from otoscope.nn import use_inference_layout
 from otoscope.scoring import CONTROLS
 
 _UNCOMPARED_OPTIONS = ("module", "function", "input", "model", "path", "threads")
@@ -135,8 +134,7 @@ def _method(name: str, make: Callable[[], Interpreter[Any]], trained: bool = Fal
             return interpreter
         return make().to(interpreter_device(interpreter)).eval().requires_grad_(False)
 
-    use_inference_layout(interpreter.eval().requires_grad_(False))
-    return Method(name, interpreter, trained, make_again, fingerprint)
+    return Method(name, interpreter.eval().requires_grad_(False), trained, make_again, fingerprint)
 
 
 def interpreter_device(interpreter: Interpreter[Any]) -> torch.device:

@@ -26,7 +26,6 @@ from otoscope.interpreters import Components, Interpreter
 from otoscope.interpreters.base import write_interpreter
 from otoscope.interpreters.sufficiency import Sufficiency, find_sufficient
 from otoscope.methods import GRADIENT_FREE, title_of
-from otoscope.nn import use_inference_layout
 from otoscope.store.folder import open_model
 from otoscope.store.sharing import Shareable
 from otoscope.views import Shown
@@ -49,7 +48,6 @@ class Explainer(Shown, Shareable):
         # Frozen: gradient methods differentiate towards the input, and nothing is trained any more.
         self.classifier = require_classifier(classifier).freeze()
         self.interpreter = interpreter.eval().requires_grad_(False)
-        use_inference_layout(self.interpreter)
         self.details = interpreter.details
 
     def __repr__(self) -> str:

@@ -20,7 +20,7 @@ from otoscope.nn.nmf import AmortizedNMF, SparseNMF, frames_of, infer_activation
 from otoscope.nn.pooling import AttentionPooling, FixedLengthPooling, TimePooling
 from otoscope.nn.quantizer import ClassQuantizer, CodebookInit, Quantized, class_of_codes
 from otoscope.nn.residual import ResidualBlock
-from otoscope.nn.transposed import use_channels_last, use_inference_layout
+from otoscope.nn.transposed import use_channels_last
 
 __all__ = [
     "ActivationDecoder",
@@ -50,5 +50,4 @@ __all__ = [
     "make_decoder",
     "make_mask_decoder",
     "use_channels_last",
-    "use_inference_layout",
 ]

@@ -17,7 +17,6 @@ from otoscope.nn.transposed import (
     scratch,
 )
 from otoscope.nn.transposed.functions import FoldedTransposed, TiledTransposed, TorchTransposed
-from otoscope.nn.transposed.memory_format import with_taps_first
 
 FORMATS = [torch.channels_last, torch.contiguous_format]
 SETTINGS = [
@@ -243,37 +242,22 @@ def test_single_output_in_parts(step, monkeypatch):
     assert_same(ours, theirs, (2, 3, 7, 5), torch.channels_last)
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("way", ["torch", "fold", (1, 1), (2, 4)], ids=str)
-@pytest.mark.parametrize("options", SETTINGS, ids=str)
-def test_weights_with_taps_first_equal_torch(options, way, batch, force):
-    """Values, and gradients, which lie in memory as the weight does."""
-    force(way)
-    ours, theirs = pair(6, 5, **options)
-    ours.weight.data = with_taps_first(ours.weight.data)
-    assert_same(ours, theirs, (batch, 6, 7, 8), torch.channels_last)
-    if way == "fold":
-        assert ours.weight.grad.stride() == ours.weight.stride()
-
-
 @pytest.mark.parametrize("way", ["fold", (2, 4)], ids=str)
 def test_products_as_convolutions(way, force, monkeypatch):
     for module in (products, scratch):
         monkeypatch.setattr(module, "convolutions_are_faster", lambda: True)
     monkeypatch.setattr(products, "_SMALLEST_INPUT", 0)
     force(way)
-    for place in (with_taps_first, torch.Tensor.contiguous):
-        ours, theirs = pair(32, 16, **SETTINGS[-4])
-        ours.float()
-        ours.weight.data = place(ours.weight.data)
-        theirs.load_state_dict(ours.state_dict())
-        hidden = torch.randn(2, 32, 9, 8)
-        values = [ours(hidden).double(), theirs(hidden.double())]
-        torch.testing.assert_close(*values, rtol=1e-4, atol=1e-5)
-        weights = torch.randn_like(values[0])
-        gradients = [
-            torch.autograd.grad((value * weights).sum(), list(layer.parameters()))
-            for value, layer in zip(values, (ours, theirs), strict=True)
-        ]
-        for actual, expected in zip(*gradients, strict=True):
-            torch.testing.assert_close(actual.double(), expected, rtol=1e-4, atol=1e-3)
+    ours, theirs = pair(32, 16, **SETTINGS[-4])
+    ours.float()
+    theirs.load_state_dict(ours.state_dict())
+    hidden = torch.randn(2, 32, 9, 8)
+    values = [ours(hidden).double(), theirs(hidden.double())]
+    torch.testing.assert_close(*values, rtol=1e-4, atol=1e-5)
+    weights = torch.randn_like(values[0])
+    gradients = [
+        torch.autograd.grad((value * weights).sum(), list(layer.parameters()))
+        for value, layer in zip(values, (ours, theirs), strict=True)
+    ]
+    for actual, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(actual.double(), expected, rtol=1e-4, atol=1e-3)

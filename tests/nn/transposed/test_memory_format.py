@@ -6,9 +6,7 @@ from torch import nn
 
 from otoscope.classifiers import Cnn14Classifier
 from otoscope.interpreters import LMACInterpreter
-from otoscope.nn import use_channels_last, use_inference_layout
-from otoscope.nn.transposed import Transposed2d, memory_format
-from otoscope.nn.transposed.forward import taps_first
+from otoscope.nn import use_channels_last
 
 
 def test_convolutions_are_channels_last_and_transposed_ones_contiguous() -> None:
@@ -21,20 +19,6 @@ def test_convolutions_are_channels_last_and_transposed_ones_contiguous() -> None
     assert weights[1].is_contiguous()
     for name, value in network.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("faster", [True, False])
-def test_large_weights_lie_with_taps_first_for_inference(faster: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory_format, "convolutions_are_faster", lambda: faster)
-    monkeypatch.setattr(memory_format, "_MANY_WEIGHTS", 4 * 5 * 9)
-    network = nn.Sequential(Transposed2d(4, 5, 3), Transposed2d(4, 4, 3))
-    hidden = torch.randn(1, 4, 6, 7)
-    before = network[0](hidden)
-    use_inference_layout(network)
-    assert [taps_first(layer.weight) for layer in network] == [faster, False]
-    torch.testing.assert_close(network[0](hidden), before, rtol=1e-4, atol=1e-5)
-    use_channels_last(network)
-    assert network[0].weight.is_contiguous()
 
 
 def test_loading_keeps_the_memory_format() -> None:

@@ -14,6 +14,6 @@ docs/fast_transposed.md gives an overview.
 """
 
 from otoscope.nn.transposed.layers import SingleOutputTransposed, Transposed2d
-from otoscope.nn.transposed.memory_format import use_channels_last, use_inference_layout
+from otoscope.nn.transposed.memory_format import use_channels_last
 
-__all__ = ["SingleOutputTransposed", "Transposed2d", "use_channels_last", "use_inference_layout"]
+__all__ = ["SingleOutputTransposed", "Transposed2d", "use_channels_last"]

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from otoscope.nn.products import convolutions_are_faster
-from otoscope.nn.transposed.forward import taps_first
 from otoscope.nn.transposed.functions import FoldedTransposed, TiledTransposed, TorchTransposed
 from otoscope.nn.transposed.geometry import FINITE_POINTS, Axis, Grid
 
@@ -61,7 +60,7 @@ def choose(layer: nn.ConvTranspose2d, hidden: Tensor, extra: list[int]) -> Choic
     # the product writes what each position gives to each tap, the fold reads it; the weight is read once
     access = muladds_per_access()
     folded_cost = muladds + access * taps * (2 * positions * layer.out_channels + pairs)
-    if convolutions_are_faster() and not taps_first(layer.weight):
+    if convolutions_are_faster():
         folded_cost += (FAST_MULADDS - 1) * muladds  # this product remains MKL's
     # PyTorch reorders the weight twice, reading and writing it
     torch_cost = TORCH_OVERHEAD * muladds + access * 4 * taps * pairs

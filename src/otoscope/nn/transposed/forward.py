@@ -7,7 +7,6 @@ points, multiply there, transform the products to outputs. Inside, memory is ord
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -34,9 +33,9 @@ def clips_at_a_time(hidden: Tensor) -> int:
 def folded(hidden: Tensor, weight: Tensor, bias: Tensor, extra: list[int], fold: dict[str, Any]) -> Tensor:
     """Compute by one matrix product and a fold.
 
-    The product of weight (taps * channels', channels) and inputs (channels, positions) is what each position gives
-    to each tap; the fold adds these at the outputs where they belong. The weight, which may be large, is read where
-    it lies, in either order of memory (see `use_channels_last`).
+    The product of weight (channels' * taps, channels) and inputs (channels, positions) is what each position
+    gives to each tap; `F.fold` adds these at the outputs where they belong. The weight, which may be large, is read
+    where it lies.
 
     Args:
         hidden: Inputs, shape (batch, channels, height, width).
@@ -51,63 +50,11 @@ def folded(hidden: Tensor, weight: Tensor, bias: Tensor, extra: list[int], fold:
     image = hidden.new_empty(len(hidden), weight.shape[1], *size)
     count = clips_at_a_time(hidden)
     for part, target in zip(hidden.split(count), image.split(count), strict=True):  # type: ignore[no-untyped-call]
-        if taps_first(weight):
-            positions = part.permute(0, 2, 3, 1).flatten(0, 2)
-            taps = product(tap_matrix(weight), positions.t())
-            add_taps(taps.view(*weight.shape[2:], weight.shape[1], len(part), *part.shape[2:]), target, fold)
-            continue
         taps = weight.flatten(1).t() @ side_by_side(part)
         # without the columns that only fill up the matrix, and back to one matrix per clip
         taps = taps[:, : part[:, 0].numel()].view(len(taps), len(part), -1).transpose(0, 1)
         target.copy_(F.fold(taps, size, **fold))  # type: ignore[arg-type]  # stubs know no list
     return image.add_(bias[:, None, None])
-
-
-def taps_first(weight: Tensor) -> bool:
-    """Whether a weight (channels, channels', *kernel) lies in memory as (*kernel, channels', channels)."""
-    return weight.permute(2, 3, 1, 0).is_contiguous() and not weight.is_contiguous()
-
-
-def tap_matrix(weight: Tensor) -> Tensor:
-    """View a weight whose taps are first in memory as a matrix, shape (taps * channels', channels)."""
-    return weight.permute(2, 3, 1, 0).flatten(0, 2)
-
-
-def add_taps(taps: Tensor, image: Tensor, fold: dict[str, Any]) -> None:
-    """Write the sum of what every position gives to every tap, as `F.fold` does.
-
-    Args:
-        taps: Shape (*kernel, channels', batch, height, width).
-        image: Written in place, shape (batch, channels', height', width').
-        fold: ``stride`` and ``padding``, two numbers each.
-    """
-    whole, inner = uncropped(image, taps.shape, fold)
-    whole.zero_()
-    for row, column in itertools.product(range(taps.shape[0]), range(taps.shape[1])):
-        tap_view(whole, row, column, taps.shape, fold).add_(taps[row, column].transpose(0, 1))
-    image.copy_(whole[inner])
-
-
-def uncropped(image: Tensor, shape: torch.Size, fold: dict[str, Any]) -> tuple[Tensor, tuple[Any, ...]]:
-    """Return an image without the cut of the padding, uninitialised, and the part of it that remains.
-
-    Args:
-        image: Image that remains, shape (batch, channels', height', width').
-        shape: Shape of the taps, (*kernel, channels', batch, height, width).
-        fold: ``stride`` and ``padding``, two numbers each.
-    """
-    axes = zip(shape[-2:], shape[:2], fold["stride"], fold["padding"], image.shape[2:], strict=True)
-    # output padding may make the image end behind the last tap
-    sizes = [max((n - 1) * stride + kernel, pad + size) for n, kernel, stride, pad, size in axes]
-    cuts = [slice(pad, pad + size) for pad, size in zip(fold["padding"], image.shape[2:], strict=True)]
-    return image.new_empty(*image.shape[:2], *sizes), (..., *cuts)
-
-
-def tap_view(whole: Tensor, row: int, column: int, shape: torch.Size, fold: dict[str, Any]) -> Tensor:
-    """Return the outputs that one tap reaches, shape (batch, channels', height, width)."""
-    ends = [(n - 1) * stride + 1 for n, stride in zip(shape[-2:], fold["stride"], strict=True)]
-    down, across = fold["stride"]
-    return whole[..., row : row + ends[0] : down, column : column + ends[1] : across]
 
 
 def single_output(hidden: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
@@ -207,9 +154,6 @@ def weight_transform(grid: Grid, weight: Tensor, buffer: Buffer) -> Tensor:
     """Transform (channels, channels', *kernel) to (products, channels, channels') in `buffer`."""
     matrix = kronecker_weight(grid, weight)
     values = buffer(len(matrix), weight[:, :, 0, 0].numel())
-    if weight.stride(0) == 1 and len(weight) > 1:  # taps first: the taps are rows of a matrix as they lie
-        torch.mm(matrix, weight.permute(2, 3, 1, 0).flatten(2).flatten(0, 1), out=values)
-        return values.view(len(matrix), weight.shape[1], len(weight)).mT
     torch.mm(matrix, weight.reshape(-1, weight[0, 0].numel()).t(), out=values)
     return values.view(-1, *weight.shape[:2])
 

@@ -11,22 +11,16 @@ and in the weight, so their gradients are the transposed matrices in reverse ord
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from otoscope.nn.products import product
 from otoscope.nn.transposed.forward import (
     blocks_of_work,
     clips_at_a_time,
     kronecker_weight,
-    tap_matrix,
-    tap_view,
-    taps_first,
-    uncropped,
     weight_transform,
 )
 from otoscope.nn.transposed.geometry import Grid
@@ -75,8 +69,6 @@ def folded_gradients(
         fold: ``kernel_size``, ``stride`` and ``padding``, two numbers each.
         wanted: Whether the inputs, the weight and the bias need a gradient.
     """
-    if taps_first(weight):
-        return _taps_first_gradients(gradient, hidden, weight, fold, wanted)
     to_hidden = torch.empty_like(hidden) if wanted[0] else None
     to_weight = None
     size = clips_at_a_time(hidden)
@@ -94,44 +86,6 @@ def folded_gradients(
     if to_weight is not None:
         to_weight = to_weight.view(weight.shape)
     return to_hidden, to_weight, gradient.sum((0, 2, 3)) if wanted[2] else None
-
-
-def _taps_first_gradients(
-    gradient: Tensor, hidden: Tensor, weight: Tensor, fold: dict[str, Any], wanted: tuple[bool, ...]
-) -> Gradients:
-    """Return `folded_gradients` of a weight whose taps are first in memory; its gradient lies likewise."""
-    to_hidden = torch.empty_like(hidden) if wanted[0] else None
-    to_weight = None
-    for start in range(0, len(hidden), size := clips_at_a_time(hidden)):
-        clips = slice(start, start + size)
-        positions = hidden[clips].permute(0, 2, 3, 1).flatten(0, 2)
-        taps = _taps_of(gradient[clips], (*weight.shape[2:], *hidden[clips, 0].shape), fold)
-        if to_hidden is not None:
-            part = to_hidden[clips].permute(0, 2, 3, 1)
-            part.copy_((taps.t() @ tap_matrix(weight)).view(part.shape))
-        if wanted[1]:
-            # as the kernel of an ordinary convolution; that of a transposed one gives another order of memory
-            share = product(taps, positions.t().contiguous().t())
-            to_weight = share if to_weight is None else to_weight.add_(share)
-    if to_weight is not None:
-        to_weight = to_weight.view(*weight.shape[2:], *weight.shape[1::-1]).permute(3, 2, 0, 1)
-    return to_hidden, to_weight, gradient.sum((0, 2, 3)) if wanted[2] else None
-
-
-def _taps_of(gradient: Tensor, sizes: tuple[int, ...], fold: dict[str, Any]) -> Tensor:
-    """Transpose of `add_taps`: the gradient of the taps, shape (taps * channels', batch * height * width).
-
-    Args:
-        gradient: Gradient of the outputs, shape (batch, channels', height', width').
-        sizes: Taps along both axes, batch, height and width of the inputs.
-        fold: ``stride`` and ``padding``, two numbers each.
-    """
-    taps = gradient.new_empty(*sizes[:2], gradient.shape[1], *sizes[2:])
-    whole, inner = uncropped(gradient, taps.shape, fold)
-    whole.zero_()[inner] = gradient
-    for row, column in itertools.product(range(sizes[0]), range(sizes[1])):
-        taps[row, column] = tap_view(whole, row, column, taps.shape, fold).transpose(0, 1)
-    return taps.flatten(3).flatten(0, 2)
 
 
 class TiledGradients:
@@ -168,21 +122,14 @@ class TiledGradients:
         weight_buffer, gradient_buffer = Buffer(self.weight), Buffer(self.weight)
         for block, parts in blocks_of_work(self.grid, self.hidden, self.weight):
             weight = weight_transform(self.grid, self.weight[:, block], weight_buffer)
-            to_block = None
-            if self.to_weight is not None:
-                # in the order of the transformed weight, see `weight_transform`
-                to_block = gradient_buffer(*weight.mT.shape).mT if weight.stride(1) == 1 else None
-                to_block = (gradient_buffer(*weight.shape) if to_block is None else to_block).zero_()
+            to_block = None if self.to_weight is None else gradient_buffer(*weight.shape).zero_()
             for clip, chunk, inputs in parts:
                 to_products = self._to_products(clip, block, chunk)
                 if to_block is not None:
                     for run, points in self.grid.runs:
                         # products = inputs @ weight, so the gradient of the weight is inputs^T @ gradient, here
                         # summed over tiles, chunks and clips
-                        if to_block.stride(1) == 1:
-                            multiply(to_products[run].mT, inputs[points], to_block[run].mT, add=True)
-                        else:
-                            multiply(inputs[points].mT, to_products[run], to_block[run], add=True)
+                        multiply(inputs[points].mT, to_products[run], to_block[run], add=True)
                 if self.to_hidden is not None:
                     self._add_inputs(clip, block, chunk, to_products, weight, inputs)
             # the transform is linear: one transform of the sum instead of one for each chunk
@@ -220,13 +167,7 @@ class TiledGradients:
 
 def weight_transform_backward(grid: Grid, gradient: Tensor, target: Tensor) -> None:
     """Transpose of `weight_transform`, added to `target` of shape (channels, channels', *kernel)."""
-    matrix = kronecker_weight(grid, gradient).t()
-    if gradient.stride(1) == 1:
-        target.permute(2, 3, 1, 0).add_(
-            (matrix @ gradient.mT.flatten(1)).view(*target.shape[2:], *target.shape[1::-1])
-        )
-        return
-    values = matrix @ gradient.flatten(1)
+    values = kronecker_weight(grid, gradient).t() @ gradient.flatten(1)
     target += values.view(*target.shape[2:], *target.shape[:2]).permute(2, 3, 0, 1)
 
 
